@@ -1,0 +1,307 @@
+//! The one stream of everything that happens: an [`Event`] is a journal record and what readers see.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::execution::{ExecutionStatus, Waiting};
+use super::id::{BudgetId, ExecutionId};
+use super::message::{ToolCall, ToolResult};
+use super::model::{Delta, ModelResponse};
+use super::money::Money;
+use super::time::Timestamp;
+use super::tool::Effect;
+use super::usage::Usage;
+use crate::error::ErrorInfo;
+
+/// Something that happened in an execution or one of its children.
+///
+/// State events are journal records: they have a `seq` of their own and can be read again from any
+/// place. [`EventData::ModelDelta`] and [`EventData::ModelReset`] are live only: they carry the
+/// `seq` of the record before them, and may be merged or dropped for a slow reader.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts the state events of the root execution from 1.
+    pub seq: i64,
+    /// When.
+    pub ts: Timestamp,
+    /// The execution it happened in: the root or one of its children.
+    pub execution_id: ExecutionId,
+    /// The step it belongs to, such as `2/tool/0`; empty for the execution itself.
+    #[serde(default)]
+    pub path: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub data: EventData,
+}
+
+/// What happened: `type` names it, `data` holds its values.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum EventData {
+    /// It was accepted and will run.
+    #[serde(rename = "execution.queued")]
+    ExecutionQueued(Queued),
+    /// It began.
+    #[serde(rename = "execution.started")]
+    ExecutionStarted {
+        /// The epoch of its owner, from 1; each resume counts one up.
+        epoch: i64,
+    },
+    /// Nothing runs: it waits for what is named.
+    #[serde(rename = "execution.waiting")]
+    ExecutionWaiting {
+        /// What it waits for.
+        waiting_for: Vec<Waiting>,
+    },
+    /// It goes on: after a restart, or after a decision.
+    #[serde(rename = "execution.resumed")]
+    ExecutionResumed {
+        /// The epoch of its owner.
+        epoch: i64,
+    },
+    /// Its cancellation was asked for.
+    #[serde(rename = "execution.cancelling")]
+    ExecutionCancelling,
+    /// It ended; the root's is the last event of its stream.
+    #[serde(rename = "execution.finished")]
+    ExecutionFinished(Finished),
+    /// A model call or child execution was sent, its money is reserved.
+    #[serde(rename = "step.started")]
+    StepStarted(StepStarted),
+    /// A model call or child execution ended.
+    #[serde(rename = "step.finished")]
+    StepFinished(StepFinished),
+    /// An attempt failed and will be made again.
+    #[serde(rename = "step.retrying")]
+    StepRetrying {
+        /// The attempt that failed, from 1.
+        attempt: u32,
+        /// Why.
+        error: ErrorInfo,
+        /// When the next one starts.
+        at: Timestamp,
+        /// What the failed attempt cost, where it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Money>,
+        /// What the failed attempt used.
+        #[serde(default)]
+        usage: Usage,
+    },
+    /// A tool is called.
+    #[serde(rename = "tool.started")]
+    ToolStarted(ToolStarted),
+    /// A tool answered or failed; either way the model is told.
+    #[serde(rename = "tool.finished")]
+    ToolFinished {
+        /// Which attempt, from 1; a tool runs again only after a crash or by a decision.
+        attempt: u32,
+        /// What it gave.
+        result: ToolResult,
+    },
+    /// Someone decided what an open wait becomes.
+    #[serde(rename = "decision.made")]
+    DecisionMade {
+        /// What was decided.
+        decision: Decision,
+        /// By whom: `root` or `user:7`.
+        by: String,
+    },
+    /// A budget crossed a threshold.
+    #[serde(rename = "budget.alert")]
+    BudgetAlert {
+        /// Which budget.
+        budget_id: BudgetId,
+        /// Its name.
+        budget: String,
+        /// Percent of the limit that was crossed.
+        threshold: u32,
+        /// What is booked.
+        posted: Money,
+        /// The limit.
+        limit: Money,
+    },
+    /// A piece of a model's answer, live.
+    #[serde(rename = "model.delta")]
+    ModelDelta {
+        /// Which attempt of the step, from 1.
+        attempt: u32,
+        /// Counts the pieces of this attempt from 0.
+        index: u64,
+        /// The piece.
+        delta: Delta,
+    },
+    /// The attempt failed after it showed text: drop what was shown.
+    #[serde(rename = "model.reset")]
+    ModelReset {
+        /// The attempt whose text is void.
+        attempt: u32,
+    },
+}
+
+impl EventData {
+    /// The name of the type, as in JSON.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::ExecutionQueued(_) => "execution.queued",
+            Self::ExecutionStarted { .. } => "execution.started",
+            Self::ExecutionWaiting { .. } => "execution.waiting",
+            Self::ExecutionResumed { .. } => "execution.resumed",
+            Self::ExecutionCancelling => "execution.cancelling",
+            Self::ExecutionFinished(_) => "execution.finished",
+            Self::StepStarted(_) => "step.started",
+            Self::StepFinished(_) => "step.finished",
+            Self::StepRetrying { .. } => "step.retrying",
+            Self::ToolStarted(_) => "tool.started",
+            Self::ToolFinished { .. } => "tool.finished",
+            Self::DecisionMade { .. } => "decision.made",
+            Self::BudgetAlert { .. } => "budget.alert",
+            Self::ModelDelta { .. } => "model.delta",
+            Self::ModelReset { .. } => "model.reset",
+        }
+    }
+}
+
+/// The values of `execution.queued`: all that the machine starts from.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Queued {
+    /// The agent's catalogue name.
+    pub name: String,
+    /// What it was given.
+    pub input: Value,
+    /// Hash of the pinned definition.
+    pub definition_hash: String,
+    /// Seed of everything that looks random inside.
+    pub seed: u64,
+    /// The execution that called it, where it is a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<ExecutionId>,
+}
+
+/// The values of `execution.finished`.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExecutionStatus,
+    /// What came out, when completed.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub output: Value,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorInfo>,
+    /// What it and its children used.
+    pub usage: Usage,
+    /// What that cost; `None` where a price is unknown.
+    pub cost: Option<Money>,
+}
+
+/// The values of `step.started`.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepStarted {
+    /// What kind of step.
+    pub kind: StepKind,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The model's or agent's catalogue name.
+    pub name: String,
+    /// What is held for it; `None` where the price is unknown or it is no model call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Money>,
+    /// The child execution, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child_id: Option<ExecutionId>,
+    /// The call it answers, where a model asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<ToolCall>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// It asks a model.
+    Model,
+    /// It runs a tool.
+    Tool,
+    /// It runs another agent.
+    Child,
+}
+
+/// The values of `step.finished`.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepFinished {
+    /// What kind of step.
+    pub kind: StepKind,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The model's answer, where it is a model call that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<ModelResponse>,
+    /// What a child gave, as its caller's model is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<ToolResult>,
+    /// Why it failed for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorInfo>,
+    /// What this attempt used; a child's usage is in its own steps.
+    #[serde(default)]
+    pub usage: Usage,
+    /// What that cost; `None` where the price is unknown.
+    #[serde(default)]
+    pub cost: Option<Money>,
+}
+
+/// The values of `tool.started`.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolStarted {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The call.
+    pub call: ToolCall,
+    /// What happens to the world.
+    pub effect: Effect,
+    /// The same for every attempt of this call, and for no other call.
+    pub idempotency_key: String,
+}
+
+/// What becomes of an unsafe effect whose end is unknown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Decision {
+    /// Run it again: the caller knows that it did not happen, or that twice does no harm.
+    Rerun,
+    /// Go on with this result: the caller knows that it happened.
+    Skip {
+        /// What the tool gave.
+        value: Value,
+    },
+    /// Tell the model that it failed.
+    Fail {
+        /// Why.
+        message: String,
+    },
+}
+
+macro_rules! constructors {
+    ($($name:ident { $($field:ident: $type:ty),* $(; $($rest:ident = $value:expr),*)? })*) => {$(
+        impl $name {
+            #[allow(clippy::too_many_arguments, reason = "one argument a field of a plain record")]
+            pub(crate) fn new($($field: $type),*) -> Self { Self { $($field,)* $($($rest: $value),*)? } }
+        }
+    )*};
+}
+
+constructors! {
+    Event { seq: i64, ts: Timestamp, execution_id: ExecutionId, path: String, data: EventData }
+    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId> }
+    Finished { status: ExecutionStatus, output: Value, error: Option<ErrorInfo>, usage: Usage, cost: Option<Money> }
+    ToolStarted { attempt: u32, call: ToolCall, effect: Effect, idempotency_key: String }
+    StepStarted { kind: StepKind, attempt: u32, name: String; reserved = None, child_id = None, call = None }
+    StepFinished { kind: StepKind, attempt: u32; response = None, result = None, error = None, usage = Usage::default(), cost = None }
+}

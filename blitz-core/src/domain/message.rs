@@ -1,0 +1,177 @@
+//! Messages as all providers understand them: a role and a list of parts.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageRole {
+    /// Instructions to the model; leading only.
+    System,
+    /// The person or program that asks.
+    User,
+    /// The model.
+    Assistant,
+    /// Results of tool calls.
+    Tool,
+}
+
+/// One message of a conversation.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Message {
+    /// Who speaks.
+    pub role: MessageRole,
+    /// What is said, in order.
+    pub parts: Vec<Part>,
+}
+
+/// A piece of a message.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Part {
+    /// Plain text.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// What the model thought before it answered; kept byte for byte for the provider that made it.
+    Thinking {
+        /// The thought, as far as it is shown.
+        text: String,
+        /// The provider's signature or encrypted content.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<String>,
+        /// The provider that made it; nobody else is shown it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider: Option<String>,
+    },
+    /// The model asks for a tool.
+    ToolCall(ToolCall),
+    /// What a tool gave.
+    ToolResult(ToolResult),
+    /// An image for a model that sees.
+    Image {
+        /// MIME type, such as `image/png`.
+        media_type: String,
+        /// Base64 bytes, or an `http(s)` URL.
+        data: String,
+    },
+    /// The model declined, in its own words.
+    Refusal {
+        /// Its words.
+        text: String,
+    },
+}
+
+/// A model's request to run a tool.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ToolCall {
+    /// Unique within the execution; made by the engine where the provider gave none or gave one twice.
+    pub id: String,
+    /// The tool's name as the model wrote it.
+    pub name: String,
+    /// The arguments exactly as the model wrote them; empty means `{}`.
+    pub arguments: String,
+    /// The provider's own id where it differs from `id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+}
+
+/// The answer to one [`ToolCall`].
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ToolResult {
+    /// The call's id.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// What it gave; text stays text, all else is shown to the model as JSON.
+    pub content: Value,
+    /// Whether the call failed; the content then tells the model why.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_error: bool,
+}
+
+impl Message {
+    /// A message of a role with one text part.
+    pub fn text(role: MessageRole, text: impl Into<String>) -> Self {
+        Self { role, parts: vec![Part::Text { text: text.into() }] }
+    }
+
+    /// Instructions to the model.
+    pub fn system(text: impl Into<String>) -> Self {
+        Self::text(MessageRole::System, text)
+    }
+
+    /// What a person or program says.
+    pub fn user(text: impl Into<String>) -> Self {
+        Self::text(MessageRole::User, text)
+    }
+
+    /// What the model says.
+    pub fn assistant(text: impl Into<String>) -> Self {
+        Self::text(MessageRole::Assistant, text)
+    }
+
+    /// A message of a role with these parts.
+    pub fn new(role: MessageRole, parts: Vec<Part>) -> Self {
+        Self { role, parts }
+    }
+
+    /// All text parts, joined.
+    pub fn text_content(&self) -> String {
+        self.parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Text { text } => Some(text.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The tool calls, in order.
+    pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::ToolCall(call) => Some(call),
+            _ => None,
+        })
+    }
+}
+
+impl Part {
+    /// A text part.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into() }
+    }
+}
+
+impl ToolCall {
+    /// A call of `name` with arguments as JSON text.
+    pub fn new(id: impl Into<String>, name: impl Into<String>, arguments: impl Into<String>) -> Self {
+        Self { id: id.into(), name: name.into(), arguments: arguments.into(), provider_id: None }
+    }
+}
+
+impl ToolResult {
+    /// A result for the call `id` of `name`.
+    pub fn new(id: impl Into<String>, name: impl Into<String>, content: Value) -> Self {
+        Self { id: id.into(), name: name.into(), content, is_error: false }
+    }
+
+    /// A failure that the model is told about.
+    pub fn error(id: impl Into<String>, name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { id: id.into(), name: name.into(), content: Value::String(message.into()), is_error: true }
+    }
+
+    /// What the model is shown: text as it is, all else as JSON.
+    pub fn as_text(&self) -> String {
+        match &self.content {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+}

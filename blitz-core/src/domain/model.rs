@@ -1,0 +1,328 @@
+//! Models as the catalogue keeps them, and one request and response as every provider sees it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::message::{Message, Part};
+use super::secret::Secret;
+use super::tool::ToolSpec;
+use super::usage::{Price, Usage};
+
+/// A model to put into the catalogue: a provider, the provider's own model name, settings and price.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewModel {
+    /// The name agents use.
+    pub name: String,
+    /// Who serves it: `openai`, `offline`, `scripted`, or the name of a provider the host registered.
+    pub provider: String,
+    /// The provider's own name of the model.
+    pub model_name: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Where the provider is reached; its usual address where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// The key, write only: it is sealed on arrival and never given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<Secret>,
+    /// What every request of this model carries unless the agent says otherwise.
+    #[serde(default, skip_serializing_if = "ModelSettings::is_default")]
+    pub settings: ModelSettings,
+    /// What its tokens cost; unknown where absent, and then refused under a hard budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+    /// The most output tokens the model can give; caps every request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
+}
+
+impl NewModel {
+    /// A model `name` that `provider` serves as `model_name`.
+    pub fn new(name: impl Into<String>, provider: impl Into<String>, model_name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            provider: provider.into(),
+            model_name: model_name.into(),
+            description: String::new(),
+            base_url: None,
+            api_key: None,
+            settings: ModelSettings::default(),
+            price: None,
+            max_output_tokens: None,
+        }
+    }
+
+    /// Where the provider is reached.
+    pub fn with_base_url(self, url: impl Into<String>) -> Self {
+        Self { base_url: Some(url.into()), ..self }
+    }
+
+    /// The provider's key; sealed in the database.
+    pub fn with_api_key(self, key: &str) -> Self {
+        Self { api_key: Some(Secret::trimmed(key)), ..self }
+    }
+
+    /// What its tokens cost.
+    pub fn with_price(self, price: Price) -> Self {
+        Self { price: Some(price), ..self }
+    }
+
+    /// What every request carries.
+    pub fn with_settings(self, settings: ModelSettings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// The most output tokens the model can give.
+    pub fn with_max_output_tokens(self, tokens: u64) -> Self {
+        Self { max_output_tokens: Some(tokens), ..self }
+    }
+}
+
+/// How a model is asked. An agent's settings win over its model's, field by field.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Sampling temperature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// The most output tokens of one answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
+    /// Texts that end the answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// Sampling seed, where the provider knows one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+    /// Reasoning effort in the provider's words, such as `low`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_effort: Option<String>,
+    /// Whether the model may ask for several tools at once; the provider's default where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    /// Whether the answer is streamed; it is where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<bool>,
+    /// Fields of the provider's request that the engine does not know, passed through as they are.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
+}
+
+impl ModelSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These settings with every field that `over` sets taken from it.
+    pub fn overlaid(&self, over: &ModelSettings) -> ModelSettings {
+        let mut extra = self.extra.clone();
+        extra.extend(over.extra.clone());
+        ModelSettings {
+            temperature: over.temperature.or(self.temperature),
+            top_p: over.top_p.or(self.top_p),
+            max_output_tokens: over.max_output_tokens.or(self.max_output_tokens),
+            stop: if over.stop.is_empty() { self.stop.clone() } else { over.stop.clone() },
+            seed: over.seed.or(self.seed),
+            reasoning_effort: over.reasoning_effort.clone().or_else(|| self.reasoning_effort.clone()),
+            parallel_tool_calls: over.parallel_tool_calls.or(self.parallel_tool_calls),
+            stream: over.stream.or(self.stream),
+            extra,
+        }
+    }
+}
+
+/// Which tool the model must call.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolChoice {
+    /// The model decides.
+    #[default]
+    Auto,
+    /// None may be called.
+    None,
+    /// At least one must be called.
+    Required,
+    /// This one must be called.
+    Tool(String),
+}
+
+/// A JSON Schema the answer must follow.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct OutputSchema {
+    /// A short name, as providers ask for one.
+    pub name: String,
+    /// The JSON Schema.
+    pub schema: Value,
+}
+
+impl OutputSchema {
+    /// A schema under a name.
+    pub fn new(name: impl Into<String>, schema: Value) -> Self {
+        Self { name: name.into(), schema }
+    }
+}
+
+/// One request to a model, as every provider gets it.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelRequest {
+    /// The provider's own name of the model.
+    pub model_name: String,
+    /// The conversation: system first, each tool result behind its call.
+    pub messages: Vec<Message>,
+    /// The tools on offer, in stable order.
+    pub tools: Arc<[ToolSpec]>,
+    /// Which tool must be called.
+    pub tool_choice: ToolChoice,
+    /// What the answer must look like.
+    pub output_schema: Option<Arc<OutputSchema>>,
+    /// Sampling, caps and unknown fields. `max_output_tokens` is always set by the driver.
+    pub settings: ModelSettings,
+}
+
+impl ModelRequest {
+    /// A request to `model_name` with these messages and nothing else.
+    pub fn new(model_name: impl Into<String>, messages: Vec<Message>) -> Self {
+        Self {
+            model_name: model_name.into(),
+            messages,
+            tools: Arc::new([]),
+            tool_choice: ToolChoice::Auto,
+            output_schema: None,
+            settings: ModelSettings::default(),
+        }
+    }
+
+    /// The same request with tools on offer.
+    pub fn with_tools(self, tools: impl Into<Arc<[ToolSpec]>>) -> Self {
+        Self { tools: tools.into(), ..self }
+    }
+
+    /// The same request with a schema for the answer.
+    pub fn with_output_schema(self, schema: OutputSchema) -> Self {
+        Self { output_schema: Some(Arc::new(schema)), ..self }
+    }
+
+    /// The same request with other settings.
+    pub fn with_settings(self, settings: ModelSettings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// The same request with another tool choice.
+    pub fn with_tool_choice(self, tool_choice: ToolChoice) -> Self {
+        Self { tool_choice, ..self }
+    }
+}
+
+/// Why the model stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// It was done, or met a stop text.
+    Stop,
+    /// It wants tools.
+    ToolCalls,
+    /// The output cap was reached: the answer is cut off.
+    Length,
+    /// A content filter stopped it.
+    ContentFilter,
+    /// The provider gave no reason, or one that is not known.
+    Other,
+}
+
+/// One whole answer of a model.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelResponse {
+    /// What it said, in order: text, thinking, tool calls, refusal.
+    pub message: Message,
+    /// Why it stopped.
+    pub finish_reason: FinishReason,
+    /// What it used; `None` where the provider said nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// The provider's usage object as it came.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub raw_usage: Value,
+    /// The model that answered, in the provider's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub model_name: String,
+    /// The provider's id of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_id: Option<String>,
+    /// Fields of the answer that the engine does not know.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
+}
+
+impl ModelResponse {
+    /// An answer of these parts that ended by itself; the finish reason follows from the parts.
+    pub fn new(parts: Vec<Part>) -> Self {
+        let calls = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
+        Self {
+            message: Message::new(super::message::MessageRole::Assistant, parts),
+            finish_reason: if calls { FinishReason::ToolCalls } else { FinishReason::Stop },
+            usage: None,
+            raw_usage: Value::Null,
+            model_name: String::new(),
+            response_id: None,
+            extra: Map::new(),
+        }
+    }
+
+    /// The same answer with usage.
+    pub fn with_usage(self, usage: Usage) -> Self {
+        Self { usage: Some(usage), ..self }
+    }
+
+    /// The same answer with another finish reason.
+    pub fn with_finish_reason(self, finish_reason: FinishReason) -> Self {
+        Self { finish_reason, ..self }
+    }
+}
+
+/// A piece of an answer while it streams.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Delta {
+    /// More text.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// More thinking.
+    Thinking {
+        /// The thought.
+        text: String,
+    },
+    /// A tool call took shape: its name is known.
+    ToolCall {
+        /// Which call of this answer, from 0.
+        index: u32,
+        /// The tool's name.
+        name: String,
+    },
+    /// More of a tool call's arguments.
+    Arguments {
+        /// Which call of this answer, from 0.
+        index: u32,
+        /// A fragment of the JSON text.
+        text: String,
+    },
+    /// More of a refusal.
+    Refusal {
+        /// The words.
+        text: String,
+    },
+}

@@ -1,0 +1,401 @@
+//! The one error type and the one table of error codes.
+//!
+//! `ErrorCode` is a plain numbered enum: the Rust enum, the Python exception classes, the C codes,
+//! the HTTP mapping and `docs/errors.md` are all read from [`ErrorCode::ALL`]. Numbers are never
+//! reused. Three drawers are kept apart: the caller's mistake, the world's failure, our bug
+//! ([`Drawer`]). No message holds a secret, a prompt or a body.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::domain::{BudgetId, Money, Timestamp};
+
+/// What every fallible call of the engine returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A source error, kept for the chain of causes.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Who has to act on an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drawer {
+    /// The call was wrong: change it and call again.
+    Caller,
+    /// The world failed: the same call may work later or elsewhere.
+    World,
+    /// A bug of the engine: report it.
+    Bug,
+}
+
+macro_rules! error_codes {
+    ($($(#[doc = $doc:literal])* $name:ident = $number:literal, $snake:literal, $drawer:ident, $retryable:literal;)*) => {
+        /// The kinds of error, with stable numbers shared by all languages.
+        #[non_exhaustive]
+        #[repr(i32)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode { $($(#[doc = $doc])* $name = $number,)* }
+
+        impl ErrorCode {
+            /// Every code, in order of number.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name,)*];
+
+            /// The stable name, in snake case, as JSON and Python show it.
+            pub fn name(self) -> &'static str { match self { $(ErrorCode::$name => $snake,)* } }
+
+            /// What the code means, one sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(ErrorCode::$name => concat!($($doc),*).trim_ascii(),)* }
+            }
+
+            /// Who has to act.
+            pub fn drawer(self) -> Drawer { match self { $(ErrorCode::$name => Drawer::$drawer,)* } }
+
+            /// Whether the same call may succeed later without a change.
+            pub fn retryable(self) -> bool { match self { $(ErrorCode::$name => $retryable,)* } }
+        }
+    };
+}
+
+error_codes! {
+    /// The input is malformed, off its schema or out of range.
+    InvalidInput = 1, "invalid_input", Caller, false;
+    /// There is no such thing, or the caller may not know of it.
+    NotFound = 2, "not_found", Caller, false;
+    /// The request collides with what is there: a taken name, a stale revision, a finished execution.
+    Conflict = 3, "conflict", Caller, false;
+    /// Nobody is logged in, or the password, token or key is not valid.
+    Unauthenticated = 9, "unauthenticated", Caller, false;
+    /// The caller is known and may not do this.
+    PermissionDenied = 10, "permission_denied", Caller, false;
+    /// A hard budget has no room for what this call may cost.
+    BudgetExceeded = 20, "budget_exceeded", Caller, false;
+    /// A limit of the execution (turns, tokens, time, cost, depth) is reached.
+    LimitExceeded = 21, "limit_exceeded", Caller, false;
+    /// Too many requests: wait and try again.
+    RateLimited = 31, "rate_limited", World, true;
+    /// The service cannot be reached or failed on its side.
+    Unavailable = 32, "unavailable", World, true;
+    /// No answer came within the time limit.
+    Timeout = 33, "timeout", World, true;
+    /// The provider refused the key or the account: check key, quota and access to the model.
+    ProviderAuth = 34, "provider_auth", Caller, false;
+    /// The conversation does not fit into the model's context window.
+    ContextOverflow = 35, "context_overflow", Caller, false;
+    /// The provider's content filter stopped the request or the answer.
+    ContentFiltered = 36, "content_filtered", Caller, false;
+    /// The answer is malformed, empty, cut off or off its schema.
+    BadOutput = 37, "bad_output", World, false;
+    /// The model declined to answer.
+    Refused = 38, "refused", Caller, false;
+    /// A value is over its size limit.
+    TooLarge = 39, "too_large", Caller, false;
+    /// A template or expression cannot be evaluated.
+    Expression = 40, "expression", Caller, false;
+    /// A tool failed where no model can be told of it.
+    ToolFailed = 41, "tool_failed", World, false;
+    /// The execution or call was cancelled.
+    Cancelled = 50, "cancelled", Caller, false;
+    /// The engine closed or died while the execution ran: recover() goes on with it.
+    Interrupted = 51, "interrupted", World, true;
+    /// The database cannot be opened, read or written.
+    Storage = 60, "storage", World, false;
+    /// The disk or quota is full: free space and call again, no restart is needed.
+    StorageFull = 61, "storage_full", World, true;
+    /// The engine or handle is closed.
+    Closed = 62, "closed", Caller, false;
+    /// A bug of the engine: report it.
+    Internal = 98, "internal", Bug, false;
+    /// A panic was caught at the boundary: report it.
+    Panic = 99, "panic", Bug, false;
+}
+
+impl ErrorCode {
+    /// The code of a name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.name() == name)
+    }
+}
+
+impl std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorCode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| serde::de::Error::custom("unknown error code"))
+    }
+}
+
+/// Everything that can go wrong in a call of the engine.
+///
+/// [`Error::code`], [`Error::is_retryable`] and the typed fields are for programs, the message is
+/// for people: what happened and what to do. It never repeats its source.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A hard budget refuses the call before it is sent.
+    #[error(
+        "budget {budget} has {left} left, this call may need {needed}: raise the limit or wait for the next window"
+    )]
+    BudgetExceeded {
+        /// The budget that refused.
+        budget: BudgetId,
+        /// Its limit, in its unit (nano-USD, tokens or requests) printed as that unit.
+        limit: String,
+        /// What is left of it.
+        left: String,
+        /// What the call may need at worst.
+        needed: String,
+        /// When the window ends; `None` for a window without end.
+        resets_at: Option<Timestamp>,
+    },
+    /// An execution reached one of its own limits.
+    #[error("the limit {limit} of {value} is reached")]
+    LimitExceeded {
+        /// Which limit: `turns`, `tokens`, `wall_time`, `cost`, `depth`, `output_bytes`, …
+        limit: &'static str,
+        /// Its value, for people.
+        value: String,
+    },
+    /// A model provider answered with an error, or could not be reached.
+    #[error("{provider}: {message}")]
+    Provider {
+        /// The code of the failure (`rate_limited`, `unavailable`, `provider_auth`, …).
+        code: ErrorCode,
+        /// The provider's name.
+        provider: String,
+        /// HTTP status, where there was one.
+        status: Option<u16>,
+        /// How long the provider asks to wait.
+        retry_after: Option<Duration>,
+        /// Whether this very failure may pass by itself (an exhausted quota does not).
+        retryable: bool,
+        /// Whether the provider may have produced output that it charges for.
+        charged: Charged,
+        /// What happened, without bodies or keys.
+        message: String,
+        /// The cause, where there is one.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// The last of several attempts failed; an outer retry skips this.
+    #[error("gave up after {attempts} attempts")]
+    RetriesExhausted {
+        /// How many attempts were made.
+        attempts: u32,
+        /// The last failure.
+        #[source]
+        last: Box<Error>,
+    },
+    /// Any other failure.
+    #[error("{message}")]
+    Failed {
+        /// Its code.
+        code: ErrorCode,
+        /// What happened and what to do.
+        message: String,
+        /// Values for programs: names, limits, positions.
+        details: Value,
+        /// The cause, where there is one.
+        #[source]
+        source: Option<BoxError>,
+    },
+}
+
+/// Whether a failed model call may have cost money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Charged {
+    /// Never sent, or answered by an error before any output.
+    No,
+    /// Sent, and the outcome is unknown or partial.
+    Unknown,
+}
+
+macro_rules! constructors {
+    ($($(#[$doc:meta])* $fn:ident => $code:ident;)*) => {
+        impl Error { $($(#[$doc])* pub fn $fn(message: impl Into<String>) -> Self {
+            Self::new(ErrorCode::$code, message)
+        })* }
+    };
+}
+
+constructors! {
+    /// `invalid_input`: the caller's mistake.
+    invalid => InvalidInput;
+    /// `not_found`.
+    not_found => NotFound;
+    /// `conflict`.
+    conflict => Conflict;
+    /// `unauthenticated`.
+    unauthenticated => Unauthenticated;
+    /// `permission_denied`.
+    denied => PermissionDenied;
+    /// `timeout`.
+    timeout => Timeout;
+    /// `too_large`.
+    too_large => TooLarge;
+    /// `expression`.
+    expression => Expression;
+    /// `bad_output`.
+    bad_output => BadOutput;
+    /// `cancelled`.
+    cancelled => Cancelled;
+    /// `interrupted`.
+    interrupted => Interrupted;
+    /// `storage`.
+    storage => Storage;
+    /// `closed`.
+    closed => Closed;
+    /// `internal`: an invariant of ours does not hold.
+    internal => Internal;
+}
+
+impl Error {
+    /// An error of any code with a message for people.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::Failed { code, message: message.into(), details: Value::Null, source: None }
+    }
+
+    /// The same error with values for programs.
+    pub fn with_details(mut self, values: Value) -> Self {
+        if let Self::Failed { details, .. } = &mut self {
+            *details = values;
+        }
+        self
+    }
+
+    /// The same error with its cause.
+    pub fn with_source(mut self, cause: impl Into<BoxError>) -> Self {
+        match &mut self {
+            Self::Failed { source, .. } | Self::Provider { source, .. } => *source = Some(cause.into()),
+            _ => {}
+        }
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::BudgetExceeded { .. } => ErrorCode::BudgetExceeded,
+            Self::LimitExceeded { .. } => ErrorCode::LimitExceeded,
+            Self::Provider { code, .. } | Self::Failed { code, .. } => *code,
+            Self::RetriesExhausted { last, .. } => last.code(),
+        }
+    }
+
+    /// Whether the same call may succeed later without a change. False once retries are exhausted.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Provider { retryable, .. } => *retryable,
+            Self::RetriesExhausted { .. } => false,
+            other => other.code().retryable(),
+        }
+    }
+
+    /// How long the other side asks to wait before the next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Provider { retry_after, .. } => *retry_after,
+            Self::RetriesExhausted { last, .. } => last.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// Values for programs, as a JSON object (or null).
+    pub fn details(&self) -> Value {
+        match self {
+            Self::BudgetExceeded { budget, limit, left, needed, resets_at } => {
+                json!({"budget": budget, "limit": limit, "left": left, "needed": needed, "resets_at": resets_at})
+            }
+            Self::LimitExceeded { limit, value } => json!({"limit": limit, "value": value}),
+            Self::Provider { provider, status, retry_after, .. } => {
+                json!({"provider": provider, "status": status, "retry_after_ms": retry_after.map(|d| d.as_millis() as u64)})
+            }
+            Self::RetriesExhausted { attempts, last } => {
+                let mut details = last.details();
+                match &mut details {
+                    Value::Object(map) => {
+                        map.insert("retries_exhausted".into(), json!(attempts));
+                    }
+                    _ => details = json!({"retries_exhausted": attempts}),
+                }
+                details
+            }
+            Self::Failed { details, .. } => details.clone(),
+        }
+    }
+
+    /// The message with the messages of its causes, for one line on a screen.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+
+    /// The form that is stored in the journal and travels to other languages.
+    pub fn to_info(&self) -> ErrorInfo {
+        ErrorInfo { code: self.code(), message: self.chain(), retryable: self.is_retryable(), details: self.details() }
+    }
+}
+
+/// An error as plain data: journaled, shown in events and handed to other languages.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorInfo {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: String,
+    /// Whether the same call may succeed later without a change.
+    #[serde(default)]
+    pub retryable: bool,
+    /// Values for programs.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub details: Value,
+}
+
+impl From<ErrorInfo> for Error {
+    fn from(info: ErrorInfo) -> Self {
+        Error::new(info.code, info.message).with_details(info.details)
+    }
+}
+
+impl From<&Error> for ErrorInfo {
+    fn from(error: &Error) -> Self {
+        error.to_info()
+    }
+}
+
+/// Money in a budget error is printed in its unit; this keeps the conversion in one place.
+pub(crate) fn budget_exceeded(
+    budget: BudgetId,
+    limit: Money,
+    left: Money,
+    needed: Money,
+    resets_at: Option<Timestamp>,
+) -> Error {
+    Error::BudgetExceeded {
+        budget,
+        limit: limit.to_string(),
+        left: left.to_string(),
+        needed: needed.to_string(),
+        resets_at,
+    }
+}

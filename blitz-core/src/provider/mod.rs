@@ -1,0 +1,134 @@
+//! Who speaks to models: one port, [`Provider`], and an implementation for each dialect.
+//!
+//! A provider maps a [`ModelRequest`] to its wire form and the answer back, as a stream that ends
+//! with the whole [`ModelResponse`]. It knows no prices, no users and no store. It does not retry:
+//! the driver does, by data. Non-streaming is the folded stream.
+
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+
+use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part};
+use crate::error::Result;
+
+/// What a model stream gives.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamItem {
+    /// A piece of the answer; for readers only, nothing is decided by it.
+    Delta(Delta),
+    /// The whole answer: the last item of a stream that went well.
+    Done(Box<ModelResponse>),
+}
+
+/// A model's answer on its way. Dropping it ends the request.
+pub type ModelStream = BoxStream<'static, Result<StreamItem>>;
+
+/// How long a call may take.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy)]
+pub struct CallContext {
+    /// From sending to the last byte.
+    pub timeout: Duration,
+    /// Between two pieces of a streamed answer, and until its first.
+    pub idle_timeout: Duration,
+}
+
+impl CallContext {
+    /// A call that may take `timeout` in all and may fall silent for two minutes at most.
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout, idle_timeout: timeout.min(Duration::from_secs(120)) }
+    }
+
+    /// The same call with another bound on silence.
+    pub fn with_idle_timeout(self, idle_timeout: Duration) -> Self {
+        Self { idle_timeout, ..self }
+    }
+}
+
+/// Someone who serves models. Hosts may bring their own.
+///
+/// Errors of the stream are [`Error::Provider`](crate::Error::Provider): code, status, Retry-After,
+/// whether it may pass, and whether the provider may charge for it.
+pub trait Provider: Send + Sync + 'static {
+    /// The name that model records use.
+    fn name(&self) -> &str;
+
+    /// Asks a model. Nothing is sent before the stream is polled.
+    fn stream(&self, request: ModelRequest, context: CallContext) -> ModelStream;
+
+    /// What a model of this provider can do.
+    fn profile(&self, _model_name: &str) -> Profile {
+        Profile::default()
+    }
+
+    /// The most input tokens that this request can count as: never less than what is billed.
+    ///
+    /// Units: tokens. The default is the byte length (a byte-level tokenizer makes no more tokens
+    /// than bytes) plus what each message and tool adds, with a fixed bound for an image.
+    fn input_token_bound(&self, request: &ModelRequest) -> u64 {
+        input_token_bound(request)
+    }
+}
+
+/// What a model family can do and how it is asked.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Profile {
+    /// The most input and output tokens together, where known.
+    pub context_window: Option<u64>,
+    /// The most output tokens, where known.
+    pub max_output_tokens: Option<u64>,
+    /// Whether it takes a JSON Schema for the answer.
+    pub native_schema: bool,
+    /// Whether a schema and tools may be in one request.
+    pub schema_with_tools: bool,
+    /// Whether the cap is called `max_completion_tokens` and sampling settings are refused.
+    pub reasoning: bool,
+    /// Whether `stream_options.include_usage` is understood.
+    pub stream_usage: bool,
+    /// Whether it costs nothing because it runs inside this process.
+    pub free: bool,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            context_window: None,
+            max_output_tokens: None,
+            native_schema: true,
+            schema_with_tools: true,
+            reasoning: false,
+            stream_usage: true,
+            free: false,
+        }
+    }
+}
+
+/// Tokens that a message, tool or request may add around its text.
+const OVERHEAD: u64 = 16;
+/// Tokens that an image may count as; the largest fixed bound among the supported dialects.
+const IMAGE: u64 = 6_000;
+
+fn input_token_bound(request: &ModelRequest) -> u64 {
+    let len = |text: &str| text.len() as u64;
+    let message = |message: &Message| {
+        message.parts.iter().fold(OVERHEAD, |sum, part| {
+            sum + OVERHEAD
+                + match part {
+                    Part::Text { text } | Part::Refusal { text } | Part::Thinking { text, .. } => len(text),
+                    Part::ToolCall(call) => len(&call.id) + len(&call.name) + len(&call.arguments),
+                    Part::ToolResult(result) => len(&result.id) + len(&result.name) + len(&result.as_text()),
+                    Part::Image { .. } => IMAGE,
+                }
+        })
+    };
+    let messages: u64 = request.messages.iter().map(message).sum();
+    let tools: u64 = request
+        .tools
+        .iter()
+        .map(|tool| OVERHEAD + len(&tool.name) + len(&tool.description) + len(&tool.input_schema.to_string()))
+        .sum();
+    let schema = request.output_schema.as_ref().map_or(0, |schema| OVERHEAD + len(&schema.schema.to_string()));
+    OVERHEAD + messages + tools + schema
+}

@@ -1,0 +1,84 @@
+//! What runs tools: one port, [`Tool`], implemented by host functions and by the builtins.
+//!
+//! A tool knows no user, no store and no provider. Its arguments are checked by its schema before
+//! it is called; whatever goes wrong in it is told to the model, it does not end the execution.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{Effect, ExecutionId, NewTool, ToolSpec};
+use crate::error::Error;
+
+/// Something a model may call.
+pub trait Tool: Send + Sync + 'static {
+    /// Name, description and argument schema, as a model sees them.
+    fn spec(&self) -> ToolSpec;
+
+    /// What happens to the world when it runs.
+    fn effect(&self) -> Effect {
+        Effect::Unsafe
+    }
+
+    /// The time limit of one call.
+    fn timeout(&self) -> Duration {
+        NewTool::DEFAULT_TIMEOUT
+    }
+
+    /// Runs it. The arguments have passed the schema.
+    fn call(&self, arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>>;
+}
+
+/// What a tool gets beside its arguments. Host state comes by closure.
+#[non_exhaustive]
+#[derive(Clone)]
+pub struct ToolContext {
+    /// The execution that calls.
+    pub execution_id: ExecutionId,
+    /// The model's call.
+    pub call_id: String,
+    /// The same for every attempt of this call, and for no other call: hand it to the service you call.
+    pub idempotency_key: String,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// Set when the execution is cancelled or its time is over.
+    pub cancel: CancellationToken,
+    /// The session of the caller, as the engine keeps it.
+    pub(crate) session: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl ToolContext {
+    /// A context for calling a tool outside an execution, as tests do.
+    pub fn detached(idempotency_key: impl Into<String>) -> Self {
+        Self {
+            execution_id: ExecutionId(0),
+            call_id: String::new(),
+            idempotency_key: idempotency_key.into(),
+            attempt: 1,
+            cancel: CancellationToken::new(),
+            session: None,
+        }
+    }
+}
+
+/// Why a tool did not give a value.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum ToolError {
+    /// It failed; the model is told this.
+    Failed(String),
+    /// The model should call again in another way; it is told this hint.
+    Retry(String),
+    /// The execution must end.
+    Fatal(Error),
+}
+
+impl<E: std::error::Error> From<E> for ToolError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
