@@ -1,1 +1,3 @@
 //! One HTTP client for everything that leaves the process.
+
+pub(crate) mod sse;

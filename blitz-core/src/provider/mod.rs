@@ -4,6 +4,10 @@
 //! with the whole [`ModelResponse`]. It knows no prices, no users and no store. It does not retry:
 //! the driver does, by data. Non-streaming is the folded stream.
 
+pub(crate) mod offline;
+pub(crate) mod openai;
+pub(crate) mod scripted;
+
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;

@@ -8,7 +8,16 @@
 //! SQL lives in this room only: the repositories (`catalog`, `executions`, `ledger`, `access`,
 //! `audit`) are plain functions over the trait, written once for every backend.
 
+pub(crate) mod access;
+pub(crate) mod audit;
+pub(crate) mod boot;
+pub(crate) mod catalog;
+pub(crate) mod executions;
+pub(crate) mod ledger;
+pub(crate) mod migrate;
+pub(crate) mod seal;
 pub(crate) mod sql;
+pub(crate) mod sqlite;
 
 use std::sync::{Arc, Mutex};
 

@@ -3,6 +3,10 @@
 //! A tool knows no user, no store and no provider. Its arguments are checked by its schema before
 //! it is called; whatever goes wrong in it is told to the model, it does not end the execution.
 
+pub(crate) mod builtin;
+pub(crate) mod function;
+pub(crate) mod registry;
+
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,1 @@
+//! Authorise and act in one transaction.

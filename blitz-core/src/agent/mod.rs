@@ -1,0 +1,1 @@
+//! The agent machine: pure control of the model and tool loop.

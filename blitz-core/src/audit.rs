@@ -1,0 +1,1 @@
+//! Who did what to what: append only, chained by a keyed hash.

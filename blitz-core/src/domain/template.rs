@@ -1,0 +1,1 @@
+//! Fills prompt templates: braces or jinja, strict about names, bounded in work and size.

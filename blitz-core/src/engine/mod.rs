@@ -1,0 +1,1 @@
+//! The façade: sessions, handles and the method table.

@@ -1,0 +1,1 @@
+//! The one driver: performs actions, commits what happened, publishes events.

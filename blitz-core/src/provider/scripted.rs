@@ -1,0 +1,1 @@
+//! Answers from a list: for tests and examples.

@@ -1,0 +1,1 @@
+//! Users, their standing and shares: the SQL, written once.

@@ -1,0 +1,1 @@
+//! Catalogue records: the SQL, written once.

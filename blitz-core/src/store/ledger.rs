@@ -1,0 +1,1 @@
+//! Budgets, reservations and entries: the SQL, written once.

@@ -1,0 +1,1 @@
+//! Secrets at rest: sealed values and the keys derived for them.

@@ -1,0 +1,1 @@
+//! Arithmetic, safe and bounded.

@@ -1,0 +1,1 @@
+//! A Rust closure as a tool: `tool_fn!`, schema from types.

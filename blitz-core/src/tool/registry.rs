@@ -1,0 +1,1 @@
+//! From a tool record to something that runs: argument check by schema, time limit, result cap.
