@@ -110,3 +110,15 @@ where
     };
     (Job { body, done }, answer)
 }
+
+/// The hash that content is known by: hex SHA-256.
+pub(crate) fn content_hash(content: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, content);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where a page begins. Errors: `InvalidInput` for a cursor that no page gave.
+pub(crate) fn cursor(page: &crate::domain::ListOptions) -> Result<Option<i64>> {
+    let parse = |text: &String| text.parse().map_err(|_| Error::invalid("the cursor is not one that a page gave"));
+    page.cursor.as_ref().map(parse).transpose()
+}

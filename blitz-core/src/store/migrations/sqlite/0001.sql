@@ -129,16 +129,6 @@ CREATE TABLE blobs (
     body BLOB NOT NULL
 ) STRICT;
 
--- Answers to open waits; the owner of the execution picks them up.
-CREATE TABLE decisions (
-    execution_id INTEGER NOT NULL,
-    path         TEXT NOT NULL,
-    decision     TEXT NOT NULL,
-    decided_by   TEXT NOT NULL,
-    at           INTEGER NOT NULL,
-    PRIMARY KEY (execution_id, path)
-) STRICT;
-
 -- Money ---------------------------------------------------------------------------------------
 
 CREATE TABLE budgets (
