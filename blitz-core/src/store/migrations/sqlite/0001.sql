@@ -131,12 +131,14 @@ CREATE TABLE blobs (
 
 -- Money ---------------------------------------------------------------------------------------
 
+-- amount NULL is without limit; scope_id 0 is each user or execution on its own. A budget without
+-- a name is the cap of one root execution: no list shows it.
 CREATE TABLE budgets (
     id         INTEGER PRIMARY KEY,
-    name       TEXT NOT NULL,
+    name       TEXT,
     scope      TEXT NOT NULL,
-    scope_id   INTEGER,
-    amount     INTEGER,
+    scope_id   INTEGER NOT NULL,
+    amount     INTEGER CHECK (amount >= 0),
     hard       INTEGER NOT NULL,
     thresholds TEXT NOT NULL,
     revision   INTEGER NOT NULL,
@@ -145,6 +147,8 @@ CREATE TABLE budgets (
     deleted_at INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX budgets_name ON budgets (name) WHERE deleted_at IS NULL;
+CREATE INDEX budgets_scope ON budgets (scope, scope_id) WHERE deleted_at IS NULL;
+CREATE INDEX budgets_listed ON budgets (id) WHERE name IS NOT NULL AND deleted_at IS NULL;
 
 -- A window is a row, never reset. window_start is 0 for budgets without a period.
 CREATE TABLE budget_windows (
@@ -154,7 +158,7 @@ CREATE TABLE budget_windows (
     posted       INTEGER NOT NULL CHECK (posted >= 0),
     pending      INTEGER NOT NULL CHECK (pending >= 0),
     PRIMARY KEY (budget_id, scope_id, window_start)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- A reservation holds its legs: [[budget id, scope id, window start], …]; each holds `amount`.
 CREATE TABLE reservations (
@@ -169,7 +173,7 @@ CREATE TABLE reservations (
     price        TEXT,
     input_bound  INTEGER NOT NULL,
     output_cap   INTEGER NOT NULL,
-    amount       INTEGER,
+    amount       INTEGER CHECK (amount >= 0),
     legs         TEXT NOT NULL,
     state        TEXT NOT NULL,
     boot_id      TEXT NOT NULL,
@@ -178,7 +182,9 @@ CREATE TABLE reservations (
 ) STRICT;
 CREATE INDEX reservations_open ON reservations (boot_id) WHERE state = 'open';
 
--- Append only. amount is NULL where the price is unknown. Entries that book carry the usage.
+-- Append only. A `reserve` holds its amount on every leg; any other kind gives back `released` and
+-- books its amount. So the entries alone, in order, rebuild every window at every moment.
+-- amount is NULL where the price is unknown. A settle carries the usage; `flag` marks a doubtful one.
 CREATE TABLE ledger_entries (
     seq                INTEGER PRIMARY KEY,
     at                 INTEGER NOT NULL,
@@ -191,7 +197,7 @@ CREATE TABLE ledger_entries (
     provider           TEXT NOT NULL,
     attempt            INTEGER NOT NULL,
     amount             INTEGER,
-    released           INTEGER,
+    released           INTEGER NOT NULL,
     legs               TEXT NOT NULL,
     requests           INTEGER,
     input_tokens       INTEGER,
@@ -200,10 +206,11 @@ CREATE TABLE ledger_entries (
     cache_write_tokens INTEGER,
     reasoning_tokens   INTEGER,
     provenance         TEXT,
+    flag               TEXT,
     raw_usage          TEXT
 ) STRICT;
-CREATE INDEX ledger_root ON ledger_entries (root_id, seq);
-CREATE INDEX ledger_user ON ledger_entries (user_id, seq);
+CREATE INDEX ledger_root ON ledger_entries (root_id, seq) WHERE kind <> 'reserve';
+CREATE INDEX ledger_user ON ledger_entries (user_id, seq) WHERE kind <> 'reserve';
 CREATE TRIGGER ledger_no_update BEFORE UPDATE ON ledger_entries
     BEGIN SELECT RAISE(ABORT, 'the ledger is append only'); END;
 CREATE TRIGGER ledger_no_delete BEFORE DELETE ON ledger_entries
@@ -259,5 +266,6 @@ CREATE VIEW execution_steps AS SELECT root_id, seq, execution_id, at AS finished
     FROM journal WHERE type IN ('step.finished', 'tool.finished');
 -- What was booked; amounts in nano-USD, NULL where the price is unknown.
 CREATE VIEW costs AS SELECT seq AS id, at, kind, root_id, execution_id, user_id, model, provider, attempt,
-    amount AS cost_nanos, requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance
+    amount AS cost_nanos, requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+    provenance, flag
     FROM ledger_entries WHERE kind IN ('settle', 'overage', 'adjust', 'refund');
