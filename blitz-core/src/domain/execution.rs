@@ -82,7 +82,7 @@ pub enum Waiting {
 
 /// A stored execution.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Execution {
     /// Its id.
     pub id: ExecutionId,
@@ -124,7 +124,7 @@ pub struct Execution {
 
 /// One step of an execution, read from its journal.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Step {
     /// Its place in the root's journal.
     pub seq: i64,
@@ -155,7 +155,7 @@ impl Step {
 
 /// What a user gets at the end of an execution.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Outcome {
     /// The execution.
     pub execution_id: ExecutionId,

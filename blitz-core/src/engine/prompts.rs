@@ -1,0 +1,107 @@
+//! Prompts: versioned templates with schemas.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::catalog::{Actions, Catalog, Noun, Shared, Visible, actions, catalog_rows};
+use super::methods::{Method, Named, PageOf, Update, method};
+use crate::access::gate::Target;
+use crate::domain::schema::SchemaCheck;
+use crate::domain::{
+    ListOptions, NewPrompt, Page, Permission, PromptVersion, Record, ResourceKind, ResourceRef, Share, TemplateFormat, template,
+};
+use crate::error::{Error, Result};
+use crate::store::catalog;
+
+/// The prompts of the catalogue.
+pub type Prompts = Catalog<NewPrompt>;
+
+pub(super) const ROWS: &[Method] =
+    catalog_rows!("prompts", prompts, NewPrompt, PromptsRead, PromptsCreate, PromptsEdit, PromptsDelete);
+
+pub(super) const VERSION_ROWS: &[Method] = &[
+    method!("prompts.versions", PromptsRead, PageOf<ResourceRef> => Page<PromptVersion>, |s, of| {
+        let (id, page) = of.split();
+        s.prompts().versions(id, page)
+    }),
+    method!("prompts.version", PromptsRead, AtVersion => PromptVersion, |s, at| s.prompts().version(at.id, at.version)),
+    method!("prompts.render", PromptsRead, Render => String, |s, r| s.prompts().render(r.id, r.version, r.variables)),
+];
+
+/// One version of a prompt.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AtVersion {
+    /// The prompt's id, its name, or `owner/name`.
+    id: ResourceRef,
+    /// The version's number.
+    version: u32,
+}
+
+/// A prompt to fill.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Render {
+    /// The prompt's id, its name, or `owner/name`.
+    id: ResourceRef,
+    /// The version; the newest where absent.
+    #[serde(default)]
+    version: Option<u32>,
+    /// What goes into its holes.
+    #[serde(default)]
+    variables: Map<String, Value>,
+}
+
+impl Noun for NewPrompt {
+    const READ: Permission = Permission::PromptsRead;
+    const CREATE: Permission = Permission::PromptsCreate;
+    const EDIT: Permission = Permission::PromptsEdit;
+    const DELETE: Permission = Permission::PromptsDelete;
+    const ACTIONS: Actions = actions!("prompts");
+
+    fn check(&mut self) -> Result<()> {
+        if self.format == TemplateFormat::Auto {
+            self.format = template::detect(&self.template);
+        }
+        template::check(self.format, &self.template)?;
+        [&self.input_schema, &self.output_schema].into_iter().flatten().try_for_each(|schema| SchemaCheck::new(schema).map(drop))
+    }
+}
+
+impl Catalog<NewPrompt> {
+    /// The versions of a prompt, oldest first.
+    pub async fn versions(&self, id: impl Into<ResourceRef>, options: ListOptions) -> Result<Page<PromptVersion>> {
+        let target = Target::Resource(ResourceKind::Prompt, id.into());
+        self.session
+            .read(Permission::PromptsRead, target, move |tx, grant| catalog::versions(tx, grant.target()?.id, &options))
+            .await
+    }
+
+    /// One version of a prompt.
+    pub async fn version(&self, id: impl Into<ResourceRef>, version: u32) -> Result<PromptVersion> {
+        let target = Target::Resource(ResourceKind::Prompt, id.into());
+        self.session
+            .read(Permission::PromptsRead, target, move |tx, grant| {
+                catalog::version(tx, grant.target()?.id, version)?
+                    .ok_or_else(|| Error::not_found(format!("the prompt has no version {version}")))
+            })
+            .await
+    }
+
+    /// Fills a prompt, as an execution would.
+    ///
+    /// Errors: `InvalidInput` where the variables are off its schema, `Expression` where one is missing.
+    pub async fn render(
+        &self,
+        id: impl Into<ResourceRef>,
+        version: Option<u32>,
+        variables: Map<String, Value>,
+    ) -> Result<String> {
+        let id = id.into();
+        let spec = match version {
+            Some(version) => self.version(id, version).await?.spec,
+            None => self.get(id).await?.spec,
+        };
+        spec.fill(&variables)
+    }
+}
