@@ -9,7 +9,7 @@ use super::message::Message;
 use super::money::Money;
 use super::time::Timestamp;
 use super::usage::Usage;
-use crate::error::ErrorInfo;
+use crate::error::{Error, ErrorInfo, Result};
 
 /// Where an execution stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -185,10 +185,9 @@ impl Outcome {
     }
 
     /// The output read into a type. Errors: `BadOutput` where it does not fit.
-    pub fn output_as<T: serde::de::DeserializeOwned>(&self) -> crate::Result<T> {
-        serde_json::from_value(self.output.clone()).map_err(|error| {
-            crate::Error::bad_output("the output does not fit the type that is asked for").with_source(error)
-        })
+    pub fn output_as<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_value(self.output.clone())
+            .map_err(|error| Error::bad_output("the output does not fit the type that is asked for").with_source(error))
     }
 }
 

@@ -1,0 +1,258 @@
+//! The shape of the house, held by reading its source: who may import whom, what a room never names.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::source::{Kind, Source, core_sources, files, is_test_file, root_paths, shown, text};
+
+/// Each room and what it may use, beside itself. Arrows point down only.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("domain", &["error"]),
+    ("error", &["domain"]),
+    ("net", &["domain", "error"]),
+    ("store", &["domain", "error"]),
+    ("provider", &["domain", "error", "net"]),
+    ("tool", &["domain", "error", "net"]),
+    ("audit", &["domain", "error", "store"]),
+    ("access", &["domain", "error", "store", "audit"]),
+    ("ledger", &["domain", "error", "store", "audit"]),
+    ("agent", &["domain", "error"]),
+    ("workflow", &["domain", "error"]),
+    (
+        "execution",
+        &["domain", "error", "net", "store", "provider", "tool", "audit", "access", "ledger", "agent", "workflow"],
+    ),
+    (
+        "engine",
+        &[
+            "domain",
+            "error",
+            "net",
+            "store",
+            "provider",
+            "tool",
+            "audit",
+            "access",
+            "ledger",
+            "agent",
+            "workflow",
+            "execution",
+        ],
+    ),
+];
+
+/// The longest a file may be; past it there is a second noun in the file.
+const MAX_LINES: usize = 600;
+
+/// Files that may be longer, each with its reason.
+const LONG_FILES: &[(&str, &str)] = &[];
+
+/// What pure rooms never name: clock, chance, unordered iteration, the runtime and the outside world.
+const IMPURE: &[&str] = &[
+    "SystemTime",
+    "Instant",
+    "rand",
+    "getrandom",
+    "SystemRandom",
+    "HashMap",
+    "HashSet",
+    "tokio",
+    "async",
+    "await",
+    "spawn",
+    "thread",
+    "fs",
+    "env",
+    "reqwest",
+    "rusqlite",
+];
+
+/// Providers and model families: the store keeps what it is given and knows none of them.
+const PROVIDERS: &[&str] = &[
+    "openai",
+    "azure",
+    "anthropic",
+    "claude",
+    "gemini",
+    "bedrock",
+    "ollama",
+    "mistral",
+    "cohere",
+    "groq",
+    "deepseek",
+    "xai",
+    "openrouter",
+    "llamacpp",
+    "vllm",
+    "gpt",
+];
+
+const SQL_VERBS: &[&str] =
+    &["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "WITH", "PRAGMA", "REPLACE", "VACUUM"];
+
+fn hold(problems: Vec<String>) {
+    assert!(problems.is_empty(), "{} problem(s):\n  {}\n", problems.len(), problems.join("\n  "));
+}
+
+/// One problem for each token of the chosen files that `complaint` objects to.
+fn complaints(chosen: impl Fn(&Source) -> bool, complaint: impl Fn(&Kind) -> Option<String>) -> Vec<String> {
+    let sources = core_sources();
+    let chosen = sources.iter().filter(|source| chosen(source));
+    chosen
+        .flat_map(|source| {
+            let found = source.tokens.iter().filter_map(|token| Some((token.line, complaint(&token.kind)?)));
+            found.map(|(line, text)| format!("{}:{line}: {text}", source.shown)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// A complaint about any of `banned` as an identifier.
+fn names_any(kind: &Kind, banned: &[&str], why: &str) -> Option<String> {
+    match kind {
+        Kind::Word(word) if banned.contains(&word.as_str()) => Some(format!("`{word}`: {why}")),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_rooms_are_the_ones_of_the_table() {
+    let known: BTreeSet<&str> = ROOMS.iter().map(|(room, _)| *room).chain(["lib"]).collect();
+    let found: BTreeSet<String> = core_sources().iter().map(|source| source.room().to_owned()).collect();
+    let strangers = found.iter().filter(|room| !known.contains(room.as_str()));
+    hold(strangers.map(|room| format!("blitz-core/src/{room} is no room of the table: give it a row")).collect());
+}
+
+#[test]
+fn rooms_import_downwards_only() {
+    let mut problems = Vec::new();
+    for source in core_sources().iter().filter(|source| source.room() != "lib") {
+        let room = source.room();
+        let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else { continue };
+        for path in root_paths(source) {
+            let name = path.name.as_str();
+            let place = format!("{}:{}", source.shown, path.line);
+            if !ROOMS.iter().any(|(room, _)| *room == name) {
+                problems
+                    .push(format!("{place}: `crate::{name}` goes through the crate root: name the room it lives in"));
+            } else if name != room && !allowed.contains(&name) {
+                problems.push(format!("{place}: `{room}` may not use `{name}`, only {}", allowed.join(", ")));
+            }
+        }
+    }
+    hold(problems);
+}
+
+#[test]
+fn the_engine_names_no_store() {
+    hold(complaints(
+        |source| source.room() == "engine",
+        |kind| names_any(kind, &["Store"], "only the gate and the driver hold the store, ask them"),
+    ));
+}
+
+#[test]
+fn machines_are_pure() {
+    let pure = |source: &Source| matches!(source.room(), "agent" | "workflow");
+    let why = "a machine has no clock, no chance, no unordered iteration and no I/O: let the input bring it";
+    let mut problems = complaints(pure, |kind| names_any(kind, IMPURE, why));
+    for source in core_sources().iter().filter(|source| pure(source)) {
+        let clocks = source.tokens.windows(2).filter(|two| two[0].kind == Kind::PathSeparator && two[1].is("now"));
+        problems
+            .extend(clocks.map(|two| format!("{}:{}: `::now`: time comes with each input", source.shown, two[0].line)));
+    }
+    hold(problems);
+}
+
+#[test]
+fn sql_is_written_in_the_store_only() {
+    hold(complaints(
+        |source| source.room() != "store",
+        |kind| match kind {
+            Kind::Text(text) => {
+                let verb =
+                    text.trim_start().split(char::is_whitespace).next().filter(|verb| SQL_VERBS.contains(verb))?;
+                (text.trim() != verb).then(|| format!("SQL text ({verb} …): it belongs into store/"))
+            }
+            _ => None,
+        },
+    ));
+}
+
+#[test]
+fn the_store_knows_no_provider() {
+    let named = |text: &str| {
+        let lower = text.to_lowercase();
+        let mut words = lower.split(|c: char| !c.is_alphanumeric());
+        let word = words.find(|word| PROVIDERS.contains(word))?.to_owned();
+        Some(format!("`{word}`: the store keeps what it is given and knows no provider"))
+    };
+    let mut problems = complaints(
+        |source| source.room() == "store",
+        |kind| match kind {
+            Kind::Word(text) | Kind::Text(text) => named(text),
+            _ => None,
+        },
+    );
+    for path in files("blitz-core/src/store", ".sql") {
+        problems.extend(named(&text(&path)).map(|problem| format!("{}: {problem}", shown(&path))));
+    }
+    hold(problems);
+}
+
+#[test]
+fn money_is_never_a_float() {
+    const EXACT: &[&str] = &["domain/money.rs", "domain/usage.rs", "domain/ledger.rs", "store/ledger.rs"];
+    hold(complaints(
+        |source| source.room() == "ledger" || EXACT.contains(&source.place()),
+        |kind| names_any(kind, &["f32", "f64"], "money and counts of tokens are integers"),
+    ));
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let silent = rust_files().into_iter().filter(|path| {
+        let text = text(path);
+        let first = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!["));
+        !is_test_file(path) && !first.is_some_and(|line| line.starts_with("//!"))
+    });
+    hold(silent.map(|path| format!("{}: begin it with a `//!` line: what the module is for", shown(&path))).collect());
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let mut problems = Vec::new();
+    for path in rust_files() {
+        let (name, lines) = (shown(&path), text(&path).lines().count());
+        let excepted = LONG_FILES.iter().any(|(file, _)| *file == name);
+        if lines > MAX_LINES && !excepted {
+            problems.push(format!("{name}: {lines} lines, {MAX_LINES} are the bound: look for the second noun in it"));
+        } else if lines <= MAX_LINES && excepted {
+            problems.push(format!("{name}: short enough again, take it off the list of exceptions"));
+        }
+    }
+    hold(problems);
+}
+
+#[test]
+fn migrations_are_numbered_without_gaps() {
+    let mut problems = Vec::new();
+    for backend in ["sqlite", "postgres"] {
+        let paths = files(&format!("blitz-core/src/store/migrations/{backend}"), ".sql");
+        for (index, path) in paths.iter().enumerate() {
+            let number = format!("{:04}", index + 1);
+            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            if stem != number && !stem.starts_with(&format!("{number}_")) {
+                problems.push(format!("{}: its name should begin with {number}", shown(path)));
+            }
+        }
+    }
+    assert!(!files("blitz-core/src/store/migrations/sqlite", ".sql").is_empty(), "there is no migration at all");
+    hold(problems);
+}
+
+/// Every Rust file of the workspace's members.
+fn rust_files() -> Vec<std::path::PathBuf> {
+    const MEMBERS: &[&str] = &["blitz-core", "blitz-ffi", "blitz-py", "examples", "tests", "benches"];
+    let built = |path: &Path| path.components().any(|part| part.as_os_str() == "target");
+    MEMBERS.iter().flat_map(|member| files(member, ".rs")).filter(|path| !built(path)).collect()
+}
