@@ -5,14 +5,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::catalog::{Actions, Catalog, Noun, Shared, Visible, actions, catalog_rows};
+use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, MethodKind, Named, Update, method, schema};
 use super::{EventStream, ExecutionHandle};
-use crate::access::gate::{Grant, Tx};
 use crate::domain::schema::SchemaCheck;
 use crate::domain::{Event, ExecutionId, ListOptions, NewAgent, Outcome, Page, Permission, Record, ResourceRef, Share};
 use crate::error::{Error, Result};
-use crate::execution::pin;
 
 /// The agents of the catalogue.
 pub type Agents = Catalog<NewAgent>;
@@ -56,13 +54,7 @@ struct StartedAs {
 }
 
 impl Noun for NewAgent {
-    const READ: Permission = Permission::AgentsRead;
-    const CREATE: Permission = Permission::AgentsCreate;
-    const EDIT: Permission = Permission::AgentsEdit;
-    const DELETE: Permission = Permission::AgentsDelete;
-    const ACTIONS: Actions = actions!("agents");
-
-    fn check(&mut self) -> Result<()> {
+    fn checked(self) -> Result<Self> {
         if let Some(schema) = &self.output_schema {
             SchemaCheck::new(schema)?;
         }
@@ -84,13 +76,11 @@ impl Noun for NewAgent {
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(Error::invalid(format!("the name {:?} is on offer twice", pair[0]))),
-            None => Ok(()),
+            None if self.agents.contains(&self.name) => {
+                Err(Error::invalid(format!("the agent {:?} may not call itself", self.name)))
+            }
+            None => Ok(self),
         }
-    }
-
-    /// What an agent names must be there, and open to whoever saves it.
-    fn check_in(&self, tx: &mut Tx<'_>, grant: &Grant, _before: Option<&Self>) -> Result<()> {
-        pin::check_names(tx, grant, self)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Who did what to what.
 
+use serde::Deserialize;
+
 use super::Session;
-use super::methods::{Method, Nothing, method};
-use crate::access::gate::Target;
-use crate::domain::{AuditCheck, AuditRecord, ListOptions, Page, Permission};
+use super::methods::{Method, method};
+use crate::domain::{AuditCheck, AuditRecord, ListOptions, Page};
 use crate::error::Result;
 
 /// The audit trail, through a session.
@@ -13,7 +14,7 @@ pub struct AuditTrail {
 
 pub(super) const ROWS: &[Method] = &[
     method!("audit.list", AuditRead, ListOptions => Page<AuditRecord>, |s, options| s.audit().list(options)),
-    method!("audit.verify", AuditVerify, Nothing => AuditCheck, |s, Nothing {}| s.audit().verify()),
+    method!("audit.verify", AuditVerify, Verify => AuditCheck, |s, verify| s.audit().verify(verify.head.as_deref())),
 ];
 
 impl AuditTrail {
@@ -23,11 +24,23 @@ impl AuditTrail {
 
     /// A page of the trail, oldest first.
     pub async fn list(&self, options: ListOptions) -> Result<Page<AuditRecord>> {
-        self.session.read(Permission::AuditRead, Target::None, move |tx, _| crate::audit::list(tx, &options)).await
+        self.session.inner.gate.audit_records(&self.session.caller, options).await
     }
 
     /// Reads the whole trail and names the first line that is not what was written.
-    pub async fn verify(&self) -> Result<AuditCheck> {
-        self.session.inner.gate.verify_audit(&self.session.caller).await
+    ///
+    /// `head` is the `head` of an earlier check that was kept elsewhere: only with one is it seen
+    /// that lines were cut off at the end.
+    pub async fn verify(&self, head: Option<&str>) -> Result<AuditCheck> {
+        self.session.inner.gate.verify_audit(&self.session.caller, head).await
     }
+}
+
+/// A check of the trail.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Verify {
+    /// The `head` of an earlier check.
+    #[serde(default)]
+    head: Option<String>,
 }

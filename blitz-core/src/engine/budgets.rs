@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Session;
 use super::methods::{Method, PageOf, method};
-use crate::access::gate::Target;
+use crate::access::Target;
 use crate::domain::{Budget, BudgetId, BudgetWindow, ListOptions, NewBudget, Page, Patch, Permission};
 use crate::error::Result;
 use crate::ledger;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Engine;
-use crate::access::gate::Gate;
+use crate::access::Gate;
 use crate::domain::Secret;
 use crate::error::Result;
 use crate::execution::Runtime;

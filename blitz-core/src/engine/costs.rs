@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Session;
 use super::methods::{Method, method};
-use crate::access::gate::{Grant, Target};
+use crate::access::{Grant, Target};
 use crate::domain::{CostFilter, CostSummary, LedgerEntry, ListOptions, Page, Permission, Reach};
 use crate::error::Result;
 use crate::ledger;

@@ -23,7 +23,7 @@ pub use agents::Agents;
 pub use audit::AuditTrail;
 pub use budgets::Budgets;
 pub use builder::EngineBuilder;
-pub use costs::{CostFilter, Costs};
+pub use costs::Costs;
 pub use executions::{ExecutionFilter, Executions};
 pub use methods::{Method, MethodKind};
 pub use models::Models;
@@ -37,7 +37,7 @@ pub use users::Users;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::gate::Gate;
+use crate::access::Gate;
 use crate::domain::Secret;
 use crate::error::Result;
 use crate::execution::Runtime;

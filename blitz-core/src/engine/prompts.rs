@@ -3,15 +3,13 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::catalog::{Actions, Catalog, Noun, Shared, Visible, actions, catalog_rows};
+use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, Named, PageOf, Update, method};
-use crate::access::gate::Target;
 use crate::domain::schema::SchemaCheck;
 use crate::domain::{
-    ListOptions, NewPrompt, Page, Permission, PromptVersion, Record, ResourceKind, ResourceRef, Share, TemplateFormat, template,
+    ListOptions, NewPrompt, Page, PromptVersion, Record, ResourceRef, Share, TemplateFormat, template,
 };
-use crate::error::{Error, Result};
-use crate::store::catalog;
+use crate::error::Result;
 
 /// The prompts of the catalogue.
 pub type Prompts = Catalog<NewPrompt>;
@@ -53,39 +51,27 @@ struct Render {
 }
 
 impl Noun for NewPrompt {
-    const READ: Permission = Permission::PromptsRead;
-    const CREATE: Permission = Permission::PromptsCreate;
-    const EDIT: Permission = Permission::PromptsEdit;
-    const DELETE: Permission = Permission::PromptsDelete;
-    const ACTIONS: Actions = actions!("prompts");
-
-    fn check(&mut self) -> Result<()> {
+    fn checked(mut self) -> Result<Self> {
         if self.format == TemplateFormat::Auto {
             self.format = template::detect(&self.template);
         }
         template::check(self.format, &self.template)?;
-        [&self.input_schema, &self.output_schema].into_iter().flatten().try_for_each(|schema| SchemaCheck::new(schema).map(drop))
+        for schema in [&self.input_schema, &self.output_schema].into_iter().flatten() {
+            SchemaCheck::new(schema)?;
+        }
+        Ok(self)
     }
 }
 
 impl Catalog<NewPrompt> {
     /// The versions of a prompt, oldest first.
     pub async fn versions(&self, id: impl Into<ResourceRef>, options: ListOptions) -> Result<Page<PromptVersion>> {
-        let target = Target::Resource(ResourceKind::Prompt, id.into());
-        self.session
-            .read(Permission::PromptsRead, target, move |tx, grant| catalog::versions(tx, grant.target()?.id, &options))
-            .await
+        self.session.inner.gate.prompt_versions(&self.session.caller, id.into(), options).await
     }
 
     /// One version of a prompt.
     pub async fn version(&self, id: impl Into<ResourceRef>, version: u32) -> Result<PromptVersion> {
-        let target = Target::Resource(ResourceKind::Prompt, id.into());
-        self.session
-            .read(Permission::PromptsRead, target, move |tx, grant| {
-                catalog::version(tx, grant.target()?.id, version)?
-                    .ok_or_else(|| Error::not_found(format!("the prompt has no version {version}")))
-            })
-            .await
+        self.session.inner.gate.prompt_version(&self.session.caller, id.into(), version).await
     }
 
     /// Fills a prompt, as an execution would.

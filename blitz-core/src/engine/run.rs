@@ -1,21 +1,17 @@
 //! Starting agents, and the handle on what was started.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio_util::sync::DropGuard;
 
 use super::{EventStream, Session};
-use crate::access::gate::{Grant, Target};
-use crate::domain::{ExecutionId, Outcome, Permission, ResourceKind, ResourceRef, Timestamp};
+use crate::access::Target;
+use crate::domain::{Decision, ExecutionId, Outcome, Permission, ResourceKind, ResourceRef};
 use crate::error::{Error, Result};
-use crate::execution::Started;
-use crate::execution::plan_of::pin;
-use crate::execution::setup::Setup;
-use crate::execution::turn::{Begin, Desk};
+use crate::execution::begin::{Beginning, begin};
+use crate::execution::{Started, fresh_seed, recover};
 
 /// An execution that was started: it runs by itself, whatever becomes of the handle.
 #[derive(Clone, Debug)]
@@ -57,7 +53,7 @@ impl ExecutionHandle {
     }
 
     /// Decides what becomes of a step that waits.
-    pub async fn decide(&self, key: &str, decision: crate::Decision) -> Result<()> {
+    pub async fn decide(&self, key: &str, decision: Decision) -> Result<()> {
         self.session.executions().decide(self.id, key, decision).await
     }
 }
@@ -72,25 +68,27 @@ impl Session {
     /// Begins an execution in one transaction and drives it in a task of its own.
     pub(super) async fn begin(&self, agent: ResourceRef, input: Value) -> Result<Started> {
         let runtime = Arc::clone(&self.inner.runtime);
-        let seed = crate::execution::fresh_seed()?;
+        let seed = fresh_seed()?;
         let target = Target::Resource(ResourceKind::Agent, agent);
-        let begin = move |tx: &mut dyn crate::store::Connection, grant: &Grant| {
-            let pinned = pin(tx, grant)?;
-            let setup = Setup::new(&pinned, &runtime.providers, &runtime.tools)?;
-            let now = grant.now();
-            let deadline = now.plus(Duration::from_millis(setup.agent().limits.timeout_ms));
-            let begin = Begin { setup: Arc::new(setup), input: input.clone(), seed, deadline };
-            let standing = grant.standing();
-            let desk = Desk { standing: &standing, boot_id: &runtime.boot_id, store_id: &runtime.store_id };
-            let (begun, events) = begin.write(tx, now, &desk)?;
-            grant.audit(tx, &format!("execution:{}", begun.ids.id), None, Some(&begin.setup.hash), Value::Null)?;
-            Ok((begin.setup, begun, events, grant.execution_store()))
-        };
-        let (setup, begun, events, store) =
-            self.inner.gate.write(&self.caller, Permission::AgentsRun, target, "agents.run", begin).await?;
+        let beginning = self
+            .write(Permission::AgentsRun, target, "agents.run", move |tx, grant| begin(tx, grant, &runtime, &input, seed))
+            .await?;
+        let Beginning { setup, begun, events, store } = beginning;
         self.inner.runtime.hub.publish(begun.ids.root_id, events);
-        let session: Arc<dyn Any + Send + Sync> = Arc::new(self.clone());
-        Ok(self.inner.runtime.launch(store, setup, begun, Some(session)))
+        Ok(self.inner.runtime.launch(store, setup, begun, Some(self.shared())))
+    }
+
+    /// Goes on with every interrupted execution that this process can run.
+    pub(super) async fn recover_all(&self) -> Result<Vec<ExecutionId>> {
+        recover::recover_all(&self.inner.gate, &self.caller, &self.inner.runtime, &|caller| {
+            Session::new(Arc::clone(&self.inner), caller).shared()
+        })
+        .await
+    }
+
+    /// The session as tools are handed it.
+    fn shared(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::new(self.clone())
     }
 
     pub(super) async fn begin_owned(&self, agent: ResourceRef, input: Value) -> Result<Owned> {

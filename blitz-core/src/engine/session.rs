@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::{
     Agents, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Models, Prompts, Tools, Users, methods,
 };
-use crate::access::gate::Caller;
-use crate::domain::{Outcome, Principal, ResourceRef};
+use crate::access::{Caller, Grant, Target};
+use crate::store::Connection;
+use crate::domain::{Outcome, Permission, Principal, ResourceRef};
 use crate::error::{Error, Result};
 use crate::tool::ToolContext;
 
@@ -101,6 +102,26 @@ impl Session {
     /// what the method itself gives.
     pub async fn call(&self, method: &str, input: Value) -> Result<Value> {
         methods::call(self.clone(), method, input).await
+    }
+}
+
+impl Session {
+    /// Asks the gate and changes something, in one transaction.
+    pub(super) async fn write<T, F>(&self, permission: Permission, target: Target, action: &'static str, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,
+    {
+        self.inner.gate.write(&self.caller, permission, target, action, body).await
+    }
+
+    /// Asks the gate and reads, on one snapshot.
+    pub(super) async fn read<T, F>(&self, permission: Permission, target: Target, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,
+    {
+        self.inner.gate.read(&self.caller, permission, target, body).await
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::catalog::{Actions, Catalog, Noun, Shared, Visible, actions, catalog_rows};
+use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, MethodKind, Named, Update, method, schema};
-use crate::access::gate::{Grant, Tx};
 use crate::domain::{ListOptions, NewTool, Page, Permission, Record, Share, ToolKind, ToolSpec};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tool::Tool;
 use crate::tool::registry::validate_tool;
 
@@ -26,23 +25,9 @@ pub(super) const HOST_ROWS: &[Method] = &[Method {
 }];
 
 impl Noun for NewTool {
-    const READ: Permission = Permission::ToolsRead;
-    const CREATE: Permission = Permission::ToolsCreate;
-    const EDIT: Permission = Permission::ToolsEdit;
-    const DELETE: Permission = Permission::ToolsDelete;
-    const ACTIONS: Actions = actions!("tools");
-
-    fn check(&mut self) -> Result<()> {
-        validate_tool(self)
-    }
-
-    /// A tool with settings reaches out of the engine: that takes a permission of its own.
-    fn check_in(&self, _tx: &mut Tx<'_>, grant: &Grant, before: Option<&Self>) -> Result<()> {
-        let reaches_out = !self.config.is_empty() && before.is_none_or(|before| before.config != self.config);
-        if reaches_out && !grant.allows(Permission::ConnectionsManage) {
-            return Err(Error::denied("a tool with a folder or address of its own needs the permission connections:manage"));
-        }
-        Ok(())
+    fn checked(self) -> Result<Self> {
+        validate_tool(&self)?;
+        Ok(self)
     }
 }
 

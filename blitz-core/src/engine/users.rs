@@ -4,9 +4,7 @@ use serde::Deserialize;
 
 use super::Session;
 use super::methods::{Method, method};
-use crate::access::gate::Target;
-use crate::access::users;
-use crate::domain::{ListOptions, NewUser, Page, Permission, User, UserId, UserUpdate};
+use crate::domain::{ListOptions, NewUser, Page, User, UserId, UserUpdate};
 use crate::error::Result;
 
 /// The users of the engine, through a session.
@@ -47,43 +45,30 @@ impl Users {
 
     /// Adds a user. Errors: `Conflict` where the address is taken, `InvalidInput` for a weak password.
     pub async fn create(&self, new: NewUser) -> Result<User> {
-        let hash = self.session.inner.gate.hash_password(&new.password).await?;
-        self.session
-            .write(Permission::UsersManage, Target::None, "users.create", move |tx, grant| users::create(tx, grant, &new, &hash))
-            .await
+        self.session.inner.gate.create_user(&self.session.caller, new).await
     }
 
     /// One user.
     pub async fn get(&self, id: UserId) -> Result<User> {
-        self.session.read(Permission::UsersRead, Target::User(id), move |tx, grant| users::get(tx, grant, id)).await
+        self.session.inner.gate.user(&self.session.caller, id).await
     }
 
     /// A page of users, in order of id.
     pub async fn list(&self, options: ListOptions) -> Result<Page<User>> {
-        self.session.read(Permission::UsersRead, Target::None, move |tx, grant| users::list(tx, grant, &options)).await
+        self.session.inner.gate.users(&self.session.caller, options).await
     }
 
     /// Changes a user. A new role, password or a stop ends its sessions.
     ///
     /// Errors: `Conflict` where it would leave no active admin.
     pub async fn update(&self, id: UserId, update: UserUpdate) -> Result<User> {
-        let hash = match &update.password {
-            Some(password) => Some(self.session.inner.gate.hash_password(password).await?),
-            None => None,
-        };
-        self.session
-            .write(Permission::UsersManage, Target::User(id), "users.update", move |tx, grant| {
-                users::update(tx, grant, id, &update, hash.as_ref())
-            })
-            .await
+        self.session.inner.gate.update_user(&self.session.caller, id, update).await
     }
 
     /// Deletes a user: its sessions and executions stop, its records stay.
     ///
     /// Errors: `Conflict` where it would leave no active admin.
     pub async fn delete(&self, id: UserId) -> Result<()> {
-        self.session
-            .write(Permission::UsersManage, Target::User(id), "users.delete", move |tx, grant| users::delete(tx, grant, id))
-            .await
+        self.session.inner.gate.delete_user(&self.session.caller, id).await
     }
 }

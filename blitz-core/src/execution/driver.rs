@@ -17,7 +17,7 @@ use super::retry::RetryDecision;
 use super::setup::Setup;
 use super::state::State;
 use super::turn::{Draft, Ids, Settle, Turn};
-use crate::access::gate::ExecutionStore;
+use crate::access::ExecutionStore;
 use crate::domain::{
     Action, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Input, Machine as _, ModelRequest, ModelResponse, Outcome,
     ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,

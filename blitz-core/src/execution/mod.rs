@@ -25,7 +25,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::gate::ExecutionStore;
+use crate::access::ExecutionStore;
 use crate::domain::{ExecutionId, Outcome};
 use crate::error::{Error, Result};
 use crate::store::executions;

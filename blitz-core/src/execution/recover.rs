@@ -10,7 +10,7 @@ use super::setup::Setup;
 use super::state::State;
 use super::turn::{Desk, Ids};
 use super::{Runtime, Started};
-use crate::access::gate::{ExecutionStore, Standing};
+use crate::access::{ExecutionStore, Standing};
 use crate::domain::{Event, EventData, ExecutionId, ExecutionStatus, Outcome, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::Connection;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::setup::Setup;
 use super::state::{State, Tally};
-use crate::access::gate::Standing;
+use crate::access::Standing;
 use crate::domain::{
     Action, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Permission, Queued,
     ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall, ToolStarted, Usage, Waiting,
