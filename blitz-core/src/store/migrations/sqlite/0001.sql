@@ -10,7 +10,7 @@ CREATE TABLE store_info (
 
 CREATE TABLE users (
     id              INTEGER PRIMARY KEY,
-    email           TEXT NOT NULL UNIQUE,
+    email           TEXT NOT NULL,
     name            TEXT NOT NULL,
     role            TEXT NOT NULL,
     active          INTEGER NOT NULL,
@@ -21,6 +21,7 @@ CREATE TABLE users (
     updated_at      INTEGER NOT NULL,
     deleted_at      INTEGER
 ) STRICT;
+CREATE UNIQUE INDEX users_email ON users (email) WHERE deleted_at IS NULL;
 
 -- Sealed values: provider keys, password hashes. The table, row and column are sealed in with them.
 CREATE TABLE secrets (
@@ -55,8 +56,7 @@ CREATE TABLE resources (
     deleted_at INTEGER
 ) STRICT;
 -- Names are unique among an owner's live records and, separately, among shared ones.
-CREATE UNIQUE INDEX resources_private ON resources (namespace, coalesce(owner_id, 0), name)
-    WHERE deleted_at IS NULL AND visibility = 'private';
+CREATE UNIQUE INDEX resources_own ON resources (namespace, coalesce(owner_id, 0), name) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX resources_shared ON resources (namespace, name)
     WHERE deleted_at IS NULL AND visibility = 'shared';
 CREATE INDEX resources_kind ON resources (kind, id) WHERE deleted_at IS NULL;
@@ -69,15 +69,15 @@ CREATE TABLE resource_versions (
     PRIMARY KEY (resource_id, version)
 ) STRICT;
 
--- A share opens a resource to a user or to a role, one of the two.
+-- A share opens a resource to a user or to a role, one of the two. Levels: 1 view, 2 use, 3 edit, 4 manage.
 CREATE TABLE shares (
     resource_id INTEGER NOT NULL REFERENCES resources (id),
     user_id     INTEGER NOT NULL DEFAULT 0,
     role        TEXT NOT NULL DEFAULT '',
-    level       TEXT NOT NULL,
+    level       INTEGER NOT NULL CHECK (level BETWEEN 1 AND 4),
     created_at  INTEGER NOT NULL,
     PRIMARY KEY (resource_id, user_id, role)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- Executions and their journal ----------------------------------------------------------------
 
