@@ -215,25 +215,24 @@ pub(crate) struct MatchedBudget {
     pub(crate) pending: Money,
 }
 
+// Two index lookups on each side: the budgets of this id, and those of each id on its own.
+const MATCHING: &str ="SELECT b.id, b.scope, CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard, coalesce(w.posted, 0), coalesce(w.pending, 0)
+     FROM budgets b LEFT JOIN budget_windows w
+         ON w.budget_id = b.id AND w.scope_id = ?1 AND w.window_start = 0
+     WHERE ?1 IS NOT NULL AND b.scope = 'user' AND b.scope_id IN (0, ?1) AND b.deleted_at IS NULL
+     UNION ALL
+     SELECT b.id, b.scope, CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard, coalesce(w.posted, 0), coalesce(w.pending, 0)
+     FROM budgets b LEFT JOIN budget_windows w
+         ON w.budget_id = b.id AND w.scope_id = ?2 AND w.window_start = 0
+     WHERE b.scope = 'execution' AND b.scope_id IN (0, ?2) AND b.deleted_at IS NULL";
+
 /// Every budget that counts a call of this user in this root execution, in order of id.
 pub(crate) fn matching_budgets(
     tx: &mut dyn Connection,
     user_id: Option<UserId>,
     root_id: ExecutionId,
 ) -> Result<Vec<MatchedBudget>> {
-    // Two index lookups each: the budgets of this id, and those of each id on its own.
-    let rows = tx.query_all(
-        "SELECT b.id, b.scope, CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard, coalesce(w.posted, 0), coalesce(w.pending, 0)
-         FROM budgets b LEFT JOIN budget_windows w
-             ON w.budget_id = b.id AND w.scope_id = ?1 AND w.window_start = 0
-         WHERE ?1 IS NOT NULL AND b.scope = 'user' AND b.scope_id IN (0, ?1) AND b.deleted_at IS NULL
-         UNION ALL
-         SELECT b.id, b.scope, CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard, coalesce(w.posted, 0), coalesce(w.pending, 0)
-         FROM budgets b LEFT JOIN budget_windows w
-             ON w.budget_id = b.id AND w.scope_id = ?2 AND w.window_start = 0
-         WHERE b.scope = 'execution' AND b.scope_id IN (0, ?2) AND b.deleted_at IS NULL",
-        params![user_id, root_id],
-    )?;
+    let rows = tx.query_all(MATCHING, params![user_id, root_id])?;
     let matched = |row: &Row| {
         let scope_id = match (row.text(1)?, user_id) {
             ("user", Some(user)) => user.0,
@@ -365,4 +364,25 @@ fn word<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_value(Value::from(text)).map_err(|error| {
         Error::storage("a stored word is not known: the file is damaged or from a newer version").with_source(error)
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// The queries whose cost would grow with the ledger if they missed their index.
+    #[tokio::test]
+    async fn budgets_are_matched_and_costs_narrowed_by_index() {
+        let [summary_all, entries_all] = [costs::SUMMARY[3], costs::ENTRIES[3]];
+        let queries = [MATCHING].into_iter().chain(costs::SUMMARY).chain(costs::ENTRIES);
+        for query in queries.filter(|&query| query != summary_all && query != entries_all) {
+            let explain: &'static str = format!("EXPLAIN QUERY PLAN {query}").leak();
+            let places = (1..=7).rev().find(|n| query.contains(&format!("?{n}"))).unwrap();
+            let plan =
+                crate::store::memory().store.write(move |tx| tx.query_all(explain, &vec![SqlValue::Null; places]));
+            let plan: Vec<_> = plan.await.unwrap().iter().map(|row| row.text(3).unwrap().to_owned()).collect();
+            assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{query}: {plan:?}");
+        }
+    }
 }

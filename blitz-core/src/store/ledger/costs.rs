@@ -28,7 +28,7 @@ macro_rules! by_index {
     };
 }
 
-const SUMMARY: [&str; 4] = by_index!(
+pub(super) static SUMMARY: [&str; 4] = by_index!(
     "SELECT CAST(coalesce(sum(amount), 0) AS BIGINT),
          count(CASE WHEN kind = 'settle' AND amount IS NULL THEN 1 END),
          CAST(coalesce(sum(requests), 0) AS BIGINT),
@@ -41,7 +41,7 @@ const SUMMARY: [&str; 4] = by_index!(
     ""
 );
 
-const ENTRIES: [&str; 4] = by_index!(
+pub(super) static ENTRIES: [&str; 4] = by_index!(
     "SELECT seq, at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt, amount,
          requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance, flag",
     "AND seq > ?6 ORDER BY seq LIMIT ?7"
