@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::denials::Denials;
 use super::password::Passwords;
 use super::policy::{Refusal, Subject};
-use super::standing::{EngineWork, ExecutionStore};
+use super::standing::{EngineWork, ExecutionStore, Standing};
 use crate::audit::{Actor, Audit, AuditLine};
 use crate::domain::{
     AuditOutcome, ExecutionId, Permission, Principal, Reach, ResourceId, ResourceKind, ResourceRef, Role, Secret,
@@ -423,6 +423,19 @@ impl Grant {
             return Err(Error::internal("another's execution is resumed only by a call that recovers"));
         }
         Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, agent, None))
+    }
+
+    /// The standing of the principal in this very transaction, for the first step of its execution.
+    pub(crate) fn standing(&self, store: &ExecutionStore) -> Standing {
+        store.standing_as(self.subject, self.now, self.refused.clone())
+    }
+
+    /// The caller that a resumed execution's tools act as: the principal it was started by.
+    pub(crate) fn resumed_caller(&self, principal: Principal) -> Result<Caller> {
+        if self.permission != Permission::ExecutionsRecover {
+            return Err(Error::internal("another's session is made only by a call that recovers"));
+        }
+        Ok(Caller::new(principal, "execution"))
     }
 
     pub(super) fn keys(&self) -> &Keys {

@@ -6,7 +6,7 @@ use super::gate::{Parts, Refused};
 use super::policy::Subject;
 use crate::audit::{Actor, AuditLine};
 use crate::domain::{Permission, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp, UserId};
-use crate::error::{Error, ErrorInfo, Result};
+use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::store::catalog::{self, ResourceRow};
 use crate::store::{Connection, access};
 
@@ -86,6 +86,11 @@ impl ExecutionStore {
             refusals.note().await;
             result
         }
+    }
+
+    /// The standing that the gate has just found, in the transaction in which it did.
+    pub(super) fn standing_as(&self, subject: Subject, now: Timestamp, refused: Refused) -> Standing {
+        Standing { inner: Some(Arc::clone(&self.0)), parts: Arc::clone(&self.0.parts), subject: Ok(subject), now, refused }
     }
 
     /// For whom the execution runs.
@@ -189,6 +194,18 @@ impl Standing {
     ) -> Result<ResourceRow> {
         let subject = self.subject.clone().map_err(Error::from)?;
         subject.find(tx, permission, kind, reference).map_err(|refusal| self.refused.set(refusal))
+    }
+
+    /// Whether the principal may call this tool now; the host always may.
+    pub(crate) fn may_use_tool(&self, tx: &mut dyn Connection, tool: ResourceId) -> Result<bool> {
+        if self.user_id().is_none() {
+            return Ok(true);
+        }
+        match self.find(tx, Permission::ToolsUse, ResourceKind::Tool, &ResourceRef::from(tool)) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::PermissionDenied) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes a line of the trail in the principal's name.

@@ -221,4 +221,12 @@ impl ExecutionPlan {
     ) -> Self {
         Self { schema: Self::SCHEMA, agent, model, prompt, tools, agents }
     }
+
+    /// The plan of an agent, this one's or one that it may call.
+    pub(crate) fn of_agent(self, id: ResourceId) -> Option<ExecutionPlan> {
+        if self.agent.id == id {
+            return Some(self);
+        }
+        self.agents.into_iter().find_map(|plan| plan.of_agent(id))
+    }
 }

@@ -157,9 +157,8 @@ impl Executions {
 
     /// The outcome of an execution that has ended. Errors: `Conflict` while it has not.
     pub async fn outcome(&self, id: ExecutionId) -> Result<Outcome> {
-        let runtime = Arc::clone(&self.session.inner.runtime);
         self.session
-            .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| recover::outcome(tx, &runtime, id))
+            .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| recover::outcome(tx, id))
             .await
     }
 

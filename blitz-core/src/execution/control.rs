@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::Runtime;
+use super::recover::RESUME_KEY;
 use crate::access::Grant;
 use crate::domain::{
-    Decision, EventData, ExecutionId, ExecutionStatus, Finished, Waiting,
+    CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Waiting,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -31,20 +32,23 @@ pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, 
         None => false,
     };
     if !runs && row.id == row.root_id {
-        end_tree(tx, grant, id)?;
+        end_tree(tx, grant, id, None)?;
     }
     grant.audit(tx, &format!("execution:{id}"), None, None, json!({}))
 }
 
-/// Ends a tree that nobody runs: its money is settled, its executions are cancelled, children first.
-fn end_tree(tx: &mut dyn Connection, grant: &Grant, root_id: ExecutionId) -> Result<()> {
+/// Ends a tree that nobody runs: its money is settled, its executions are cancelled, or failed by
+/// an error, children first.
+fn end_tree(tx: &mut dyn Connection, grant: &Grant, root_id: ExecutionId, error: Option<&Error>) -> Result<()> {
     let now = grant.now();
+    let status = if error.is_some() { ExecutionStatus::Failed } else { ExecutionStatus::Cancelled };
     for reservation in ledger::open_in_tree(tx, root_id)? {
         ledger::settle_dead(tx, now, reservation)?;
     }
     for row in executions::open_tree(tx, root_id)? {
-        let (cost, usage) = ledger::cost_below(tx, &row)?;
-        let finished = Finished::new(ExecutionStatus::Cancelled, serde_json::Value::Null, None, usage, cost);
+        let filter = if row.parent_id.is_none() { CostFilter::of_root(row.id) } else { CostFilter::of_execution(row.id) };
+        let (cost, usage) = ledger::execution_cost(tx, &filter)?;
+        let finished = Finished::new(status, serde_json::Value::Null, error.map(Error::to_info), usage, cost);
         executions::finish(tx, now, row.id, &finished)?;
         let entry = Entry { execution_id: row.id, path: String::new(), data: EventData::ExecutionFinished(finished) };
         executions::append(tx, now, root_id, None, vec![entry])?;
@@ -63,6 +67,13 @@ pub(crate) fn decide(tx: &mut dyn Connection, grant: &Grant, id: ExecutionId, ke
     let entry = Entry { execution_id: id, path: key.to_owned(), data };
     executions::append(tx, grant.now(), row.root_id, None, vec![entry])?;
     executions::decided(tx, id, &still)?;
+    if key == RESUME_KEY {
+        match decision {
+            Decision::Rerun => executions::made_progress(tx, id)?,
+            Decision::Fail { message } => end_tree(tx, grant, id, Some(&Error::interrupted(message)))?,
+            Decision::Skip { .. } => return Err(Error::invalid("a whole execution cannot be skipped: rerun it or let it fail")),
+        }
+    }
     let action = match decision {
         Decision::Rerun => "rerun",
         Decision::Skip { .. } => "skip",

@@ -66,6 +66,8 @@ pub(crate) struct Work {
     /// Where the database says that the execution stands.
     pub(super) status: (ExecutionStatus, Vec<Waiting>),
     pub(super) children: (mpsc::UnboundedSender<(String, bool)>, mpsc::UnboundedReceiver<(String, bool)>),
+    /// Whether the execution was taken up again and has not got further since.
+    pub(super) resumed: bool,
     /// The last record of the journal that was seen.
     pub(super) last_seq: i64,
 }
@@ -93,6 +95,7 @@ impl Work {
             permits: Arc::new(Semaphore::new(max_parallel_tools.clamp(1, 1024) as usize)),
             status: (ExecutionStatus::Running, Vec::new()),
             children: mpsc::unbounded_channel(),
+            resumed: false,
             last_seq: 0,
         }
     }

@@ -5,10 +5,13 @@
 //! reservations and starts that follow. What a journal says is folded by [`state`], live and on
 //! recovery alike. There is no second loop.
 
+pub(crate) mod begin;
+pub(crate) mod control;
 pub(crate) mod driver;
 pub(crate) mod effects;
 pub(crate) mod events;
 mod perform;
+mod pin;
 mod plan;
 pub(crate) mod recover;
 pub(crate) mod retry;

@@ -28,7 +28,8 @@ pub(super) enum After {
 
 impl Driver {
     /// Writes the turn, then performs what it started.
-    pub(super) async fn commit(&mut self, turn: Turn) -> Result<After> {
+    pub(super) async fn commit(&mut self, mut turn: Turn) -> Result<After> {
+        turn.resumed = !turn.drafts.is_empty() && std::mem::take(&mut self.work.resumed);
         let turn = Arc::new(turn);
         let Committed { events, reserved, denied, children, revoked } = self.write(&turn).await?;
         let mut ended = None;
@@ -74,9 +75,9 @@ impl Driver {
         let mut pause = Duration::from_millis(50);
         loop {
             let (turn, setup, tally, ids) = (Arc::clone(turn), Arc::clone(&self.setup), self.state.tally.clone(), self.ids);
-            let runtime = Arc::clone(&self.runtime);
+            let (runtime, principal) = (Arc::clone(&self.runtime), self.store.principal().clone());
             let written = self.store.write(move |tx, standing| {
-                let desk = Desk { standing, boot_id: &runtime.boot_id, store_id: &runtime.store_id };
+                let desk = Desk { standing, principal: &principal, boot_id: &runtime.boot_id, store_id: &runtime.store_id };
                 turn.write(tx, Timestamp::now(), &desk, ids, &setup, &tally)
             });
             match written.await {

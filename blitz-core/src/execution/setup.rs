@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::pin::{Keys, Pinned};
 use super::state::State;
 use crate::agent::AgentMachine;
 use crate::agent::history::{Transcript, input_message};
-use crate::domain::schema::SchemaCheck;
 use crate::domain::{
     ExecutionPlan, Message, ModelRequest, ModelSettings, NewAgent, OutputSchema, Price, ResourceId, Secret, ToolChoice, ToolSpec,
     template,
 };
 use crate::error::{Error, Result};
-use crate::ledger::price;
+use crate::ledger;
 use crate::net::Http;
 use crate::provider::{self, Provider, offline::Offline};
 use crate::tool::registry::{HostTools, PreparedTool};
@@ -72,29 +72,30 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Makes a plan runnable.
+    /// Makes a pinned agent runnable, with the agents it may call.
     ///
     /// Errors: `InvalidInput` where the provider is unknown or a tool cannot run in this process.
-    pub(crate) fn new(
-        plan: Arc<ExecutionPlan>,
-        hash: String,
-        providers: &Providers,
-        key: Option<Secret>,
-        host: &HostTools,
-    ) -> Result<Self> {
+    pub(crate) fn new(pinned: &Pinned, providers: &Providers, host: &HostTools) -> Result<Self> {
+        Self::of(Arc::clone(&pinned.plan), pinned.hash.clone(), &pinned.keys, providers, host)
+    }
+
+    fn of(plan: Arc<ExecutionPlan>, hash: String, keys: &Keys, providers: &Providers, host: &HostTools) -> Result<Self> {
         let model = &plan.model.spec;
+        let key = keys.get(&plan.model.id).cloned();
         let provider = providers.connect(&model.provider, model.base_url.as_deref(), key)?;
         let profile = provider.profile(&model.model_name);
         let mut offers = Vec::with_capacity(plan.tools.len() + plan.agents.len());
         let mut specs = Vec::with_capacity(offers.capacity());
         for record in &plan.tools {
-            let tool = PreparedTool::new(&record.spec, host)?;
+            let tool = host.prepare(&record.hash, &record.spec)?;
             specs.push(tool.spec().clone());
-            offers.push((record.spec.name.clone(), Offer::Tool { id: record.id, tool: Arc::new(tool) }));
+            offers.push((record.spec.name.clone(), Offer::Tool { id: record.id, tool }));
         }
         for child in &plan.agents {
             let (spec, takes_text) = agent_spec(child);
-            offers.push((spec.name.clone(), Offer::Agent { plan: Arc::new(child.clone()), takes_text }));
+            // A child is pinned inside its root's plan: it has no definition of its own.
+            let setup = Self::of(Arc::new(child.clone()), hash.clone(), keys, providers, host)?;
+            offers.push((spec.name.clone(), Offer::Agent { setup: Arc::new(setup), takes_text }));
             specs.push(spec);
         }
         let mut settings = model.settings.overlaid(&plan.agent.spec.settings);
@@ -102,7 +103,7 @@ impl Setup {
         let model_cap = caps.into_iter().flatten().min().unwrap_or(u64::MAX);
         settings.max_output_tokens = Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
         let output_schema = output_schema(&plan).map(|schema| Arc::new(OutputSchema::new("output", schema.clone())));
-        let price = price::of(&model.price, profile.free);
+        let price = ledger::price_of(model, profile.free);
         Ok(Self { hash, provider, price, offers, specs: specs.into(), settings, output_schema, plan })
     }
 
@@ -137,17 +138,19 @@ impl Setup {
         }
         request
     }
+}
 
-    /// The state before the first record, for this input.
-    ///
-    /// Errors: `InvalidInput` where the input is off the prompt's schema, `Expression` where the
-    /// template cannot be filled.
-    pub(crate) fn state(&self, input: &Value) -> Result<State> {
-        let machine = AgentMachine::new(&self.agent().limits, output_schema(&self.plan))?;
-        let user = first_message(&self.plan, input)?;
-        let offered: HashSet<String> = self.offers.iter().map(|(name, _)| name.clone()).collect();
-        Ok(State::new(machine, &self.agent().instructions, user, offered))
-    }
+/// The state before the first record, for this input.
+///
+/// Errors: `InvalidInput` where the input is off the prompt's schema, `Expression` where the
+/// template cannot be filled.
+pub(crate) fn first_state(plan: &ExecutionPlan, input: &Value) -> Result<State> {
+    let agent = &plan.agent.spec;
+    let machine = AgentMachine::new(&agent.limits, output_schema(plan))?;
+    let user = first_message(plan, input)?;
+    let tools = plan.tools.iter().map(|tool| tool.spec.name.clone());
+    let offered: HashSet<String> = tools.chain(plan.agents.iter().map(|child| child.agent.spec.name.clone())).collect();
+    Ok(State::new(machine, &agent.instructions, user, offered))
 }
 
 /// The schema of the output: the agent's own, else its prompt's.
@@ -183,13 +186,7 @@ fn first_message(plan: &ExecutionPlan, input: &Value) -> Result<Message> {
         Value::Null => Map::new(),
         other => text_variable(template::variables(prompt.format, &prompt.template), other)?,
     };
-    if let Some(schema) = &prompt.input_schema {
-        SchemaCheck::new(schema)?.check(&Value::Object(variables.clone())).map_err(|problems| {
-            let first = problems.first().map(|p| format!("at {}: {}", p.path, p.message)).unwrap_or_default();
-            Error::invalid(format!("the input does not follow the schema of prompt {}: {first}", prompt.name))
-        })?;
-    }
-    Ok(Message::user(template::render(prompt.format, &prompt.template, &variables)?))
+    prompt.fill(&variables).map(Message::user)
 }
 
 /// A prompt with one variable takes a plain value for it.

@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::setup::Setup;
+use super::setup::{Setup, first_state};
 use super::state::{State, Tally};
 use crate::access::Standing;
+use crate::audit::AuditLine;
 use crate::domain::{
-    Action, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Permission, Queued,
+    Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Principal, Queued,
     ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall, ToolStarted, Usage, Waiting,
 };
 use crate::error::{Error, ErrorInfo, Result};
-use crate::ledger::{self, Alert, Booked, ReserveOutcome, ReserveRequest, Reserved};
+use crate::ledger::{self, Booked, ReserveOutcome, ReserveRequest, Reserved};
 use crate::store::Connection;
 use crate::store::executions::{self, Entry, NewExecution, Parent};
 
@@ -43,6 +44,8 @@ pub(crate) struct Turn {
     pub(crate) children: Vec<ChildStart>,
     /// The end of the execution.
     pub(crate) finish: Option<Finish>,
+    /// Whether it is the first progress of an execution that was taken up again.
+    pub(crate) resumed: bool,
     /// Where the execution then stands, if that changes.
     pub(crate) status: Option<(ExecutionStatus, Vec<Waiting>)>,
 }
@@ -128,6 +131,7 @@ pub(crate) struct Begun {
 /// What every commit of a process needs.
 pub(crate) struct Desk<'a> {
     pub(crate) standing: &'a Standing,
+    pub(crate) principal: &'a Principal,
     pub(crate) boot_id: &'a str,
     pub(crate) store_id: &'a str,
 }
@@ -158,9 +162,12 @@ impl Turn {
         for draft in &self.drafts {
             writer.draft(tx, draft, &mut tally)?;
         }
+        if self.resumed {
+            executions::made_progress(tx, ids.root_id)?;
+        }
         if let Some(finish) = &self.finish {
             writer.finish(tx, finish, &tally)?;
-        } else if let Err(why) = &desk.standing.still {
+        } else if let Err(why) = desk.standing.still() {
             writer.committed.revoked = Some(why.clone());
         } else {
             writer.starts(tx, self)?;
@@ -227,7 +234,7 @@ impl Writer<'_> {
         }
         let mut called = Vec::with_capacity(turn.tools.len());
         for tool in &turn.tools {
-            if self.desk.standing.may(tx, Permission::ToolsUse, tool.tool_id)? {
+            if self.desk.standing.may_use_tool(tx, tool.tool_id)? {
                 called.push(json!({"tool": tool.call.name, "key": tool.key, "effect": tool.effect}));
                 let started = ToolStarted::new(
                     tool.attempt,
@@ -257,7 +264,7 @@ impl Writer<'_> {
             root_id: self.ids.root_id,
             path: start.key.clone(),
             attempt: start.attempt,
-            user_id: self.desk.standing.principal().user_id(),
+            user_id: self.desk.principal.user_id(),
             model: model.name.clone(),
             provider: model.provider.clone(),
             price: self.setup.price.clone(),
@@ -304,7 +311,7 @@ impl Writer<'_> {
 
     fn audit(&self, tx: &mut dyn Connection, action: &str, outcome: AuditOutcome, details: Value) -> Result<()> {
         let object = format!("execution:{}", self.ids.id);
-        self.desk.standing.audit(tx, self.now, action, &object, outcome, details)
+        self.desk.standing.audit(tx, &AuditLine::ok(action, &object).with_outcome(outcome).with_details(details))
     }
 
     fn append(mut self, tx: &mut dyn Connection) -> Result<Committed> {
@@ -337,7 +344,7 @@ impl Begin {
             parent,
             agent_id: agent.id,
             name: &agent.spec.name,
-            principal: desk.standing.principal(),
+            principal: desk.principal,
             definition_hash: &self.setup.hash,
             boot_id: desk.boot_id,
             deadline: self.deadline,
@@ -347,7 +354,7 @@ impl Begin {
         if let (None, Some(limit)) = (parent, agent.spec.limits.max_cost) {
             ledger::cap_execution(tx, now, ids.root_id, limit)?;
         }
-        let mut state = self.setup.state(&self.input)?;
+        let mut state = first_state(&self.setup.plan, &self.input)?;
         let queued = Queued::new(
             agent.spec.name.clone(),
             self.input.clone(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Booked;
 use super::budgets::page;
 use crate::domain::{
     BudgetId, BudgetWindow, CostFilter, CostSummary, EntryKind, ExecutionId, LedgerEntry, ListOptions, Money, Page,
@@ -24,6 +25,33 @@ pub(crate) fn summary(tx: &mut dyn Connection, filter: &CostFilter) -> Result<Co
 pub(crate) fn execution_cost(tx: &mut dyn Connection, filter: &CostFilter) -> Result<(Option<Money>, Usage)> {
     let summary = sql::summary(tx, filter)?;
     Ok((summary.known_cost(), summary.usage))
+}
+
+/// What one attempt of a step was booked at; `None` where it was void or never reserved.
+pub(crate) fn booked(
+    tx: &mut dyn Connection,
+    execution_id: ExecutionId,
+    path: &str,
+    attempt: u32,
+) -> Result<Option<Booked>> {
+    let Some(reservation) = sql::reservation_of(tx, execution_id, path, attempt)? else { return Ok(None) };
+    let filter = CostFilter::of_execution(execution_id);
+    let mut booked: Option<Booked> = None;
+    let mut after = 0;
+    loop {
+        let entries = sql::entries(tx, &filter, after, SLICE)?;
+        let Some(last) = entries.last() else { return Ok(booked) };
+        after = last.seq;
+        for entry in entries.iter().filter(|entry| entry.reservation_id == reservation && entry.kind != EntryKind::Void) {
+            let sum = booked.get_or_insert_default();
+            sum.cost = match (sum.cost, entry.amount) {
+                (Some(cost), Some(amount)) => Some(cost.add(amount)?),
+                (None, amount) => amount,
+                (cost, None) => cost,
+            };
+            sum.usage.add(&entry.usage.unwrap_or_default());
+        }
+    }
 }
 
 /// A page of the entries that the filter meets, oldest first. What merely holds money is left out.

@@ -20,15 +20,15 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use crate::domain::{Alert, ExecutionId, Money, Price, ReservationId, UserId};
+use crate::domain::{Alert, ExecutionId, Money, Price, ReservationId, Usage, UserId};
 use crate::error::Error;
 
-pub(crate) use crate::store::ledger::{OpenReservation, boots_with_open_reservations, open_reservations_of};
+pub(crate) use crate::store::ledger::{boots_with_open_reservations, open_in_tree, open_reservations_of};
 pub(crate) use budgets::{
     cap_execution, create_budget, delete_budget, find_budget, get_budget, list_budgets, list_windows, put_budget,
     update_budget,
 };
-pub(crate) use costs::{execution_cost, list_entries, rebuild_windows, summary, verify_windows};
+pub(crate) use costs::{booked, execution_cost, list_entries, rebuild_windows, summary, verify_windows};
 pub(crate) use price::price_of;
 pub(crate) use reserve::reserve;
 pub(crate) use settle::{settle, settle_dead, settle_unknown, void};
@@ -94,6 +94,8 @@ pub(crate) struct Booked {
     pub(crate) cost: Option<Money>,
     /// How much of that is beyond what was reserved.
     pub(crate) overage: Option<Money>,
+    /// What was used, with every part within its whole.
+    pub(crate) usage: Usage,
     /// The thresholds that were crossed by it, each for the first time in its window.
     pub(crate) alerts: Vec<Alert>,
 }

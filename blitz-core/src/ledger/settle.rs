@@ -139,7 +139,7 @@ fn book(
             alerts.extend(alert::raise(tx, now, leg, posted)?);
         }
     }
-    Ok(Booked { cost: booking.cost, overage, alerts })
+    Ok(Booked { cost: booking.cost, overage, usage: booking.usage, alerts })
 }
 
 fn post(tx: &mut dyn Connection, leg: Leg, released: Money, booked: Money) -> Result<Money> {

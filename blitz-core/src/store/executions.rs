@@ -40,7 +40,7 @@ pub(crate) struct ExecutionRow {
     pub(crate) id: ExecutionId,
     pub(crate) root_id: ExecutionId,
     pub(crate) parent_id: Option<ExecutionId>,
-    pub(crate) user_id: Option<UserId>,
+    pub(crate) agent_id: ResourceId,
     pub(crate) principal: Principal,
     pub(crate) definition_hash: String,
     pub(crate) depth: u32,
@@ -57,7 +57,7 @@ pub(crate) struct ExecutionRow {
 macro_rules! row_sql {
     ($rest:literal) => {
         concat!(
-            "SELECT id, root_id, parent_id, user_id, principal, definition_hash, depth, status, waiting_for, cancel_requested,
+            "SELECT id, root_id, parent_id, agent_id, principal, definition_hash, depth, status, waiting_for, cancel_requested,
                 boot_id, epoch, resume_attempts, deadline, finished FROM executions ",
             $rest
         )
@@ -69,7 +69,7 @@ fn row(row: &Row) -> Result<ExecutionRow> {
         id: ExecutionId(row.int(0)?),
         root_id: ExecutionId(row.int(1)?),
         parent_id: row.opt_int(2)?.map(ExecutionId),
-        user_id: row.opt_int(3)?.map(UserId),
+        agent_id: ResourceId(row.int(3)?),
         principal: row.json(4)?,
         definition_hash: row.text(5)?.to_owned(),
         depth: u32::try_from(row.int(6)?).unwrap_or(u32::MAX),
@@ -344,6 +344,12 @@ pub(crate) fn claim(tx: &mut dyn Connection, old: &ExecutionRow, boot_id: &str) 
         params![boot_id, old.id, old.epoch],
     )?;
     Ok(changed == 1)
+}
+
+/// An execution that was taken up again has finished a step: its count of attempts begins anew.
+pub(crate) fn made_progress(tx: &mut dyn Connection, root_id: ExecutionId) -> Result<()> {
+    tx.execute("UPDATE executions SET resume_attempts = 0 WHERE id = ?1", params![root_id])?;
+    Ok(())
 }
 
 /// Which executions a list shows.

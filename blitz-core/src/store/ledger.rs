@@ -201,6 +201,15 @@ pub(crate) fn open_reservations_of(tx: &mut dyn Connection, boot_id: &str, limit
     rows.iter().map(open).collect()
 }
 
+/// The open reservations of a tree of executions, whichever process made them.
+pub(crate) fn open_in_tree(tx: &mut dyn Connection, root_id: ExecutionId) -> Result<Vec<ReservationId>> {
+    let rows = tx.query_all(
+        "SELECT id FROM reservations WHERE state = 'open' AND root_id = ?1 ORDER BY id LIMIT 1000",
+        params![root_id],
+    )?;
+    rows.iter().map(|row| row.int(0).map(ReservationId)).collect()
+}
+
 // Windows -----------------------------------------------------------------------------------------
 
 /// A budget that counts a call, with its window as it stands.

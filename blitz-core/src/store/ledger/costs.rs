@@ -99,6 +99,20 @@ pub(crate) fn entries(
     rows.iter().map(entry).collect()
 }
 
+/// The reservation that was made for one attempt of a step.
+pub(crate) fn reservation_of(
+    tx: &mut dyn Connection,
+    execution_id: ExecutionId,
+    path: &str,
+    attempt: u32,
+) -> Result<Option<ReservationId>> {
+    let row = tx.query_one(
+        "SELECT id FROM reservations WHERE execution_id = ?1 AND path = ?2 AND attempt = ?3",
+        params![execution_id, path, attempt],
+    )?;
+    row.map(|row| row.int(0).map(ReservationId)).transpose()
+}
+
 fn entry(row: &Row) -> Result<LedgerEntry> {
     let used = match row.opt_text(17)? {
         Some(provenance) => Some(usage(row, 11)?.with_provenance(word(provenance)?)),
