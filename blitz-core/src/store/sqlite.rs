@@ -8,6 +8,8 @@
 mod connection;
 mod place;
 #[cfg(test)]
+mod processes;
+#[cfg(test)]
 mod tests;
 mod worker;
 
