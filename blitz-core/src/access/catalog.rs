@@ -19,7 +19,6 @@ impl Gate {
         spec: S,
         visibility: Visibility,
     ) -> Result<Record<S>> {
-        let spec = spec.prepared()?;
         let permission = S::KIND.permission(Deed::Create);
         self.write(caller, permission, Target::None, action(S::KIND, "create"), move |tx, grant| {
             create(tx, grant, &spec, visibility)
@@ -32,7 +31,6 @@ impl Gate {
     /// `visibility` is that of a new record; an old one keeps its own, and its secret where the new
     /// fields bring none.
     pub(crate) async fn put<S: Spec>(&self, caller: &Caller, spec: S, visibility: Visibility) -> Result<Record<S>> {
-        let spec = spec.prepared()?;
         let permission = S::KIND.permission(Deed::Create);
         self.write(caller, permission, Target::None, action(S::KIND, "put"), move |tx, grant| {
             match catalog::own(tx, grant.viewer(), S::KIND, spec.name())? {
@@ -60,7 +58,8 @@ impl Gate {
         .await
     }
 
-    /// Changes some fields of a record by a merge patch; `null` takes a field away.
+    /// Changes some fields of a record by a merge patch; `null` takes a field away. `check` brings the
+    /// fields into their stored form or refuses them.
     ///
     /// Errors: `InvalidInput` naming an unknown field; `Conflict` where a new name is taken.
     pub(crate) async fn update<S: Spec>(
@@ -68,12 +67,13 @@ impl Gate {
         caller: &Caller,
         reference: ResourceRef,
         patch: Patch,
+        check: fn(S) -> Result<S>,
     ) -> Result<Record<S>> {
         let target = Target::Resource(S::KIND, reference);
         let permission = S::KIND.permission(Deed::Edit);
         self.write(caller, permission, target, action(S::KIND, "update"), move |tx, grant| {
             let row = grant.target()?;
-            let spec = catalog::patched::<S>(&row.body, &patch)?.prepared()?;
+            let spec = check(catalog::patched::<S>(&row.body, &patch)?)?;
             let forget = S::SECRET.is_some_and(|field| patch.get(field) == Some(&Value::Null));
             replace(tx, grant, row, &spec, forget)
         })
@@ -232,6 +232,7 @@ fn set_secret(
 
 /// Checks that everything a record names is there and may be used by whoever puts it.
 fn check_references<S: Spec>(tx: &mut dyn Connection, grant: &Grant, spec: &S) -> Result<()> {
+    spec.needs().iter().try_for_each(|permission| grant.require(*permission))?;
     for reference in spec.references() {
         let name = ResourceRef::from(reference.name);
         let row = grant.find(tx, reference.kind.permission(Deed::Use), reference.kind, &name).map_err(|error| {

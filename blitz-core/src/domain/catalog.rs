@@ -154,9 +154,10 @@ pub(crate) trait Spec: Serialize + serde::de::DeserializeOwned + Clone + Send + 
         Vec::new()
     }
 
-    /// The fields as they are stored: checked, and with everything decided that is decided on save.
-    fn prepared(self) -> Result<Self> {
-        Ok(self)
+    /// What whoever puts it must be allowed to do beside: a tool with a folder or an address of its
+    /// own reaches out of the engine.
+    fn needs(&self) -> &'static [Permission] {
+        &[]
     }
 }
 
@@ -201,6 +202,10 @@ impl Spec for NewPrompt {
 
 impl Spec for NewTool {
     const KIND: ResourceKind = ResourceKind::Tool;
+
+    fn needs(&self) -> &'static [Permission] {
+        if self.config.is_empty() { &[] } else { &[Permission::ConnectionsManage] }
+    }
 
     fn name(&self) -> &str {
         &self.name

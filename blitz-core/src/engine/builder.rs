@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::Engine;
-use crate::access::Gate;
+use crate::access::{Gate, OpenGate};
 use crate::domain::Secret;
 use crate::error::Result;
-use crate::execution::Runtime;
 use crate::execution::setup::Providers;
+use crate::execution::{Runtime, recover};
 use crate::provider::Provider;
-use crate::store::sqlite::{Durability, OpenOptions};
+use crate::store::{Durability, OpenOptions};
 
 /// The settings of an engine that is about to open.
 #[must_use = "an engine opens with `open`"]
@@ -47,9 +47,9 @@ impl EngineBuilder {
     ///
     /// Errors: as [`Engine::open`].
     pub async fn open(self) -> Result<Engine> {
-        let gate = Gate::open(self.options).await?;
-        let runtime = Runtime::new(gate.boot_id().to_owned(), gate.store_id().to_owned(), self.providers);
-        crate::execution::recover::settle_dead(&gate).await?;
-        Ok(Engine::new(gate, runtime))
+        let OpenGate { gate, work, store_id, boot } = Gate::open(self.options).await?;
+        recover::settle_dead(&work, &boot).await?;
+        let runtime = Runtime::new(boot, store_id, self.providers);
+        Ok(Engine::new(gate, work, runtime))
     }
 }

@@ -113,22 +113,22 @@ impl Executions {
 
     /// One execution.
     pub async fn get(&self, id: ExecutionId) -> Result<Execution> {
-        let gate = Arc::clone(&self.session.inner.gate);
+        let runtime = Arc::clone(&self.session.inner.runtime);
         self.session
             .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| {
-                sql::show(tx, id, &|boot| gate.boot().is_alive(boot))?.ok_or_else(missing)
+                sql::show(tx, id, &|boot| runtime.boot.is_alive(boot))?.ok_or_else(missing)
             })
             .await
     }
 
     /// A page of executions, newest first.
     pub async fn list(&self, filter: ExecutionFilter, options: ListOptions) -> Result<Page<Execution>> {
-        let gate = Arc::clone(&self.session.inner.gate);
+        let runtime = Arc::clone(&self.session.inner.runtime);
         self.session
             .read(Permission::ExecutionsRead, Target::None, move |tx, grant| {
                 let user_id = if grant.reach() == Reach::All { None } else { grant.user_id() };
                 let filter = sql::Filter { user_id, status: filter.status, children: filter.children };
-                sql::list(tx, filter, &options, &|boot| gate.boot().is_alive(boot))
+                sql::list(tx, filter, &options, &|boot| runtime.boot.is_alive(boot))
             })
             .await
     }
@@ -184,7 +184,7 @@ impl Executions {
         let inner = Arc::clone(&self.session.inner);
         self.session
             .write(Permission::ExecutionsCancel, Target::Execution(id), "executions.cancel", move |tx, grant| {
-                control::cancel(tx, grant, &inner.runtime, inner.gate.boot(), id)
+                control::cancel(tx, grant, &inner.runtime, id)
             })
             .await?;
         self.session.inner.runtime.cancel(id);

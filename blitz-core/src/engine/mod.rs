@@ -37,7 +37,7 @@ pub use users::Users;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::Gate;
+use crate::access::{EngineWork, Gate};
 use crate::domain::Secret;
 use crate::error::Result;
 use crate::execution::Runtime;
@@ -73,6 +73,7 @@ pub struct Engine {
 
 pub(crate) struct Inner {
     pub(crate) gate: Arc<Gate>,
+    pub(crate) work: EngineWork,
     pub(crate) runtime: Arc<Runtime>,
 }
 
@@ -93,8 +94,8 @@ impl Engine {
         EngineBuilder::new(database_url.into())
     }
 
-    pub(crate) fn new(gate: Arc<Gate>, runtime: Arc<Runtime>) -> Self {
-        Self { inner: Arc::new(Inner { gate, runtime }) }
+    fn new(gate: Arc<Gate>, work: EngineWork, runtime: Arc<Runtime>) -> Self {
+        Self { inner: Arc::new(Inner { gate, work, runtime }) }
     }
 
     /// The host's own session: trusted, and audited with the reason it gives.
@@ -125,8 +126,9 @@ impl Engine {
 
     /// Like [`Engine::close`], with another grace.
     pub async fn close_within(&self, grace: Duration) -> Result<()> {
-        self.inner.gate.refuse_new_work();
         self.inner.runtime.close(grace).await;
-        self.inner.gate.close().await
+        self.inner.gate.close();
+        self.inner.runtime.boot.release();
+        Ok(())
     }
 }

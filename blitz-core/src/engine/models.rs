@@ -20,7 +20,7 @@ impl Noun for NewModel {
             }
         }
         if let Some(url) = &self.base_url {
-            net::check_base_url(url)?;
+            net::parse_base_url(url)?;
         }
         if self.max_output_tokens == Some(0) || self.settings.max_output_tokens == Some(0) {
             return Err(Error::invalid("max_output_tokens must be at least 1"));

@@ -68,6 +68,7 @@ impl Session {
     /// Begins an execution in one transaction and drives it in a task of its own.
     pub(super) async fn begin(&self, agent: ResourceRef, input: Value) -> Result<Started> {
         let runtime = Arc::clone(&self.inner.runtime);
+        runtime.open_for_work()?;
         let seed = fresh_seed()?;
         let target = Target::Resource(ResourceKind::Agent, agent);
         let beginning = self
@@ -80,6 +81,8 @@ impl Session {
 
     /// Goes on with every interrupted execution that this process can run.
     pub(super) async fn recover_all(&self) -> Result<Vec<ExecutionId>> {
+        self.inner.runtime.open_for_work()?;
+        recover::settle_dead(&self.inner.work, &self.inner.runtime.boot).await?;
         recover::recover_all(&self.inner.gate, &self.caller, &self.inner.runtime, &|caller| {
             Session::new(Arc::clone(&self.inner), caller).shared()
         })

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Runtime;
-use super::recover::RESUME_KEY;
+use super::recover::{RESUME_KEY, is_orphan};
 use crate::access::Grant;
 use crate::domain::{
     CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Waiting,
@@ -11,11 +11,10 @@ use crate::domain::{
 use crate::error::{Error, Result};
 use crate::ledger;
 use crate::store::Connection;
-use crate::store::boot::Boot;
 use crate::store::executions::{self, Entry, ExecutionRow};
 
 /// Notes that the end of an execution is asked for; ends it here where no process runs it.
-pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, boot: &Boot, id: ExecutionId) -> Result<()> {
+pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, id: ExecutionId) -> Result<()> {
     let row = find(tx, id)?;
     if row.finished.is_some() {
         return Err(Error::conflict("the execution has ended"));
@@ -26,11 +25,7 @@ pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, 
     let root = find(tx, row.root_id)?;
     let entry = Entry { execution_id: id, path: String::new(), data: EventData::ExecutionCancelling };
     executions::append(tx, grant.now(), row.root_id, None, vec![entry])?;
-    let runs = match root.boot_id.as_deref() {
-        Some(boot_id) if boot_id == runtime.boot_id => runtime.runs(root.id),
-        Some(boot_id) => boot.is_alive(boot_id),
-        None => false,
-    };
+    let runs = !is_orphan(runtime, &root);
     if !runs && row.id == row.root_id {
         end_tree(tx, grant, id, None)?;
     }

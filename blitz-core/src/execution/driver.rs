@@ -310,7 +310,7 @@ impl Driver {
     /// Reads the decisions that were made since the last look.
     async fn decisions(&mut self) -> Result<Vec<Action>> {
         let (ids, after) = (self.ids, self.work.last_seq);
-        let events = self.store.read(move |tx| executions::journal_of(tx, ids.root_id, ids.id, after, 1000)).await?;
+        let events = self.store.read(move |tx, _| executions::journal_of(tx, ids.root_id, ids.id, after, 1000)).await?;
         let mut actions = Vec::new();
         for event in events {
             self.work.last_seq = self.work.last_seq.max(event.seq);

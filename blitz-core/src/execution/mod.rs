@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::ExecutionStore;
 use crate::domain::{ExecutionId, Outcome};
 use crate::error::{Error, Result};
+use crate::store::boot::Boot;
 use crate::store::executions;
 use crate::tool::registry::HostTools;
 use driver::{Driver, Work};
@@ -43,6 +44,8 @@ const WATCH_EVERY: Duration = Duration::from_millis(250);
 
 /// What all executions of one process share.
 pub(crate) struct Runtime {
+    /// This process among those that have the database open.
+    pub(crate) boot: Boot,
     pub(crate) boot_id: String,
     pub(crate) store_id: String,
     pub(crate) providers: Providers,
@@ -69,9 +72,10 @@ pub(crate) struct Started {
 }
 
 impl Runtime {
-    pub(crate) fn new(boot_id: String, store_id: String, providers: Providers) -> Arc<Self> {
+    pub(crate) fn new(boot: Boot, store_id: String, providers: Providers) -> Arc<Self> {
         Arc::new(Self {
-            boot_id,
+            boot_id: boot.id().to_owned(),
+            boot,
             store_id,
             providers,
             tools: HostTools::default(),
@@ -124,6 +128,11 @@ impl Runtime {
             let _ = tell.send(ended);
         });
         Started { id, outcome, cancel }
+    }
+
+    /// Refuses new work once the engine closes.
+    pub(crate) fn open_for_work(&self) -> Result<()> {
+        if self.tasks.is_closed() { Err(Error::closed("the engine is closed")) } else { Ok(()) }
     }
 
     /// Makes an execution reachable; gives what wakes its driver.
@@ -185,7 +194,7 @@ impl Runtime {
                     return;
                 }
                 let boot = runtime.boot_id.clone();
-                if let Ok(asked) = store.read(move |tx| executions::asked_for(tx, &boot)).await {
+                if let Ok(asked) = store.read(move |tx, _| executions::asked_for(tx, &boot)).await {
                     asked.cancelled.into_iter().for_each(|id| runtime.cancel(id));
                     asked.decided.into_iter().for_each(|id| runtime.wake(id));
                 }

@@ -67,7 +67,7 @@ pub(crate) async fn recover_all(
             .await?;
         let Some(last) = page.last() else { return Ok(taken) };
         after = last.id;
-        for row in page.into_iter().filter(|row| is_orphan(gate.boot(), runtime, row)) {
+        for row in page.into_iter().filter(|row| is_orphan(runtime, row)) {
             let (id, host) = (row.id, Arc::clone(runtime));
             let claimed = gate
                 .write(caller, Permission::ExecutionsRecover, Target::Execution(id), "executions.recover", move |tx, grant| {
@@ -85,10 +85,10 @@ pub(crate) async fn recover_all(
 }
 
 /// Whether nobody runs an execution: its process is gone, or it is ours and its driver has stopped.
-fn is_orphan(boot: &Boot, runtime: &Runtime, row: &ExecutionRow) -> bool {
+pub(crate) fn is_orphan(runtime: &Runtime, row: &ExecutionRow) -> bool {
     match row.boot_id.as_deref() {
         Some(id) if id == runtime.boot_id => !runtime.runs(row.id),
-        Some(id) => !boot.is_alive(id),
+        Some(id) => !runtime.boot.is_alive(id),
         None => true,
     }
 }
@@ -239,7 +239,7 @@ impl Child {
     pub(super) async fn resume(self, runtime: Arc<Runtime>, store: ExecutionStore) -> Result<Outcome> {
         let (id, setup) = (self.id, Arc::clone(&self.setup));
         let (row, state, last_seq) = store
-            .read(move |tx| {
+            .read(move |tx, _| {
                 let row = executions::get(tx, id)?.ok_or_else(|| Error::storage("a child execution is missing"))?;
                 let (state, last_seq) = replay(tx, &row, &setup.plan)?;
                 Ok((row, state, last_seq))

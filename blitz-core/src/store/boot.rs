@@ -75,8 +75,9 @@ impl Boot {
     }
 }
 
-impl Drop for Boot {
-    fn drop(&mut self) {
+impl Boot {
+    /// Ends this life while the value is still held: the engine has closed.
+    pub(crate) fn release(&self) {
         if let Some(lock) = &self.lock
             && lock.process == std::process::id()
         {
@@ -84,6 +85,12 @@ impl Drop for Boot {
             let _ = std::fs::remove_file(beside(&lock.stem, &self.id));
             let _ = lock.file.unlock();
         }
+    }
+}
+
+impl Drop for Boot {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
