@@ -21,7 +21,8 @@ use crate::error::{Error, Result};
 use crate::store::boot::Boot;
 use crate::store::catalog::{ResourceRow, Viewer};
 use crate::store::seal::Keys;
-use crate::store::{self, Connection, Store, access};
+use crate::store::sql::to_json;
+use crate::store::{self, Connection, Store, access, content_hash};
 
 /// The one holder of the engine's store: every call goes through it.
 pub(crate) struct Gate {
@@ -421,6 +422,19 @@ impl Grant {
             return Err(Error::internal("another's execution is resumed only by a call that recovers"));
         }
         Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, agent, None))
+    }
+
+    /// Writes the line of a change with the content hashes of the object before and after it.
+    pub(crate) fn audit_change<T: serde::Serialize>(
+        &self,
+        tx: &mut dyn Connection,
+        object: &str,
+        before: Option<&T>,
+        after: Option<&T>,
+    ) -> Result<()> {
+        let hash = |value: &T| to_json(value).map(|json| content_hash(json.as_bytes()));
+        let (before, after) = (before.map(hash).transpose()?, after.map(hash).transpose()?);
+        self.audit(tx, object, before.as_deref(), after.as_deref(), Value::Null)
     }
 
     /// The standing of the principal in this very transaction, for the first step of its execution.

@@ -137,7 +137,7 @@ permissions! {
     ExecutionsDecide = "executions:decide", Reach::Own;
     ExecutionsRecover = "executions:recover", Reach::None;
     CostsRead = "costs:read", Reach::Own;
-    BudgetsRead = "budgets:read", Reach::Own;
+    BudgetsRead = "budgets:read", Reach::None;
     BudgetsManage = "budgets:manage", Reach::None;
     UsersRead = "users:read", Reach::None;
     UsersManage = "users:manage", Reach::None;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
+use serde_json::Value;
 
 use super::Runtime;
 use super::turn::Ids;
@@ -91,6 +92,7 @@ fn delta_bytes(delta: &Delta) -> u64 {
 pub(crate) async fn call_tool(
     key: String,
     call: ToolCall,
+    arguments: Value,
     tool: Arc<PreparedTool>,
     context: ToolContext,
     permits: Arc<tokio::sync::Semaphore>,
@@ -98,7 +100,7 @@ pub(crate) async fn call_tool(
     let attempt = context.attempt;
     // The permit is held while the tool runs, and only then. The semaphore is never closed.
     let _permit = permits.acquire_owned().await;
-    let outcome = tool.run(&call, context).await;
+    let outcome = tool.run(&call, arguments, context).await;
     Happening::Tool { key, attempt, outcome }
 }
 

@@ -132,7 +132,8 @@ impl Driver {
             cancel: self.cancel.child_token(),
             session: self.session.clone(),
         };
-        let effect = call_tool(start.key.clone(), start.call.clone(), Arc::clone(tool), context, Arc::clone(&self.work.permits));
+        let (tool, permits) = (Arc::clone(tool), Arc::clone(&self.work.permits));
+        let effect = call_tool(start.key.clone(), start.call.clone(), start.arguments.clone(), tool, context, permits);
         let handle = self.work.effects.spawn(effect);
         let what = RunningWhat::Tool { attempt: start.attempt, call: start.call.clone() };
         self.work.running.insert(start.key.clone(), Running { handle, what });
@@ -143,7 +144,7 @@ impl Driver {
         let message = "permission denied: the caller may not use this tool";
         let result = ToolResult::error(&start.call.id, &start.call.name, message);
         let (key, attempt) = (start.key.clone(), start.attempt);
-        let outcome = ToolOutcome { result, failed_arguments: false, fatal: None };
+        let outcome = ToolOutcome { result, fatal: None };
         self.work.effects.spawn(std::future::ready(Happening::Tool { key, attempt, outcome }));
     }
 

@@ -91,8 +91,13 @@ impl Driver {
                         return Err(Error::storage("the journal names a child where a tool was called"));
                     }
                 };
-                turn.tools.push(ToolStart { key, attempt, call, tool_id: *id, effect: tool.effect() });
-                Ok(Vec::new())
+                match tool.arguments(&call) {
+                    Err(refused) => Ok(self.tool_result(turn, key, refused)),
+                    Ok(arguments) => {
+                        turn.tools.push(ToolStart { key, attempt, call, arguments, tool_id: *id, effect: tool.effect() });
+                        Ok(Vec::new())
+                    }
+                }
             }
         }
     }

@@ -84,6 +84,8 @@ pub(crate) struct ToolStart {
     pub(crate) key: String,
     pub(crate) attempt: u32,
     pub(crate) call: ToolCall,
+    /// The arguments, read and checked.
+    pub(crate) arguments: Value,
     pub(crate) tool_id: ResourceId,
     pub(crate) effect: Effect,
 }
