@@ -22,7 +22,7 @@ pub(super) const RUN_ROWS: &[Method] = &[
     method!("agents.run", AgentsRun, Run => Outcome, |s, run| s.agents().run(run.agent, run.input)),
     method!("agents.start", AgentsRun, Run => StartedAs, |s, run| async move {
         let handle = s.agents().start(run.agent, run.input).await?;
-        Ok(StartedAs { execution_id: handle.id() })
+        Ok::<_, Error>(StartedAs { execution_id: handle.id() })
     }),
     Method {
         name: "agents.stream",

@@ -20,7 +20,7 @@ pub(super) const ROWS: &[Method] =
 pub(super) const VERSION_ROWS: &[Method] = &[
     method!("prompts.versions", PromptsRead, PageOf<ResourceRef> => Page<PromptVersion>, |s, of| {
         let (id, page) = of.split();
-        s.prompts().versions(id, page)
+        async move { s.prompts().versions(id, page).await }
     }),
     method!("prompts.version", PromptsRead, AtVersion => PromptVersion, |s, at| s.prompts().version(at.id, at.version)),
     method!("prompts.render", PromptsRead, Render => String, |s, r| s.prompts().render(r.id, r.version, r.variables)),

@@ -30,7 +30,7 @@ pub(crate) fn begin(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, i
     let store = grant.execution_store()?;
     let standing = grant.standing(&store);
     let pinned = pin(tx, grant, &standing)?;
-    let setup = Arc::new(Setup::new(pinned.plan, pinned.hash, &pinned.keys, &runtime.providers, &runtime.tools)?);
+    let setup = Arc::new(Setup::new(&pinned, &runtime.providers, &runtime.tools)?);
     let now = grant.now();
     let deadline = now.plus(Duration::from_millis(setup.agent().limits.timeout_ms));
     let begin = Begin { setup: Arc::clone(&setup), input: input.clone(), seed, deadline };

@@ -184,7 +184,7 @@ fn first_message(plan: &ExecutionPlan, input: &Value) -> Result<Message> {
     let variables = match input {
         Value::Object(variables) => variables.clone(),
         Value::Null => Map::new(),
-        other => text_variable(template::variables(prompt.format, &prompt.template), other)?,
+        other => text_variable(template::variables(prompt.format, &prompt.template)?, other)?,
     };
     prompt.fill(&variables).map(Message::user)
 }

@@ -132,10 +132,10 @@ fn schema_of<A: JsonSchema>() -> Value {
 /// ```
 #[macro_export]
 macro_rules! tool_fn {
-    ($name:expr, $description:expr, |$args:pat_param : $type:ty $(,)?| $body:expr $(,)?) => {
+    ($name:expr, $description:expr, |$args:tt : $type:ty $(,)?| $body:expr $(,)?) => {
         $crate::tool::FunctionTool::new($name, $description, move |$args: $type, _: $crate::tool::ToolContext| $body)
     };
-    ($name:expr, $description:expr, |$args:pat_param : $type:ty, $context:pat_param $(: $context_type:ty)? $(,)?| $body:expr $(,)?) => {
+    ($name:expr, $description:expr, |$args:tt : $type:ty, $context:tt $(: $context_type:ty)? $(,)?| $body:expr $(,)?) => {
         $crate::tool::FunctionTool::new($name, $description, move |$args: $type, $context: $crate::tool::ToolContext| $body)
     };
 }

@@ -1,0 +1,3 @@
+//! What the topics share.
+
+pub(crate) mod engine;
