@@ -9,6 +9,7 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::beside;
 use super::seal::{hex, random};
 use crate::error::{Error, Result};
 
@@ -41,11 +42,11 @@ impl Boot {
     ///
     /// Errors: `storage` if the folder cannot be written or has no locks.
     pub(crate) fn lock(database: &Path) -> Result<Self> {
-        let stem = stem(database);
+        let stem = beside(database, "-boot-");
         remove_dead(&stem);
         for _ in 0..ATTEMPTS {
             let id = new_id();
-            if let Some(file) = create_locked(&path(&stem, &id))? {
+            if let Some(file) = create_locked(&beside(&stem, &id))? {
                 return Ok(Self { id, lock: Some(Lock { file, stem, process: std::process::id() }) });
             }
         }
@@ -65,8 +66,12 @@ impl Boot {
             return true;
         }
         // An id is read from the database: it names a file only if it is one of ours.
-        let known = boot_id.len() == 32 && boot_id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        self.lock.as_ref().is_some_and(|lock| known && is_locked(&path(&lock.stem, boot_id)))
+        let Some(lock) = self.lock.as_ref().filter(|_| is_id(boot_id)) else { return false };
+        match ask(&beside(&lock.stem, boot_id)) {
+            Ok(Asked::Free(_)) => false,
+            Ok(Asked::Held) => true,
+            Err(cause) => cause.kind() != ErrorKind::NotFound,
+        }
     }
 }
 
@@ -76,7 +81,7 @@ impl Drop for Boot {
             && lock.process == std::process::id()
         {
             // Removed while it is still locked. What stays behind is tidied up by the next opening.
-            let _ = std::fs::remove_file(path(&lock.stem, &self.id));
+            let _ = std::fs::remove_file(beside(&lock.stem, &self.id));
             let _ = lock.file.unlock();
         }
     }
@@ -109,32 +114,118 @@ fn remove_dead(stem: &Path) {
     };
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) && !is_locked(&entry.path()) {
-            let _ = std::fs::remove_file(entry.path());
+        let name = entry.file_name();
+        if name.to_str().and_then(|name| name.strip_prefix(prefix)).is_some_and(is_id) {
+            // Held while the file goes, so that a process that has just made it takes another name.
+            if let Ok(Asked::Free(_held)) = ask(&entry.path()) {
+                let _ = std::fs::remove_file(entry.path());
+            }
         }
     }
 }
 
-/// Whether a lock file is held. Asks with a shared lock, so that askers do not see each other.
-fn is_locked(path: &Path) -> bool {
-    match File::open(path) {
-        Ok(file) => file.try_lock_shared().is_err(),
-        Err(cause) => cause.kind() != ErrorKind::NotFound,
+/// What a look at a lock file shows.
+enum Asked {
+    /// Nobody has it; this handle holds a shared lock.
+    Free(File),
+    Held,
+}
+
+/// Asks with a shared lock, so that askers do not see each other.
+fn ask(path: &Path) -> std::io::Result<Asked> {
+    let file = File::open(path)?;
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Asked::Free(file)),
+        Err(TryLockError::WouldBlock) => Ok(Asked::Held),
+        Err(TryLockError::Error(cause)) => Err(cause),
     }
-}
-
-fn stem(database: &Path) -> PathBuf {
-    let mut name = database.to_owned().into_os_string();
-    name.push("-boot-");
-    name.into()
-}
-
-fn path(stem: &Path, id: &str) -> PathBuf {
-    let mut name = stem.to_owned().into_os_string();
-    name.push(id);
-    name.into()
 }
 
 fn new_id() -> String {
     hex(&random::<16>())
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+impl Boot {
+    /// The locked file as a child process inherits it: the same open file, so the same lock.
+    pub(super) fn inherited(&self) -> std::process::Stdio {
+        let lock = self.lock.as_ref().expect("a boot of a file");
+        lock.file.try_clone().expect("a second handle").into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(folder: &Path) -> usize {
+        std::fs::read_dir(folder).expect("the folder").count()
+    }
+
+    #[test]
+    fn a_boot_is_alive_until_it_is_dropped() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = folder.path().join("a.db");
+        let first = Boot::lock(&database).expect("a boot");
+        let second = Boot::lock(&database).expect("another boot");
+        assert_ne!(first.id(), second.id());
+        assert!(first.is_alive(first.id()) && first.is_alive(second.id()) && second.is_alive(first.id()));
+
+        let id = second.id().to_owned();
+        drop(second);
+        assert!(!first.is_alive(&id));
+        assert_eq!(files(folder.path()), 1);
+        drop(first);
+        assert_eq!(files(folder.path()), 0, "a clean end leaves nothing");
+    }
+
+    #[test]
+    fn the_dead_are_tidied_up_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = folder.path().join("a.db");
+        let dead = new_id();
+        let others = ["a.db-boot-notes.txt".into(), format!("b.db-boot-{dead}"), "a.db".into()];
+        for name in others.iter().chain([&format!("a.db-boot-{dead}")]) {
+            std::fs::write(folder.path().join(name), "").expect("a file");
+        }
+        let boot = Boot::lock(&database).expect("a boot");
+        assert!(!boot.is_alive(&dead));
+        assert!(!folder.path().join(format!("a.db-boot-{dead}")).exists());
+        assert!(others.iter().all(|name| folder.path().join(name).exists()));
+    }
+
+    #[test]
+    fn an_id_that_is_none_names_no_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let boot = Boot::lock(&folder.path().join("a.db")).expect("a boot");
+        let other = Boot::lock(&folder.path().join("b.db")).expect("a boot");
+        for id in ["", "x", "../../etc/passwd", other.id(), &"0".repeat(32)] {
+            assert!(!boot.is_alive(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_boot_in_memory_knows_itself_only() {
+        let boot = Boot::in_memory();
+        assert!(boot.is_alive(boot.id()));
+        assert!(!boot.is_alive(Boot::in_memory().id()));
+    }
+
+    #[test]
+    fn boots_that_begin_at_once_do_not_tidy_each_other_away() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = folder.path().join("a.db");
+        for _ in 0..20 {
+            let boots: Vec<Boot> = std::thread::scope(|scope| {
+                let starting: Vec<_> = (0..8).map(|_| scope.spawn(|| Boot::lock(&database).expect("a boot"))).collect();
+                starting.into_iter().map(|boot| boot.join().expect("no panic")).collect()
+            });
+            assert!(boots.iter().all(|boot| boots[0].is_alive(boot.id()) && boots[7].is_alive(boot.id())));
+        }
+        assert_eq!(files(folder.path()), 0);
+    }
 }

@@ -214,27 +214,44 @@ async fn close_finishes_what_is_queued_and_refuses_the_rest(store: &Store) {
 
 /// A write that stays in its closure until released, so that what follows shares one group.
 pub(crate) struct Hold {
+    entered: oneshot::Receiver<()>,
     release: std::sync::mpsc::Sender<()>,
     done: std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>,
 }
 
 impl Hold {
-    /// Resolves once the write is in its closure.
+    /// Queues the write and waits until it is in its closure.
     pub(crate) async fn on(store: &Store) -> Self {
+        let mut hold = Self::queue(store);
+        hold.entered().await;
+        hold
+    }
+
+    /// Queues the write.
+    pub(crate) fn queue(store: &Store) -> Self {
         let (release, released) = std::sync::mpsc::channel::<()>();
-        let (entered, is_in) = oneshot::channel();
-        let entered = std::sync::Mutex::new(Some(entered));
+        let (enter, entered) = oneshot::channel();
+        let enter = std::sync::Mutex::new(Some(enter));
         let done = Box::pin(store.write(move |_| {
-            let entered = entered.lock().expect("the lock").take();
-            if let Some(entered) = entered {
-                let _ = entered.send(());
-                // The sender is dropped at the latest when the test ends.
+            let enter = enter.lock().expect("the lock").take();
+            // Held at its first run only; the other end is dropped at the latest when the test ends.
+            if enter.is_some_and(|enter| enter.send(()).is_ok()) {
                 let _ = released.recv();
             }
             Ok(())
         }));
-        is_in.await.expect("the write begins");
-        Self { release, done }
+        Self { entered, release, done }
+    }
+
+    /// Waits until the write is in its closure.
+    pub(crate) async fn entered(&mut self) {
+        (&mut self.entered).await.expect("the write begins");
+    }
+
+    /// Lets the write end once its group takes no more, so that what waits is a group of its own.
+    pub(crate) async fn release_after_a_group(self) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        self.release().await;
     }
 
     /// Lets the write end and waits for its commit.

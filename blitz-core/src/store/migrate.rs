@@ -3,11 +3,12 @@
 //! The version is SQLite's `user_version`; `schema_migrations` keeps the checksum of each script
 //! that was applied, so that a file made by a differing build is noticed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::beside;
 use super::seal::{Keys, hex, random};
 use super::sqlite::{error, patiently};
 use crate::domain::Timestamp;
@@ -46,6 +47,12 @@ pub(crate) struct StoreInfo {
 ///
 /// Errors: `storage` for a file of another program, a newer version, or a differing build.
 pub(crate) fn inspect(connection: &Connection, scripts: &[Script]) -> Result<Option<StoreInfo>> {
+    // One snapshot for all of it: another process may be making the store just now.
+    let snapshot = connection.unchecked_transaction().map_err(|cause| error(&cause))?;
+    judge(&snapshot, scripts)
+}
+
+fn judge(connection: &Connection, scripts: &[Script]) -> Result<Option<StoreInfo>> {
     let mark: i32 = pragma(connection, "application_id")?;
     let version: i64 = pragma(connection, "user_version")?;
     let tables: i64 = value(connection, "SELECT count(*) FROM sqlite_schema")?.unwrap_or(0);
@@ -114,7 +121,7 @@ pub(crate) fn run(
 }
 
 fn apply(connection: &Connection, scripts: &[Script], create_keys: &dyn Fn() -> Result<Keys>) -> Result<StoreInfo> {
-    let found = inspect(connection, scripts)?;
+    let found = judge(connection, scripts)?;
     let version = found.as_ref().map_or(0, |info| info.version);
     if found.is_none() {
         batch(connection, BOOKKEEPING)?;
@@ -140,7 +147,7 @@ fn apply(connection: &Connection, scripts: &[Script], create_keys: &dyn Fn() -> 
         .pragma_update(None, "application_id", APPLICATION_ID)
         .and_then(|()| connection.pragma_update(None, "user_version", latest(scripts)))
         .map_err(|cause| error(&cause))?;
-    inspect(connection, scripts)?.ok_or_else(|| Error::internal("a new store is empty"))
+    judge(connection, scripts)?.ok_or_else(|| Error::internal("a new store is empty"))
 }
 
 /// Copies the store beside itself before its first step.
@@ -168,12 +175,6 @@ fn write_backup(connection: &Connection, draft: &Path, backup: &Path, version: u
         std::fs::remove_file(draft)
     };
     settled.map_err(|cause| Error::storage("the backup before the change of the schema failed").with_source(cause))
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(suffix);
-    name.into()
 }
 
 fn latest(scripts: &[Script]) -> u32 {
@@ -207,4 +208,149 @@ fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> R
 
 fn value<T: rusqlite::types::FromSql>(connection: &Connection, sql: &str) -> Result<Option<T>> {
     connection.query_row(sql, [], |row| row.get(0)).optional().map_err(|cause| error(&cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::error::ErrorCode;
+    use crate::store::seal::{KeySource, MasterKey};
+
+    const LIMIT: Duration = Duration::from_secs(10);
+    const NEXT: &[Script] = &[first(), Script { version: 2, sql: "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT" }];
+
+    const fn first() -> Script {
+        Script { version: 1, sql: SCRIPTS[0].sql }
+    }
+
+    fn keys() -> Result<Keys> {
+        KeySource::Host(MasterKey::random()).create()
+    }
+
+    fn bring(path: &Path, scripts: &[Script]) -> Result<StoreInfo> {
+        let connection = connection(path);
+        run(&connection, scripts, Some(path), LIMIT, &keys)
+    }
+
+    fn connection(path: &Path) -> Connection {
+        let connection = Connection::open(path).expect("it opens");
+        connection.pragma_update(None, "foreign_keys", true).expect("a setting");
+        connection
+    }
+
+    fn new() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.db");
+        (folder, path)
+    }
+
+    fn names(folder: &tempfile::TempDir) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn scripts_are_numbered_without_a_gap() {
+        assert!(SCRIPTS.iter().zip(1..).all(|(script, number)| script.version == number));
+    }
+
+    #[test]
+    fn a_new_store_has_a_name_of_its_own_and_keeps_it() {
+        let (folder, path) = new();
+        let info = bring(&path, SCRIPTS).expect("a new store");
+        assert_eq!(info.store_id.len(), 32);
+        assert_eq!(bring(&path, SCRIPTS).expect("the same store"), info);
+        assert_eq!(names(&folder), ["a.db"], "an empty store needs no backup");
+        let (_other, path) = new();
+        assert_ne!(bring(&path, SCRIPTS).expect("another store").store_id, info.store_id);
+    }
+
+    #[test]
+    fn a_step_keeps_the_data_and_a_backup_of_it() {
+        let (folder, path) = new();
+        let info = bring(&path, SCRIPTS).expect("a new store");
+        connection(&path).execute("INSERT INTO store_info VALUES ('mine', 'kept')", []).expect("a record");
+        let after = bring(&path, NEXT).expect("a step");
+        assert_eq!((after.store_id, after.version), (info.store_id.clone(), 2));
+        assert_eq!(super::info(&connection(&path), "mine").expect("the record"), "kept");
+
+        assert_eq!(names(&folder), ["a.db", "a.db.backup-v1"]);
+        let backup = connection(&folder.path().join("a.db.backup-v1"));
+        assert_eq!(inspect(&backup, SCRIPTS).expect("a store"), Some(info));
+        assert_eq!(super::info(&backup, "mine").expect("the record"), "kept");
+    }
+
+    #[test]
+    fn t74_a_newer_schema_is_refused() {
+        let (_folder, path) = new();
+        bring(&path, NEXT).expect("a new store");
+        let error = bring(&path, SCRIPTS).expect_err("too new");
+        assert_eq!(error.code(), ErrorCode::Storage);
+        assert!(error.to_string().contains("schema 2, this version knows 1"), "{error}");
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_store_as_it_was() {
+        const BROKEN: &[Script] =
+            &[first(), Script { version: 2, sql: "CREATE TABLE more (id INTEGER); INSERT INTO nowhere VALUES (1)" }];
+        const ORPHANS: &[Script] = &[
+            first(),
+            Script {
+                version: 2,
+                sql: "PRAGMA defer_foreign_keys = ON;
+                      INSERT INTO resource_versions VALUES (99, 1, 'nothing', 0)",
+            },
+        ];
+        let (_folder, path) = new();
+        let info = bring(&path, SCRIPTS).expect("a new store");
+        for scripts in [BROKEN, ORPHANS] {
+            bring(&path, scripts).expect_err("the step fails");
+            assert_eq!(bring(&path, SCRIPTS).expect("as it was"), info);
+        }
+        assert!(bring(&path, NEXT).is_ok(), "the table of the failed step is not there");
+    }
+
+    #[test]
+    fn a_script_that_differs_from_the_applied_one_is_noticed() {
+        const EDITED: &[Script] = &[Script { version: 1, sql: "CREATE TABLE store_info (key, value)" }];
+        let (_folder, path) = new();
+        bring(&path, SCRIPTS).expect("a new store");
+        let error = bring(&path, EDITED).expect_err("another script");
+        assert!(error.to_string().contains("differing build"), "{error}");
+    }
+
+    #[test]
+    fn who_comes_second_finds_the_step_done() {
+        for scripts in [SCRIPTS, NEXT] {
+            let (folder, path) = new();
+            if scripts.len() > 1 {
+                bring(&path, SCRIPTS).expect("a new store");
+            }
+            let start = std::sync::Barrier::new(6);
+            let found: Vec<StoreInfo> = std::thread::scope(|scope| {
+                let bringing: Vec<_> = (0..6)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            start.wait();
+                            bring(&path, scripts).expect("the store")
+                        })
+                    })
+                    .collect();
+                bringing.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+            });
+            assert!(found.iter().all(|info| *info == found[0]));
+            let backup = folder.path().join("a.db.backup-v1");
+            assert_eq!(backup.exists(), scripts.len() > 1);
+            if backup.exists() {
+                assert!(inspect(&connection(&backup), SCRIPTS).expect("the old schema").is_some());
+            }
+            assert!(names(&folder).len() <= 2, "drafts are gone: {:?}", names(&folder));
+        }
+    }
 }

@@ -21,6 +21,7 @@ pub(crate) mod seal;
 pub(crate) mod sql;
 pub(crate) mod sqlite;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -132,6 +133,13 @@ where
 /// What a call after [`Store::close`] gets.
 pub(crate) fn closed() -> Error {
     Error::closed("the database is closed: open the engine again")
+}
+
+/// A neighbour of a file: its path with something behind it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
 }
 
 /// A fresh store in memory, for the tests of every room.

@@ -15,6 +15,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ring::{hkdf, hmac};
 use zeroize::Zeroizing;
 
+use super::beside;
 use crate::domain::Secret;
 use crate::error::{Error, Result};
 
@@ -176,9 +177,7 @@ fn read_or_create_key(path: &Path) -> Result<MasterKey> {
     if let Some(key) = read_key(path)? {
         return Ok(key);
     }
-    let mut draft = path.to_owned().into_os_string();
-    draft.push(format!(".{}", hex(&random::<8>())));
-    let draft = PathBuf::from(draft);
+    let draft = beside(path, &format!(".{}", hex(&random::<8>())));
     let written = write_key(&draft, &MasterKey::random()).and_then(|()| publish(&draft, path));
     let _ = std::fs::remove_file(&draft);
     written.map_err(|cause| {
@@ -230,4 +229,104 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    fn keys() -> Keys {
+        Keys::derive(&MasterKey(Zeroizing::new([7; 32])))
+    }
+
+    #[test]
+    fn what_is_sealed_opens_in_its_place() {
+        let keys = keys();
+        for plain in [b"sk-secret".as_slice(), b"", &[0; 70_000]] {
+            let sealed = keys.seal("secrets", 1, "key", plain);
+            assert_eq!(keys.unseal("secrets", 1, "key", &sealed).expect("it opens"), plain);
+            assert_ne!(sealed, keys.seal("secrets", 1, "key", plain), "no nonce comes twice");
+        }
+    }
+
+    #[test]
+    fn t59_a_sealed_value_is_unreadable_and_opens_nowhere_else() {
+        let keys = keys();
+        let sealed = keys.seal("secrets", 1, "key", b"sk-secret");
+        assert!(!sealed.windows(9).any(|bytes| bytes == b"sk-secret"));
+        for (table, row, column) in [("secrets", 2, "key"), ("users", 1, "key"), ("secrets", 1, "hash"), ("", 1, "")] {
+            let error = keys.unseal(table, row, column, &sealed).expect_err("another place");
+            assert_eq!(error.code(), ErrorCode::Storage);
+        }
+        for position in [0, NONCE, sealed.len() - 1] {
+            let mut changed = sealed.clone();
+            changed[position] ^= 1;
+            assert!(keys.unseal("secrets", 1, "key", &changed).is_err(), "byte {position} was changed");
+        }
+        for length in [0, NONCE - 1, NONCE, sealed.len() - 1] {
+            assert!(keys.unseal("secrets", 1, "key", &sealed[..length]).is_err(), "cut to {length} bytes");
+        }
+        let other = Keys::derive(&MasterKey(Zeroizing::new([8; 32])));
+        assert!(other.unseal("secrets", 1, "key", &sealed).is_err());
+    }
+
+    #[test]
+    fn keys_never_change_from_one_release_to_the_next() {
+        let keys = keys();
+        assert_eq!(keys.key_id(), "b073f3b1d9693985a22c36c470efe993");
+        assert_eq!(hex(&hmac::sign(&keys.audit_key(), b"x").as_ref()[..8]), "8ccff29bfc852ac0");
+        assert_eq!(hex(&hmac::sign(&keys.api_key_key(), b"x").as_ref()[..8]), "025283cd61ec4b1a");
+        let sealed = concat!(
+            "58a5ecb4e6b9955fd9fa862f965626651fff6f57ec180916",
+            "3aaca28102d663cf5cd7ab4d3638a553f8d67323b5c0",
+        );
+        let sealed = unhex(sealed).expect("hex");
+        assert_eq!(keys.unseal("secrets", 1, "key", &sealed).expect("it opens"), b"golden");
+    }
+
+    #[test]
+    fn a_master_key_is_read_from_hex_or_base64() {
+        let id = |text: &str| MasterKey::parse(&Secret::new(text)).map(|key| Keys::derive(&key).id);
+        let expected = keys().id;
+        assert_eq!(id(&"07".repeat(32)).expect("hex"), expected);
+        assert_eq!(id(&format!("  {}\n", "07".repeat(32))).expect("hex with space around it"), expected);
+        assert_eq!(id(&BASE64.encode([7; 32])).expect("base64"), expected);
+        for wrong in ["", "07", &"0g".repeat(32), &"07".repeat(33), &BASE64.encode([7; 31]), &"é".repeat(32)] {
+            let error = id(wrong).expect_err("not a key");
+            assert_eq!(error.code(), ErrorCode::InvalidInput);
+            assert!(wrong.is_empty() || !error.chain().contains(wrong), "the error repeats the key");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let shown = format!("{:?}", keys());
+        assert_eq!(shown, format!("Keys({})", keys().key_id()));
+    }
+
+    #[test]
+    fn many_who_make_the_key_file_at_once_get_the_same_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.db.key");
+        let start = std::sync::Barrier::new(8);
+        let ids: Vec<String> = std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        KeySource::File(path.clone()).create().expect("a key").id
+                    })
+                })
+                .collect();
+            makers.into_iter().map(|maker| maker.join().expect("no panic")).collect()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 1, "drafts are gone");
+        #[cfg(unix)]
+        {
+            let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().expect("the file").permissions());
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
 }

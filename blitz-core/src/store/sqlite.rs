@@ -8,6 +8,8 @@
 mod connection;
 mod place;
 #[cfg(test)]
+mod processes;
+#[cfg(test)]
 mod tests;
 mod worker;
 
@@ -19,7 +21,7 @@ use std::time::Duration;
 use super::boot::Boot;
 use super::migrate;
 use super::seal::{KeySource, Keys, MasterKey};
-use super::{Backend, Job, Store, closed};
+use super::{Backend, Job, Store, beside, closed};
 use crate::domain::Secret;
 use crate::error::{Error, Result};
 use connection::Access;
@@ -103,7 +105,7 @@ fn open_memory(options: &OpenOptions, key: MasterKey) -> Result<Opened> {
 
 fn open_file(options: &OpenOptions, host_key: Option<MasterKey>, path: &Path) -> Result<Opened> {
     let place = Place::find(path)?;
-    let keys = host_key.map_or_else(|| KeySource::File(place.beside(".key")), KeySource::Host);
+    let keys = host_key.map_or_else(|| KeySource::File(beside(&place.database, ".key")), KeySource::Host);
     if let Some(info) = place.look(options.busy_limit)? {
         keys.open(&info.key_id)?;
     }
@@ -201,7 +203,7 @@ impl Threads {
         let current = thread::current().id();
         for reader in self.readers {
             if reader.thread().id() != current {
-                // A reader that panicked has nothing left to say; its queue told the callers.
+                // Panics of jobs are caught; were there another, its callers were told by the drop.
                 let _ = reader.join();
             }
         }

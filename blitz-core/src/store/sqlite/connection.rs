@@ -26,25 +26,21 @@ pub(super) enum Access<'a> {
 /// Opens a connection with all its settings.
 pub(super) fn connect(access: Access<'_>, options: &OpenOptions) -> Result<rusqlite::Connection> {
     let connection = open_raw(access).map_err(|cause| error(&cause))?;
-    let limit = options.busy_limit;
     let synchronous = match options.durability {
         Durability::Full => "FULL",
         Durability::Process => "NORMAL",
     };
-    settings(&connection).map_err(|cause| error(&cause))?;
+    settings(&connection, options.busy_limit).map_err(|cause| error(&cause))?;
     if let Access::Write(_) = access {
         // Changing the mode takes a lock for a moment that SQLite itself does not wait for.
-        patiently(limit, || connection.pragma_update(None, "journal_mode", "wal"))?;
+        patiently(options.busy_limit, || connection.pragma_update(None, "journal_mode", "wal"))?;
         connection
             .pragma_update(None, "synchronous", synchronous)
             .and_then(|()| connection.pragma_update(None, "journal_size_limit", 64 << 20))
             .map_err(|cause| error(&cause))?;
     }
     if let Access::Read(_) = access {
-        connection
-            .busy_timeout(limit)
-            .and_then(|()| connection.pragma_update(None, "query_only", true))
-            .map_err(|cause| error(&cause))?;
+        connection.pragma_update(None, "query_only", true).map_err(|cause| error(&cause))?;
     }
     Ok(connection)
 }
@@ -62,9 +58,8 @@ fn open_raw(access: Access<'_>) -> rusqlite::Result<rusqlite::Connection> {
     }
 }
 
-fn settings(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
-    // The writer waits in `patiently`, with jitter and a limit of its own.
-    connection.busy_timeout(Duration::ZERO)?;
+fn settings(connection: &rusqlite::Connection, busy_limit: Duration) -> rusqlite::Result<()> {
+    connection.busy_timeout(busy_limit)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

@@ -36,6 +36,8 @@ pub(super) fn write_all(
     busy_limit: Duration,
 ) -> rusqlite::Connection {
     let _guard = Abandon(queue);
+    // From here on the writer waits in `patiently`, whose pauses differ from one process to the next.
+    let _ = connection.busy_timeout(Duration::ZERO);
     let mut writer = Writer {
         session: Session::new(&connection),
         queue,
@@ -168,8 +170,10 @@ impl Writer<'_> {
     fn refuse_waiting(&mut self, first: Box<dyn Job>, cause: &Error) {
         let again = || Error::new(cause.code(), cause.to_string()).with_details(cause.details());
         first.finish(Err(again()));
-        while let Some(job) = self.next_write() {
-            job.finish(Err(again()));
+        let mut arrived = VecDeque::new();
+        self.queue.take_waiting(&mut arrived);
+        for work in self.taken.drain(..).chain(arrived) {
+            work.into_job().finish(Err(again()));
         }
     }
 }
@@ -276,6 +280,8 @@ struct Abandon<'a, T>(&'a Queue<T>);
 impl<T> Drop for Abandon<'_, T> {
     fn drop(&mut self) {
         self.0.close();
-        self.0.lock().waiting.clear();
+        // Taken out first: what a job owns may well call the queue when it is dropped.
+        let left = std::mem::take(&mut self.0.lock().waiting);
+        drop(left);
     }
 }
