@@ -13,12 +13,7 @@ use crate::store::{Connection, access};
 
 impl Gate {
     /// Adds a record. Errors: `Conflict` where the name is taken.
-    pub(crate) async fn create<S: Spec>(
-        &self,
-        caller: &Caller,
-        spec: S,
-        visibility: Visibility,
-    ) -> Result<Record<S>> {
+    pub(crate) async fn create<S: Spec>(&self, caller: &Caller, spec: S, visibility: Visibility) -> Result<Record<S>> {
         let permission = S::KIND.permission(Deed::Create);
         self.write(caller, permission, Target::None, action(S::KIND, "create"), move |tx, grant| {
             create(tx, grant, &spec, visibility)
@@ -172,19 +167,12 @@ impl Gate {
         version: u32,
     ) -> Result<PromptVersion> {
         let target = Target::Resource(ResourceKind::Prompt, reference);
-        self.read(caller, Permission::PromptsRead, target, move |tx, grant| {
-            found_version(tx, grant.target()?, version)
-        })
-        .await
+        self.read(caller, Permission::PromptsRead, target, move |tx, grant| found_version(tx, grant.target()?, version))
+            .await
     }
 }
 
-fn create<S: Spec>(
-    tx: &mut dyn Connection,
-    grant: &Grant,
-    spec: &S,
-    visibility: Visibility,
-) -> Result<Record<S>> {
+fn create<S: Spec>(tx: &mut dyn Connection, grant: &Grant, spec: &S, visibility: Visibility) -> Result<Record<S>> {
     if visibility == Visibility::Shared {
         refuse_publishing(grant)?;
     }
@@ -219,13 +207,7 @@ fn replace<S: Spec>(
     changed.record()
 }
 
-fn set_secret(
-    tx: &mut dyn Connection,
-    grant: &Grant,
-    row: &ResourceRow,
-    column: &str,
-    secret: &Secret,
-) -> Result<()> {
+fn set_secret(tx: &mut dyn Connection, grant: &Grant, row: &ResourceRow, column: &str, secret: &Secret) -> Result<()> {
     grant.require(Permission::SecretsSet)?;
     access::set_secret(tx, grant.keys(), "resources", row.id.0, column, secret, grant.now())
 }

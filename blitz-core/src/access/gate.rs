@@ -24,6 +24,9 @@ use crate::store::seal::Keys;
 use crate::store::sql::to_json;
 use crate::store::{self, Connection, Store, access, content_hash};
 
+/// The longest reason of a root session in characters: it stands in every line of the trail.
+const MAX_REASON: usize = 200;
+
 /// The one holder of the engine's store: every call goes through it.
 pub(crate) struct Gate {
     pub(super) parts: Arc<Parts>,
@@ -122,11 +125,14 @@ impl Gate {
         OpenGate { gate, work, store_id, boot }
     }
 
-    /// The host program itself, which may do everything. `reason` stands in every line of the trail.
+    /// The host program itself, which may do everything. `reason` stands in every line of the trail, cut
+    /// at 200 characters.
     pub(crate) fn root(&self, reason: &str) -> Caller {
         let reason = reason.trim();
-        let reason = if reason.is_empty() { "no reason given" } else { reason };
-        Caller::new(Principal::Root { reason: reason.to_owned() }, reason)
+        let reason: String = reason.chars().take(MAX_REASON).collect();
+        let reason = if reason.is_empty() { "no reason given".to_owned() } else { reason };
+        let principal = Principal::Root { reason: reason.clone() };
+        Caller::new(principal, &reason)
     }
 
     /// Checks a caller and runs `body` in one write transaction with its line in the trail.
@@ -197,7 +203,8 @@ impl Gate {
             }
             let value = body(tx, &grant)?;
             if mode == Mode::Write && !grant.audited.get() {
-                grant.audit(tx, &call.target.label(), None, None, Value::Null)?;
+                let object = grant.resource().map_or_else(|| call.target.label(), ResourceRow::label);
+                grant.audit(tx, &object, None, None, Value::Null)?;
             }
             Ok(value)
         };
@@ -275,7 +282,7 @@ impl Call {
     }
 
     fn judge(&self, tx: &mut dyn Connection) -> Result<(Subject, Option<ResourceRow>), Refusal> {
-        let denied = |error| Refusal { error, object: Some(self.target.label()) };
+        let denied = |error| Refusal::of(error, self.target.label());
         let subject = Subject::of_session(tx, self.caller.principal()).map_err(denied)?;
         match &self.target {
             Target::None | Target::User(_) => subject.require(self.permission).map_err(denied)?,
@@ -301,12 +308,12 @@ impl Call {
             (false, true) => Error::denied(format!("{} on this execution is not open to you", self.permission.name())),
             (false, false) => missing(),
         };
-        Err(Refusal { error, object: Some(self.target.label()) })
+        Err(Refusal::of(error, self.target.label()))
     }
 }
 
 impl Target {
-    /// The target as the trail names it; a name is resolved to an id by then where it exists.
+    /// The target as the trail names it where it was not found as a resource.
     fn label(&self) -> String {
         match self {
             Self::None => String::new(),
@@ -372,7 +379,7 @@ impl Grant {
     /// A refusal of the call itself, on its way to the caller and to the trail.
     pub(super) fn refuse(&self, error: Error) -> Error {
         let object = self.resource.as_ref().map(ResourceRow::label).unwrap_or_default();
-        self.refused.set(Refusal { error, object: Some(object) })
+        self.refused.set(Refusal::of(error, object))
     }
 
     /// Refuses where the caller may not do this with a further resource.
@@ -517,7 +524,7 @@ impl Refused {
         if refusal.object.is_some() {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = refusal.object;
         }
-        refusal.error
+        *refusal.error
     }
 
     fn take(&self) -> Option<String> {

@@ -119,8 +119,8 @@ impl Attempt {
 
 /// How long an account is held back after this many failures in a row.
 fn hold(failed: i64) -> Option<Duration> {
-    let doublings = u32::try_from(failed.checked_sub(FREE_FAILURES + 1)?).ok()?;
-    Some(Duration::from_secs(1).saturating_mul(1 << doublings.min(20)).min(MAX_HOLD))
+    let doublings = failed - FREE_FAILURES - 1;
+    (doublings >= 0).then(|| Duration::from_secs(1 << doublings.min(20)).min(MAX_HOLD))
 }
 
 fn refused() -> Error {
@@ -130,8 +130,11 @@ fn refused() -> Error {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::tests::World;
     use super::*;
+    use crate::domain::Role;
 
     #[test]
     fn t34_the_hold_doubles_from_the_fifth_failure_and_has_an_end() {
@@ -139,5 +142,34 @@ mod tests {
         assert_eq!((seconds(0), seconds(4)), (None, None));
         assert_eq!((seconds(5), seconds(6), seconds(7)), (Some(1), Some(2), Some(4)));
         assert_eq!((seconds(15), seconds(10_000), seconds(i64::MAX)), (Some(900), Some(900), Some(900)));
+    }
+
+    /// An attempt whose comparison is done, written at a time of the test's choice.
+    async fn finish(world: &World, matches: bool, session_version: i64, now: Timestamp) -> bool {
+        let compared = Compared { matches, rehashed: None };
+        let attempt =
+            Attempt { email: "ana@example.com".into(), session_version: Some(session_version), compared, now };
+        let parts = world.gate.parts.clone();
+        world.gate.parts.store.write(move |tx| attempt.finish(tx, &parts)).await.unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn t34_guesses_compared_at_the_same_time_are_held_back_too() {
+        let world = World::new();
+        world.user("ana@example.com", Role::Admin).await;
+        let at = |seconds| Timestamp(0).plus(Duration::from_secs(seconds));
+        for _ in 0..7 {
+            assert!(!finish(&world, false, 1, at(0)).await);
+        }
+        assert!(!finish(&world, true, 1, at(0)).await, "the right one among many guesses fails too");
+        assert!(finish(&world, true, 1, at(2)).await, "and works once the account is free");
+    }
+
+    #[tokio::test]
+    async fn a_password_changed_during_a_login_does_not_let_the_old_one_in() {
+        let world = World::new();
+        world.user("ana@example.com", Role::Admin).await;
+        assert!(!finish(&world, true, 0, Timestamp(0)).await);
+        assert!(finish(&world, true, 1, Timestamp(0)).await);
     }
 }

@@ -24,16 +24,54 @@ const MAX_BYTES: usize = 1024;
 
 /// The most common passwords of eight characters and more; shorter ones are refused anyway.
 const COMMON: &[&str] = &[
-    "00000000", "11111111", "11223344", "12341234", "123123123", "12345678", "123456789", "1234567890", "123qweasd",
-    "1q2w3e4r", "1q2w3e4r5t", "1qaz2wsx", "87654321", "88888888", "987654321", "abcd1234", "abcdefgh", "administrator",
-    "admin123", "asdfasdf", "asdfghjk", "asdfghjkl", "baseball", "changeme", "computer", "football", "iloveyou",
-    "letmein1", "passw0rd", "password", "password1", "password12", "password123", "princess", "qwer1234", "qwerty123",
-    "qwertyui", "qwertyuiop", "starwars", "sunshine", "superman", "trustno1", "welcome1", "whatever",
+    "00000000",
+    "11111111",
+    "11223344",
+    "12341234",
+    "123123123",
+    "12345678",
+    "123456789",
+    "1234567890",
+    "123qweasd",
+    "1q2w3e4r",
+    "1q2w3e4r5t",
+    "1qaz2wsx",
+    "87654321",
+    "88888888",
+    "987654321",
+    "abcd1234",
+    "abcdefgh",
+    "administrator",
+    "admin123",
+    "asdfasdf",
+    "asdfghjk",
+    "asdfghjkl",
+    "baseball",
+    "changeme",
+    "computer",
+    "football",
+    "iloveyou",
+    "letmein1",
+    "passw0rd",
+    "password",
+    "password1",
+    "password12",
+    "password123",
+    "princess",
+    "qwer1234",
+    "qwerty123",
+    "qwertyui",
+    "qwertyuiop",
+    "starwars",
+    "sunshine",
+    "superman",
+    "trustno1",
+    "welcome1",
+    "whatever",
 ];
 
 /// A hash of no password, of the usual cost: what an unknown user's password is compared with.
-const NOBODY: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$Ym9keSBob21lIGhlcmU$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$Ym9keSBob21lIGhlcmU$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Makes and compares password hashes, off the async threads and few at a time.
 pub(super) struct Passwords {
@@ -127,9 +165,8 @@ fn compare(password: &Secret, stored: Option<&Secret>) -> Result<Compared> {
 }
 
 fn is_outdated(phc: &Phc) -> bool {
-    let current = Params::try_from(phc).is_ok_and(|params| {
-        (params.m_cost(), params.t_cost(), params.p_cost()) == (MEMORY_KIB, PASSES, LANES)
-    });
+    let current = Params::try_from(phc)
+        .is_ok_and(|params| (params.m_cost(), params.t_cost(), params.p_cost()) == (MEMORY_KIB, PASSES, LANES));
     !(current && phc.algorithm.as_str() == "argon2id" && phc.version == Some(Version::V0x13.into()))
 }
 

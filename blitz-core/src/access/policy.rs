@@ -1,6 +1,8 @@
 //! The rules: what a subject may do with a resource.
 
-use crate::domain::{Deed, Permission, Principal, Reach, ResourceKind, ResourceRef, Role, ShareLevel, UserId, Visibility};
+use crate::domain::{
+    Deed, Permission, Principal, Reach, ResourceKind, ResourceRef, Role, ShareLevel, UserId, Visibility,
+};
 use crate::error::{Error, Result};
 use crate::store::catalog::{self, ResourceRow, Viewer, shown};
 use crate::store::{Connection, access};
@@ -29,14 +31,21 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Refusal {
     /// For the caller. Of a thing it may not see it says no more than of one that is not there.
-    pub(super) error: Error,
+    pub(super) error: Box<Error>,
     /// What it reached for, as the trail names it; `None` where there is nothing to tell.
     pub(super) object: Option<String>,
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self { error, object: None }
+        Self { error: Box::new(error), object: None }
+    }
+}
+
+impl Refusal {
+    /// A refusal that the trail is told of.
+    pub(super) fn of(error: Error, object: String) -> Self {
+        Self { error: Box::new(error), object: Some(object) }
     }
 }
 
@@ -48,7 +57,10 @@ impl Subject {
     ///
     /// Errors: `Unauthenticated` where the user is gone or disabled, or its sessions were ended.
     pub(super) fn of_session(tx: &mut dyn Connection, principal: &Principal) -> Result<Self> {
-        let Principal::User { id, session_version } = principal else { return Ok(Self::HOST) };
+        let (id, session_version) = match principal {
+            Principal::Root { .. } => return Ok(Self::HOST),
+            Principal::User { id, session_version } => (id, session_version),
+        };
         match access::standing(tx, *id)? {
             Some(now) if now.active && now.session_version == *session_version => {
                 Ok(Self { user: Some(*id), role: now.role })
@@ -61,7 +73,10 @@ impl Subject {
     ///
     /// Errors: `PermissionDenied` where the user is gone, disabled or may no longer run agents.
     pub(super) fn of_execution(tx: &mut dyn Connection, principal: &Principal) -> Result<Self> {
-        let Principal::User { id, .. } = principal else { return Ok(Self::HOST) };
+        let id = match principal {
+            Principal::Root { .. } => return Ok(Self::HOST),
+            Principal::User { id, .. } => id,
+        };
         let Some(now) = access::standing(tx, *id)?.filter(|now| now.active) else {
             return Err(Error::denied("the user of this execution is disabled or deleted"));
         };
@@ -110,7 +125,7 @@ impl Subject {
             )),
             Verdict::Hidden => missing(row.kind),
         };
-        Err(Refusal { error, object: Some(row.label()) })
+        Err(Refusal::of(error, row.label()))
     }
 
     /// Finds a resource by its reference and refuses where the permission is not given on it.

@@ -3,13 +3,11 @@
 use serde_json::json;
 
 use super::gate::{Caller, Gate, Grant, Target};
-use crate::domain::{
-    ListOptions, NewUser, Page, Permission, Role, Secret, Timestamp, User, UserId, UserUpdate,
-};
+use crate::domain::{ListOptions, NewUser, Page, Permission, Role, Secret, Timestamp, User, UserId, UserUpdate};
 use crate::error::{Error, Result};
+use crate::store::Connection;
 use crate::store::access::{self, UserRow};
 use crate::store::seal::Keys;
-use crate::store::Connection;
 
 /// The longest name of a user in characters.
 const MAX_NAME: usize = 200;
@@ -71,14 +69,7 @@ impl Gate {
     }
 }
 
-fn create(
-    tx: &mut dyn Connection,
-    grant: &Grant,
-    email: &str,
-    name: &str,
-    role: Role,
-    hash: &Secret,
-) -> Result<User> {
+fn create(tx: &mut dyn Connection, grant: &Grant, email: &str, name: &str, role: Role, hash: &Secret) -> Result<User> {
     if access::user_by_email(tx, email)?.is_some() {
         return Err(Error::conflict("there is a user with this e-mail address already"));
     }
@@ -175,6 +166,7 @@ pub(super) fn normalise(email: &str) -> Result<String> {
 fn checked_name(name: &str) -> Result<String> {
     let name = name.trim();
     let ok = name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control);
-    ok.then(|| name.to_owned())
-        .ok_or_else(|| Error::invalid(format!("a user's name has at most {MAX_NAME} characters, none of them a control")))
+    ok.then(|| name.to_owned()).ok_or_else(|| {
+        Error::invalid(format!("a user's name has at most {MAX_NAME} characters, none of them a control"))
+    })
 }

@@ -399,6 +399,3 @@ fn prompt_version(row: &Row) -> Result<PromptVersion> {
     let spec: NewPrompt = row.json(3)?;
     Ok(PromptVersion { version, hash: row.text(1)?.to_owned(), created_at: Timestamp(row.int(2)?), spec })
 }
-
-#[cfg(test)]
-mod tests;

@@ -47,6 +47,12 @@ pub(crate) struct StoreInfo {
 ///
 /// Errors: `storage` for a file of another program, a newer version, or a differing build.
 pub(crate) fn inspect(connection: &Connection, scripts: &[Script]) -> Result<Option<StoreInfo>> {
+    // One snapshot for all of it: another process may be making the store just now.
+    let snapshot = connection.unchecked_transaction().map_err(|cause| error(&cause))?;
+    judge(&snapshot, scripts)
+}
+
+fn judge(connection: &Connection, scripts: &[Script]) -> Result<Option<StoreInfo>> {
     let mark: i32 = pragma(connection, "application_id")?;
     let version: i64 = pragma(connection, "user_version")?;
     let tables: i64 = value(connection, "SELECT count(*) FROM sqlite_schema")?.unwrap_or(0);
@@ -115,7 +121,7 @@ pub(crate) fn run(
 }
 
 fn apply(connection: &Connection, scripts: &[Script], create_keys: &dyn Fn() -> Result<Keys>) -> Result<StoreInfo> {
-    let found = inspect(connection, scripts)?;
+    let found = judge(connection, scripts)?;
     let version = found.as_ref().map_or(0, |info| info.version);
     if found.is_none() {
         batch(connection, BOOKKEEPING)?;
@@ -141,7 +147,7 @@ fn apply(connection: &Connection, scripts: &[Script], create_keys: &dyn Fn() -> 
         .pragma_update(None, "application_id", APPLICATION_ID)
         .and_then(|()| connection.pragma_update(None, "user_version", latest(scripts)))
         .map_err(|cause| error(&cause))?;
-    inspect(connection, scripts)?.ok_or_else(|| Error::internal("a new store is empty"))
+    judge(connection, scripts)?.ok_or_else(|| Error::internal("a new store is empty"))
 }
 
 /// Copies the store beside itself before its first step.

@@ -122,8 +122,7 @@ fn is_invisible(c: char) -> bool {
 }
 
 fn to_value<S: Spec>(spec: &S) -> Result<Value> {
-    serde_json::to_value(spec)
-        .map_err(|error| Error::internal("a value of ours has no JSON form").with_source(error))
+    serde_json::to_value(spec).map_err(|error| Error::internal("a value of ours has no JSON form").with_source(error))
 }
 
 fn read_value(text: &str) -> Result<Value> {

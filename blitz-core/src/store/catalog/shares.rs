@@ -44,10 +44,8 @@ pub(crate) fn share(
 /// Takes a share back; false where there was none.
 pub(crate) fn unshare(tx: &mut dyn Connection, id: ResourceId, grantee: Grantee) -> Result<bool> {
     let (user, role) = grantee.key();
-    let changed = tx.execute(
-        "DELETE FROM shares WHERE resource_id = ?1 AND user_id = ?2 AND role = ?3",
-        params![id, user, role],
-    )?;
+    let changed = tx
+        .execute("DELETE FROM shares WHERE resource_id = ?1 AND user_id = ?2 AND role = ?3", params![id, user, role])?;
     Ok(changed > 0)
 }
 

@@ -102,7 +102,9 @@ async fn add_until_killed(opened: &Opened) {
 }
 
 fn leave_an_heir(opened: &Opened, database: &Path) {
-    let mut heir = command("heir", database).stdin(opened.boot.inherited()).spawn().expect("an heir");
+    let mut heir = command("heir", database);
+    // It outlives whoever could read what it says.
+    let mut heir = heir.stdin(opened.boot.inherited()).stdout(Stdio::null()).spawn().expect("an heir");
     tell(&format!("boot {}", opened.boot.id()));
     heir.wait().expect("never: this process is killed first");
 }

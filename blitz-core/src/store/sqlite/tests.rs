@@ -177,6 +177,30 @@ async fn a_full_disk_fails_what_does_not_fit_and_work_goes_on_after() {
     assert_eq!(count(&store, "small").await, 8);
 }
 
+/// SQLite may undo a whole transaction by itself, as it does at some failures of the disk; a closure
+/// that hides the error must not make its siblings run outside of one.
+#[tokio::test]
+async fn a_transaction_that_sqlite_gives_up_takes_no_sibling_with_it() {
+    let (_folder, path) = new();
+    let store = open(&options(&path)).expect("a new store").store;
+    let hold = Hold::on(&store).await;
+    let before = store.write(|tx| add(tx, "sibling"));
+    let given_up = store.write(|tx| {
+        add(tx, "given up")?;
+        tx.execute("ROLLBACK", &[])
+    });
+    let refused = store.write::<(), _>(|tx| add(tx, "given up").and(Err(Error::invalid("no"))));
+    let behind = store.write(|tx| add(tx, "sibling"));
+    hold.release().await;
+
+    before.await.expect("a commit");
+    assert_eq!(given_up.await.expect_err("nothing of it is there").code(), ErrorCode::Storage);
+    assert_eq!(refused.await.expect_err("a refusal").code(), ErrorCode::InvalidInput);
+    behind.await.expect("a commit");
+    assert_eq!(count(&store, "sibling").await, 2);
+    assert_eq!(count(&store, "given up").await, 0);
+}
+
 #[tokio::test]
 async fn a_database_held_elsewhere_is_an_error_after_the_limit() {
     let (_folder, path) = new();
