@@ -317,4 +317,25 @@ mod tests {
         let answer = Http::new().post_json(Url::parse(&url).unwrap(), HeaderMap::new(), Vec::new(), patience).await;
         assert!(matches!(answer.err(), Some(NetError::Connect(_))));
     }
+
+    /// What counts as root certificates is read from the environment, so the test runs itself in another one.
+    #[test]
+    fn https_without_root_certificates_says_what_to_install() {
+        const INNER: &str = "BLITZ_TEST_WITHOUT_ROOTS";
+        if std::env::var_os(INNER).is_none() {
+            let name = "net::tests::https_without_root_certificates_says_what_to_install";
+            let mut inner = std::process::Command::new(std::env::current_exe().unwrap());
+            inner.args(["--exact", name]).env(INNER, "1");
+            inner.env("SSL_CERT_FILE", "/nonexistent").env_remove("SSL_CERT_DIR");
+            let output = inner.output().unwrap();
+            let shown = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && shown.contains("1 passed"), "{shown}");
+            return;
+        }
+        let http = Http::new();
+        assert!(http.client(&Url::parse("http://example.com").unwrap()).is_ok());
+        let error = http.client(&Url::parse("https://example.com").unwrap()).unwrap_err();
+        assert!(matches!(error, NetError::NoRoots(_)));
+        assert!(error.to_string().contains("ca-certificates"));
+    }
 }

@@ -105,7 +105,7 @@ pub(crate) fn connect(
 ) -> Result<Arc<dyn Provider>> {
     let base_url = match (provider, base_url) {
         ("openai" | "openai_compatible", Some(base_url)) => base_url,
-        ("openai", None) if api_key.is_none() => {
+        ("openai", None) if api_key.as_ref().is_none_or(|key| key.expose().trim().is_empty()) => {
             return Err(Error::new(ErrorCode::ProviderAuth, "openai wants a key: set the model's api_key"));
         }
         ("openai", None) => openai::DEFAULT_BASE_URL,
@@ -204,6 +204,7 @@ mod tests {
     fn what_is_missing_is_named() {
         let code = |result: Result<Arc<dyn Provider>>| result.err().map(|error| error.code());
         assert_eq!(code(connected("openai", None, None)), Some(ErrorCode::ProviderAuth));
+        assert_eq!(code(connected("openai", None, Some("\n"))), Some(ErrorCode::ProviderAuth));
         assert_eq!(code(connected("openai_compatible", None, Some("k"))), Some(ErrorCode::InvalidInput));
         let unknown = connected("opena\ni", None, None).err().unwrap();
         assert_eq!(unknown.code(), ErrorCode::InvalidInput);

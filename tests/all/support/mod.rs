@@ -1,3 +1,4 @@
-//! What the topics share.
+//! What several topics need.
 
 pub(crate) mod engine;
+pub mod server;

@@ -114,16 +114,23 @@ impl Rewriter {
         if properties.is_empty() && !closed {
             return None;
         }
+        let mut required: Vec<&str> = required(schema).collect();
+        if !required.iter().all(|name| properties.contains_key(*name)) {
+            return None;
+        }
         let mut rewritten = Map::new();
         for (name, property) in properties {
             let mut property = self.node(property, depth + 1)?;
-            if !is_required(schema, name) && !accepts_null(&property) {
-                property = nullable(property)?;
-                self.made_nullable = true;
+            if !required.contains(&name.as_str()) {
+                required.push(name);
+                if !accepts_null(&property) {
+                    property = nullable(property)?;
+                    self.made_nullable = true;
+                }
             }
             rewritten.insert(name.clone(), property);
         }
-        strict.insert("required".to_owned(), rewritten.keys().cloned().collect());
+        strict.insert("required".to_owned(), required.into());
         strict.insert("properties".to_owned(), rewritten.into());
         strict.insert("additionalProperties".to_owned(), false.into());
         Some(())
@@ -147,9 +154,8 @@ fn types(schema: &Map<String, Value>) -> impl Iterator<Item = &str> {
     one.into_iter().chain(many).filter_map(Value::as_str)
 }
 
-fn is_required(schema: &Map<String, Value>, name: &str) -> bool {
-    let required = schema.get("required").and_then(Value::as_array);
-    required.is_some_and(|names| names.iter().any(|required| required == name))
+fn required(schema: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// Whether `null` passes a schema, as far as it can be seen without following references.
@@ -221,7 +227,7 @@ fn strip_object(root: &Value, schema: &Value, fields: &mut Map<String, Value>, d
     };
     let before = fields.len();
     fields.retain(|name, value| {
-        let added = |property: &Value| !is_required(schema, name) && !accepts_null(property);
+        let added = |property: &Value| required(schema).all(|required| required != name) && !accepts_null(property);
         !(value.is_null() && properties.get(name).is_some_and(added))
     });
     let mut changed = fields.len() != before;
@@ -296,6 +302,7 @@ mod tests {
             property(json!({"$ref": "https://example.com/schema"})),
             property(json!({"type": "string", "format": 7})),
             json!({"type": "object", "properties": {"anything": {}}}),
+            json!({"type": "object", "properties": {"p": {"type": "string"}}, "required": ["q"]}),
         ] {
             assert_eq!(strict(&schema), None, "{schema}");
         }
