@@ -1,0 +1,37 @@
+//! The rows, one file each. A file holds the floor and everyone who is compared with it.
+
+mod cost;
+mod execution;
+mod execution_alone;
+mod prompt;
+mod schema;
+mod step;
+mod step_alone;
+mod stream;
+mod waiting;
+
+use crate::Row;
+
+/// Every row, in the order of the report.
+pub const ROWS: &[&Row] = &[
+    &execution::ROW,
+    &execution_alone::ROW,
+    &stream::BURSTS,
+    &stream::PACKETS,
+    &waiting::ROW,
+    &step::ROW,
+    &step_alone::ROW,
+    &schema::ROW,
+    &prompt::ROW,
+    &cost::ROW,
+];
+
+/// The row of a name.
+pub fn named(name: &str) -> Option<&'static Row> {
+    ROWS.iter().copied().find(|row| row.name == name)
+}
+
+/// The runtime of the floors: one thread, which costs less than several.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
