@@ -3,9 +3,14 @@
 //! A tool knows no user, no store and no provider. Its arguments are checked by its schema before
 //! it is called; whatever goes wrong in it is told to the model, it does not end the execution.
 
+mod arguments;
 pub(crate) mod builtin;
 pub(crate) mod function;
+mod pool;
 pub(crate) mod registry;
+
+pub use crate::tool_fn;
+pub use function::FunctionTool;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -79,6 +84,18 @@ pub enum ToolError {
     Retry(String),
     /// The execution must end.
     Fatal(Error),
+}
+
+impl ToolError {
+    /// It failed; the model is told this.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed(message.into())
+    }
+
+    /// The model should call again in another way; it is told this hint.
+    pub fn retry(hint: impl Into<String>) -> Self {
+        Self::Retry(hint.into())
+    }
 }
 
 impl<E: std::error::Error> From<E> for ToolError {

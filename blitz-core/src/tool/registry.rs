@@ -1,1 +1,222 @@
 //! From a tool record to something that runs: argument check by schema, time limit, result cap.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use serde_json::Value;
+
+use super::builtin::Builtin;
+use super::{Tool, ToolContext, ToolError, arguments};
+use crate::domain::schema::{SchemaCheck, describe};
+use crate::domain::{Effect, NewTool, ToolCall, ToolKind, ToolResult, ToolSpec};
+use crate::error::{Error, Result};
+
+/// The most bytes of a result that a model is shown.
+const MAX_RESULT: usize = 256 * 1024;
+/// The most characters of a tool's name, as providers bound it.
+const MAX_NAME: usize = 64;
+/// The longest time limit of one call: a day.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The functions that the host has registered in this process, by name.
+#[derive(Default)]
+pub(crate) struct HostTools {
+    tools: RwLock<BTreeMap<String, Arc<dyn Tool>>>,
+}
+
+impl HostTools {
+    /// Registers a function under its own name, in place of an earlier one; gives the earlier one.
+    pub(crate) fn register(&self, tool: Arc<dyn Tool>) -> Option<Arc<dyn Tool>> {
+        let name = tool.spec().name;
+        self.tools.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool)
+    }
+
+    /// The function of a name.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<dyn Tool>> {
+        self.tools.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The names of all functions.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.tools.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
+/// What one call gave. There is always a result: whatever went wrong is told to the model.
+#[derive(Debug)]
+pub(crate) struct ToolOutcome {
+    /// For the model.
+    pub(crate) result: ToolResult,
+    /// Whether the model should call again in another way: its arguments are off the schema, or the
+    /// tool asks for another try.
+    pub(crate) failed_arguments: bool,
+    /// Set where the tool says that the execution must end.
+    pub(crate) fatal: Option<Error>,
+}
+
+/// A tool record with its code, ready to be called.
+pub(crate) struct PreparedTool {
+    tool: Arc<dyn Tool>,
+    check: SchemaCheck,
+    spec: ToolSpec,
+    effect: Effect,
+    timeout: Duration,
+    schema_hash: String,
+}
+
+impl PreparedTool {
+    /// Finds a record's code. `None` where it is a function that this process has not registered.
+    ///
+    /// What the host registered is what runs, so its schema counts; the record's name, description,
+    /// effect and time limit win. Errors: `InvalidInput` for a schema or setting that cannot be used.
+    pub(crate) fn new(record: &NewTool, host: &HostTools) -> Result<Option<Self>> {
+        let tool = match record.kind {
+            ToolKind::Builtin => Builtin::of(record)?.open(&record.config)?,
+            ToolKind::Function => match host.get(&record.name) {
+                Some(tool) => tool,
+                None => return Ok(None),
+            },
+        };
+        let own = tool.spec();
+        let description = if record.description.is_empty() { own.description } else { record.description.clone() };
+        let schema_text = own.input_schema.to_string();
+        let hash = ring::digest::digest(&ring::digest::SHA256, schema_text.as_bytes());
+        Ok(Some(Self {
+            check: SchemaCheck::new(&own.input_schema)?,
+            effect: record.effect.unwrap_or(tool.effect()),
+            timeout: if record.timeout_ms.is_some() { record.timeout() } else { tool.timeout() },
+            schema_hash: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+            spec: ToolSpec::new(&record.name, description, own.input_schema),
+            tool,
+        }))
+    }
+
+    /// Name, description and schema, as a model sees them.
+    pub(crate) fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    /// What happens to the world when it runs.
+    pub(crate) fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    /// The time limit of one call.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// SHA-256 of the argument schema's JSON, in hex.
+    pub(crate) fn schema_hash(&self) -> &str {
+        &self.schema_hash
+    }
+
+    /// The arguments that a call means. Errors: what is wrong with them, for the model.
+    pub(crate) fn arguments(&self, call: &ToolCall) -> Result<Value, String> {
+        let value = arguments::parse(&call.arguments)?;
+        self.check.check(&value).map_err(|problems| format!("the arguments do not fit: {}", describe(&problems)))?;
+        Ok(value)
+    }
+
+    /// Runs one call to its end: arguments checked, time limited, panics caught, result capped.
+    ///
+    /// Dropping the future drops the tool's. `context.cancel` of the tool is a child of the given one
+    /// and is set when the time is over.
+    pub(crate) async fn run(self: &Arc<Self>, call: &ToolCall, context: ToolContext) -> ToolOutcome {
+        let arguments = match self.arguments(call) {
+            Ok(arguments) => arguments,
+            Err(problem) => return ToolOutcome { failed_arguments: true, ..failure(call, problem) },
+        };
+        match self.call(arguments, context).await {
+            Ok(content) => {
+                let result = ToolResult::new(&call.id, &call.name, capped(content));
+                ToolOutcome { result, failed_arguments: false, fatal: None }
+            }
+            Err(ToolError::Failed(message)) => failure(call, message),
+            Err(ToolError::Retry(hint)) => ToolOutcome { failed_arguments: true, ..failure(call, hint) },
+            Err(ToolError::Fatal(error)) => ToolOutcome { fatal: Some(error), ..failure(call, "the tool gave up") },
+        }
+    }
+
+    async fn call(self: &Arc<Self>, arguments: Value, mut context: ToolContext) -> Result<Value, ToolError> {
+        let cancel = context.cancel.child_token();
+        context.cancel = cancel.clone();
+        let tool = Arc::clone(&self.tool);
+        // The tool's own code begins inside, so that a panic before its first await is caught too.
+        let work = AssertUnwindSafe(async move { tool.call(arguments, context).await }).catch_unwind();
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(ToolError::failed("the tool panicked")),
+            Err(_) => {
+                cancel.cancel();
+                Err(ToolError::failed(format!("the tool timed out after {} ms", self.timeout.as_millis())))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for PreparedTool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PreparedTool").field("name", &self.spec.name).finish_non_exhaustive()
+    }
+}
+
+/// Whether a tool may be put into the catalogue. Errors: `InvalidInput`, saying what to change.
+pub(crate) fn validate_tool(tool: &NewTool) -> Result<()> {
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if tool.name.is_empty() || tool.name.len() > MAX_NAME || !tool.name.chars().all(name) {
+        return Err(Error::invalid(format!("a tool's name is 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")));
+    }
+    if tool.timeout().is_zero() || tool.timeout() > MAX_TIMEOUT {
+        return Err(Error::invalid("timeout_ms is between 1 and 86400000"));
+    }
+    match tool.kind {
+        ToolKind::Function => validate_function(tool),
+        ToolKind::Builtin if tool.input_schema.is_some() => Err(Error::invalid("a builtin has its own input_schema")),
+        ToolKind::Builtin => Builtin::of(tool)?.check(&tool.config),
+    }
+}
+
+fn validate_function(tool: &NewTool) -> Result<()> {
+    if tool.builtin.is_some() || !tool.config.is_empty() {
+        return Err(Error::invalid("builtin and config are for kind builtin"));
+    }
+    let schema = tool.input_schema.as_ref().ok_or_else(|| Error::invalid("a function needs an input_schema"))?;
+    if schema.get("type").and_then(Value::as_str) != Some("object") {
+        return Err(Error::invalid("input_schema must have type object at its root"));
+    }
+    SchemaCheck::new(schema).map(drop)
+}
+
+/// What a model sees of a builtin under its own name and without settings.
+pub(crate) fn builtin_spec(name: &str) -> Option<ToolSpec> {
+    Builtin::from_name(name).map(Builtin::spec)
+}
+
+fn failure(call: &ToolCall, message: impl Into<String>) -> ToolOutcome {
+    let mut result = ToolResult::error(&call.id, &call.name, message);
+    result.content = capped(result.content);
+    ToolOutcome { result, failed_arguments: false, fatal: None }
+}
+
+/// A result as it is, or its beginning with a note where it is too long for a model.
+fn capped(content: Value) -> Value {
+    let text = match &content {
+        Value::String(text) if text.len() <= MAX_RESULT => return content,
+        Value::String(text) => text,
+        Value::Array(_) | Value::Object(_) => &content.to_string(),
+        _ => return content,
+    };
+    if text.len() <= MAX_RESULT {
+        return content;
+    }
+    let shown = &text[..text.floor_char_boundary(MAX_RESULT)];
+    Value::String(format!("{shown}\n[cut: the first {} of {} bytes are shown]", shown.len(), text.len()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
