@@ -3,7 +3,7 @@
 use super::runtime;
 use crate::client::{self, Hyper};
 use crate::measure::{Sample, one_by_one};
-use crate::sqlite::{self, Durability};
+use crate::sqlite;
 use crate::{Context, Metric, Result, Row, Variant};
 
 pub(super) const ROW: Row = Row {
@@ -17,7 +17,7 @@ pub(super) const ROW: Row = Row {
 const COMMITS: u64 = 3;
 
 fn floor(context: &Context) -> Result<Sample> {
-    let database = sqlite::create(&context.folder, Durability::Full)?;
+    let database = sqlite::create(&context.folder)?;
     let mut step = sqlite::step_statement(&database)?;
     let runtime = runtime()?;
     let mut client = runtime.block_on(Hyper::connect(context.mock))?;
