@@ -1,1 +1,212 @@
 //! Who did what to what: append only, chained by a keyed hash.
+//!
+//! Line i carries `h[i] = HMAC-SHA-256(key, h[i-1] || line i)`. The key is not in the database, so
+//! whoever edits, deletes or reorders lines there cannot mend the chain. A cut tail leaves a whole,
+//! shorter chain: it shows only against a head that was kept elsewhere.
+
+use ring::hmac;
+use serde_json::Value;
+
+use crate::domain::{AuditCheck, AuditOutcome, Timestamp};
+use crate::error::{Error, Result};
+use crate::store::Connection;
+use crate::store::audit::{self as lines, StoredLine};
+use crate::store::seal::hex;
+use crate::store::sql::to_json;
+
+/// Lines read in one transaction of a check.
+const PAGE: i64 = 1000;
+
+/// What the first line is chained to.
+const GENESIS: [u8; 32] = [0; 32];
+
+/// Writes and checks the trail.
+pub(crate) struct Audit {
+    key: hmac::Key,
+}
+
+/// Who acts, as the trail names it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Actor<'a> {
+    /// `root`, `user:7`, `engine`, `anonymous`.
+    pub(crate) principal: &'a str,
+    /// How the principal came in; for the host its reason.
+    pub(crate) via: &'a str,
+}
+
+/// What is written of one deed. Never content: no prompt, no body, no secret.
+#[derive(Debug, Clone)]
+pub(crate) struct AuditLine<'a> {
+    /// `noun.verb`.
+    pub(crate) action: &'a str,
+    /// `agent:12`.
+    pub(crate) object: &'a str,
+    /// How it ended.
+    pub(crate) outcome: AuditOutcome,
+    /// Hash of the object before, where it changed.
+    pub(crate) before: Option<&'a str>,
+    /// Hash of the object after, where it changed.
+    pub(crate) after: Option<&'a str>,
+    /// Further values.
+    pub(crate) details: Value,
+}
+
+impl<'a> AuditLine<'a> {
+    /// A deed that was done.
+    pub(crate) fn ok(action: &'a str, object: &'a str) -> Self {
+        Self { action, object, outcome: AuditOutcome::Ok, before: None, after: None, details: Value::Null }
+    }
+
+    /// The same line with another outcome.
+    pub(crate) fn with_outcome(self, outcome: AuditOutcome) -> Self {
+        Self { outcome, ..self }
+    }
+
+    /// The same line with the object's hashes before and after.
+    pub(crate) fn with_change(self, before: Option<&'a str>, after: Option<&'a str>) -> Self {
+        Self { before, after, ..self }
+    }
+
+    /// The same line with further values.
+    pub(crate) fn with_details(self, details: Value) -> Self {
+        Self { details, ..self }
+    }
+}
+
+/// How far a check has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    seq: i64,
+    hash: Vec<u8>,
+    records: u64,
+    first_bad: Option<i64>,
+}
+
+/// The newest line at some time, kept outside the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    seq: i64,
+    hash: String,
+}
+
+impl Audit {
+    pub(crate) fn new(key: hmac::Key) -> Self {
+        Self { key }
+    }
+
+    /// Adds a line to the trail, inside the transaction of the deed: neither is without the other.
+    pub(crate) fn append(
+        &self,
+        tx: &mut dyn Connection,
+        now: Timestamp,
+        actor: Actor<'_>,
+        line: &AuditLine<'_>,
+    ) -> Result<()> {
+        let (last, previous) = lines::last(tx)?.unwrap_or((0, GENESIS.to_vec()));
+        let mut stored = StoredLine {
+            seq: last + 1,
+            at: now,
+            principal: actor.principal.to_owned(),
+            via: actor.via.to_owned(),
+            action: line.action.to_owned(),
+            object: line.object.to_owned(),
+            outcome: line.outcome.name().to_owned(),
+            before: line.before.map(str::to_owned),
+            after: line.after.map(str::to_owned),
+            details: to_json(&line.details)?,
+            hash: Vec::new(),
+        };
+        stored.hash = self.link(&previous, &stored).as_ref().to_vec();
+        lines::insert(tx, stored)
+    }
+
+    /// Checks the next lines of the trail; call it until [`Progress`] says that it is done.
+    pub(crate) fn check(&self, tx: &mut dyn Connection, mut at: Progress, head: Option<&Head>) -> Result<Step> {
+        let page = lines::lines(tx, at.seq, PAGE)?;
+        let last_page = (page.len() as i64) < PAGE;
+        for line in page {
+            at.records += 1;
+            if let Some(bad) = self.first_fault(&at, &line, head) {
+                at.first_bad = Some(bad);
+                return Ok(Step::Done(at.into_check()));
+            }
+            (at.seq, at.hash) = (line.seq, line.hash);
+        }
+        if !last_page {
+            return Ok(Step::More(at));
+        }
+        at.first_bad = head.filter(|head| head.seq > at.seq).map(|_| at.seq + 1);
+        Ok(Step::Done(at.into_check()))
+    }
+
+    /// The number of the first line that is not what was written, if `line` shows it.
+    fn first_fault(&self, at: &Progress, line: &StoredLine, head: Option<&Head>) -> Option<i64> {
+        if line.seq != at.seq + 1 {
+            return Some(at.seq + 1);
+        }
+        let true_hash = self.link(&at.hash, line);
+        let forked = head.is_some_and(|head| head.seq == line.seq && head.hash != hex(&line.hash));
+        (true_hash.as_ref() != line.hash || forked).then_some(line.seq)
+    }
+
+    fn link(&self, previous: &[u8], line: &StoredLine) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(previous);
+        context.update(&canonical(line));
+        context.sign()
+    }
+}
+
+/// What a step of a check gives.
+pub(crate) enum Step {
+    /// There are more lines.
+    More(Progress),
+    /// The whole trail was read, or up to its first fault.
+    Done(AuditCheck),
+}
+
+impl Progress {
+    /// Before the first line.
+    pub(crate) fn start() -> Self {
+        Self { seq: 0, hash: GENESIS.to_vec(), records: 0, first_bad: None }
+    }
+
+    fn into_check(self) -> AuditCheck {
+        let head = format!("{}:{}", self.seq, hex(&self.hash));
+        AuditCheck { records: self.records, first_bad: self.first_bad, head }
+    }
+}
+
+impl Head {
+    /// Reads a head as [`AuditCheck::head`] gives it.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let wrong = || Error::invalid("the head is none of a check: pass the `head` of an earlier one");
+        let (seq, hash) = text.split_once(':').ok_or_else(wrong)?;
+        let seq = seq.parse().ok().filter(|seq| *seq >= 0).ok_or_else(wrong)?;
+        let plausible = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        plausible.then(|| Self { seq, hash: hash.to_ascii_lowercase() }).ok_or_else(wrong)
+    }
+}
+
+/// A line as bytes that no other line has: every text is led by its length.
+fn canonical(line: &StoredLine) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(160 + line.details.len());
+    bytes.extend(line.seq.to_be_bytes());
+    bytes.extend(line.at.0.to_be_bytes());
+    for text in [&line.principal, &line.via, &line.action, &line.object, &line.outcome, &line.details] {
+        push(&mut bytes, text);
+    }
+    for hash in [&line.before, &line.after] {
+        bytes.push(u8::from(hash.is_some()));
+        push(&mut bytes, hash.as_deref().unwrap_or_default());
+    }
+    bytes
+}
+
+fn push(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend((text.len() as u64).to_be_bytes());
+    bytes.extend(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests;

@@ -357,9 +357,10 @@ impl Error {
 
 /// An error as plain data: journaled, shown in events and handed to other languages.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ErrorInfo {
     /// The stable code.
+    #[schemars(with = "String")]
     pub code: ErrorCode,
     /// For people.
     pub message: String,

@@ -1,7 +1,39 @@
-//! Blitz.
-#![allow(dead_code, unused_imports, unused_macros, missing_docs, reason = "the rooms are being filled")]
+//! Blitz is to agents what SQLite is to data: an engine that a program links.
+//!
+//! One [`Engine`] on one file gives a program models, versioned prompts, tools, agents, role-based
+//! access, exact cost control, audit and durable executions. No server, no broker, no account and no
+//! key is needed to start.
+//!
+//! ```
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! use blitz::{Engine, NewAgent, NewModel, tool_fn};
+//! use serde_json::json;
+//!
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! struct AddArgs { a: f64, b: f64 }
+//!
+//! let engine = Engine::open(":memory:").await?;
+//! let me = engine.root("quickstart");
+//! me.models().put(NewModel::new("m", "offline", "offline")).await?;
+//! me.tools().register(tool_fn!("add", "Add two numbers.", |a: AddArgs| async move { Ok(a.a + a.b) })).await?;
+//! me.agents().put(NewAgent::new("solver", "m").instructions("Solve it with tools.").tool("add")).await?;
+//! let done = me.run("solver", json!({"question": "2 + 3?"})).await?;
+//! assert!(done.text().contains('5'));
+//! # engine.close().await
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where things are
+//!
+//! - [`Engine`] and [`Session`]: the ways in, and a handle for each noun.
+//! - [`provider`]: the port to models, for hosts that bring their own, and [`provider::Scripted`] for tests.
+//! - [`tool`]: the port to tools; [`tool_fn!`] makes one of a closure.
+//! - [`Event`]: the one stream of everything that happens in an execution.
+//! - [`Error`] and [`ErrorCode`]: one table of errors in all languages.
+//! - [`Method`]: the table that all faces are made from.
 
-pub mod access;
+mod access;
 mod agent;
 mod audit;
 mod domain;
@@ -14,5 +46,19 @@ pub mod provider;
 mod store;
 pub mod tool;
 
-pub use domain::*;
-pub use error::{Error, ErrorCode, Result};
+pub use domain::{
+    AgentRecord, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CostFilter, CostSummary,
+    Decision, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId, ExecutionStatus, FinishReason,
+    Finished, LedgerEntry, Limits, ListOptions, Message, MessageRole, ModelRecord, ModelRequest, ModelResponse, ModelSettings,
+    Money, NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser, Outcome, OutputSchema, Page, Part, Patch, Permission,
+    Price, Principal, PromptRecord, PromptRef, PromptVersion, Provenance, Queued, Rate, Reach, Record, ReservationId, ResourceId,
+    ResourceKind, ResourceRef, RetryPolicy, Role, Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted,
+    TemplateFormat, Timestamp, ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId,
+    UserUpdate, Visibility, Waiting,
+};
+pub use engine::{
+    Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EventStream, ExecutionFilter, ExecutionHandle, Executions, Method,
+    MethodKind, Models, Prompts, Session, Tools, Users,
+};
+pub use error::{Error, ErrorCode, ErrorInfo, Result};
+pub use store::sqlite::Durability;

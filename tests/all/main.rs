@@ -1,6 +1,11 @@
-//! Black-box tests of the engine, one module per topic.
+//! Black-box tests of the engine, one module per topic: what a user relies on, through the public API.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agent;
+mod conformance;
 mod dependencies;
 mod errors_doc;
 mod house;
+mod provider_faults;
 mod source;
+mod support;

@@ -1,1 +1,533 @@
 //! Authorise and act in one transaction.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::denials::Denials;
+use super::password::Passwords;
+use super::policy::{Refusal, Subject};
+use super::standing::{EngineWork, ExecutionStore, Standing};
+use crate::audit::{Actor, Audit, AuditLine};
+use crate::domain::{
+    AuditOutcome, ExecutionId, Permission, Principal, Reach, ResourceId, ResourceKind, ResourceRef, Role, Secret,
+    Timestamp, UserId,
+};
+use crate::error::{Error, Result};
+use crate::store::boot::Boot;
+use crate::store::catalog::{ResourceRow, Viewer};
+use crate::store::seal::Keys;
+use crate::store::sql::to_json;
+use crate::store::{self, Connection, Store, access, content_hash};
+
+/// The longest reason of a root session in characters: it stands in every line of the trail.
+const MAX_REASON: usize = 200;
+
+/// The one holder of the engine's store: every call goes through it.
+pub(crate) struct Gate {
+    pub(super) parts: Arc<Parts>,
+    pub(super) passwords: Passwords,
+}
+
+/// A gate that was just opened, and what goes with it.
+pub(crate) struct OpenGate {
+    pub(crate) gate: Arc<Gate>,
+    /// The way in for what the engine does in nobody's name.
+    pub(crate) work: EngineWork,
+    /// The random name of this store.
+    pub(crate) store_id: String,
+    /// Who of the processes with this database is alive; held for the engine's life.
+    pub(crate) boot: Boot,
+}
+
+/// What the gate shares with the proofs it hands out.
+pub(super) struct Parts {
+    pub(super) store: Store,
+    pub(super) keys: Arc<Keys>,
+    pub(super) audit: Audit,
+    pub(super) denials: Denials,
+}
+
+/// Somebody who came in: the only thing that opens the gate. Made by [`Gate::root`] and
+/// [`Gate::login`] alone; cloning it is cheap.
+#[derive(Clone)]
+pub(crate) struct Caller(Arc<Identity>);
+
+struct Identity {
+    principal: Principal,
+    label: String,
+    via: String,
+    /// Whether the trail knows that the host came in. Users are in the trail from their login.
+    announced: AtomicBool,
+}
+
+/// What a call is about.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// Nothing that is there already: create, list.
+    None,
+    /// A catalogue record.
+    Resource(ResourceKind, ResourceRef),
+    /// An execution.
+    Execution(ExecutionId),
+    /// A user.
+    User(UserId),
+}
+
+/// Proof that a caller may do what it asked for, good for one transaction. Only the gate makes one.
+pub(crate) struct Grant {
+    parts: Arc<Parts>,
+    caller: Caller,
+    subject: Subject,
+    permission: Permission,
+    action: Arc<str>,
+    resource: Option<ResourceRow>,
+    now: Timestamp,
+    refused: Refused,
+    audited: Cell<bool>,
+}
+
+/// The object of the last refusal in a transaction, carried out of it to be written afterwards.
+#[derive(Clone, Default)]
+pub(super) struct Refused(Arc<Mutex<Option<String>>>);
+
+/// Whether a call changes something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Read,
+    Write,
+}
+
+impl Gate {
+    /// Opens the database behind a new gate.
+    ///
+    /// The engine's own work is given out once, here: whoever opens the gate settles what dead
+    /// processes left.
+    pub(crate) async fn open(options: store::OpenOptions) -> Result<OpenGate> {
+        let opening = tokio::task::spawn_blocking(move || store::open(&options));
+        let opened = opening
+            .await
+            .map_err(|error| Error::internal("opening the database was broken off").with_source(error))??;
+        Ok(Self::over(opened))
+    }
+
+    /// A gate before an open store.
+    pub(super) fn over(opened: store::Opened) -> OpenGate {
+        let store::Opened { store, keys, store_id, boot } = opened;
+        let audit = Audit::new(keys.audit_key());
+        let parts = Arc::new(Parts { store, keys, audit, denials: Denials::default() });
+        let work = EngineWork::new(Arc::clone(&parts));
+        let gate = Arc::new(Gate { parts, passwords: Passwords::default() });
+        OpenGate { gate, work, store_id, boot }
+    }
+
+    /// The host program itself, which may do everything. `reason` stands in every line of the trail, cut
+    /// at 200 characters.
+    pub(crate) fn root(&self, reason: &str) -> Caller {
+        let reason = reason.trim();
+        let reason: String = reason.chars().take(MAX_REASON).collect();
+        let reason = if reason.is_empty() { "no reason given".to_owned() } else { reason };
+        let principal = Principal::Root { reason: reason.clone() };
+        Caller::new(principal, &reason)
+    }
+
+    /// Checks a caller and runs `body` in one write transaction with its line in the trail.
+    ///
+    /// Where the body writes no line by [`Grant::audit`], one is written for it. Errors:
+    /// `Unauthenticated` for an ended session; `NotFound` for what is missing or hidden from the
+    /// caller; `PermissionDenied` for what it sees and may not do.
+    pub(crate) async fn write<T, F>(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+        target: Target,
+        action: impl Into<Cow<'static, str>>,
+        body: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,
+    {
+        self.call(caller, permission, target, action.into(), Mode::Write, body).await
+    }
+
+    /// Checks a caller and runs `body` on a snapshot. Only a refusal goes to the trail.
+    pub(crate) async fn read<T, F>(&self, caller: &Caller, permission: Permission, target: Target, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,
+    {
+        self.call(caller, permission, target, permission.name().into(), Mode::Read, body).await
+    }
+
+    /// Ends the work of the store: what is queued is still done.
+    pub(crate) fn close(&self) {
+        self.parts.store.close();
+    }
+
+    async fn call<T, F>(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+        target: Target,
+        action: Cow<'static, str>,
+        mode: Mode,
+        body: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,
+    {
+        let now = Timestamp::now();
+        let refused = Refused::default();
+        let announcement = caller.announcement();
+        let announces = announcement.is_some();
+        let call = Call {
+            parts: Arc::clone(&self.parts),
+            caller: caller.clone(),
+            permission,
+            target,
+            action: action.into(),
+            now,
+            refused: refused.clone(),
+        };
+        let action = Arc::clone(&call.action);
+        let job = move |tx: &mut dyn Connection| {
+            let grant = call.authorise(tx)?;
+            if announces {
+                grant.announce(tx)?;
+            }
+            let value = body(tx, &grant)?;
+            if mode == Mode::Write && !grant.audited.get() {
+                let object = grant.resource().map_or_else(|| call.target.label(), ResourceRow::label);
+                grant.audit(tx, &object, None, None, Value::Null)?;
+            }
+            Ok(value)
+        };
+        // The host's announcement is a write, whatever the call itself is.
+        let result = match mode {
+            Mode::Read if !announces => self.parts.store.read(job).await,
+            _ => self.parts.store.write(job).await,
+        };
+        if result.is_ok() {
+            announcement.into_iter().for_each(Announcement::made);
+        }
+        self.parts.note_refusal(&refused, caller.actor(), &action, now).await;
+        result
+    }
+}
+
+impl Parts {
+    /// Writes the refusal of a transaction, if there was one, in a transaction of its own.
+    pub(super) async fn note_refusal(
+        self: &Arc<Self>,
+        refused: &Refused,
+        actor: Actor<'_>,
+        action: &str,
+        now: Timestamp,
+    ) {
+        let Some(object) = refused.take() else { return };
+        if !self.denials.admit(actor.principal, action, now) {
+            return;
+        }
+        let parts = Arc::clone(self);
+        let (principal, via, action) = (actor.principal.to_owned(), actor.via.to_owned(), action.to_owned());
+        let written = self.store.write(move |tx| {
+            let actor = Actor { principal: &principal, via: &via };
+            let line = AuditLine::ok(&action, &object).with_outcome(AuditOutcome::Denied);
+            parts.audit.append(tx, now, actor, &line)
+        });
+        // The call is refused either way; a store that cannot write says so at the next change.
+        if let Err(error) = written.await {
+            tracing::warn!(code = %error.code(), "a denial could not be written to the audit trail");
+        }
+    }
+
+    /// The sealed secret of a catalogue record.
+    pub(super) fn secret(&self, tx: &mut dyn Connection, id: ResourceId, column: &str) -> Result<Option<Secret>> {
+        access::secret(tx, &self.keys, "resources", id.0, column)
+    }
+}
+
+/// One call on its way through the gate.
+struct Call {
+    parts: Arc<Parts>,
+    caller: Caller,
+    permission: Permission,
+    target: Target,
+    action: Arc<str>,
+    now: Timestamp,
+    refused: Refused,
+}
+
+impl Call {
+    fn authorise(&self, tx: &mut dyn Connection) -> Result<Grant> {
+        self.refused.clear();
+        let (subject, resource) = self.judge(tx).map_err(|refusal| self.refused.set(refusal))?;
+        Ok(Grant {
+            parts: Arc::clone(&self.parts),
+            caller: self.caller.clone(),
+            subject,
+            permission: self.permission,
+            action: Arc::clone(&self.action),
+            resource,
+            now: self.now,
+            refused: self.refused.clone(),
+            audited: Cell::new(false),
+        })
+    }
+
+    fn judge(&self, tx: &mut dyn Connection) -> Result<(Subject, Option<ResourceRow>), Refusal> {
+        let denied = |error| Refusal::of(error, self.target.label());
+        let subject = Subject::of_session(tx, self.caller.principal()).map_err(denied)?;
+        match &self.target {
+            Target::None | Target::User(_) => subject.require(self.permission).map_err(denied)?,
+            Target::Resource(kind, reference) => {
+                let row = subject.find(tx, self.permission, *kind, reference)?;
+                return Ok((subject, Some(row)));
+            }
+            Target::Execution(id) => self.judge_execution(tx, subject, *id)?,
+        }
+        Ok((subject, None))
+    }
+
+    fn judge_execution(&self, tx: &mut dyn Connection, subject: Subject, id: ExecutionId) -> Result<(), Refusal> {
+        let missing = || Error::not_found("there is no such execution, or it is not open to you");
+        let Some(owner) = access::execution_owner(tx, id)? else { return Err(missing().into()) };
+        let reaches = |permission| match subject.reach(permission) {
+            Reach::All => true,
+            Reach::Own => owner == subject.user,
+            Reach::None => false,
+        };
+        let error = match (reaches(self.permission), reaches(Permission::ExecutionsRead)) {
+            (true, _) => return Ok(()),
+            (false, true) => Error::denied(format!("{} on this execution is not open to you", self.permission.name())),
+            (false, false) => missing(),
+        };
+        Err(Refusal::of(error, self.target.label()))
+    }
+}
+
+impl Target {
+    /// The target as the trail names it where it was not found as a resource.
+    fn label(&self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Resource(kind, ResourceRef::Id(id)) => format!("{}:{id}", kind.name()),
+            Self::Resource(kind, ResourceRef::Name(_)) => kind.name().to_owned(),
+            Self::Execution(id) => format!("execution:{id}"),
+            Self::User(id) => format!("user:{id}"),
+        }
+    }
+}
+
+impl Grant {
+    /// Who acts.
+    pub(crate) fn principal(&self) -> &Principal {
+        self.caller.principal()
+    }
+
+    /// The user who acts; `None` for the host itself.
+    pub(crate) fn user_id(&self) -> Option<UserId> {
+        self.subject.user
+    }
+
+    /// The caller's role at this moment.
+    pub(crate) fn role(&self) -> Role {
+        self.subject.role
+    }
+
+    /// The permission that was asked for.
+    pub(crate) fn permission(&self) -> Permission {
+        self.permission
+    }
+
+    /// How far that permission reaches: lists hold everybody's or the caller's own.
+    pub(crate) fn reach(&self) -> Reach {
+        self.subject.reach(self.permission)
+    }
+
+    /// The resource the call is about, found and allowed.
+    pub(crate) fn resource(&self) -> Option<&ResourceRow> {
+        self.resource.as_ref()
+    }
+
+    /// The resource of a call whose target is one.
+    pub(super) fn target(&self) -> Result<&ResourceRow> {
+        self.resource.as_ref().ok_or_else(|| Error::internal("this call has no resource as its target"))
+    }
+
+    /// When the call came in.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Through whose eyes the catalogue is read.
+    pub(crate) fn viewer(&self) -> Viewer {
+        self.subject.viewer()
+    }
+
+    /// Refuses where the caller's role does not have a permission at all.
+    pub(crate) fn require(&self, permission: Permission) -> Result<()> {
+        self.subject.require(permission).map_err(|error| self.refuse(error))
+    }
+
+    /// A refusal of the call itself, on its way to the caller and to the trail.
+    pub(super) fn refuse(&self, error: Error) -> Error {
+        let object = self.resource.as_ref().map(ResourceRow::label).unwrap_or_default();
+        self.refused.set(Refusal::of(error, object))
+    }
+
+    /// Refuses where the caller may not do this with a further resource.
+    pub(crate) fn may(&self, permission: Permission, row: &ResourceRow) -> Result<()> {
+        self.subject.allow(permission, row).map_err(|refusal| self.refused.set(refusal))
+    }
+
+    /// Finds a further resource and checks a permission on it: an agent's model, prompt, tools.
+    pub(crate) fn find(
+        &self,
+        tx: &mut dyn Connection,
+        permission: Permission,
+        kind: ResourceKind,
+        reference: &ResourceRef,
+    ) -> Result<ResourceRow> {
+        self.subject.find(tx, permission, kind, reference).map_err(|refusal| self.refused.set(refusal))
+    }
+
+    /// Writes the line of this action. `object` is `noun:id`, `before` and `after` content hashes.
+    pub(crate) fn audit(
+        &self,
+        tx: &mut dyn Connection,
+        object: &str,
+        before: Option<&str>,
+        after: Option<&str>,
+        details: Value,
+    ) -> Result<()> {
+        let line = AuditLine::ok(&self.action, object).with_change(before, after).with_details(details);
+        self.parts.audit.append(tx, self.now, self.caller.actor(), &line)?;
+        self.audited.set(true);
+        Ok(())
+    }
+
+    /// The store of the execution that this call starts. Its later steps are checked again.
+    pub(crate) fn execution_store(&self) -> Result<ExecutionStore> {
+        if self.permission != Permission::AgentsRun {
+            return Err(Error::internal("an execution's store is made only by a call that runs an agent"));
+        }
+        let agent = self.target()?.id;
+        let principal = self.principal().clone();
+        Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, agent, Some(self.role())))
+    }
+
+    /// The store of an execution that is resumed for the principal it was started by.
+    pub(crate) fn resumed_store(&self, principal: Principal, agent: ResourceId) -> Result<ExecutionStore> {
+        if self.permission != Permission::ExecutionsRecover {
+            return Err(Error::internal("another's execution is resumed only by a call that recovers"));
+        }
+        Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, agent, None))
+    }
+
+    /// Writes the line of a change with the content hashes of the object before and after it.
+    pub(crate) fn audit_change<T: serde::Serialize>(
+        &self,
+        tx: &mut dyn Connection,
+        object: &str,
+        before: Option<&T>,
+        after: Option<&T>,
+    ) -> Result<()> {
+        let hash = |value: &T| to_json(value).map(|json| content_hash(json.as_bytes()));
+        let (before, after) = (before.map(hash).transpose()?, after.map(hash).transpose()?);
+        self.audit(tx, object, before.as_deref(), after.as_deref(), Value::Null)
+    }
+
+    /// The standing of the principal in this very transaction, for the first step of its execution.
+    pub(crate) fn standing(&self, store: &ExecutionStore) -> Standing {
+        store.standing_as(self.subject, self.now, self.refused.clone())
+    }
+
+    /// The caller that a resumed execution's tools act as: the principal it was started by.
+    pub(crate) fn resumed_caller(&self, principal: Principal) -> Result<Caller> {
+        if self.permission != Permission::ExecutionsRecover {
+            return Err(Error::internal("another's session is made only by a call that recovers"));
+        }
+        Ok(Caller::new(principal, "execution"))
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.parts.keys
+    }
+
+    fn announce(&self, tx: &mut dyn Connection) -> Result<()> {
+        self.parts.audit.append(tx, self.now, self.caller.actor(), &AuditLine::ok("session.root", ""))
+    }
+}
+
+impl Caller {
+    pub(super) fn new(principal: Principal, via: &str) -> Self {
+        let announced = AtomicBool::new(matches!(principal, Principal::User { .. }));
+        Self(Arc::new(Identity { label: principal.label(), principal, via: via.to_owned(), announced }))
+    }
+
+    /// Who it is.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.0.principal
+    }
+
+    pub(super) fn actor(&self) -> Actor<'_> {
+        Actor { principal: &self.0.label, via: &self.0.via }
+    }
+
+    /// The duty to tell the trail that the host came in, taken by one call at a time.
+    fn announcement(&self) -> Option<Announcement<'_>> {
+        let taken = self.0.announced.swap(true, Ordering::AcqRel);
+        (!taken).then(|| Announcement { announced: &self.0.announced, made: false })
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Caller").field(&self.0.label).finish()
+    }
+}
+
+/// Given back when dropped unmade, so that a failed or abandoned call leaves the duty to the next.
+struct Announcement<'a> {
+    announced: &'a AtomicBool,
+    made: bool,
+}
+
+impl Announcement<'_> {
+    fn made(mut self) {
+        self.made = true;
+    }
+}
+
+impl Drop for Announcement<'_> {
+    fn drop(&mut self) {
+        if !self.made {
+            self.announced.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Refused {
+    pub(super) fn clear(&self) {
+        self.take();
+    }
+
+    /// Keeps what the trail is told and gives what the caller is told.
+    pub(super) fn set(&self, refusal: Refusal) -> Error {
+        if refusal.object.is_some() {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = refusal.object;
+        }
+        *refusal.error
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

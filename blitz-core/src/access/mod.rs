@@ -1,4 +1,25 @@
 //! Who may do what: the one door to the store.
+//!
+//! [`Gate`] holds the engine's only store. A call comes with a [`Caller`], a permission and a
+//! [`Target`]; the gate reads the caller's standing, judges and acts in one transaction, and lends
+//! the body a [`Grant`] as proof. The trail is written in that same transaction.
+//!
+//! The driver acts for an execution over a long time: its [`ExecutionStore`] is made from a grant
+//! and reads the user's standing again at every step. What no user asked for (settling the money
+//! of dead processes) goes through [`EngineWork`], which only opening the gate gives.
 
-pub(crate) mod gate;
-pub(crate) mod password;
+mod catalog;
+mod denials;
+mod gate;
+mod login;
+mod password;
+mod policy;
+mod standing;
+mod trail;
+mod users;
+
+pub(crate) use gate::{Caller, Gate, Grant, OpenGate, Target};
+pub(crate) use standing::{EngineWork, ExecutionStore, Standing};
+
+#[cfg(test)]
+mod tests;

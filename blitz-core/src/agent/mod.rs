@@ -1,1 +1,175 @@
 //! The agent machine: pure control of the model and tool loop.
+//!
+//! [`AgentMachine`] holds control state only: turn, open actions, counters. Messages and results
+//! live in the journal; [`history`] builds the conversation of them, [`output`] judges the final
+//! answer. No I/O, no clock, no randomness: the same inputs give the same actions, so recovery is
+//! a replay.
+
+pub(crate) mod history;
+pub(crate) mod output;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::domain::{Action, Finish, FinishReason, Input, Limits, Machine, ModelResponse, Part, Timestamp, Usage};
+use crate::error::{Error, ErrorCode, ErrorInfo, Result};
+use output::OutputCheck;
+
+/// Calls of tools that are not on offer, over a whole execution, before it is given up.
+const MAX_UNKNOWN_CALLS: u32 = 5;
+/// How often the model is told that its final answer would not do.
+const MAX_OUTPUT_RETRIES: u32 = 2;
+
+/// The control state of one agent execution.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AgentMachine {
+    max_turns: u32,
+    max_tokens: Option<u64>,
+    output: OutputCheck,
+    turn: u32,
+    open: Vec<Action>,
+    usage: Usage,
+    unknown_calls: u32,
+    output_retries: u32,
+    ended: bool,
+}
+
+impl AgentMachine {
+    /// A machine that has not begun. Errors: `InvalidInput` where the output schema is none.
+    pub(crate) fn new(limits: &Limits, output_schema: Option<&serde_json::Value>) -> Result<Self> {
+        Ok(Self {
+            max_turns: limits.max_turns,
+            max_tokens: limits.max_tokens,
+            output: OutputCheck::new(output_schema)?,
+            turn: 0,
+            open: Vec::new(),
+            usage: Usage::default(),
+            unknown_calls: 0,
+            output_retries: 0,
+            ended: false,
+        })
+    }
+
+    /// Whether it has given out its [`Action::Finish`].
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn close(&mut self, key: &str) -> bool {
+        let before = self.open.len();
+        self.open.retain(|action| action.key() != Some(key));
+        self.open.len() < before
+    }
+
+    fn finish(&mut self, finish: Finish) -> Vec<Action> {
+        self.ended = true;
+        self.open.clear();
+        vec![Action::Finish(finish)]
+    }
+
+    fn fail(&mut self, error: &Error) -> Vec<Action> {
+        self.finish(Finish::failed(error))
+    }
+
+    fn fail_with(&mut self, error: &ErrorInfo) -> Vec<Action> {
+        self.finish(Finish::Failed { error: error.clone() })
+    }
+
+    fn give(&mut self, actions: Vec<Action>) -> Vec<Action> {
+        self.open.extend(actions.iter().cloned());
+        actions
+    }
+
+    /// The next model call, unless a limit forbids it.
+    fn next_turn(&mut self, feedback: Option<String>) -> Vec<Action> {
+        if self.turn >= self.max_turns {
+            return self.fail(&Error::LimitExceeded { limit: "turns", value: self.max_turns.to_string() });
+        }
+        if let Some(max) = self.max_tokens
+            && self.usage.total_tokens() >= max
+        {
+            return self.fail(&Error::LimitExceeded { limit: "tokens", value: max.to_string() });
+        }
+        self.turn += 1;
+        let call = Action::CallModel { key: format!("{}/model", self.turn), feedback, first: self.turn == 1 };
+        self.give(vec![call])
+    }
+
+    fn answered(&mut self, response: &ModelResponse) -> Vec<Action> {
+        if response.finish_reason == FinishReason::ContentFilter {
+            return self.fail(&Error::new(ErrorCode::ContentFiltered, "the provider's content filter stopped the answer"));
+        }
+        let calls: Vec<_> = response.message.tool_calls().cloned().collect();
+        if response.finish_reason == FinishReason::Length {
+            let what = if calls.is_empty() { "the answer" } else { "a tool call" };
+            return self.fail(&Error::bad_output(format!("{what} is cut off at the output cap: raise max_output_tokens")));
+        }
+        if calls.is_empty() {
+            return self.ended_turn(response);
+        }
+        let turn = self.turn;
+        let actions = calls
+            .into_iter()
+            .enumerate()
+            .map(|(index, call)| Action::CallTool { key: format!("{turn}/tool/{index}"), call })
+            .collect();
+        self.give(actions)
+    }
+
+    /// An answer without tool calls: the end, or one more try.
+    fn ended_turn(&mut self, response: &ModelResponse) -> Vec<Action> {
+        let refused = response.message.parts.iter().any(|part| matches!(part, Part::Refusal { .. }));
+        let text = response.message.text_content();
+        if refused && text.trim().is_empty() {
+            return self.fail(&Error::new(ErrorCode::Refused, "the model declined to answer"));
+        }
+        match self.output.read(&text) {
+            Ok(output) => self.finish(Finish::Completed { output }),
+            Err(_) if self.output_retries >= MAX_OUTPUT_RETRIES => {
+                let message = "the model's final answer is empty or off its schema, also after it was told so";
+                self.fail(&Error::bad_output(message).with_details(json!({"tries": self.output_retries + 1})))
+            }
+            Err(feedback) => {
+                self.output_retries += 1;
+                self.next_turn(Some(feedback))
+            }
+        }
+    }
+}
+
+impl Machine for AgentMachine {
+    fn step(&mut self, _now: Timestamp, input: Input<'_>) -> Vec<Action> {
+        if self.ended {
+            return Vec::new();
+        }
+        match input {
+            Input::Start { .. } if self.turn == 0 => self.next_turn(None),
+            Input::Start { .. } => Vec::new(),
+            Input::ModelAnswered { key, response, usage, .. } => {
+                self.usage.add(&usage);
+                if self.close(key) { self.answered(response) } else { Vec::new() }
+            }
+            Input::ModelFailed { key, error } | Input::Refused { key, error } => {
+                if self.close(key) { self.fail_with(error) } else { Vec::new() }
+            }
+            Input::ToolFinished { key, unknown, usage, .. } => {
+                self.usage.add(&usage);
+                if !self.close(key) {
+                    return Vec::new();
+                }
+                self.unknown_calls += u32::from(unknown);
+                if self.unknown_calls > MAX_UNKNOWN_CALLS {
+                    return self.fail(&Error::bad_output("the model keeps asking for tools that it was not offered"));
+                }
+                if self.open.is_empty() { self.next_turn(None) } else { Vec::new() }
+            }
+            Input::Stop { finish } => self.finish(finish.clone()),
+        }
+    }
+
+    fn open(&self) -> Vec<Action> {
+        self.open.clone()
+    }
+}

@@ -17,6 +17,21 @@ pub enum Visibility {
     Shared,
 }
 
+impl Visibility {
+    /// The visibility as JSON and the database show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Shared => "shared",
+        }
+    }
+
+    /// The visibility of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Private, Self::Shared].into_iter().find(|visibility| visibility.name() == name)
+    }
+}
+
 /// What a share lets others do; each level holds the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -29,6 +44,23 @@ pub enum ShareLevel {
     Edit,
     /// Delete it and share it on.
     Manage,
+}
+
+impl ShareLevel {
+    /// Its rank as the database keeps it: the greatest of several shares counts.
+    pub(crate) fn rank(self) -> i64 {
+        match self {
+            Self::View => 1,
+            Self::Use => 2,
+            Self::Edit => 3,
+            Self::Manage => 4,
+        }
+    }
+
+    /// The level of a rank.
+    pub(crate) fn from_rank(rank: i64) -> Option<Self> {
+        [Self::View, Self::Use, Self::Edit, Self::Manage].into_iter().find(|level| level.rank() == rank)
+    }
 }
 
 /// A role's name. `admin` may do everything, `business_user` uses what is shared and owns drafts.
@@ -105,12 +137,24 @@ permissions! {
     ExecutionsDecide = "executions:decide", Reach::Own;
     ExecutionsRecover = "executions:recover", Reach::None;
     CostsRead = "costs:read", Reach::Own;
-    BudgetsRead = "budgets:read", Reach::Own;
+    BudgetsRead = "budgets:read", Reach::None;
     BudgetsManage = "budgets:manage", Reach::None;
     UsersRead = "users:read", Reach::None;
     UsersManage = "users:manage", Reach::None;
     AuditRead = "audit:read", Reach::None;
     AuditVerify = "audit:verify", Reach::None;
+}
+
+impl Permission {
+    /// The level a share must have for this permission on somebody else's resource.
+    pub(crate) fn level(self) -> ShareLevel {
+        match self {
+            Self::ModelsUse | Self::ToolsUse | Self::AgentsRun => ShareLevel::Use,
+            Self::SecretsSet | Self::PromptsEdit | Self::ToolsEdit | Self::AgentsEdit => ShareLevel::Edit,
+            Self::ModelsManage | Self::PromptsDelete | Self::ToolsDelete | Self::AgentsDelete => ShareLevel::Manage,
+            _ => ShareLevel::View,
+        }
+    }
 }
 
 impl Role {
@@ -246,8 +290,10 @@ pub struct AuditRecord {
     pub seq: i64,
     /// When.
     pub at: Timestamp,
-    /// Who: `root`, `user:7`, `engine`.
+    /// Who: `root`, `user:7`, `engine`; `anonymous` for a failed login.
     pub principal: String,
+    /// How the principal came in: `password`, `execution`; for the host its reason.
+    pub via: String,
     /// What was done, `noun.verb`.
     pub action: String,
     /// To what: `agent:12`.
@@ -276,6 +322,22 @@ pub enum AuditOutcome {
     Failed,
 }
 
+impl AuditOutcome {
+    /// The outcome as JSON and the database show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The outcome of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Ok, Self::Denied, Self::Failed].into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
 /// What a check of the audit chain found.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -284,6 +346,6 @@ pub struct AuditCheck {
     pub records: u64,
     /// The first record that is not what was written; `None` where all are.
     pub first_bad: Option<i64>,
-    /// The hash of the newest record, to keep elsewhere: only with it is a cut tail seen.
+    /// The newest record as `seq:hash`, to keep elsewhere: only with it is a cut tail seen.
     pub head: String,
 }

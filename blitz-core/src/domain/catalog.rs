@@ -3,13 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::access::{ShareLevel, Visibility};
+use super::access::{Permission, ShareLevel, Visibility};
 use super::agent::NewAgent;
 use super::id::{ResourceId, UserId};
 use super::model::NewModel;
 use super::prompt::NewPrompt;
+use super::secret::Secret;
 use super::time::Timestamp;
 use super::tool::NewTool;
+use crate::error::{Error, Result};
 
 /// The nouns of the catalogue.
 #[non_exhaustive]
@@ -44,6 +46,52 @@ impl ResourceKind {
             other => other.name(),
         }
     }
+
+    /// The noun of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Model, Self::Prompt, Self::Tool, Self::Agent].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The permission that a deed on such a resource needs.
+    pub(crate) fn permission(self, deed: Deed) -> Permission {
+        match (self, deed) {
+            (Self::Model, Deed::Read) => Permission::ModelsRead,
+            (Self::Model, Deed::Use) => Permission::ModelsUse,
+            (Self::Model, Deed::Create) => Permission::ModelsCreate,
+            (Self::Model, Deed::Edit | Deed::Delete | Deed::Share) => Permission::ModelsManage,
+            (Self::Prompt, Deed::Read | Deed::Use) => Permission::PromptsRead,
+            (Self::Prompt, Deed::Create) => Permission::PromptsCreate,
+            (Self::Prompt, Deed::Edit) => Permission::PromptsEdit,
+            (Self::Prompt, Deed::Delete | Deed::Share) => Permission::PromptsDelete,
+            (Self::Tool, Deed::Read) => Permission::ToolsRead,
+            (Self::Tool, Deed::Use) => Permission::ToolsUse,
+            (Self::Tool, Deed::Create) => Permission::ToolsCreate,
+            (Self::Tool, Deed::Edit) => Permission::ToolsEdit,
+            (Self::Tool, Deed::Delete | Deed::Share) => Permission::ToolsDelete,
+            (Self::Agent, Deed::Read) => Permission::AgentsRead,
+            (Self::Agent, Deed::Use) => Permission::AgentsRun,
+            (Self::Agent, Deed::Create) => Permission::AgentsCreate,
+            (Self::Agent, Deed::Edit) => Permission::AgentsEdit,
+            (Self::Agent, Deed::Delete | Deed::Share) => Permission::AgentsDelete,
+        }
+    }
+}
+
+/// What is done to a resource. Sharing it on needs what deleting it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// See its fields.
+    Read,
+    /// Run or use it.
+    Use,
+    /// Make one.
+    Create,
+    /// Change it.
+    Edit,
+    /// Remove it.
+    Delete,
+    /// Open it to others.
+    Share,
 }
 
 /// A stored catalogue record: the fields it was put with, and who, when and which revision.
@@ -77,6 +125,114 @@ pub type PromptRecord = Record<NewPrompt>;
 pub type ToolRecord = Record<NewTool>;
 /// A stored agent.
 pub type AgentRecord = Record<NewAgent>;
+
+/// What the catalogue must know of the fields of each noun to keep them.
+pub(crate) trait Spec: Serialize + serde::de::DeserializeOwned + Clone + Send + Sync + 'static {
+    /// The noun.
+    const KIND: ResourceKind;
+    /// Whether its revisions are kept as immutable versions.
+    const VERSIONED: bool = false;
+    /// The field that is sealed apart and is in no stored body.
+    const SECRET: Option<&'static str> = None;
+
+    /// The name it is put under.
+    fn name(&self) -> &str;
+
+    /// The secret that came with it.
+    fn secret(&self) -> Option<&Secret> {
+        None
+    }
+
+    /// Where its secret is sent. A change of it drops the stored secret, so that nobody can send a
+    /// key he cannot read to a host of his own.
+    fn secret_target(&self) -> Option<String> {
+        None
+    }
+
+    /// The other resources it names; whoever puts it must be allowed to use them.
+    fn references(&self) -> Vec<Reference<'_>> {
+        Vec::new()
+    }
+
+    /// What whoever puts it must be allowed to do beside: a tool with a folder or an address of its
+    /// own reaches out of the engine.
+    fn needs(&self) -> &'static [Permission] {
+        &[]
+    }
+}
+
+/// A resource that another one names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reference<'a> {
+    /// Its noun.
+    pub(crate) kind: ResourceKind,
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// The version, where one is pinned.
+    pub(crate) version: Option<u32>,
+}
+
+impl Spec for NewModel {
+    const KIND: ResourceKind = ResourceKind::Model;
+    const SECRET: Option<&'static str> = Some("api_key");
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn secret(&self) -> Option<&Secret> {
+        self.api_key.as_ref()
+    }
+
+    fn secret_target(&self) -> Option<String> {
+        let url = self.base_url.as_deref().unwrap_or_default();
+        let origin: Vec<&str> = url.splitn(4, '/').take(3).collect();
+        Some(format!("{} {}", self.provider, origin.join("/").to_lowercase()))
+    }
+}
+
+impl Spec for NewPrompt {
+    const KIND: ResourceKind = ResourceKind::Prompt;
+    const VERSIONED: bool = true;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Spec for NewTool {
+    const KIND: ResourceKind = ResourceKind::Tool;
+
+    fn needs(&self) -> &'static [Permission] {
+        if self.config.is_empty() { &[] } else { &[Permission::ConnectionsManage] }
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Spec for NewAgent {
+    const KIND: ResourceKind = ResourceKind::Agent;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn references(&self) -> Vec<Reference<'_>> {
+        let mut all = vec![Reference { kind: ResourceKind::Model, name: &self.model, version: None }];
+        all.extend(self.prompt.iter().map(|prompt| Reference {
+            kind: ResourceKind::Prompt,
+            name: &prompt.name,
+            version: prompt.version,
+        }));
+        all.extend(self.tools.iter().map(|name| Reference { kind: ResourceKind::Tool, name, version: None }));
+        // An agent may call itself: it is there as soon as it is put.
+        let others = self.agents.iter().filter(|name| **name != self.name);
+        all.extend(others.map(|name| Reference { kind: ResourceKind::Agent, name, version: None }));
+        all
+    }
+}
 
 /// One immutable version of a prompt.
 #[non_exhaustive]
@@ -145,6 +301,26 @@ impl ListOptions {
         Self { limit, cursor: None }
     }
 
+    /// How many records the page may hold.
+    pub(crate) fn size(&self) -> usize {
+        self.limit.clamp(1, Self::MAX_LIMIT) as usize
+    }
+
+    /// How many rows to ask for: one more than the page holds, to know whether another follows.
+    pub(crate) fn rows(&self) -> i64 {
+        i64::from(self.limit.clamp(1, Self::MAX_LIMIT)) + 1
+    }
+
+    /// The id behind which the page begins; 0 for the first page.
+    pub(crate) fn after_id(&self) -> Result<i64> {
+        let Some(cursor) = &self.cursor else { return Ok(0) };
+        cursor
+            .parse()
+            .ok()
+            .filter(|id| *id >= 0)
+            .ok_or_else(|| Error::invalid("the cursor is none of a page: pass the next_cursor of the page before"))
+    }
+
     /// The page behind a cursor.
     pub fn after(self, cursor: impl Into<String>) -> Self {
         Self { cursor: Some(cursor.into()), ..self }
@@ -174,6 +350,14 @@ impl<T> Page<T> {
     }
 
     pub(crate) fn new(items: Vec<T>, next_cursor: Option<String>) -> Self {
+        Self { items, next_cursor }
+    }
+
+    /// The page of what [`ListOptions::rows`] asked for.
+    pub(crate) fn cut(mut items: Vec<T>, options: &ListOptions, id: impl Fn(&T) -> i64) -> Self {
+        let more = items.len() > options.size();
+        items.truncate(options.size());
+        let next_cursor = items.last().filter(|_| more).map(|last| id(last).to_string());
         Self { items, next_cursor }
     }
 }

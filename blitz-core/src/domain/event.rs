@@ -19,7 +19,7 @@ use crate::error::ErrorInfo;
 /// place. [`EventData::ModelDelta`] and [`EventData::ModelReset`] are live only: they carry the
 /// `seq` of the record before them, and may be merged or dropped for a slow reader.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Event {
     /// Counts the state events of the root execution from 1.
     pub seq: i64,
@@ -37,7 +37,7 @@ pub struct Event {
 
 /// What happened: `type` names it, `data` holds its values.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum EventData {
     /// It was accepted and will run.
@@ -165,7 +165,7 @@ impl EventData {
 
 /// The values of `execution.queued`: all that the machine starts from.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Queued {
     /// The agent's catalogue name.
     pub name: String,
@@ -182,7 +182,7 @@ pub struct Queued {
 
 /// The values of `execution.finished`.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Finished {
     /// How it ended.
     pub status: ExecutionStatus,
@@ -200,7 +200,7 @@ pub struct Finished {
 
 /// The values of `step.started`.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StepStarted {
     /// What kind of step.
     pub kind: StepKind,
@@ -233,7 +233,7 @@ pub enum StepKind {
 
 /// The values of `step.finished`.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StepFinished {
     /// What kind of step.
     pub kind: StepKind,
@@ -258,7 +258,7 @@ pub struct StepFinished {
 
 /// The values of `tool.started`.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ToolStarted {
     /// Which attempt, from 1.
     pub attempt: u32,

@@ -82,7 +82,7 @@ pub enum Waiting {
 
 /// A stored execution.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Execution {
     /// Its id.
     pub id: ExecutionId,
@@ -124,7 +124,7 @@ pub struct Execution {
 
 /// One step of an execution, read from its journal.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Step {
     /// Its place in the root's journal.
     pub seq: i64,
@@ -155,7 +155,7 @@ impl Step {
 
 /// What a user gets at the end of an execution.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Outcome {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -220,5 +220,13 @@ impl ExecutionPlan {
         agents: Vec<ExecutionPlan>,
     ) -> Self {
         Self { schema: Self::SCHEMA, agent, model, prompt, tools, agents }
+    }
+
+    /// The plan of an agent, this one's or one that it may call.
+    pub(crate) fn of_agent(self, id: ResourceId) -> Option<ExecutionPlan> {
+        if self.agent.id == id {
+            return Some(self);
+        }
+        self.agents.into_iter().find_map(|plan| plan.of_agent(id))
     }
 }

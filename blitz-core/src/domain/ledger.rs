@@ -18,6 +18,16 @@ pub enum BudgetScope {
     Execution,
 }
 
+impl BudgetScope {
+    /// The word JSON and the database use.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Execution => "execution",
+        }
+    }
+}
+
 /// A budget to put: a limit of money for a scope.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -108,6 +118,8 @@ pub struct BudgetWindow {
     pub budget_id: BudgetId,
     /// Which user or execution.
     pub scope_id: i64,
+    /// When the window began; 0 for a budget without a period.
+    pub window_start: Timestamp,
     /// Booked for good.
     pub posted: Money,
     /// Held by calls under way.
@@ -130,6 +142,42 @@ pub enum EntryKind {
     Adjust,
     /// Gives back what was booked.
     Refund,
+}
+
+impl EntryKind {
+    /// The word JSON and the database use.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reserve => "reserve",
+            Self::Settle => "settle",
+            Self::Void => "void",
+            Self::Overage => "overage",
+            Self::Adjust => "adjust",
+            Self::Refund => "refund",
+        }
+    }
+}
+
+/// What is doubtful about the usage that an entry books.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryFlag {
+    /// A part was more than its whole (cached tokens than input): it is held at the whole.
+    InconsistentUsage,
+    /// No call can use or cost as much: the numbers are held at a bound, and where the cost cannot be
+    /// known, what was reserved is booked. The provider's own words are kept beside it.
+    ImplausibleUsage,
+}
+
+impl EntryFlag {
+    /// The word JSON and the database use.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::InconsistentUsage => "inconsistent_usage",
+            Self::ImplausibleUsage => "implausible_usage",
+        }
+    }
 }
 
 /// One line of the append-only ledger.
@@ -158,8 +206,78 @@ pub struct LedgerEntry {
     pub attempt: u32,
     /// The amount; `None` where the price is unknown.
     pub amount: Option<Money>,
-    /// What was used, on entries that book.
+    /// What was used, on the entry that settles.
     pub usage: Option<Usage>,
+    /// What is doubtful about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flag: Option<EntryFlag>,
+}
+
+/// A budget that crossed one of its thresholds: raised once for each window.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Alert {
+    /// Which budget.
+    pub budget_id: BudgetId,
+    /// Its name.
+    pub budget: String,
+    /// Of which user or execution.
+    pub scope_id: i64,
+    /// Percent of the limit that was crossed.
+    pub threshold: u32,
+    /// What is booked.
+    pub posted: Money,
+    /// The limit.
+    pub limit: Money,
+}
+
+/// Which costs are meant: all that meet every field that is given.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CostFilter {
+    /// One user's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// One root execution's with all its children.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_id: Option<ExecutionId>,
+    /// One execution's alone, without its children.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<ExecutionId>,
+    /// Booked at this moment or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// Booked before this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
+}
+
+impl CostFilter {
+    /// All costs.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// One user's costs.
+    pub fn of_user(id: UserId) -> Self {
+        Self { user_id: Some(id), ..Self::default() }
+    }
+
+    /// The costs of one root execution with all its children.
+    pub fn of_root(id: ExecutionId) -> Self {
+        Self { root_id: Some(id), ..Self::default() }
+    }
+
+    /// The costs of one execution alone.
+    pub fn of_execution(id: ExecutionId) -> Self {
+        Self { execution_id: Some(id), ..Self::default() }
+    }
+
+    /// The same costs, booked from one moment on and before another.
+    pub fn between(self, from: Timestamp, to: Timestamp) -> Self {
+        Self { from: Some(from), to: Some(to), ..self }
+    }
 }
 
 /// What was spent, over a filter.
@@ -172,4 +290,11 @@ pub struct CostSummary {
     pub unpriced_calls: u64,
     /// Tokens and calls.
     pub usage: Usage,
+}
+
+impl CostSummary {
+    /// The whole cost; `None` where a part of it is unknown.
+    pub fn known_cost(&self) -> Option<Money> {
+        (self.unpriced_calls == 0).then_some(self.cost)
+    }
 }

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::message::ToolCall;
 use super::model::ModelResponse;
-use super::money::Money;
 use super::time::Timestamp;
 use super::usage::Usage;
 use crate::error::{Error, ErrorInfo};
@@ -30,8 +29,6 @@ pub enum Input<'a> {
         response: &'a ModelResponse,
         /// What all attempts of the call used.
         usage: Usage,
-        /// What that cost, where known.
-        cost: Option<Money>,
     },
     /// A model call failed for good: retries are the driver's, and are over.
     ModelFailed {
@@ -46,8 +43,6 @@ pub enum Input<'a> {
         key: &'a str,
         /// Whether the model had asked for a tool that is not on offer.
         unknown: bool,
-        /// Whether the model made a call that could not run: arguments off schema.
-        failed: bool,
         /// What a child used; nothing for a plain tool.
         usage: Usage,
     },
@@ -120,4 +115,14 @@ pub trait Machine: Send {
 
     /// The actions given out so far that have no outcome yet; for recovery only.
     fn open(&self) -> Vec<Action>;
+}
+
+impl Action {
+    /// The key of the action; the end has none.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::CallModel { key, .. } | Self::CallTool { key, .. } => Some(key),
+            Self::Finish(_) => None,
+        }
+    }
 }

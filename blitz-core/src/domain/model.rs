@@ -242,7 +242,7 @@ pub enum FinishReason {
 
 /// One whole answer of a model.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ModelResponse {
     /// What it said, in order: text, thinking, tool calls, refusal.
     pub message: Message,

@@ -1,7 +1,11 @@
 //! Prompts: versioned templates with a schema for what goes in and what comes out.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::schema::{self, SchemaCheck};
+use super::template;
+use crate::error::{Error, Result};
 
 /// How a template's holes are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -65,5 +69,20 @@ impl NewPrompt {
     /// The same prompt with a schema of the answer.
     pub fn with_output_schema(self, schema: Value) -> Self {
         Self { output_schema: Some(schema), ..self }
+    }
+}
+
+impl NewPrompt {
+    /// The text with its holes filled.
+    ///
+    /// Errors: `InvalidInput` where the variables are off the schema, `Expression` where one is missing.
+    pub(crate) fn fill(&self, variables: &Map<String, Value>) -> Result<String> {
+        if let Some(schema) = &self.input_schema {
+            SchemaCheck::new(schema)?.check(&Value::Object(variables.clone())).map_err(|problems| {
+                let problems = schema::describe(&problems);
+                Error::invalid(format!("the input does not follow the schema of the prompt {:?}: {problems}", self.name))
+            })?;
+        }
+        template::render(self.format, &self.template, variables)
     }
 }

@@ -43,6 +43,17 @@ pub enum Provenance {
     Estimated,
 }
 
+impl Provenance {
+    /// The word JSON and the database use.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Counted => "counted",
+            Self::Estimated => "estimated",
+        }
+    }
+}
+
 /// Usage in buckets that do not overlap: each token is in exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UsageBuckets {
@@ -191,10 +202,38 @@ impl Price {
     ///
     /// Units: tokens in, nano-USD out. Errors: `InvalidInput` if a count overflows.
     pub fn upper_bound(&self, input_tokens: u64, output_tokens: u64) -> Result<Money> {
-        let dearest = |base: Rate, others: &[Option<Rate>]| others.iter().flatten().copied().fold(base, Rate::max);
-        let input = dearest(self.input, &[self.cache_read, self.cache_write]);
-        let output = dearest(self.output, &[self.reasoning]);
-        nanos_up(sum_picos(&[(input_tokens, input), (output_tokens, output), (1, self.request.unwrap_or_default())])?)
+        nanos_up(self.picos_bound(input_tokens, output_tokens)?)
+    }
+
+    /// The most output tokens that `money` is sure to pay for behind so many input tokens; `None`
+    /// where it does not even pay for those.
+    ///
+    /// Units: tokens and nano-USD in, tokens out.
+    pub fn output_within(&self, input_tokens: u64, money: Money) -> Option<u64> {
+        let spare = i128::from(money.nanos()) * 1000 - self.picos_bound(input_tokens, 0).ok()?;
+        if spare < 0 {
+            return None;
+        }
+        match i128::from(self.dearest_output().picos()) {
+            0 => Some(u64::MAX),
+            rate => Some(u64::try_from(spare / rate).unwrap_or(u64::MAX)),
+        }
+    }
+
+    fn picos_bound(&self, input_tokens: u64, output_tokens: u64) -> Result<i128> {
+        sum_picos(&[
+            (input_tokens, self.dearest_input()),
+            (output_tokens, self.dearest_output()),
+            (1, self.request.unwrap_or_default()),
+        ])
+    }
+
+    fn dearest_input(&self) -> Rate {
+        [self.cache_read, self.cache_write].into_iter().flatten().fold(self.input, Rate::max)
+    }
+
+    fn dearest_output(&self) -> Rate {
+        self.reasoning.map_or(self.output, |rate| rate.max(self.output))
     }
 
     fn picos(&self, usage: &Usage) -> Result<i128> {
@@ -254,6 +293,20 @@ mod tests {
             let dearer = Usage { output_tokens: output + more, ..usage };
             prop_assert!(price.cost(&dearer).unwrap() >= cost);
             prop_assert!(price.upper_bound(input, output).unwrap() >= cost);
+        }
+
+        /// What a sum of money pays for costs no more than that sum, and one token more would.
+        #[test]
+        fn output_within_is_the_exact_inverse_of_the_bound(input in 0u64..1 << 32, nanos in 0i64..1 << 50, rate in 1i64..1_000_000, reasoning in 0i64..1_000_000) {
+            let price = Price { reasoning: Some(Rate::from_picos(reasoning)), ..Price::new(Rate::from_picos(rate / 4), Rate::from_picos(rate)) };
+            let money = Money::from_nanos(nanos);
+            match price.output_within(input, money) {
+                None => prop_assert!(price.upper_bound(input, 0).unwrap() > money),
+                Some(output) => {
+                    prop_assert!(price.upper_bound(input, output).unwrap() <= money);
+                    prop_assert!(price.upper_bound(input, output + 1).unwrap() > money);
+                }
+            }
         }
     }
 }

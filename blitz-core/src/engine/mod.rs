@@ -1,1 +1,134 @@
-//! The façade: sessions, handles and the method table.
+//! The façade: an [`Engine`], its [`Session`]s, a handle for each noun, and the method table.
+//!
+//! Handles are thin: each of their methods asks the gate and calls the room that does the work. The
+//! [`methods`] table holds one row for each of them; Python, C and HTTP are made from the rows.
+
+mod agents;
+mod audit;
+mod budgets;
+mod builder;
+mod catalog;
+mod costs;
+mod executions;
+pub(crate) mod methods;
+mod models;
+mod prompts;
+mod run;
+mod session;
+mod stream;
+mod tools;
+mod users;
+
+pub use agents::Agents;
+pub use audit::AuditTrail;
+pub use budgets::Budgets;
+pub use builder::EngineBuilder;
+pub use costs::Costs;
+pub use executions::{ExecutionFilter, Executions};
+pub use methods::{Method, MethodKind};
+pub use models::Models;
+pub use prompts::Prompts;
+pub use run::ExecutionHandle;
+pub use session::Session;
+pub use stream::EventStream;
+pub use tools::Tools;
+pub use users::Users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::{EngineWork, Gate};
+use crate::domain::Secret;
+use crate::error::Result;
+use crate::execution::Runtime;
+
+/// How long [`Engine::close`] waits for what still runs.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// One engine on one store: what a program links.
+///
+/// Cloning it is cheap. The only ways in are [`Engine::root`], for the host itself, and
+/// [`Engine::login`]; both give a [`Session`], which has everything else.
+///
+/// ```
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// use blitz::{Engine, NewAgent, NewModel};
+/// use serde_json::json;
+///
+/// let engine = Engine::open(":memory:").await?;
+/// let me = engine.root("an example");
+/// me.models().put(NewModel::new("m", "offline", "offline")).await?;
+/// me.agents().put(NewAgent::new("helper", "m")).await?;
+/// let done = me.run("helper", json!("Rivers carry water to the sea.")).await?;
+/// assert!(done.text().contains("Rivers"));
+/// engine.close().await?;
+/// # Ok::<(), blitz::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) work: EngineWork,
+    pub(crate) runtime: Arc<Runtime>,
+}
+
+impl Engine {
+    /// Opens the database at a path, and makes it where there is none; `:memory:` keeps nothing.
+    ///
+    /// What a process that died has left is settled here, and nothing is run: see
+    /// [`Engine::recover`].
+    ///
+    /// Errors: `Storage` where the file is no database of this engine, is damaged, read-only or from
+    /// a newer version; nothing is changed then.
+    pub async fn open(database_url: impl Into<String>) -> Result<Self> {
+        Self::builder(database_url).open().await
+    }
+
+    /// An engine with other settings than the usual ones.
+    pub fn builder(database_url: impl Into<String>) -> EngineBuilder {
+        EngineBuilder::new(database_url.into())
+    }
+
+    fn new(gate: Arc<Gate>, work: EngineWork, runtime: Arc<Runtime>) -> Self {
+        Self { inner: Arc::new(Inner { gate, work, runtime }) }
+    }
+
+    /// The host's own session: trusted, and audited with the reason it gives.
+    pub fn root(&self, reason: &str) -> Session {
+        Session::new(Arc::clone(&self.inner), self.inner.gate.root(reason))
+    }
+
+    /// A user's session. Errors: `Unauthenticated`, the same for an unknown user, a wrong password and a disabled user.
+    pub async fn login(&self, email: &str, password: &str) -> Result<Session> {
+        let caller = self.inner.gate.login(email, &Secret::new(password)).await?;
+        Ok(Session::new(Arc::clone(&self.inner), caller))
+    }
+
+    /// Goes on with the executions whose process is gone, and gives their ids.
+    ///
+    /// Call it once the host has registered its functions: an execution that needs one which is not
+    /// there stays as it is, visible as interrupted.
+    pub async fn recover(&self) -> Result<Vec<crate::ExecutionId>> {
+        self.root("recover").executions().recover().await
+    }
+
+    /// Takes no new work, waits five seconds for what runs, leaves the rest interrupted, and closes the file.
+    ///
+    /// Later calls of this engine, its sessions and handles give `Closed`.
+    pub async fn close(&self) -> Result<()> {
+        self.close_within(CLOSE_GRACE).await
+    }
+
+    /// Like [`Engine::close`], with another grace.
+    pub async fn close_within(&self, grace: Duration) -> Result<()> {
+        self.inner.runtime.close(grace).await;
+        self.inner.gate.close();
+        self.inner.runtime.boot.release();
+        Ok(())
+    }
+}

@@ -1,1 +1,101 @@
 //! Money: reserve before a call, settle after it, in the transaction that changes the execution.
+//!
+//! A call is sent only after [`reserve`] has held the most it can cost on every budget that counts
+//! it, and is ended once: by [`settle`], [`settle_unknown`], [`settle_dead`] or [`void`]. All of
+//! them run inside the caller's transaction. A refusal is a value, decided before anything is
+//! written, so the rest of the turn commits without it. The ledger is append only; windows are its
+//! running sums, and [`verify_windows`] rebuilds them from it.
+
+mod alert;
+mod budgets;
+mod costs;
+mod price;
+mod reserve;
+mod settle;
+
+#[cfg(test)]
+mod invariants;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use crate::domain::{Alert, ExecutionId, Money, Price, ReservationId, Usage, UserId};
+use crate::error::Error;
+
+pub(crate) use crate::store::ledger::{boots_with_open_reservations, open_in_tree, open_reservations_of};
+pub(crate) use budgets::{
+    cap_execution, create_budget, delete_budget, find_budget, get_budget, list_budgets, list_windows, put_budget,
+    update_budget,
+};
+pub(crate) use costs::{booked, execution_cost, list_entries, rebuild_windows, summary, verify_windows};
+pub(crate) use price::price_of;
+pub(crate) use reserve::reserve;
+pub(crate) use settle::{settle, settle_dead, settle_unknown, void};
+
+/// The most that one call is taken to cost: a million dollars. It keeps every sum far from the
+/// largest amount; a reservation above it is refused, a report above it is not believed.
+const MAX_CALL_COST: Money = Money::from_nanos(1_000_000 * 1_000_000_000);
+
+/// The most tokens of a kind that one call is taken to use.
+const MAX_CALL_TOKENS: u64 = 1_000_000_000_000;
+
+/// A model call that needs money held: one attempt of one step.
+#[derive(Debug, Clone)]
+pub(crate) struct ReserveRequest {
+    /// The execution that calls.
+    pub(crate) execution_id: ExecutionId,
+    /// Its root; budgets by execution count roots.
+    pub(crate) root_id: ExecutionId,
+    /// The key of the step.
+    pub(crate) path: String,
+    /// Which attempt of the step, from 1. An attempt is reserved once.
+    pub(crate) attempt: u32,
+    /// As whom; nobody where the host itself runs it, and then no user's budget counts it.
+    pub(crate) user_id: Option<UserId>,
+    /// The catalogue name of the model.
+    pub(crate) model: String,
+    /// Who serves it.
+    pub(crate) provider: String,
+    /// What its tokens cost; unknown where absent.
+    pub(crate) price: Option<Price>,
+    /// The most input tokens the call can count as.
+    pub(crate) input_bound: u64,
+    /// The most output tokens it asks for.
+    pub(crate) output_cap: u64,
+    /// Whether the cap may be lowered to what the budgets pay for.
+    pub(crate) clamp: bool,
+}
+
+/// Money is held: the call may be sent once the transaction has committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reserved {
+    /// What to settle or void.
+    pub(crate) id: ReservationId,
+    /// How much is held on each budget; `None` where the price is unknown.
+    pub(crate) amount: Option<Money>,
+    /// The output cap to send; lower than asked for where it was clamped.
+    pub(crate) output_cap: u64,
+}
+
+/// Whether money is held. A refusal has written nothing.
+#[derive(Debug)]
+pub(crate) enum ReserveOutcome {
+    /// It is.
+    Reserved(Reserved),
+    /// It is not, and the call must not be sent.
+    Refused(Error),
+}
+
+/// What the end of a call booked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Booked {
+    /// What the call cost in all; `None` where its price is unknown.
+    pub(crate) cost: Option<Money>,
+    /// How much of that is beyond what was reserved.
+    pub(crate) overage: Option<Money>,
+    /// What was used, with every part within its whole.
+    pub(crate) usage: Usage,
+    /// The thresholds that were crossed by it, each for the first time in its window.
+    pub(crate) alerts: Vec<Alert>,
+}

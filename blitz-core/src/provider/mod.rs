@@ -6,14 +6,20 @@
 
 pub(crate) mod offline;
 pub(crate) mod openai;
+mod profile;
 pub(crate) mod scripted;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, StreamExt};
 
-use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part};
-use crate::error::Result;
+use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, Secret};
+use crate::error::{Error, ErrorCode, Result};
+use crate::net::Http;
+
+pub use openai::OpenAi;
+pub use scripted::{Reply, Scripted};
 
 /// What a model stream gives.
 #[non_exhaustive]
@@ -73,6 +79,46 @@ pub trait Provider: Send + Sync + 'static {
     fn input_token_bound(&self, request: &ModelRequest) -> u64 {
         input_token_bound(request)
     }
+}
+
+/// The whole answer of a stream, its deltas left aside.
+///
+/// Errors: the stream's own; `BadOutput` if it ends without an answer.
+pub async fn complete(mut stream: ModelStream) -> Result<ModelResponse> {
+    while let Some(item) = stream.next().await {
+        if let StreamItem::Done(response) = item? {
+            return Ok(*response);
+        }
+    }
+    Err(Error::bad_output("the provider's stream ended without an answer"))
+}
+
+/// Connects a provider of this crate by the name that model records use. Nothing is sent.
+///
+/// Errors: `InvalidInput` for an unknown name or a bad address or key; `ProviderAuth` where OpenAI
+/// itself is meant and there is no key.
+pub(crate) fn connect(
+    provider: &str,
+    base_url: Option<&str>,
+    api_key: Option<Secret>,
+    http: &Http,
+) -> Result<Arc<dyn Provider>> {
+    let base_url = match (provider, base_url) {
+        ("openai" | "openai_compatible", Some(base_url)) => base_url,
+        ("openai", None) if api_key.as_ref().is_none_or(|key| key.expose().trim().is_empty()) => {
+            return Err(Error::new(ErrorCode::ProviderAuth, "openai wants a key: set the model's api_key"));
+        }
+        ("openai", None) => openai::DEFAULT_BASE_URL,
+        ("openai_compatible", None) => {
+            return Err(Error::invalid("openai_compatible wants an address: set the model's base_url"));
+        }
+        _ => {
+            return Err(Error::invalid(format!(
+                "provider {provider:?} is not known: use openai, openai_compatible, offline or one that the host registered"
+            )));
+        }
+    };
+    Ok(Arc::new(OpenAi::new(base_url, api_key)?.named(provider).with_http(http)))
 }
 
 /// What a model family can do and how it is asked.
@@ -135,4 +181,39 @@ fn input_token_bound(request: &ModelRequest) -> u64 {
         .sum();
     let schema = request.output_schema.as_ref().map_or(0, |schema| OVERHEAD + len(&schema.schema.to_string()));
     OVERHEAD + messages + tools + schema
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn connected(provider: &str, base_url: Option<&str>, key: Option<&str>) -> Result<Arc<dyn Provider>> {
+        connect(provider, base_url, key.map(Secret::new), &Http::new())
+    }
+
+    #[test]
+    fn builtin_providers_are_connected_by_name() {
+        assert_eq!(connected("openai", None, Some("k")).unwrap().name(), "openai");
+        assert_eq!(connected("openai", Some("http://localhost:1"), None).unwrap().name(), "openai");
+        let compatible = connected("openai_compatible", Some("http://localhost:1/v1"), None);
+        assert_eq!(compatible.unwrap().name(), "openai_compatible");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let code = |result: Result<Arc<dyn Provider>>| result.err().map(|error| error.code());
+        assert_eq!(code(connected("openai", None, None)), Some(ErrorCode::ProviderAuth));
+        assert_eq!(code(connected("openai", None, Some("\n"))), Some(ErrorCode::ProviderAuth));
+        assert_eq!(code(connected("openai_compatible", None, Some("k"))), Some(ErrorCode::InvalidInput));
+        let unknown = connected("opena\ni", None, None).err().unwrap();
+        assert_eq!(unknown.code(), ErrorCode::InvalidInput);
+        assert!(unknown.to_string().contains("openai_compatible"));
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_an_answer_is_bad_output() {
+        let empty = futures_util::stream::empty().boxed();
+        assert_eq!(complete(empty).await.unwrap_err().code(), ErrorCode::BadOutput);
+    }
 }

@@ -1,1 +1,97 @@
 //! The audit trail: the SQL, written once.
+
+use super::sql::params;
+use super::{Connection, Row};
+use crate::domain::{AuditOutcome, AuditRecord, ListOptions, Page, Timestamp};
+use crate::error::{Error, Result};
+
+/// A line as the table holds it. The hash is over the text of `details`, so the text is kept.
+pub(crate) struct StoredLine {
+    pub(crate) seq: i64,
+    pub(crate) at: Timestamp,
+    pub(crate) principal: String,
+    pub(crate) via: String,
+    pub(crate) action: String,
+    pub(crate) object: String,
+    pub(crate) outcome: String,
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
+    pub(crate) details: String,
+    pub(crate) hash: Vec<u8>,
+}
+
+/// Number and hash of the newest line.
+pub(crate) fn last(tx: &mut dyn Connection) -> Result<Option<(i64, Vec<u8>)>> {
+    let row = tx.query_one("SELECT seq, hash FROM audit_logs ORDER BY seq DESC LIMIT 1", &[])?;
+    row.map(|row| Ok((row.int(0)?, row.blob(1)?.to_vec()))).transpose()
+}
+
+pub(crate) fn insert(tx: &mut dyn Connection, line: StoredLine) -> Result<()> {
+    tx.execute(
+        "INSERT INTO audit_logs (seq, at, principal, via, action, object, outcome, before, after, details, hash)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        params![
+            line.seq,
+            line.at,
+            line.principal,
+            line.via,
+            line.action,
+            line.object,
+            line.outcome,
+            line.before,
+            line.after,
+            line.details,
+            line.hash
+        ],
+    )?;
+    Ok(())
+}
+
+/// The lines behind `after`, in order.
+pub(crate) fn lines(tx: &mut dyn Connection, after: i64, limit: i64) -> Result<Vec<StoredLine>> {
+    let rows = tx.query_all(
+        "SELECT seq, at, principal, via, action, object, outcome, before, after, details, hash
+         FROM audit_logs WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        params![after, limit],
+    )?;
+    rows.iter().map(line).collect()
+}
+
+/// A page of the trail, oldest first.
+pub(crate) fn page(tx: &mut dyn Connection, options: &ListOptions) -> Result<Page<AuditRecord>> {
+    let lines = lines(tx, options.after_id()?, options.rows())?;
+    let records = lines.into_iter().map(record).collect::<Result<_>>()?;
+    Ok(Page::cut(records, options, |record| record.seq))
+}
+
+fn line(row: &Row) -> Result<StoredLine> {
+    Ok(StoredLine {
+        seq: row.int(0)?,
+        at: Timestamp(row.int(1)?),
+        principal: row.text(2)?.to_owned(),
+        via: row.text(3)?.to_owned(),
+        action: row.text(4)?.to_owned(),
+        object: row.text(5)?.to_owned(),
+        outcome: row.text(6)?.to_owned(),
+        before: row.opt_text(7)?.map(str::to_owned),
+        after: row.opt_text(8)?.map(str::to_owned),
+        details: row.text(9)?.to_owned(),
+        hash: row.blob(10)?.to_vec(),
+    })
+}
+
+fn record(line: StoredLine) -> Result<AuditRecord> {
+    let damaged = || Error::storage("an audit record cannot be read: verify the trail");
+    Ok(AuditRecord {
+        seq: line.seq,
+        at: line.at,
+        principal: line.principal,
+        via: line.via,
+        action: line.action,
+        object: line.object,
+        outcome: AuditOutcome::from_name(&line.outcome).ok_or_else(damaged)?,
+        before: line.before,
+        after: line.after,
+        details: serde_json::from_str(&line.details).map_err(|_| damaged())?,
+    })
+}

@@ -1,1 +1,458 @@
 //! Executions and their journal: the SQL, written once.
+
+use serde_json::Value;
+
+use super::sql::{Connection, Row, SqlValue, params, to_json};
+use crate::domain::{
+    Event, EventData, Execution, ExecutionId, ExecutionPlan, ExecutionStatus, Finished, ListOptions, Page, Principal, Queued,
+    ResourceId, Step, StepKind, Timestamp, UserId, Waiting,
+};
+use crate::error::{Error, Result};
+
+/// Version of the form of journal records.
+const JOURNAL_SCHEMA: i64 = 1;
+/// Records over this many bytes are kept as blobs by hash.
+const INLINE_BYTES: usize = 64 * 1024;
+
+/// What a new execution is made of.
+pub(crate) struct NewExecution<'a> {
+    pub(crate) parent: Option<Parent<'a>>,
+    pub(crate) agent_id: ResourceId,
+    pub(crate) name: &'a str,
+    pub(crate) principal: &'a Principal,
+    pub(crate) definition_hash: &'a str,
+    pub(crate) boot_id: &'a str,
+    pub(crate) deadline: Timestamp,
+}
+
+/// Where a child hangs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parent<'a> {
+    pub(crate) id: ExecutionId,
+    pub(crate) root_id: ExecutionId,
+    pub(crate) key: &'a str,
+    pub(crate) depth: u32,
+}
+
+/// An execution as its driver needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct ExecutionRow {
+    pub(crate) id: ExecutionId,
+    pub(crate) root_id: ExecutionId,
+    pub(crate) parent_id: Option<ExecutionId>,
+    pub(crate) agent_id: ResourceId,
+    pub(crate) principal: Principal,
+    pub(crate) definition_hash: String,
+    pub(crate) depth: u32,
+    pub(crate) status: ExecutionStatus,
+    pub(crate) waiting_for: Vec<Waiting>,
+    pub(crate) cancel_requested: bool,
+    pub(crate) boot_id: Option<String>,
+    pub(crate) epoch: i64,
+    pub(crate) resume_attempts: u32,
+    pub(crate) deadline: Timestamp,
+    pub(crate) finished: Option<Finished>,
+}
+
+macro_rules! row_sql {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, root_id, parent_id, agent_id, principal, definition_hash, depth, status, waiting_for, cancel_requested,
+                boot_id, epoch, resume_attempts, deadline, finished FROM executions ",
+            $rest
+        )
+    };
+}
+
+fn row(row: &Row) -> Result<ExecutionRow> {
+    Ok(ExecutionRow {
+        id: ExecutionId(row.int(0)?),
+        root_id: ExecutionId(row.int(1)?),
+        parent_id: row.opt_int(2)?.map(ExecutionId),
+        agent_id: ResourceId(row.int(3)?),
+        principal: row.json(4)?,
+        definition_hash: row.text(5)?.to_owned(),
+        depth: u32::try_from(row.int(6)?).unwrap_or(u32::MAX),
+        status: status(row.text(7)?)?,
+        waiting_for: row.opt_json(8)?.unwrap_or_default(),
+        cancel_requested: row.bool(9)?,
+        boot_id: row.opt_text(10)?.map(str::to_owned),
+        epoch: row.int(11)?,
+        resume_attempts: u32::try_from(row.int(12)?).unwrap_or(u32::MAX),
+        deadline: Timestamp(row.int(13)?),
+        finished: row.opt_json(14)?,
+    })
+}
+
+fn status(name: &str) -> Result<ExecutionStatus> {
+    ExecutionStatus::from_name(name).ok_or_else(|| Error::storage("an execution has a status that is not known here"))
+}
+
+/// Keeps an immutable body under its hash.
+pub(crate) fn put_definition(tx: &mut dyn Connection, hash: &str, body: &str) -> Result<()> {
+    tx.execute(
+        "INSERT INTO definitions (hash, body) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING",
+        params![hash, body],
+    )?;
+    Ok(())
+}
+
+/// The plan that an execution is pinned to.
+pub(crate) fn plan(tx: &mut dyn Connection, hash: &str) -> Result<ExecutionPlan> {
+    let row = tx
+        .query_one("SELECT body FROM definitions WHERE hash = ?1", params![hash])?
+        .ok_or_else(|| Error::storage("the definition of an execution is missing"))?;
+    row.json(0)
+}
+
+/// Makes an execution's row. Its journal begins with [`append`].
+pub(crate) fn create(tx: &mut dyn Connection, now: Timestamp, new: &NewExecution<'_>) -> Result<ExecutionId> {
+    let parent = new.parent.as_ref();
+    let row = tx.query_one(
+        "INSERT INTO executions (root_id, parent_id, parent_key, agent_id, name, user_id, principal, definition_hash, depth,
+            status, boot_id, epoch, last_seq, deadline, created_at)
+         VALUES (coalesce(?1, 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'running', ?10, 1, 0, ?11, ?12) RETURNING id",
+        params![
+            parent.map(|p| p.root_id),
+            parent.map(|p| p.id),
+            parent.map(|p| p.key),
+            new.agent_id,
+            new.name,
+            new.principal.user_id(),
+            to_json(new.principal)?,
+            new.definition_hash,
+            parent.map_or(0, |p| p.depth),
+            new.boot_id,
+            new.deadline,
+            now,
+        ],
+    )?;
+    let id = ExecutionId(row.ok_or_else(|| Error::internal("an insert gave no id"))?.int(0)?);
+    if parent.is_none() {
+        tx.execute("UPDATE executions SET root_id = ?1 WHERE id = ?1", params![id])?;
+    }
+    Ok(id)
+}
+
+/// A record to append to a journal.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) execution_id: ExecutionId,
+    pub(crate) path: String,
+    pub(crate) data: EventData,
+}
+
+/// Appends records to the root's journal and gives them as events with their place.
+///
+/// Errors: `Interrupted` where another process has taken the execution over: `epoch` is old.
+pub(crate) fn append(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    root_id: ExecutionId,
+    epoch: Option<i64>,
+    entries: Vec<Entry>,
+) -> Result<Vec<Event>> {
+    let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+    let last = tx
+        .query_one(
+            "UPDATE executions SET last_seq = last_seq + ?2 WHERE id = ?1 AND epoch = coalesce(?3, epoch) RETURNING last_seq",
+            params![root_id, count, epoch],
+        )?
+        .ok_or_else(taken_over)?
+        .int(0)?;
+    let mut events = Vec::with_capacity(entries.len());
+    for (seq, entry) in (last - count + 1..).zip(entries) {
+        let json = to_json(&entry.data)?;
+        let (data, blob) = if json.len() > INLINE_BYTES { (None, Some(put_blob(tx, json.as_bytes())?)) } else { (Some(json), None) };
+        tx.execute(
+            "INSERT INTO journal (root_id, seq, execution_id, at, path, type, schema, data, blob_hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![root_id, seq, entry.execution_id, now, &entry.path, entry.data.type_name(), JOURNAL_SCHEMA, data, blob],
+        )?;
+        events.push(Event::new(seq, now, entry.execution_id, entry.path, entry.data));
+    }
+    Ok(events)
+}
+
+fn taken_over() -> Error {
+    Error::interrupted("another process has taken this execution over")
+}
+
+fn put_blob(tx: &mut dyn Connection, body: &[u8]) -> Result<String> {
+    let hash = super::content_hash(body);
+    tx.execute(
+        "INSERT INTO blobs (hash, body) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING",
+        params![&hash, body.to_vec()],
+    )?;
+    Ok(hash)
+}
+
+fn event(tx: &mut dyn Connection, row: &Row) -> Result<Event> {
+    if row.int(5)? > JOURNAL_SCHEMA {
+        return Err(Error::storage("a journal record is from a newer version of the engine"));
+    }
+    let data: EventData = match row.opt_text(6)? {
+        Some(_) => row.json(6)?,
+        None => {
+            let blob = tx
+                .query_one("SELECT body FROM blobs WHERE hash = ?1", params![row.text(7)?])?
+                .ok_or_else(|| Error::storage("the body of a journal record is missing"))?;
+            serde_json::from_slice(blob.blob(0)?)
+                .map_err(|error| Error::storage("a journal record cannot be read: it is damaged").with_source(error))?
+        }
+    };
+    Ok(Event::new(row.int(0)?, Timestamp(row.int(2)?), ExecutionId(row.int(1)?), row.text(3)?.to_owned(), data))
+}
+
+fn events(tx: &mut dyn Connection, rows: &[Row]) -> Result<Vec<Event>> {
+    rows.iter().map(|row| event(tx, row)).collect()
+}
+
+/// The records of a root's journal behind `after`, at most `limit`.
+pub(crate) fn journal(tx: &mut dyn Connection, root_id: ExecutionId, after: i64, limit: u32) -> Result<Vec<Event>> {
+    let rows = tx.query_all(
+        "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
+         WHERE root_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+        params![root_id, after, limit.min(1000)],
+    )?;
+    events(tx, &rows)
+}
+
+/// All records of one execution, a child's without its siblings', behind `after`.
+pub(crate) fn journal_of(
+    tx: &mut dyn Connection,
+    root_id: ExecutionId,
+    id: ExecutionId,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Event>> {
+    let rows = tx.query_all(
+        "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
+         WHERE root_id = ?1 AND execution_id = ?2 AND seq > ?3 ORDER BY seq LIMIT ?4",
+        params![root_id, id, after, limit.min(1000)],
+    )?;
+    events(tx, &rows)
+}
+
+/// Where an execution stands, without an end.
+pub(crate) fn set_status(tx: &mut dyn Connection, id: ExecutionId, status: ExecutionStatus, waiting: &[Waiting]) -> Result<()> {
+    let next_wake = waiting.iter().filter_map(|wait| match wait {
+        Waiting::Timer { at, .. } => Some(*at),
+        _ => None,
+    });
+    let waiting_json = if waiting.is_empty() { None } else { Some(to_json(waiting)?) };
+    tx.execute(
+        "UPDATE executions SET status = ?2, waiting_for = ?3, next_wake = ?4 WHERE id = ?1",
+        params![id, status.name(), waiting_json, next_wake.min()],
+    )?;
+    Ok(())
+}
+
+/// The end of an execution.
+pub(crate) fn finish(tx: &mut dyn Connection, now: Timestamp, id: ExecutionId, finished: &Finished) -> Result<()> {
+    let changed = tx.execute(
+        "UPDATE executions SET status = ?2, waiting_for = NULL, next_wake = NULL, finished = ?3, finished_at = ?4
+         WHERE id = ?1 AND finished_at IS NULL",
+        params![id, finished.status.name(), to_json(finished)?, now],
+    )?;
+    if changed == 1 { Ok(()) } else { Err(Error::internal("an execution ended twice")) }
+}
+
+/// Notes that the end of an execution is asked for; false where it was before.
+pub(crate) fn request_cancel(tx: &mut dyn Connection, id: ExecutionId) -> Result<bool> {
+    let changed =
+        tx.execute("UPDATE executions SET cancel_requested = 1 WHERE id = ?1 AND cancel_requested = 0", params![id])?;
+    Ok(changed == 1)
+}
+
+/// One execution as its driver needs it.
+pub(crate) fn get(tx: &mut dyn Connection, id: ExecutionId) -> Result<Option<ExecutionRow>> {
+    let sql = row_sql!("WHERE id = ?1");
+    tx.query_one(sql, params![id])?.as_ref().map(row).transpose()
+}
+
+/// The child that hangs at a step of its parent.
+pub(crate) fn child_at(tx: &mut dyn Connection, parent: ExecutionId, key: &str) -> Result<Option<ExecutionRow>> {
+    let sql = row_sql!("WHERE parent_id = ?1 AND parent_key = ?2");
+    tx.query_one(sql, params![parent, key])?.as_ref().map(row).transpose()
+}
+
+/// The children of an execution that have ended.
+pub(crate) fn finished_children(tx: &mut dyn Connection, root_id: ExecutionId, parent: ExecutionId) -> Result<Vec<ExecutionRow>> {
+    let sql = row_sql!("WHERE root_id = ?1 AND parent_id = ?2 AND finished_at IS NOT NULL ORDER BY id LIMIT 1000"
+    );
+    tx.query_all(sql, params![root_id, parent])?.iter().map(row).collect()
+}
+
+/// The executions of a tree that have not ended, children before their parents.
+pub(crate) fn open_tree(tx: &mut dyn Connection, root_id: ExecutionId) -> Result<Vec<ExecutionRow>> {
+    let sql = row_sql!("WHERE (id = ?1 OR (root_id = ?1 AND parent_id IS NOT NULL)) AND finished_at IS NULL 
+         ORDER BY id DESC LIMIT 1000"
+    );
+    tx.query_all(sql, params![root_id])?.iter().map(row).collect()
+}
+
+/// Root executions that have not ended, with the process that has each, behind an id.
+pub(crate) fn open_roots(tx: &mut dyn Connection, after: ExecutionId, limit: u32) -> Result<Vec<ExecutionRow>> {
+    let sql = row_sql!("WHERE finished_at IS NULL AND parent_id IS NULL AND id > ?1 ORDER BY id LIMIT ?2"
+    );
+    tx.query_all(sql, params![after, limit])?.iter().map(row).collect()
+}
+
+/// What others asked of the executions that a process runs.
+#[derive(Debug, Default)]
+pub(crate) struct AskedFor {
+    pub(crate) cancelled: Vec<ExecutionId>,
+    pub(crate) decided: Vec<ExecutionId>,
+}
+
+/// Of the given process's executions, those that were asked to stop or whose waits were decided.
+pub(crate) fn asked_for(tx: &mut dyn Connection, boot_id: &str) -> Result<AskedFor> {
+    let rows = tx.query_all(
+        "SELECT id, cancel_requested, next_wake FROM executions
+         WHERE boot_id = ?1 AND finished_at IS NULL AND (cancel_requested = 1 OR next_wake = 0) LIMIT 1000",
+        params![boot_id],
+    )?;
+    let mut asked = AskedFor::default();
+    for row in &rows {
+        let id = ExecutionId(row.int(0)?);
+        if row.bool(1)? {
+            asked.cancelled.push(id);
+        }
+        if row.opt_int(2)? == Some(0) {
+            asked.decided.push(id);
+        }
+    }
+    Ok(asked)
+}
+
+/// Lets the owner of an execution, in whatever process, look for a decision: a wake-up time of 0 is due.
+pub(crate) fn decided(tx: &mut dyn Connection, id: ExecutionId, still_waiting: &[Waiting]) -> Result<()> {
+    tx.execute(
+        "UPDATE executions SET waiting_for = ?2, next_wake = 0 WHERE id = ?1",
+        params![id, to_json(still_waiting)?],
+    )?;
+    Ok(())
+}
+
+/// Takes an execution over from a process that is gone. False where another was faster.
+pub(crate) fn claim(tx: &mut dyn Connection, old: &ExecutionRow, boot_id: &str) -> Result<bool> {
+    let changed = tx.execute(
+        "UPDATE executions SET boot_id = ?1, epoch = epoch + 1, resume_attempts = resume_attempts + 1,
+            status = 'running', waiting_for = NULL, next_wake = NULL
+         WHERE id = ?2 AND epoch = ?3 AND finished_at IS NULL",
+        params![boot_id, old.id, old.epoch],
+    )?;
+    Ok(changed == 1)
+}
+
+/// An execution that was taken up again has finished a step: its count of attempts begins anew.
+pub(crate) fn made_progress(tx: &mut dyn Connection, root_id: ExecutionId) -> Result<()> {
+    tx.execute("UPDATE executions SET resume_attempts = 0 WHERE id = ?1", params![root_id])?;
+    Ok(())
+}
+
+/// Which executions a list shows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Filter {
+    /// Only this user's.
+    pub(crate) user_id: Option<UserId>,
+    /// Only in this status.
+    pub(crate) status: Option<ExecutionStatus>,
+    /// Children too.
+    pub(crate) children: bool,
+}
+
+macro_rules! public_sql {
+    ($rest:literal) => {
+        concat!(
+            "SELECT e.id, e.root_id, e.parent_id, e.agent_id, e.name, e.user_id, e.status, e.waiting_for, e.cancel_requested,
+                e.boot_id, e.resume_attempts, e.finished, e.created_at, e.finished_at,
+                (SELECT coalesce(j.data, CAST(b.body AS TEXT)) FROM journal j LEFT JOIN blobs b ON b.hash = j.blob_hash
+                 WHERE j.root_id = e.root_id AND j.execution_id = e.id AND j.type = 'execution.queued' ORDER BY j.seq LIMIT 1)
+             FROM executions e ",
+            $rest
+        )
+    };
+}
+
+/// One execution as users see it; `alive` tells whether a process still runs.
+pub(crate) fn show(tx: &mut dyn Connection, id: ExecutionId, alive: &dyn Fn(&str) -> bool) -> Result<Option<Execution>> {
+    let row = tx.query_one(public_sql!("WHERE e.id = ?1"), params![id])?;
+    row.as_ref().map(|row| public(row, alive)).transpose()
+}
+
+/// A page of executions as users see them, newest first.
+pub(crate) fn list(
+    tx: &mut dyn Connection,
+    filter: Filter,
+    page: &ListOptions,
+    alive: &dyn Fn(&str) -> bool,
+) -> Result<Page<Execution>> {
+    let limit = page.limit.clamp(1, ListOptions::MAX_LIMIT);
+    let before = super::cursor(page)?.unwrap_or(i64::MAX);
+    let rows = tx.query_all(
+        public_sql!(
+            "WHERE e.id < ?1 AND (?2 IS NULL OR e.user_id = ?2) AND (?3 IS NULL OR e.status = ?3)
+             AND (?4 = 1 OR e.parent_id IS NULL) ORDER BY e.id DESC LIMIT ?5"
+        ),
+        params![before, filter.user_id, filter.status.map(ExecutionStatus::name), filter.children, limit],
+    )?;
+    let items = rows.iter().map(|row| public(row, alive)).collect::<Result<Vec<_>>>()?;
+    let next = (items.len() == limit as usize).then(|| items.last().map(|last| last.id.to_string())).flatten();
+    Ok(Page::new(items, next))
+}
+
+fn public(row: &Row, alive: &dyn Fn(&str) -> bool) -> Result<Execution> {
+    let finished: Option<Finished> = row.opt_json(11)?;
+    let queued: Option<EventData> = row.opt_json(14)?;
+    let input = match queued {
+        Some(EventData::ExecutionQueued(Queued { input, .. })) => input,
+        _ => Value::Null,
+    };
+    let ended = finished.is_some();
+    Ok(Execution {
+        id: ExecutionId(row.int(0)?),
+        root_id: ExecutionId(row.int(1)?),
+        parent_id: row.opt_int(2)?.map(ExecutionId),
+        agent_id: ResourceId(row.int(3)?),
+        name: row.text(4)?.to_owned(),
+        user_id: row.opt_int(5)?.map(UserId),
+        status: status(row.text(6)?)?,
+        waiting_for: row.opt_json(7)?.unwrap_or_default(),
+        cancel_requested: row.bool(8)?,
+        interrupted: !ended && !row.opt_text(9)?.is_some_and(alive),
+        resume_attempts: u32::try_from(row.int(10)?).unwrap_or(u32::MAX),
+        input,
+        output: finished.as_ref().map_or(Value::Null, |f| f.output.clone()),
+        error: finished.as_ref().and_then(|f| f.error.clone()),
+        usage: finished.as_ref().map(|f| f.usage).unwrap_or_default(),
+        cost: finished.as_ref().and_then(|f| f.cost),
+        created_at: Timestamp(row.int(12)?),
+        finished_at: row.opt_int(13)?.map(Timestamp),
+    })
+}
+
+/// The steps of an execution that have ended, in order.
+pub(crate) fn steps(tx: &mut dyn Connection, root_id: ExecutionId, id: ExecutionId, page: &ListOptions) -> Result<Page<Step>> {
+    let limit = page.limit.clamp(1, ListOptions::MAX_LIMIT);
+    let after = super::cursor(page)?.unwrap_or(0);
+    let rows = tx.query_all(
+        "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
+         WHERE root_id = ?1 AND execution_id = ?2 AND seq > ?3 AND type IN ('step.finished', 'tool.finished')
+         ORDER BY seq LIMIT ?4",
+        params![root_id, id, after, limit],
+    )?;
+    let next = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.int(0))).flatten().transpose()?;
+    let items = events(tx, &rows)?
+        .into_iter()
+        .map(|event| {
+            let kind = match &event.data {
+                EventData::StepFinished(step) => step.kind,
+                _ => StepKind::Tool,
+            };
+            Step::new(event.seq, event.execution_id, event.path, kind, event.ts, event.data)
+        })
+        .collect();
+    Ok(Page::new(items, next.map(|seq| seq.to_string())))
+}

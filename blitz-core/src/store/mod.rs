@@ -12,6 +12,8 @@ pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod boot;
 pub(crate) mod catalog;
+#[cfg(test)]
+pub(crate) mod conformance;
 pub(crate) mod executions;
 pub(crate) mod ledger;
 pub(crate) mod migrate;
@@ -19,33 +21,35 @@ pub(crate) mod seal;
 pub(crate) mod sql;
 pub(crate) mod sqlite;
 
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 pub(crate) use sql::{Connection, Row, SqlValue};
-
-/// A transaction's body as the backend runs it: `Ok` commits, `Err` leaves nothing behind.
-pub(crate) type Body = Box<dyn Fn(&mut dyn Connection) -> Result<()> + Send>;
+pub(crate) use sqlite::{Durability, OpenOptions, Opened, open};
 
 /// A transaction on its way to the backend.
-pub(crate) struct Job {
-    /// What to run; perhaps more than once.
-    pub(crate) body: Body,
-    /// Told once: after the commit, or why there was none.
-    pub(crate) done: oneshot::Sender<Result<()>>,
+pub(crate) trait Job: Send {
+    /// Runs the body and keeps its value. `Err` leaves nothing behind; it may be run again.
+    fn run(&mut self, connection: &mut dyn Connection) -> Result<()>;
+
+    /// Tells the caller, once: after the commit, or why there was none.
+    fn finish(self: Box<Self>, outcome: Result<()>);
 }
 
 /// What differs between databases.
 pub(crate) trait Backend: Send + Sync {
     /// Queues a write. Never blocks; many jobs may share one commit.
-    fn write(&self, job: Job);
+    fn write(&self, job: Box<dyn Job>);
 
     /// Queues a read on a snapshot of its own.
-    fn read(&self, job: Job);
+    fn read(&self, job: Box<dyn Job>);
 
     /// Ends the work: what is queued is still done, then files are closed. Later jobs get `Closed`.
+    ///
+    /// Blocks until then, so call it off the async threads. A second call does nothing.
     fn close(&self);
 }
 
@@ -84,29 +88,74 @@ impl Store {
         answer
     }
 
-    /// Ends the work of the backend.
+    /// Ends the work of the backend; see [`Backend::close`].
     pub(crate) fn close(&self) {
         self.backend.close();
     }
 }
 
-fn job<T, F>(body: F) -> (Job, impl Future<Output = Result<T>> + Send + use<T, F>)
+/// A closure, the value of its last run, and who waits for it.
+struct Transaction<T, F> {
+    body: F,
+    value: Option<T>,
+    done: oneshot::Sender<Result<T>>,
+}
+
+impl<T, F> Job for Transaction<T, F>
+where
+    T: Send,
+    F: Fn(&mut dyn Connection) -> Result<T> + Send,
+{
+    fn run(&mut self, connection: &mut dyn Connection) -> Result<()> {
+        self.value = None;
+        self.value = Some((self.body)(connection)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, outcome: Result<()>) {
+        let Self { value, done, .. } = *self;
+        let answer = outcome.and_then(|()| value.ok_or_else(|| Error::internal("a transaction ended without a value")));
+        // Nobody waits any more if the caller dropped its future; the commit stands.
+        let _ = done.send(answer);
+    }
+}
+
+fn job<T, F>(body: F) -> (Box<dyn Job>, impl Future<Output = Result<T>> + Send + use<T, F>)
 where
     T: Send + 'static,
     F: Fn(&mut dyn Connection) -> Result<T> + Send + 'static,
 {
-    let slot = Arc::new(Mutex::new(None));
     let (done, told) = oneshot::channel();
-    let result = Arc::clone(&slot);
-    let body: Body = Box::new(move |connection| {
-        let value = body(connection)?;
-        *result.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(value);
-        Ok(())
-    });
-    let answer = async move {
-        told.await.map_err(|_| Error::closed("the database is closed"))??;
-        let value = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        value.ok_or_else(|| Error::internal("a transaction ended without its value"))
-    };
-    (Job { body, done }, answer)
+    let answer = async move { told.await.unwrap_or_else(|_| Err(closed())) };
+    (Box::new(Transaction { body, value: None, done }), answer)
+}
+
+/// What a call after [`Store::close`] gets.
+pub(crate) fn closed() -> Error {
+    Error::closed("the database is closed: open the engine again")
+}
+
+/// A neighbour of a file: its path with something behind it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+/// A fresh store in memory, for the tests of every room.
+#[cfg(test)]
+pub(crate) fn memory() -> Opened {
+    open(&OpenOptions::new(":memory:")).expect("a store in memory opens")
+}
+
+/// The hash that content is known by: hex SHA-256.
+pub(crate) fn content_hash(content: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, content);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where a page begins. Errors: `InvalidInput` for a cursor that no page gave.
+pub(crate) fn cursor(page: &crate::domain::ListOptions) -> Result<Option<i64>> {
+    let parse = |text: &String| text.parse().map_err(|_| Error::invalid("the cursor is not one that a page gave"));
+    page.cursor.as_ref().map(parse).transpose()
 }

@@ -3,9 +3,12 @@
 //! A tool knows no user, no store and no provider. Its arguments are checked by its schema before
 //! it is called; whatever goes wrong in it is told to the model, it does not end the execution.
 
+mod arguments;
 pub(crate) mod builtin;
-pub(crate) mod function;
+mod function;
 pub(crate) mod registry;
+
+pub use function::FunctionTool;
 
 use std::any::Any;
 use std::sync::Arc;

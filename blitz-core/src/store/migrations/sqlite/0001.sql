@@ -10,7 +10,7 @@ CREATE TABLE store_info (
 
 CREATE TABLE users (
     id              INTEGER PRIMARY KEY,
-    email           TEXT NOT NULL UNIQUE,
+    email           TEXT NOT NULL,
     name            TEXT NOT NULL,
     role            TEXT NOT NULL,
     active          INTEGER NOT NULL,
@@ -21,6 +21,7 @@ CREATE TABLE users (
     updated_at      INTEGER NOT NULL,
     deleted_at      INTEGER
 ) STRICT;
+CREATE UNIQUE INDEX users_email ON users (email) WHERE deleted_at IS NULL;
 
 -- Sealed values: provider keys, password hashes. The table, row and column are sealed in with them.
 CREATE TABLE secrets (
@@ -55,8 +56,7 @@ CREATE TABLE resources (
     deleted_at INTEGER
 ) STRICT;
 -- Names are unique among an owner's live records and, separately, among shared ones.
-CREATE UNIQUE INDEX resources_private ON resources (namespace, coalesce(owner_id, 0), name)
-    WHERE deleted_at IS NULL AND visibility = 'private';
+CREATE UNIQUE INDEX resources_own ON resources (namespace, coalesce(owner_id, 0), name) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX resources_shared ON resources (namespace, name)
     WHERE deleted_at IS NULL AND visibility = 'shared';
 CREATE INDEX resources_kind ON resources (kind, id) WHERE deleted_at IS NULL;
@@ -69,15 +69,15 @@ CREATE TABLE resource_versions (
     PRIMARY KEY (resource_id, version)
 ) STRICT;
 
--- A share opens a resource to a user or to a role, one of the two.
+-- A share opens a resource to a user or to a role, one of the two. Levels: 1 view, 2 use, 3 edit, 4 manage.
 CREATE TABLE shares (
     resource_id INTEGER NOT NULL REFERENCES resources (id),
     user_id     INTEGER NOT NULL DEFAULT 0,
     role        TEXT NOT NULL DEFAULT '',
-    level       TEXT NOT NULL,
+    level       INTEGER NOT NULL CHECK (level BETWEEN 1 AND 4),
     created_at  INTEGER NOT NULL,
     PRIMARY KEY (resource_id, user_id, role)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- Executions and their journal ----------------------------------------------------------------
 
@@ -129,24 +129,16 @@ CREATE TABLE blobs (
     body BLOB NOT NULL
 ) STRICT;
 
--- Answers to open waits; the owner of the execution picks them up.
-CREATE TABLE decisions (
-    execution_id INTEGER NOT NULL,
-    path         TEXT NOT NULL,
-    decision     TEXT NOT NULL,
-    decided_by   TEXT NOT NULL,
-    at           INTEGER NOT NULL,
-    PRIMARY KEY (execution_id, path)
-) STRICT;
-
 -- Money ---------------------------------------------------------------------------------------
 
+-- amount NULL is without limit; scope_id 0 is each user or execution on its own. A budget without
+-- a name is the cap of one root execution: no list shows it.
 CREATE TABLE budgets (
     id         INTEGER PRIMARY KEY,
-    name       TEXT NOT NULL,
+    name       TEXT,
     scope      TEXT NOT NULL,
-    scope_id   INTEGER,
-    amount     INTEGER,
+    scope_id   INTEGER NOT NULL,
+    amount     INTEGER CHECK (amount >= 0),
     hard       INTEGER NOT NULL,
     thresholds TEXT NOT NULL,
     revision   INTEGER NOT NULL,
@@ -155,6 +147,8 @@ CREATE TABLE budgets (
     deleted_at INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX budgets_name ON budgets (name) WHERE deleted_at IS NULL;
+CREATE INDEX budgets_scope ON budgets (scope, scope_id) WHERE deleted_at IS NULL;
+CREATE INDEX budgets_listed ON budgets (id) WHERE name IS NOT NULL AND deleted_at IS NULL;
 
 -- A window is a row, never reset. window_start is 0 for budgets without a period.
 CREATE TABLE budget_windows (
@@ -164,7 +158,7 @@ CREATE TABLE budget_windows (
     posted       INTEGER NOT NULL CHECK (posted >= 0),
     pending      INTEGER NOT NULL CHECK (pending >= 0),
     PRIMARY KEY (budget_id, scope_id, window_start)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- A reservation holds its legs: [[budget id, scope id, window start], …]; each holds `amount`.
 CREATE TABLE reservations (
@@ -179,7 +173,7 @@ CREATE TABLE reservations (
     price        TEXT,
     input_bound  INTEGER NOT NULL,
     output_cap   INTEGER NOT NULL,
-    amount       INTEGER,
+    amount       INTEGER CHECK (amount >= 0),
     legs         TEXT NOT NULL,
     state        TEXT NOT NULL,
     boot_id      TEXT NOT NULL,
@@ -188,7 +182,9 @@ CREATE TABLE reservations (
 ) STRICT;
 CREATE INDEX reservations_open ON reservations (boot_id) WHERE state = 'open';
 
--- Append only. amount is NULL where the price is unknown. Entries that book carry the usage.
+-- Append only. A `reserve` holds its amount on every leg; any other kind gives back `released` and
+-- books its amount. So the entries alone, in order, rebuild every window at every moment.
+-- amount is NULL where the price is unknown. A settle carries the usage; `flag` marks a doubtful one.
 CREATE TABLE ledger_entries (
     seq                INTEGER PRIMARY KEY,
     at                 INTEGER NOT NULL,
@@ -201,7 +197,7 @@ CREATE TABLE ledger_entries (
     provider           TEXT NOT NULL,
     attempt            INTEGER NOT NULL,
     amount             INTEGER,
-    released           INTEGER,
+    released           INTEGER NOT NULL,
     legs               TEXT NOT NULL,
     requests           INTEGER,
     input_tokens       INTEGER,
@@ -210,10 +206,11 @@ CREATE TABLE ledger_entries (
     cache_write_tokens INTEGER,
     reasoning_tokens   INTEGER,
     provenance         TEXT,
+    flag               TEXT,
     raw_usage          TEXT
 ) STRICT;
-CREATE INDEX ledger_root ON ledger_entries (root_id, seq);
-CREATE INDEX ledger_user ON ledger_entries (user_id, seq);
+CREATE INDEX ledger_root ON ledger_entries (root_id, seq) WHERE kind <> 'reserve';
+CREATE INDEX ledger_user ON ledger_entries (user_id, seq) WHERE kind <> 'reserve';
 CREATE TRIGGER ledger_no_update BEFORE UPDATE ON ledger_entries
     BEGIN SELECT RAISE(ABORT, 'the ledger is append only'); END;
 CREATE TRIGGER ledger_no_delete BEFORE DELETE ON ledger_entries
@@ -269,5 +266,6 @@ CREATE VIEW execution_steps AS SELECT root_id, seq, execution_id, at AS finished
     FROM journal WHERE type IN ('step.finished', 'tool.finished');
 -- What was booked; amounts in nano-USD, NULL where the price is unknown.
 CREATE VIEW costs AS SELECT seq AS id, at, kind, root_id, execution_id, user_id, model, provider, attempt,
-    amount AS cost_nanos, requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance
+    amount AS cost_nanos, requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+    provenance, flag
     FROM ledger_entries WHERE kind IN ('settle', 'overage', 'adjust', 'refund');

@@ -1,0 +1,272 @@
+//! The catalogue as callers use it: the same few methods for every noun.
+
+use serde_json::{Value, json};
+
+use super::gate::{Caller, Gate, Grant, Target};
+use crate::domain::{
+    Deed, ListOptions, Page, Patch, Permission, PromptVersion, Reach, Record, ResourceKind, ResourceRef, Role, Secret,
+    Share, Spec, UserId, Visibility,
+};
+use crate::error::{Error, Result};
+use crate::store::catalog::{self, Grantee, ResourceRow};
+use crate::store::{Connection, access};
+
+impl Gate {
+    /// Adds a record. Errors: `Conflict` where the name is taken.
+    pub(crate) async fn create<S: Spec>(&self, caller: &Caller, spec: S, visibility: Visibility) -> Result<Record<S>> {
+        let permission = S::KIND.permission(Deed::Create);
+        self.write(caller, permission, Target::None, action(S::KIND, "create"), move |tx, grant| {
+            create(tx, grant, &spec, visibility)
+        })
+        .await
+    }
+
+    /// Adds a record or changes the caller's own of that name; no new revision where nothing changed.
+    ///
+    /// `visibility` is that of a new record; an old one keeps its own, and its secret where the new
+    /// fields bring none.
+    pub(crate) async fn put<S: Spec>(&self, caller: &Caller, spec: S, visibility: Visibility) -> Result<Record<S>> {
+        let permission = S::KIND.permission(Deed::Create);
+        self.write(caller, permission, Target::None, action(S::KIND, "put"), move |tx, grant| {
+            match catalog::own(tx, grant.viewer(), S::KIND, spec.name())? {
+                Some(row) if row.kind == S::KIND => {
+                    grant.may(S::KIND.permission(Deed::Edit), &row)?;
+                    replace(tx, grant, &row, &spec, false)
+                }
+                _ => create(tx, grant, &spec, visibility),
+            }
+        })
+        .await
+    }
+
+    /// A record. Errors: `NotFound` where there is none or the caller may not know of it.
+    pub(crate) async fn get<S: Spec>(&self, caller: &Caller, reference: ResourceRef) -> Result<Record<S>> {
+        let target = Target::Resource(S::KIND, reference);
+        self.read(caller, S::KIND.permission(Deed::Read), target, |_, grant| grant.target()?.record()).await
+    }
+
+    /// A page of the records that are open to the caller, by id.
+    pub(crate) async fn list<S: Spec>(&self, caller: &Caller, options: ListOptions) -> Result<Page<Record<S>>> {
+        self.read(caller, S::KIND.permission(Deed::Read), Target::None, move |tx, grant| {
+            catalog::list(tx, grant.viewer(), grant.reach() == Reach::All, &options)
+        })
+        .await
+    }
+
+    /// Changes some fields of a record by a merge patch; `null` takes a field away. `check` brings the
+    /// fields into their stored form or refuses them.
+    ///
+    /// Errors: `InvalidInput` naming an unknown field; `Conflict` where a new name is taken.
+    pub(crate) async fn update<S: Spec>(
+        &self,
+        caller: &Caller,
+        reference: ResourceRef,
+        patch: Patch,
+        check: fn(S) -> Result<S>,
+    ) -> Result<Record<S>> {
+        let target = Target::Resource(S::KIND, reference);
+        let permission = S::KIND.permission(Deed::Edit);
+        self.write(caller, permission, target, action(S::KIND, "update"), move |tx, grant| {
+            let row = grant.target()?;
+            let spec = check(catalog::patched::<S>(&row.body, &patch)?)?;
+            let forget = S::SECRET.is_some_and(|field| patch.get(field) == Some(&Value::Null));
+            replace(tx, grant, row, &spec, forget)
+        })
+        .await
+    }
+
+    /// Deletes a record and frees its name. Executions that run with it go on.
+    pub(crate) async fn delete<S: Spec>(&self, caller: &Caller, reference: ResourceRef) -> Result<()> {
+        let target = Target::Resource(S::KIND, reference);
+        let permission = S::KIND.permission(Deed::Delete);
+        self.write(caller, permission, target, action(S::KIND, "delete"), |tx, grant| {
+            let row = grant.target()?;
+            catalog::delete(tx, row.id, grant.now())?;
+            grant.audit(tx, &row.label(), Some(&row.hash), None, Value::Null)
+        })
+        .await
+    }
+
+    /// Opens a record to everybody, or closes it.
+    ///
+    /// Opening puts a name before everybody who names no owner, so it takes a role that reaches
+    /// everybody's records; owners without it share with users and roles.
+    pub(crate) async fn set_visibility<S: Spec>(
+        &self,
+        caller: &Caller,
+        reference: ResourceRef,
+        visibility: Visibility,
+    ) -> Result<Record<S>> {
+        let target = Target::Resource(S::KIND, reference);
+        let permission = S::KIND.permission(Deed::Share);
+        self.write(caller, permission, target, action(S::KIND, "set_visibility"), move |tx, grant| {
+            if visibility == Visibility::Shared {
+                refuse_publishing(grant)?;
+            }
+            let row = catalog::set_visibility::<S>(tx, grant.target()?, visibility, grant.now())?;
+            grant.audit(tx, &row.label(), None, None, json!({"visibility": visibility}))?;
+            row.record()
+        })
+        .await
+    }
+
+    /// Opens a record to a user or a role, or changes how far.
+    pub(crate) async fn share<S: Spec>(&self, caller: &Caller, reference: ResourceRef, share: Share) -> Result<()> {
+        let target = Target::Resource(S::KIND, reference);
+        let permission = S::KIND.permission(Deed::Share);
+        self.write(caller, permission, target, action(S::KIND, "share"), move |tx, grant| {
+            let row = grant.target()?;
+            let grantee = grantee(tx, &share)?;
+            catalog::share(tx, row.id, grantee, share.level, grant.now())?;
+            grant.audit(tx, &row.label(), None, None, json!({"with": label(grantee), "level": share.level}))
+        })
+        .await
+    }
+
+    /// Takes a share back, whatever its level. Errors: `NotFound` where there is none.
+    pub(crate) async fn unshare<S: Spec>(&self, caller: &Caller, reference: ResourceRef, share: Share) -> Result<()> {
+        let target = Target::Resource(S::KIND, reference);
+        let permission = S::KIND.permission(Deed::Share);
+        self.write(caller, permission, target, action(S::KIND, "unshare"), move |tx, grant| {
+            let row = grant.target()?;
+            let grantee = grantee(tx, &share)?;
+            if !catalog::unshare(tx, row.id, grantee)? {
+                return Err(Error::not_found("it is not shared with this user or role"));
+            }
+            grant.audit(tx, &row.label(), None, None, json!({"with": label(grantee)}))
+        })
+        .await
+    }
+
+    /// To whom a record is open beside its owner.
+    pub(crate) async fn shares<S: Spec>(&self, caller: &Caller, reference: ResourceRef) -> Result<Vec<Share>> {
+        let target = Target::Resource(S::KIND, reference);
+        self.read(caller, S::KIND.permission(Deed::Share), target, |tx, grant| catalog::shares(tx, grant.target()?.id))
+            .await
+    }
+
+    /// A page of a prompt's versions, oldest first.
+    pub(crate) async fn prompt_versions(
+        &self,
+        caller: &Caller,
+        reference: ResourceRef,
+        options: ListOptions,
+    ) -> Result<Page<PromptVersion>> {
+        let target = Target::Resource(ResourceKind::Prompt, reference);
+        self.read(caller, Permission::PromptsRead, target, move |tx, grant| {
+            catalog::versions(tx, grant.target()?.id, &options)
+        })
+        .await
+    }
+
+    /// One version of a prompt.
+    pub(crate) async fn prompt_version(
+        &self,
+        caller: &Caller,
+        reference: ResourceRef,
+        version: u32,
+    ) -> Result<PromptVersion> {
+        let target = Target::Resource(ResourceKind::Prompt, reference);
+        self.read(caller, Permission::PromptsRead, target, move |tx, grant| found_version(tx, grant.target()?, version))
+            .await
+    }
+}
+
+fn create<S: Spec>(tx: &mut dyn Connection, grant: &Grant, spec: &S, visibility: Visibility) -> Result<Record<S>> {
+    if visibility == Visibility::Shared {
+        refuse_publishing(grant)?;
+    }
+    check_references(tx, grant, spec)?;
+    let row = catalog::insert(tx, grant.user_id(), visibility, spec, grant.now())?;
+    if let (Some(secret), Some(column)) = (spec.secret(), S::SECRET) {
+        set_secret(tx, grant, &row, column, secret)?;
+    }
+    grant.audit(tx, &row.label(), None, Some(&row.hash), Value::Null)?;
+    row.record()
+}
+
+/// Gives a record new fields. `forget` drops its secret; so does sending it elsewhere, unless the
+/// new fields bring one.
+fn replace<S: Spec>(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    row: &ResourceRow,
+    spec: &S,
+    forget: bool,
+) -> Result<Record<S>> {
+    check_references(tx, grant, spec)?;
+    let changed = catalog::replace(tx, row, spec, grant.now())?;
+    let moved = row.record::<S>()?.spec.secret_target() != spec.secret_target();
+    match (S::SECRET, spec.secret()) {
+        (Some(column), Some(secret)) => set_secret(tx, grant, row, column, secret)?,
+        (Some(_), None) if forget || moved => access::drop_secrets(tx, "resources", row.id.0)?,
+        _ => {}
+    }
+    let details = if S::SECRET.is_some() { json!({"secret": spec.secret().is_some()}) } else { Value::Null };
+    grant.audit(tx, &row.label(), Some(&row.hash), Some(&changed.hash), details)?;
+    changed.record()
+}
+
+fn set_secret(tx: &mut dyn Connection, grant: &Grant, row: &ResourceRow, column: &str, secret: &Secret) -> Result<()> {
+    grant.require(Permission::SecretsSet)?;
+    access::set_secret(tx, grant.keys(), "resources", row.id.0, column, secret, grant.now())
+}
+
+/// Checks that everything a record names is there and may be used by whoever puts it.
+fn check_references<S: Spec>(tx: &mut dyn Connection, grant: &Grant, spec: &S) -> Result<()> {
+    spec.needs().iter().try_for_each(|permission| grant.require(*permission))?;
+    for reference in spec.references() {
+        let name = ResourceRef::from(reference.name);
+        let row = grant.find(tx, reference.kind.permission(Deed::Use), reference.kind, &name).map_err(|error| {
+            let (noun, name) = (reference.kind.name(), catalog::shown(reference.name));
+            Error::new(error.code(), format!("the {noun} {name} is not there or not open to you")).with_source(error)
+        })?;
+        if let Some(version) = reference.version {
+            found_version(tx, &row, version)?;
+        }
+    }
+    Ok(())
+}
+
+fn found_version(tx: &mut dyn Connection, prompt: &ResourceRow, version: u32) -> Result<PromptVersion> {
+    catalog::version(tx, prompt.id, version)?.ok_or_else(|| {
+        let name = catalog::shown(&prompt.name);
+        Error::not_found(format!("the prompt {name} has no version {version}: its newest is {}", prompt.revision))
+    })
+}
+
+fn refuse_publishing(grant: &Grant) -> Result<()> {
+    match grant.reach() {
+        Reach::All => Ok(()),
+        _ => Err(grant.refuse(Error::denied(
+            "only an admin opens a resource to everybody: share it with users or roles instead",
+        ))),
+    }
+}
+
+fn grantee(tx: &mut dyn Connection, share: &Share) -> Result<Grantee> {
+    match (&share.user, &share.role) {
+        (Some(user), None) => {
+            let row = match user.parse() {
+                Ok(id) => access::user(tx, UserId(id))?,
+                Err(_) => access::user_by_email(tx, &super::users::normalise(user)?)?,
+            };
+            row.map(|row| Grantee::User(row.user.id)).ok_or_else(|| Error::not_found("there is no such user"))
+        }
+        (None, Some(role)) => Role::from_name(role)
+            .map(Grantee::Role)
+            .ok_or_else(|| Error::invalid("there is no such role: use admin or business_user")),
+        _ => Err(Error::invalid("a share is with a user or with a role: give one of the two")),
+    }
+}
+
+fn label(grantee: Grantee) -> String {
+    match grantee {
+        Grantee::User(id) => format!("user:{id}"),
+        Grantee::Role(role) => format!("role:{}", role.name()),
+    }
+}
+
+fn action(kind: ResourceKind, verb: &str) -> String {
+    format!("{}s.{verb}", kind.name())
+}

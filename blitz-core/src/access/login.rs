@@ -1,0 +1,175 @@
+//! Login by e-mail address and password.
+//!
+//! Every failure is one and the same `unauthenticated` after the same work: an unknown address, a
+//! wrong password, a disabled user, an account held back after failures. An account is held back
+//! from its fifth failure in a row, twice as long with each, at most 15 minutes and never for good;
+//! what is tried meanwhile fails, even with the right password, and does not prolong it. That it is
+//! held back is not told apart (no `rate_limited`), because only accounts that exist can be.
+
+use std::time::Duration;
+
+use super::gate::{Caller, Gate, Parts};
+use super::password::Compared;
+use super::users;
+use crate::audit::{Actor, AuditLine};
+use crate::domain::{AuditOutcome, Principal, Secret, Timestamp};
+use crate::error::{Error, Result};
+use crate::store::Connection;
+use crate::store::access::{self, UserRow};
+
+/// Failures in a row that are free.
+const FREE_FAILURES: i64 = 4;
+
+/// The longest time an account is held back.
+const MAX_HOLD: Duration = Duration::from_secs(15 * 60);
+
+/// What a failed login does, as the trail names it.
+const ACTION: &str = "session.login";
+
+/// The caller of a failed login that names no account.
+const ANONYMOUS: &str = "anonymous";
+
+impl Gate {
+    /// A session for a user.
+    ///
+    /// Errors: `Unauthenticated`, whatever the reason; `InvalidInput` for a password over 1,024 bytes.
+    pub(crate) async fn login(&self, email: &str, password: &Secret) -> Result<Caller> {
+        let email = users::normalise(email).unwrap_or_default();
+        let known = self.known(email.clone()).await?;
+        let (hash, session_version) = known.unzip();
+        let compared = self.passwords.compare(password, hash).await?;
+        let attempt = Attempt { email, session_version, compared, now: Timestamp::now() };
+        let parts = self.parts.clone();
+        let principal = self.parts.store.write(move |tx| attempt.finish(tx, &parts)).await?;
+        principal.map(|principal| Caller::new(principal, "password")).ok_or_else(refused)
+    }
+
+    /// The password hash and session version of an address, where there is such a user.
+    async fn known(&self, email: String) -> Result<Option<(Secret, i64)>> {
+        let parts = self.parts.clone();
+        let read = self.parts.store.read(move |tx| {
+            let Some(row) = access::user_by_email(tx, &email)? else { return Ok(None) };
+            let hash = users::password_hash(tx, &parts.keys, row.user.id)?;
+            Ok(hash.map(|hash| (hash, row.session_version)))
+        });
+        read.await
+    }
+}
+
+/// A login after the comparison, on its way into the store.
+struct Attempt {
+    email: String,
+    /// The account's version when its hash was read.
+    session_version: Option<i64>,
+    compared: Compared,
+    now: Timestamp,
+}
+
+impl Attempt {
+    /// Judges the attempt by the account as it is now, and writes what follows from it.
+    ///
+    /// The account is read again, so that guesses made at the same time are held back like others.
+    fn finish(&self, tx: &mut dyn Connection, parts: &Parts) -> Result<Option<Principal>> {
+        let account = access::user_by_email(tx, &self.email)?;
+        let held = |row: &UserRow| row.locked_until.is_some_and(|until| until > self.now);
+        let unchanged = |row: &UserRow| self.session_version == Some(row.session_version);
+        match account {
+            Some(row) if self.compared.matches && row.user.active && unchanged(&row) && !held(&row) => {
+                self.succeed(tx, parts, &row).map(Some)
+            }
+            account => {
+                // One write for every failure: its time does not tell whether the account exists.
+                access::count_failed_login(tx)?;
+                if let Some(row) = account.as_ref().filter(|row| !held(row)) {
+                    let failed = row.failed_logins.saturating_add(1);
+                    access::set_failures(tx, row.user.id, failed, hold(failed).map(|time| self.now.plus(time)))?;
+                }
+                self.note_failure(tx, parts, account.as_ref())?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn succeed(&self, tx: &mut dyn Connection, parts: &Parts, row: &UserRow) -> Result<Principal> {
+        let id = row.user.id;
+        if row.failed_logins > 0 {
+            access::set_failures(tx, id, 0, None)?;
+        }
+        if let Some(hash) = &self.compared.rehashed {
+            users::set_password_hash(tx, &parts.keys, id, hash, self.now)?;
+        }
+        let principal = Principal::User { id, session_version: row.session_version };
+        let label = principal.label();
+        let actor = Actor { principal: &label, via: "password" };
+        parts.audit.append(tx, self.now, actor, &AuditLine::ok(ACTION, &label))?;
+        Ok(principal)
+    }
+
+    /// The address itself is not written: people type passwords into the wrong field.
+    fn note_failure(&self, tx: &mut dyn Connection, parts: &Parts, account: Option<&UserRow>) -> Result<()> {
+        let object = account.map(|row| format!("user:{}", row.user.id)).unwrap_or_default();
+        if !parts.denials.admit(if object.is_empty() { ANONYMOUS } else { &object }, ACTION, self.now) {
+            return Ok(());
+        }
+        let actor = Actor { principal: ANONYMOUS, via: "password" };
+        let line = AuditLine::ok(ACTION, &object).with_outcome(AuditOutcome::Denied);
+        parts.audit.append(tx, self.now, actor, &line)
+    }
+}
+
+/// How long an account is held back after this many failures in a row.
+fn hold(failed: i64) -> Option<Duration> {
+    let doublings = failed - FREE_FAILURES - 1;
+    (doublings >= 0).then(|| Duration::from_secs(1 << doublings.min(20)).min(MAX_HOLD))
+}
+
+fn refused() -> Error {
+    Error::unauthenticated(
+        "the e-mail address or the password is wrong, or there were too many attempts: check both or wait a while",
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::tests::World;
+    use super::*;
+    use crate::domain::Role;
+
+    #[test]
+    fn t34_the_hold_doubles_from_the_fifth_failure_and_has_an_end() {
+        let seconds = |failed| hold(failed).map(|time| time.as_secs());
+        assert_eq!((seconds(0), seconds(4)), (None, None));
+        assert_eq!((seconds(5), seconds(6), seconds(7)), (Some(1), Some(2), Some(4)));
+        assert_eq!((seconds(15), seconds(10_000), seconds(i64::MAX)), (Some(900), Some(900), Some(900)));
+    }
+
+    /// An attempt whose comparison is done, written at a time of the test's choice.
+    async fn finish(world: &World, matches: bool, session_version: i64, now: Timestamp) -> bool {
+        let compared = Compared { matches, rehashed: None };
+        let attempt =
+            Attempt { email: "ana@example.com".into(), session_version: Some(session_version), compared, now };
+        let parts = world.gate.parts.clone();
+        world.gate.parts.store.write(move |tx| attempt.finish(tx, &parts)).await.unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn t34_guesses_compared_at_the_same_time_are_held_back_too() {
+        let world = World::new();
+        world.user("ana@example.com", Role::Admin).await;
+        let at = |seconds| Timestamp(0).plus(Duration::from_secs(seconds));
+        for _ in 0..7 {
+            assert!(!finish(&world, false, 1, at(0)).await);
+        }
+        assert!(!finish(&world, true, 1, at(0)).await, "the right one among many guesses fails too");
+        assert!(finish(&world, true, 1, at(2)).await, "and works once the account is free");
+    }
+
+    #[tokio::test]
+    async fn a_password_changed_during_a_login_does_not_let_the_old_one_in() {
+        let world = World::new();
+        world.user("ana@example.com", Role::Admin).await;
+        assert!(!finish(&world, true, 0, Timestamp(0)).await);
+        assert!(finish(&world, true, 1, Timestamp(0)).await);
+    }
+}

@@ -1,0 +1,96 @@
+//! The conversation of an execution, built of its journal records in order.
+//!
+//! Deterministic and idempotent: the same records give the same messages byte for byte, which
+//! keeps providers' caches warm. Repair happens here: every call gets exactly one result, in the
+//! order the calls were made, before anything else is said.
+
+use serde_json::Value;
+
+use crate::domain::{Message, MessageRole, ModelResponse, Part, ToolResult};
+
+/// Told to the model for a call that never got its result.
+const INTERRUPTED: &str = "interrupted: this call was not finished and has no result";
+
+/// The messages of one execution so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Transcript {
+    messages: Vec<Message>,
+    /// Where the results of the calls of the newest assistant message go, `None` until they come.
+    results: Vec<Option<ToolResult>>,
+}
+
+impl Transcript {
+    /// A conversation that begins with instructions (none where empty) and what the caller asks.
+    pub(crate) fn new(instructions: &str, user: Message) -> Self {
+        let system = (!instructions.is_empty()).then(|| Message::system(instructions));
+        Self { messages: system.into_iter().chain([user]).collect(), results: Vec::new() }
+    }
+
+    /// The model's next answer.
+    pub(crate) fn answer(&mut self, response: &ModelResponse) {
+        self.flush();
+        self.results = vec![None; response.message.tool_calls().count()];
+        self.messages.push(response.message.clone());
+    }
+
+    /// The result of the newest answer's call number `index`.
+    pub(crate) fn result(&mut self, index: usize, result: ToolResult) {
+        if let Some(slot) = self.results.get_mut(index) {
+            *slot = Some(result);
+        }
+    }
+
+    /// What the engine tells the model.
+    pub(crate) fn feedback(&mut self, text: &str) {
+        self.flush();
+        self.messages.push(Message::user(text));
+    }
+
+    /// The conversation as it is sent: open calls count as interrupted, and thinking that another
+    /// provider made is left out.
+    pub(crate) fn for_request(&mut self, provider: &str) -> Vec<Message> {
+        self.flush();
+        self.messages.iter().map(|message| without_foreign_thinking(message, provider)).collect()
+    }
+
+    /// The conversation as the user gets it.
+    pub(crate) fn into_messages(mut self) -> Vec<Message> {
+        self.flush();
+        self.messages
+    }
+
+    /// Writes the results behind their calls.
+    fn flush(&mut self) {
+        let results = std::mem::take(&mut self.results);
+        if results.is_empty() {
+            return;
+        }
+        let Some(answer) = self.messages.last() else { return };
+        let parts = answer
+            .tool_calls()
+            .zip(results)
+            .map(|(call, result)| {
+                let mut result = result.unwrap_or_else(|| ToolResult::error(&call.id, &call.name, INTERRUPTED));
+                result.id.clone_from(&call.id);
+                Part::ToolResult(result)
+            })
+            .collect();
+        self.messages.push(Message::new(MessageRole::Tool, parts));
+    }
+}
+
+fn without_foreign_thinking(message: &Message, provider: &str) -> Message {
+    let keep = |part: &&Part| match part {
+        Part::Thinking { provider: Some(maker), .. } => maker == provider,
+        _ => true,
+    };
+    Message::new(message.role, message.parts.iter().filter(keep).cloned().collect())
+}
+
+/// How an agent's input becomes its first message, where no prompt makes one: text as it is, all else as JSON.
+pub(crate) fn input_message(input: &Value) -> Message {
+    match input {
+        Value::String(text) => Message::user(text),
+        other => Message::user(other.to_string()),
+    }
+}

@@ -1,0 +1,147 @@
+#![allow(clippy::unwrap_used)]
+
+use ring::hmac;
+use serde_json::json;
+
+use super::*;
+use crate::domain::AuditCheck;
+use crate::store::{SqlValue, Store, memory};
+
+struct Trail {
+    store: Store,
+    key: hmac::Key,
+}
+
+impl Trail {
+    /// A trail of `lines` lines whose triggers are gone, as for whoever has the file.
+    async fn open(lines: usize) -> Self {
+        let opened = memory();
+        let trail = Self { key: opened.keys.audit_key(), store: opened.store };
+        trail.append(lines).await;
+        trail.sql("DROP TRIGGER audit_no_update", vec![]).await;
+        trail.sql("DROP TRIGGER audit_no_delete", vec![]).await;
+        trail
+    }
+
+    fn audit(&self) -> Audit {
+        Audit::new(self.key.clone())
+    }
+
+    async fn append(&self, lines: usize) {
+        let audit = self.audit();
+        let written = self.store.write(move |tx| {
+            for n in 0..lines {
+                let object = format!("agent:{n}");
+                let line = AuditLine::ok("agents.put", &object)
+                    .with_change(None, Some("abc"))
+                    .with_details(json!({"n": n, "b": 1, "a": 2}));
+                audit.append(tx, Timestamp(n as i64), Actor { principal: "user:1", via: "password" }, &line)?;
+            }
+            Ok(())
+        });
+        written.await.unwrap();
+    }
+
+    async fn sql(&self, sql: &'static str, params: Vec<SqlValue>) {
+        self.store.write(move |tx| tx.execute(sql, &params).map(drop)).await.unwrap();
+    }
+
+    async fn check(&self, head: Option<&str>) -> AuditCheck {
+        let head = head.map(|head| Head::parse(head).unwrap());
+        let audit = self.audit();
+        let read = self.store.read(move |tx| {
+            let mut progress = Progress::start();
+            loop {
+                match audit.check(tx, progress, head.as_ref())? {
+                    Step::Done(check) => return Ok(check),
+                    Step::More(further) => progress = further,
+                }
+            }
+        });
+        read.await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_whole_trail_is_whole_also_over_several_pages() {
+    for lines in [0, 1, 999, 1000, 1001, 2500] {
+        let trail = Trail::open(lines).await;
+        let check = trail.check(None).await;
+        assert_eq!((check.records, check.first_bad), (lines as u64, None));
+        assert_eq!(trail.check(Some(&check.head)).await, check);
+    }
+}
+
+#[tokio::test]
+async fn t60_an_edit_of_any_column_is_found() {
+    let edits = [
+        "UPDATE audit_logs SET at = at + 1 WHERE seq = 3",
+        "UPDATE audit_logs SET principal = 'root' WHERE seq = 3",
+        "UPDATE audit_logs SET via = 'x' WHERE seq = 3",
+        "UPDATE audit_logs SET action = 'agents.get' WHERE seq = 3",
+        "UPDATE audit_logs SET object = 'agent:9' WHERE seq = 3",
+        "UPDATE audit_logs SET outcome = 'denied' WHERE seq = 3",
+        "UPDATE audit_logs SET before = '' WHERE seq = 3",
+        "UPDATE audit_logs SET after = NULL WHERE seq = 3",
+        "UPDATE audit_logs SET details = '{}' WHERE seq = 3",
+        "UPDATE audit_logs SET hash = x'00' WHERE seq = 3",
+        // Text moved over the border between two columns.
+        "UPDATE audit_logs SET principal = 'user:1p', via = 'assword' WHERE seq = 3",
+    ];
+    for edit in edits {
+        let trail = Trail::open(5).await;
+        trail.sql(edit, vec![]).await;
+        assert_eq!(trail.check(None).await.first_bad, Some(3), "{edit}");
+    }
+}
+
+#[tokio::test]
+async fn t60_deleted_and_reordered_lines_are_found() {
+    let trail = Trail::open(5).await;
+    trail.sql("DELETE FROM audit_logs WHERE seq = 3", vec![]).await;
+    assert_eq!(trail.check(None).await.first_bad, Some(3));
+    // Closing the gap does not help.
+    trail.sql("UPDATE audit_logs SET seq = seq - 1 WHERE seq = 4", vec![]).await;
+    assert_eq!(trail.check(None).await.first_bad, Some(3));
+
+    let trail = Trail::open(5).await;
+    for (from, to) in [(2_i64, 100_i64), (3, 2), (100, 3)] {
+        trail.sql("UPDATE audit_logs SET seq = ?2 WHERE seq = ?1", vec![from.into(), to.into()]).await;
+    }
+    assert_eq!(trail.check(None).await.first_bad, Some(2));
+
+    let trail = Trail::open(5).await;
+    trail.sql("DELETE FROM audit_logs WHERE seq = 1", vec![]).await;
+    assert_eq!(trail.check(None).await.first_bad, Some(1));
+}
+
+#[tokio::test]
+async fn t60_a_cut_tail_needs_the_kept_head() {
+    let trail = Trail::open(5).await;
+    let head = trail.check(None).await.head;
+    trail.sql("DELETE FROM audit_logs WHERE seq > 3", vec![]).await;
+    assert_eq!(trail.check(None).await.first_bad, None);
+    assert_eq!(trail.check(Some(&head)).await.first_bad, Some(4));
+    // A tail grown anew, by the engine itself, is not the one that was cut.
+    trail.append(4).await;
+    assert_eq!(trail.check(None).await.first_bad, None);
+    assert_eq!(trail.check(Some(&head)).await.first_bad, Some(5));
+}
+
+#[tokio::test]
+async fn another_key_makes_another_chain() {
+    let mut trail = Trail::open(2).await;
+    trail.key = hmac::Key::new(hmac::HMAC_SHA256, b"another");
+    assert_eq!(trail.check(None).await.first_bad, Some(1));
+}
+
+#[test]
+fn a_head_that_is_none_is_refused() {
+    let hash = "0".repeat(64);
+    assert!(Head::parse(&format!("0:{hash}")).is_ok());
+    for bad in
+        [String::new(), hash.clone(), format!("-1:{hash}"), format!("1:{hash}0"), format!("1:{}", "g".repeat(64))]
+    {
+        assert!(Head::parse(&bad).is_err(), "{bad}");
+    }
+}

@@ -1,1 +1,0 @@
-//! JSON Schema checks, bounded and without any network.

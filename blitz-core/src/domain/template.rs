@@ -1,1 +1,0 @@
-//! Fills prompt templates: braces or jinja, strict about names, bounded in work and size.

@@ -1,0 +1,126 @@
+//! Jinja: strict about names, no templates but the one at hand, bounded in work and size.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::LazyLock;
+
+use minijinja::value::{Serde, Value as JinjaValue, ValueKind};
+use minijinja::{Environment, ErrorKind, Output, State, Template, UndefinedBehavior};
+use serde_json::{Map, Value};
+
+use super::{MAX_OUTPUT, output_too_large, unknown};
+use crate::error::{Error, Result};
+
+/// Units of work of one rendering: about one per instruction, item or 64 bytes.
+///
+/// Fuel is taken for a text after it is made, so a list that holds lists many times over, turned to
+/// text by `~` or a filter, costs more than this bounds. Whoever may save prompts is trusted so far.
+const FUEL: u64 = 100_000;
+const MAX_RECURSION: usize = 100;
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(MAX_RECURSION);
+    // Only so do errors name the variable that is missing.
+    environment.set_debug(true);
+    environment.set_formatter(format);
+    environment.add_filter("tojson", |value: &JinjaValue| json(value));
+    environment.remove_global("debug");
+    environment
+});
+
+pub(super) fn check(template: &str) -> Result<()> {
+    compile(template).map(drop)
+}
+
+pub(super) fn variables(template: &str) -> Result<BTreeSet<String>> {
+    let names = compile(template)?.undeclared_variables(false);
+    let globals: BTreeSet<&str> = ENVIRONMENT.globals().map(|(name, _)| name).collect();
+    Ok(names.into_iter().filter(|name| !globals.contains(name.as_str())).collect())
+}
+
+pub(super) fn render(template: &str, values: &Map<String, Value>) -> Result<String> {
+    let mut text = Capped::default();
+    compile(template)?.render_captured_to(Serde(values), &mut text).map_err(|error| render_error(&error, values))?;
+    String::from_utf8(text.bytes).map_err(|_| Error::internal("a template made a text that is not UTF-8"))
+}
+
+fn compile<'a>(template: &'a str) -> Result<Template<'a, 'a>> {
+    let environment: &'a Environment<'a> = &ENVIRONMENT;
+    // What the parser says names kinds of tokens, never the text around them.
+    environment.template_from_str(template).map_err(|error| {
+        let detail = error.detail().unwrap_or("not a template");
+        Error::expression(format!("line {}: {detail}", error.line().unwrap_or(1)))
+    })
+}
+
+/// Writes objects and lists as JSON, and all else as it is.
+fn format(out: &mut Output, state: &mut State, value: &JinjaValue) -> Result<(), minijinja::Error> {
+    match value.kind() {
+        ValueKind::Map | ValueKind::Seq | ValueKind::Iterable => out.write_str(&json(value)?).map_err(Into::into),
+        ValueKind::None => out.write_str("null").map_err(Into::into),
+        _ => minijinja::escape_formatter(out, state, value),
+    }
+}
+
+/// A value as JSON. It stops at the size of the largest text: lists that hold each other many times
+/// are small in memory and endless on paper.
+fn json(value: &JinjaValue) -> Result<String, minijinja::Error> {
+    let mut text = Capped::default();
+    serde_json::to_writer(&mut text, value).map_err(|_| minijinja::Error::from(ErrorKind::WriteFailure))?;
+    String::from_utf8(text.bytes).map_err(|_| minijinja::Error::from(ErrorKind::BadSerialization))
+}
+
+/// Says what is wrong without the engine's own words, which may hold values.
+fn render_error(error: &minijinja::Error, values: &Map<String, Value>) -> Error {
+    let line = error.line().unwrap_or(1);
+    let what = match error.kind() {
+        ErrorKind::WriteFailure => return output_too_large(),
+        ErrorKind::UndefinedError => return unknown(line, missing_name(error).unwrap_or("a name"), values),
+        ErrorKind::OutOfFuel => "the template does too much work: make its loops shorter".to_owned(),
+        kind @ (ErrorKind::UnknownFilter
+        | ErrorKind::UnknownFunction
+        | ErrorKind::UnknownTest
+        | ErrorKind::UnknownMethod
+        | ErrorKind::TooManyArguments
+        | ErrorKind::MissingArgument
+        | ErrorKind::InvalidOperation
+        | ErrorKind::CannotUnpack) => kind.to_string(),
+        _ => "the template cannot be evaluated".to_owned(),
+    };
+    match missing_name(error) {
+        Some(name) => unknown(line, name, values),
+        None => Error::expression(format!("line {line}: {what}")),
+    }
+}
+
+/// The expression that an error calls undefined: a piece of the template's code.
+fn missing_name(error: &minijinja::Error) -> Option<&str> {
+    const LONGEST: usize = 100;
+    let (before, _) = error.detail()?.split_once("` is undefined")?;
+    let (_, name) = before.rsplit_once('`')?;
+    (name.len() <= LONGEST).then_some(name)
+}
+
+/// Bytes up to the largest text.
+#[derive(Default)]
+struct Capped {
+    bytes: Vec<u8>,
+}
+
+impl io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > MAX_OUTPUT {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

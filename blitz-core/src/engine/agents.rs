@@ -1,0 +1,106 @@
+//! Agents: a model, a prompt, tools and limits; and running them.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
+use super::methods::{Method, MethodKind, Named, Update, method, schema};
+use super::{EventStream, ExecutionHandle};
+use crate::domain::schema::SchemaCheck;
+use crate::domain::{Event, ExecutionId, ListOptions, NewAgent, Outcome, Page, Permission, Record, ResourceRef, Share};
+use crate::error::{Error, Result};
+
+/// The agents of the catalogue.
+pub type Agents = Catalog<NewAgent>;
+
+pub(super) const ROWS: &[Method] =
+    catalog_rows!("agents", agents, NewAgent, AgentsRead, AgentsCreate, AgentsEdit, AgentsDelete);
+
+pub(super) const RUN_ROWS: &[Method] = &[
+    method!("agents.run", AgentsRun, Run => Outcome, |s, run| s.agents().run(run.agent, run.input)),
+    method!("agents.start", AgentsRun, Run => StartedAs, |s, run| async move {
+        let handle = s.agents().start(run.agent, run.input).await?;
+        Ok::<_, Error>(StartedAs { execution_id: handle.id() })
+    }),
+    Method {
+        name: "agents.stream",
+        kind: MethodKind::Stream,
+        permission: Permission::AgentsRun,
+        since: "0.1",
+        input: schema::<Run>,
+        output: schema::<Event>,
+        handler: None,
+    },
+];
+
+/// An agent to run.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Run {
+    /// The agent's id, its name, or `owner/name`.
+    agent: ResourceRef,
+    /// What it is given.
+    #[serde(default)]
+    input: Value,
+}
+
+/// What was started.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+struct StartedAs {
+    /// The execution.
+    execution_id: ExecutionId,
+}
+
+impl Noun for NewAgent {
+    fn checked(self) -> Result<Self> {
+        if let Some(schema) = &self.output_schema {
+            SchemaCheck::new(schema)?;
+        }
+        let limits = &self.limits;
+        let counts = [("max_turns", limits.max_turns), ("max_parallel_tools", limits.max_parallel_tools)];
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(Error::invalid(format!("limits.{name} must be at least 1")));
+        }
+        if limits.timeout_ms == 0 || Duration::from_millis(limits.timeout_ms) > Duration::from_secs(366 * 86_400) {
+            return Err(Error::invalid("limits.timeout_ms must be between 1 and a year"));
+        }
+        if limits.max_cost.is_some_and(|cost| cost < crate::Money::ZERO) {
+            return Err(Error::invalid("limits.max_cost may not be negative"));
+        }
+        if self.retry.max_attempts == 0 || self.settings.max_output_tokens == Some(0) {
+            return Err(Error::invalid("retry.max_attempts and settings.max_output_tokens must be at least 1"));
+        }
+        let mut names: Vec<&String> = self.tools.iter().chain(&self.agents).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Error::invalid(format!("the name {:?} is on offer twice", pair[0]))),
+            None if self.agents.contains(&self.name) => {
+                Err(Error::invalid(format!("the agent {:?} may not call itself", self.name)))
+            }
+            None => Ok(self),
+        }
+    }
+}
+
+impl Catalog<NewAgent> {
+    /// Runs an agent to its end. Dropping the future cancels the execution.
+    ///
+    /// Errors: as [`Session::run`](super::Session::run).
+    pub async fn run(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<Outcome> {
+        self.session.begin_owned(agent.into(), input.into()).await?.outcome().await
+    }
+
+    /// Starts an agent and lets it run by itself.
+    pub async fn start(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<ExecutionHandle> {
+        let started = self.session.begin(agent.into(), input.into()).await?;
+        Ok(ExecutionHandle::new(self.session.clone(), started.id))
+    }
+
+    /// Starts an agent and gives its events. Dropping the stream cancels the execution.
+    pub async fn stream(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<EventStream> {
+        let owned = self.session.begin_owned(agent.into(), input.into()).await?;
+        Ok(EventStream::new(self.session.clone(), owned.started.id, 0).owning(owned.guard))
+    }
+}

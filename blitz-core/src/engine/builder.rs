@@ -1,0 +1,55 @@
+//! Opening an engine with other settings than the usual ones.
+
+use std::sync::Arc;
+
+use super::Engine;
+use crate::access::{Gate, OpenGate};
+use crate::domain::Secret;
+use crate::error::Result;
+use crate::execution::setup::Providers;
+use crate::execution::{Runtime, recover};
+use crate::provider::Provider;
+use crate::store::{Durability, OpenOptions};
+
+/// The settings of an engine that is about to open.
+#[must_use = "an engine opens with `open`"]
+pub struct EngineBuilder {
+    options: OpenOptions,
+    providers: Providers,
+}
+
+impl EngineBuilder {
+    pub(super) fn new(database_url: String) -> Self {
+        Self { options: OpenOptions::new(database_url), providers: Providers::default() }
+    }
+
+    /// How much of a commit must be on the disk before it counts; [`Durability::Full`] where nothing is said.
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.options.durability = durability;
+        self
+    }
+
+    /// The key that secrets are sealed with: 32 bytes, as 64 hex digits.
+    ///
+    /// Without one the engine keeps a key in a file beside the database.
+    pub fn with_master_key(mut self, key: &str) -> Self {
+        self.options.master_key = Some(Secret::new(key));
+        self
+    }
+
+    /// Serves a provider of the host under its name.
+    pub fn with_provider(self, provider: impl Provider) -> Self {
+        self.providers.register(Arc::new(provider));
+        self
+    }
+
+    /// Opens the database.
+    ///
+    /// Errors: as [`Engine::open`].
+    pub async fn open(self) -> Result<Engine> {
+        let OpenGate { gate, work, store_id, boot } = Gate::open(self.options).await?;
+        recover::settle_dead(&work, &boot).await?;
+        let runtime = Runtime::new(boot, store_id, self.providers);
+        Ok(Engine::new(gate, work, runtime))
+    }
+}

@@ -1,0 +1,218 @@
+//! Executions: what runs and what has run.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+
+use super::methods::{Method, MethodKind, Nothing, PageOf, method, schema};
+use super::{EventStream, Session};
+use crate::access::Target;
+use crate::domain::{
+    Decision, Event, Execution, ExecutionId, ExecutionStatus, ListOptions, Outcome, Page, Permission, Reach, Step,
+};
+use crate::error::{Error, Result};
+use crate::execution::{control, recover};
+use crate::store::executions as sql;
+
+/// The executions, through a session: everybody sees their own, admins all.
+pub struct Executions {
+    session: Session,
+}
+
+pub(super) const ROWS: &[Method] = &[
+    method!("executions.get", ExecutionsRead, One => Execution, |s, one| s.executions().get(one.id)),
+    method!("executions.list", ExecutionsRead, List => Page<Execution>, |s, list| s.executions().list(list.filter, list.page)),
+    method!("executions.steps", ExecutionsRead, PageOf<ExecutionId> => Page<Step>, |s, of| {
+        let (id, page) = of.split();
+        async move { s.executions().steps(id, page).await }
+    }),
+    method!("executions.outcome", ExecutionsRead, One => Outcome, |s, one| s.executions().outcome(one.id)),
+    method!("executions.wait", ExecutionsRead, One => Outcome, |s, one| s.executions().wait(one.id)),
+    method!("executions.cancel", ExecutionsCancel, One => (), |s, one| s.executions().cancel(one.id)),
+    method!("executions.decide", ExecutionsDecide, Decide => (), |s, d| s.executions().decide(d.id, d.key, d.decision)),
+    method!("executions.recover", ExecutionsRecover, Nothing => Vec<ExecutionId>, |s, Nothing {}| s.executions().recover()),
+    Method {
+        name: "executions.events",
+        kind: MethodKind::Stream,
+        permission: Permission::ExecutionsRead,
+        since: "0.1",
+        input: schema::<EventsOf>,
+        output: schema::<Event>,
+        handler: None,
+    },
+];
+
+/// One execution.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct One {
+    /// The execution's id.
+    id: ExecutionId,
+}
+
+/// A page of executions.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct List {
+    /// Which ones.
+    #[serde(default)]
+    filter: ExecutionFilter,
+    /// Which part of the list.
+    #[serde(default)]
+    page: ListOptions,
+}
+
+/// A decision about a step that waits.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Decide {
+    /// The execution's id.
+    id: ExecutionId,
+    /// The step, as `waiting_for` names it.
+    key: String,
+    /// What becomes of it.
+    decision: Decision,
+}
+
+/// The events of an execution.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "a face reads the fields; the row needs their schema")]
+struct EventsOf {
+    /// The execution's id.
+    id: ExecutionId,
+    /// The last event that is known already.
+    #[serde(default)]
+    after: i64,
+}
+
+/// Which executions a list shows.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecutionFilter {
+    /// Only those in this status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<ExecutionStatus>,
+    /// Children too, not only roots.
+    pub children: bool,
+}
+
+impl ExecutionFilter {
+    /// Only those in a status.
+    pub fn in_status(status: ExecutionStatus) -> Self {
+        Self { status: Some(status), ..Self::default() }
+    }
+}
+
+impl Executions {
+    pub(super) fn new(session: Session) -> Self {
+        Self { session }
+    }
+
+    /// One execution.
+    pub async fn get(&self, id: ExecutionId) -> Result<Execution> {
+        let runtime = Arc::clone(&self.session.inner.runtime);
+        self.session
+            .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| {
+                sql::show(tx, id, &|boot| runtime.boot.is_alive(boot))?.ok_or_else(missing)
+            })
+            .await
+    }
+
+    /// A page of executions, newest first.
+    pub async fn list(&self, filter: ExecutionFilter, options: ListOptions) -> Result<Page<Execution>> {
+        let runtime = Arc::clone(&self.session.inner.runtime);
+        self.session
+            .read(Permission::ExecutionsRead, Target::None, move |tx, grant| {
+                let user_id = if grant.reach() == Reach::All { None } else { grant.user_id() };
+                let filter = sql::Filter { user_id, status: filter.status, children: filter.children };
+                sql::list(tx, filter, &options, &|boot| runtime.boot.is_alive(boot))
+            })
+            .await
+    }
+
+    /// A page of an execution's finished steps, in order.
+    pub async fn steps(&self, id: ExecutionId, options: ListOptions) -> Result<Page<Step>> {
+        self.session
+            .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| {
+                let row = sql::get(tx, id)?.ok_or_else(missing)?;
+                sql::steps(tx, row.root_id, id, &options)
+            })
+            .await
+    }
+
+    /// The events of a root execution behind a place: what is written, then what comes.
+    pub fn events(&self, id: ExecutionId, after: i64) -> EventStream {
+        EventStream::new(self.session.clone(), id, after)
+    }
+
+    /// A page of what is written of a root's events.
+    pub(super) async fn events_after(&self, root: ExecutionId, after: i64, limit: u32) -> Result<Vec<Event>> {
+        self.session
+            .read(Permission::ExecutionsRead, Target::Execution(root), move |tx, _| sql::journal(tx, root, after, limit))
+            .await
+    }
+
+    /// The outcome of an execution that has ended. Errors: `Conflict` while it has not.
+    pub async fn outcome(&self, id: ExecutionId) -> Result<Outcome> {
+        self.session
+            .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| recover::outcome(tx, id))
+            .await
+    }
+
+    /// Waits for the end of an execution, wherever it runs.
+    ///
+    /// One that was interrupted is waited for too: until somebody recovers it.
+    pub async fn wait(&self, id: ExecutionId) -> Result<Outcome> {
+        let root = self.get(id).await?.root_id;
+        let mut events = self.events(root, 0);
+        while let Some(event) = events.next().await {
+            let event = event?;
+            if event.execution_id == id && matches!(event.data, crate::EventData::ExecutionFinished(_)) {
+                break;
+            }
+        }
+        self.outcome(id).await
+    }
+
+    /// Asks for the end of an execution and its children, from any thread or process.
+    ///
+    /// Asking twice is the same as once. Errors: `Conflict` where it has ended.
+    pub async fn cancel(&self, id: ExecutionId) -> Result<()> {
+        let inner = Arc::clone(&self.session.inner);
+        self.session
+            .write(Permission::ExecutionsCancel, Target::Execution(id), "executions.cancel", move |tx, grant| {
+                control::cancel(tx, grant, &inner.runtime, id)
+            })
+            .await?;
+        self.session.inner.runtime.cancel(id);
+        Ok(())
+    }
+
+    /// Decides what becomes of a step whose effect is in doubt.
+    ///
+    /// Errors: `Conflict` where that step does not wait for a decision (any more).
+    pub async fn decide(&self, id: ExecutionId, key: impl Into<String>, decision: Decision) -> Result<()> {
+        let key = key.into();
+        self.session
+            .write(Permission::ExecutionsDecide, Target::Execution(id), "executions.decide", move |tx, grant| {
+                control::decide(tx, grant, id, &key, &decision)
+            })
+            .await?;
+        self.session.inner.runtime.wake(id);
+        Ok(())
+    }
+
+    /// Goes on with the executions whose process is gone, and gives their ids.
+    ///
+    /// One that needs a function which is not registered here stays as it is.
+    pub async fn recover(&self) -> Result<Vec<ExecutionId>> {
+        self.session.recover_all().await
+    }
+}
+
+fn missing() -> Error {
+    Error::not_found("there is no such execution, or it is not open to you")
+}

@@ -1,0 +1,111 @@
+//! Starting agents, and the handle on what was started.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio_util::sync::DropGuard;
+
+use super::{EventStream, Session};
+use crate::access::Target;
+use crate::domain::{Decision, ExecutionId, Outcome, Permission, ResourceKind, ResourceRef};
+use crate::error::{Error, Result};
+use crate::execution::begin::{Beginning, begin};
+use crate::execution::{Started, fresh_seed, recover};
+
+/// An execution that was started: it runs by itself, whatever becomes of the handle.
+#[derive(Clone, Debug)]
+pub struct ExecutionHandle {
+    session: Session,
+    id: ExecutionId,
+}
+
+impl ExecutionHandle {
+    pub(super) fn new(session: Session, id: ExecutionId) -> Self {
+        Self { session, id }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ExecutionId {
+        self.id
+    }
+
+    /// Its events from the beginning: what is written is read again, what comes is awaited.
+    ///
+    /// Readers come and go and do not slow it. The last event is the root's `execution.finished`.
+    pub fn events(&self) -> EventStream {
+        self.events_after(0)
+    }
+
+    /// Its events behind a place.
+    pub fn events_after(&self, seq: i64) -> EventStream {
+        EventStream::new(self.session.clone(), self.id, seq)
+    }
+
+    /// Waits for its end, wherever it runs.
+    pub async fn wait(&self) -> Result<Outcome> {
+        self.session.executions().wait(self.id).await
+    }
+
+    /// Asks for its end. Asking twice is the same as once; one that has ended is a `Conflict`.
+    pub async fn cancel(&self) -> Result<()> {
+        self.session.executions().cancel(self.id).await
+    }
+
+    /// Decides what becomes of a step that waits.
+    pub async fn decide(&self, key: &str, decision: Decision) -> Result<()> {
+        self.session.executions().decide(self.id, key, decision).await
+    }
+}
+
+/// A root execution that ends when its caller goes away.
+pub(super) struct Owned {
+    pub(super) started: Started,
+    pub(super) guard: DropGuard,
+}
+
+impl Session {
+    /// Begins an execution in one transaction and drives it in a task of its own.
+    pub(super) async fn begin(&self, agent: ResourceRef, input: Value) -> Result<Started> {
+        let runtime = Arc::clone(&self.inner.runtime);
+        runtime.open_for_work()?;
+        let seed = fresh_seed()?;
+        let target = Target::Resource(ResourceKind::Agent, agent);
+        let beginning = self
+            .write(Permission::AgentsRun, target, "agents.run", move |tx, grant| begin(tx, grant, &runtime, &input, seed))
+            .await?;
+        let Beginning { setup, begun, events, store } = beginning;
+        self.inner.runtime.hub.publish(begun.ids.root_id, events);
+        Ok(self.inner.runtime.launch(store, setup, begun, Some(self.shared())))
+    }
+
+    /// Goes on with every interrupted execution that this process can run.
+    pub(super) async fn recover_all(&self) -> Result<Vec<ExecutionId>> {
+        self.inner.runtime.open_for_work()?;
+        recover::settle_dead(&self.inner.work, &self.inner.runtime.boot).await?;
+        recover::recover_all(&self.inner.gate, &self.caller, &self.inner.runtime, &|caller| {
+            Session::new(Arc::clone(&self.inner), caller).shared()
+        })
+        .await
+    }
+
+    /// The session as tools are handed it.
+    fn shared(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::new(self.clone())
+    }
+
+    pub(super) async fn begin_owned(&self, agent: ResourceRef, input: Value) -> Result<Owned> {
+        let started = self.begin(agent, input).await?;
+        let guard = started.cancel.clone().drop_guard();
+        Ok(Owned { started, guard })
+    }
+}
+
+impl Owned {
+    /// Waits for the end; dropping this future cancels.
+    pub(super) async fn outcome(self) -> Result<Outcome> {
+        let outcome = self.started.outcome.await.map_err(|_| Error::interrupted("the runtime ended while the execution ran"))?;
+        self.guard.disarm();
+        outcome
+    }
+}

@@ -1,0 +1,145 @@
+//! A session: the way in, with a handle for each noun.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{
+    Agents, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Models, Prompts, Tools, Users, methods,
+};
+use crate::access::{Caller, Grant, Target};
+use crate::store::Connection;
+use crate::domain::{Outcome, Permission, Principal, ResourceRef};
+use crate::error::{Error, Result};
+use crate::tool::ToolContext;
+
+/// An authenticated way into an engine: it speaks for the host or for a user.
+///
+/// Cloning it is cheap; it may be used from any thread. What it may do is looked up at each call.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) caller: Caller,
+}
+
+impl Session {
+    pub(super) fn new(inner: Arc<Inner>, caller: Caller) -> Self {
+        Self { inner, caller }
+    }
+
+    /// Who it speaks for.
+    pub fn principal(&self) -> &Principal {
+        self.caller.principal()
+    }
+
+    /// Models: who serves them, settings, keys, prices.
+    pub fn models(&self) -> Models {
+        Models::new(self.clone())
+    }
+
+    /// Prompts and their versions.
+    pub fn prompts(&self) -> Prompts {
+        Prompts::new(self.clone())
+    }
+
+    /// Tools: the host's functions and the builtins.
+    pub fn tools(&self) -> Tools {
+        Tools::new(self.clone())
+    }
+
+    /// Agents.
+    pub fn agents(&self) -> Agents {
+        Agents::new(self.clone())
+    }
+
+    /// Executions: what runs and what has run.
+    pub fn executions(&self) -> Executions {
+        Executions::new(self.clone())
+    }
+
+    /// Users and their roles.
+    pub fn users(&self) -> Users {
+        Users::new(self.clone())
+    }
+
+    /// Budgets and their windows.
+    pub fn budgets(&self) -> Budgets {
+        Budgets::new(self.clone())
+    }
+
+    /// What was spent.
+    pub fn costs(&self) -> Costs {
+        Costs::new(self.clone())
+    }
+
+    /// Who did what to what.
+    pub fn audit(&self) -> AuditTrail {
+        AuditTrail::new(self.clone())
+    }
+
+    /// Runs an agent to its end. Dropping the future cancels the execution.
+    ///
+    /// The outcome of an agent that failed is an `Ok` whose status says so: its messages, usage and
+    /// cost are there all the same. Errors: the execution could not begin (`NotFound`,
+    /// `InvalidInput`, `PermissionDenied`, …) or the engine closed (`Interrupted`).
+    pub async fn run(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<Outcome> {
+        self.agents().run(agent, input).await
+    }
+
+    /// Starts an agent and lets it run by itself, whatever becomes of the handle.
+    pub async fn start(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<ExecutionHandle> {
+        self.agents().start(agent, input).await
+    }
+
+    /// Starts an agent and gives its events as they happen. Dropping the stream cancels the execution.
+    pub async fn stream(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<EventStream> {
+        self.agents().stream(agent, input).await
+    }
+
+    /// Calls a method of the table by its name, with JSON in and out.
+    ///
+    /// Errors: `NotFound` for an unknown method, `InvalidInput` for an input off its schema, and
+    /// what the method itself gives.
+    pub async fn call(&self, method: &str, input: Value) -> Result<Value> {
+        methods::call(self.clone(), method, input).await
+    }
+}
+
+impl Session {
+    /// Asks the gate and changes something, in one transaction.
+    pub(super) async fn write<T, F>(&self, permission: Permission, target: Target, action: &'static str, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,
+    {
+        self.inner.gate.write(&self.caller, permission, target, action, body).await
+    }
+
+    /// Asks the gate and reads, on one snapshot.
+    pub(super) async fn read<T, F>(&self, permission: Permission, target: Target, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,
+    {
+        self.inner.gate.read(&self.caller, permission, target, body).await
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Session").field(&self.principal().label()).finish()
+    }
+}
+
+impl ToolContext {
+    /// The session of the caller: a tool that calls the engine acts as who called it.
+    ///
+    /// Errors: `InvalidInput` outside an execution.
+    pub fn session(&self) -> Result<Session> {
+        self.session
+            .as_ref()
+            .and_then(|session| session.downcast_ref::<Session>())
+            .cloned()
+            .ok_or_else(|| Error::invalid("this tool was not called by an execution: there is no session"))
+    }
+}

@@ -1,0 +1,145 @@
+//! Reading an execution's events: what is written, then what comes.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream::BoxStream;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::DropGuard;
+
+use super::Session;
+use crate::domain::{Event, EventData, ExecutionId};
+use crate::error::{Error, Result};
+
+/// How often the journal of an execution in another process is read.
+const POLL: Duration = Duration::from_millis(100);
+/// Events that are read from the journal at once.
+const PAGE: u32 = 500;
+
+/// The events of a root execution and its children, in order, without a gap.
+///
+/// It ends behind the root's `execution.finished`. Deltas are live only: a slow reader misses some,
+/// never a state event.
+pub struct EventStream {
+    events: BoxStream<'static, Result<Event>>,
+    owner: Option<DropGuard>,
+}
+
+impl EventStream {
+    pub(super) fn new(session: Session, root: ExecutionId, after: i64) -> Self {
+        let reader = Reader { live: None, session, root, last: after, ready: VecDeque::new(), ended: false };
+        let events = futures_util::stream::unfold(reader, |mut reader| async move {
+            let item = reader.next().await?;
+            Some((item, reader))
+        });
+        Self { events: Box::pin(events), owner: None }
+    }
+
+    /// The same stream as the owner of its execution: dropped before the end, it cancels it.
+    pub(super) fn owning(self, guard: DropGuard) -> Self {
+        Self { owner: Some(guard), ..self }
+    }
+}
+
+impl Stream for EventStream {
+    type Item = Result<Event>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = self.events.as_mut().poll_next(cx);
+        if let Poll::Ready(None) = next
+            && let Some(guard) = self.owner.take()
+        {
+            guard.disarm();
+        }
+        next
+    }
+}
+
+impl std::fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventStream").field("owning", &self.owner.is_some()).finish_non_exhaustive()
+    }
+}
+
+struct Reader {
+    session: Session,
+    root: ExecutionId,
+    /// The last state event that was given out.
+    last: i64,
+    live: Option<broadcast::Receiver<Arc<Event>>>,
+    ready: VecDeque<Event>,
+    ended: bool,
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Result<Event>> {
+        if self.live.is_none() {
+            // Before the first look into the journal, so that nothing falls between the two.
+            self.live = Some(self.session.inner.runtime.hub.subscribe(self.root));
+            if let Err(error) = self.read_journal().await {
+                self.ended = true;
+                return Some(Err(error));
+            }
+        }
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(Ok(self.give(event)));
+            }
+            if self.ended {
+                return None;
+            }
+            if let Err(error) = self.wait().await {
+                self.ended = true;
+                return Some(Err(error));
+            }
+        }
+    }
+
+    fn give(&mut self, mut event: Event) -> Event {
+        if event.seq == 0 {
+            event.seq = self.last;
+        } else {
+            self.last = event.seq;
+        }
+        if event.execution_id == self.root && matches!(event.data, EventData::ExecutionFinished(_)) {
+            self.ended = true;
+            self.ready.clear();
+        }
+        event
+    }
+
+    /// Waits for a live event, or for the next look into the journal.
+    async fn wait(&mut self) -> Result<()> {
+        let runs_here = self.session.inner.runtime.runs(self.root);
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let heard = if runs_here { live.recv().await } else { tokio::time::timeout(POLL, live.recv()).await.unwrap_or(Err(RecvError::Lagged(0))) };
+        match heard {
+            Ok(event) if event.seq == 0 || event.seq == self.last + 1 => self.ready.push_back(Event::clone(&event)),
+            Ok(event) if event.seq <= self.last => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => self.read_journal().await?,
+            Err(RecvError::Closed) => {
+                // It no longer runs here: the rest is in the journal, or will be.
+                self.read_journal().await?;
+                if self.ready.is_empty() {
+                    if self.session.inner.runtime.closing.is_cancelled() {
+                        return Err(Error::interrupted("the engine closed while the execution ran"));
+                    }
+                    tokio::time::sleep(POLL).await;
+                    self.live = Some(self.session.inner.runtime.hub.subscribe(self.root));
+                    self.read_journal().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_journal(&mut self) -> Result<()> {
+        let events = self.session.executions().events_after(self.root, self.last, PAGE).await?;
+        self.ready.extend(events);
+        Ok(())
+    }
+}

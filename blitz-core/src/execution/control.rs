@@ -1,0 +1,86 @@
+//! What is asked of an execution from outside: its end, a decision.
+
+use serde_json::json;
+
+use super::Runtime;
+use super::recover::{RESUME_KEY, is_orphan};
+use crate::access::Grant;
+use crate::domain::{
+    CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Waiting,
+};
+use crate::error::{Error, Result};
+use crate::ledger;
+use crate::store::Connection;
+use crate::store::executions::{self, Entry, ExecutionRow};
+
+/// Notes that the end of an execution is asked for; ends it here where no process runs it.
+pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, id: ExecutionId) -> Result<()> {
+    let row = find(tx, id)?;
+    if row.finished.is_some() {
+        return Err(Error::conflict("the execution has ended"));
+    }
+    if !executions::request_cancel(tx, id)? {
+        return Ok(());
+    }
+    let root = find(tx, row.root_id)?;
+    let entry = Entry { execution_id: id, path: String::new(), data: EventData::ExecutionCancelling };
+    executions::append(tx, grant.now(), row.root_id, None, vec![entry])?;
+    let runs = !is_orphan(runtime, &root);
+    if !runs && row.id == row.root_id {
+        end_tree(tx, grant, id, None)?;
+    }
+    grant.audit(tx, &format!("execution:{id}"), None, None, json!({}))
+}
+
+/// Ends a tree that nobody runs: its money is settled, its executions are cancelled, or failed by
+/// an error, children first.
+fn end_tree(tx: &mut dyn Connection, grant: &Grant, root_id: ExecutionId, error: Option<&Error>) -> Result<()> {
+    let now = grant.now();
+    let status = if error.is_some() { ExecutionStatus::Failed } else { ExecutionStatus::Cancelled };
+    for reservation in ledger::open_in_tree(tx, root_id)? {
+        ledger::settle_dead(tx, now, reservation)?;
+    }
+    for row in executions::open_tree(tx, root_id)? {
+        let filter = if row.parent_id.is_none() { CostFilter::of_root(row.id) } else { CostFilter::of_execution(row.id) };
+        let (cost, usage) = ledger::execution_cost(tx, &filter)?;
+        let finished = Finished::new(status, serde_json::Value::Null, error.map(Error::to_info), usage, cost);
+        executions::finish(tx, now, row.id, &finished)?;
+        let entry = Entry { execution_id: row.id, path: String::new(), data: EventData::ExecutionFinished(finished) };
+        executions::append(tx, now, root_id, None, vec![entry])?;
+    }
+    Ok(())
+}
+
+/// Answers a wait. The record is the decision: whoever runs the execution reads it.
+pub(crate) fn decide(tx: &mut dyn Connection, grant: &Grant, id: ExecutionId, key: &str, decision: &Decision) -> Result<()> {
+    let row = find(tx, id)?;
+    let still: Vec<Waiting> = row.waiting_for.iter().filter(|wait| !is_decision(wait, key)).cloned().collect();
+    if still.len() == row.waiting_for.len() || row.finished.is_some() {
+        return Err(Error::conflict(format!("the step {key:?} does not wait for a decision: see waiting_for of the execution")));
+    }
+    let data = EventData::DecisionMade { decision: decision.clone(), by: grant.principal().label() };
+    let entry = Entry { execution_id: id, path: key.to_owned(), data };
+    executions::append(tx, grant.now(), row.root_id, None, vec![entry])?;
+    executions::decided(tx, id, &still)?;
+    if key == RESUME_KEY {
+        match decision {
+            Decision::Rerun => executions::made_progress(tx, id)?,
+            Decision::Fail { message } => end_tree(tx, grant, id, Some(&Error::interrupted(message)))?,
+            Decision::Skip { .. } => return Err(Error::invalid("a whole execution cannot be skipped: rerun it or let it fail")),
+        }
+    }
+    let action = match decision {
+        Decision::Rerun => "rerun",
+        Decision::Skip { .. } => "skip",
+        Decision::Fail { .. } => "fail",
+    };
+    grant.audit(tx, &format!("execution:{id}"), None, None, json!({"key": key, "decision": action}))
+}
+
+fn is_decision(wait: &Waiting, key: &str) -> bool {
+    matches!(wait, Waiting::Decision { key: waits } if waits == key)
+}
+
+fn find(tx: &mut dyn Connection, id: ExecutionId) -> Result<ExecutionRow> {
+    executions::get(tx, id)?.ok_or_else(|| Error::not_found("there is no such execution, or it is not open to you"))
+}

@@ -1,0 +1,334 @@
+//! The loop: take in what happened, let the machine say what follows, commit, perform.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::Runtime;
+use super::effects::Happening;
+use super::perform::After;
+use super::retry::RetryDecision;
+use super::setup::Setup;
+use super::state::State;
+use super::turn::{Draft, Ids, Settle, Turn};
+use crate::access::ExecutionStore;
+use crate::domain::{
+    Action, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Input, Machine as _, ModelRequest, ModelResponse, Outcome,
+    ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
+};
+use crate::error::{Charged, Error, ErrorInfo, Result};
+use crate::ledger::Reserved;
+use crate::store::executions;
+
+/// How long children may take to end when their parent is stopped.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+/// One execution in the hands of this process.
+pub(crate) struct Driver {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) store: ExecutionStore,
+    pub(crate) setup: Arc<Setup>,
+    pub(crate) ids: Ids,
+    pub(crate) state: State,
+    pub(crate) deadline: Timestamp,
+    /// Set when the end is asked for; a child's hangs below its parent's.
+    pub(crate) cancel: CancellationToken,
+    /// The session that tools may act through.
+    pub(crate) session: Option<Arc<dyn Any + Send + Sync>>,
+    /// Where a child tells its parent whether it waits.
+    pub(crate) parent: Option<ParentLine>,
+    pub(crate) work: Work,
+}
+
+/// A child's line to its parent: the step it hangs at, and where its waiting is told.
+#[derive(Clone)]
+pub(crate) struct ParentLine {
+    pub(crate) key: String,
+    pub(crate) tell: mpsc::UnboundedSender<(String, bool)>,
+}
+
+/// What a driver has under way.
+pub(crate) struct Work {
+    pub(super) effects: JoinSet<Happening>,
+    pub(super) running: HashMap<String, Running>,
+    /// Requests of model calls that are being reserved.
+    pub(super) requests: HashMap<String, ModelRequest>,
+    /// Steps that wait for a decision.
+    pub(super) in_doubt: Vec<String>,
+    pub(super) timers: HashMap<String, Timestamp>,
+    pub(super) permits: Arc<Semaphore>,
+    /// Where the database says that the execution stands.
+    pub(super) status: (ExecutionStatus, Vec<Waiting>),
+    pub(super) children: (mpsc::UnboundedSender<(String, bool)>, mpsc::UnboundedReceiver<(String, bool)>),
+    /// Whether the execution was taken up again and has not got further since.
+    pub(super) resumed: bool,
+    /// The last record of the journal that was seen.
+    pub(super) last_seq: i64,
+}
+
+/// An effect that runs in a task of its own.
+pub(super) struct Running {
+    pub(super) handle: AbortHandle,
+    pub(super) what: RunningWhat,
+}
+
+pub(super) enum RunningWhat {
+    Model { attempt: u32, reservation: ReservationId, delivered: Arc<AtomicU64> },
+    Tool { attempt: u32, call: ToolCall },
+    Child { id: ExecutionId, cancel: CancellationToken, waits: bool },
+}
+
+impl Work {
+    pub(crate) fn new(max_parallel_tools: u32) -> Self {
+        Self {
+            effects: JoinSet::new(),
+            running: HashMap::new(),
+            requests: HashMap::new(),
+            in_doubt: Vec::new(),
+            timers: HashMap::new(),
+            permits: Arc::new(Semaphore::new(max_parallel_tools.clamp(1, 1024) as usize)),
+            status: (ExecutionStatus::Running, Vec::new()),
+            children: mpsc::unbounded_channel(),
+            resumed: false,
+            last_seq: 0,
+        }
+    }
+}
+
+/// Why the loop woke up.
+enum Woken {
+    Happened(Happening),
+    Decisions,
+    ChildStatus(String, bool),
+    Stop(Finish),
+    Closing,
+}
+
+impl Driver {
+    /// Goes on from the first commit of a new execution.
+    pub(crate) async fn run_new(mut self, first: Vec<Action>, reserved: Vec<Result<Reserved, ErrorInfo>>) -> Result<Outcome> {
+        let wake = self.runtime.enter(self.ids.id, &self.cancel);
+        let mut follow = Vec::new();
+        for (action, outcome) in first.into_iter().zip(reserved) {
+            if let Action::CallModel { key, first, .. } = action {
+                let request = self.setup.request(&mut self.state.transcript, first);
+                follow.extend(self.send_or_refuse(key, 1, request, outcome));
+            }
+        }
+        self.drive(follow, &wake).await
+    }
+
+    /// Goes on behind the last record of an execution that was interrupted.
+    pub(crate) async fn run_resumed(mut self) -> Result<Outcome> {
+        let wake = self.runtime.enter(self.ids.id, &self.cancel);
+        let open = self.state.machine.open();
+        self.drive(open, &wake).await
+    }
+
+    async fn drive(mut self, actions: Vec<Action>, wake: &Notify) -> Result<Outcome> {
+        let ended = self.turns(actions, wake).await;
+        self.runtime.leave(&self.ids);
+        ended.map(|finished| self.state.outcome(self.ids.id, finished))
+    }
+
+    async fn turns(&mut self, mut actions: Vec<Action>, wake: &Notify) -> Result<Finished> {
+        let mut turn = Turn::default();
+        loop {
+            self.plan(actions, &mut turn)?;
+            if turn.finish.is_some() {
+                self.stop_effects(&mut turn).await;
+            }
+            self.note_status(&mut turn);
+            if !turn.is_empty() {
+                match self.commit(std::mem::take(&mut turn)).await? {
+                    After::Ended(finished) => return Ok(*finished),
+                    After::Follow(follow) if !follow.is_empty() => {
+                        actions = follow;
+                        continue;
+                    }
+                    After::Follow(_) => {}
+                }
+            }
+            let woken = self.wait(wake).await;
+            actions = self.take_in(woken, &mut turn).await?;
+            // Whatever else is ready goes into the same commit.
+            while let Some(Ok(more)) = self.work.effects.try_join_next() {
+                actions.extend(self.happened(more, &mut turn));
+            }
+        }
+    }
+
+    async fn wait(&mut self, wake: &Notify) -> Woken {
+        let deadline = tokio::time::sleep(self.deadline.since(Timestamp::now()));
+        let closing = self.runtime.closing.clone();
+        tokio::select! {
+            biased;
+            () = closing.cancelled() => Woken::Closing,
+            Some(joined) = self.work.effects.join_next(), if !self.work.effects.is_empty() => match joined {
+                Ok(happening) => Woken::Happened(happening),
+                // Effects catch their own panics; one that was aborted was stopped by the runtime's end.
+                Err(_) => Woken::Closing,
+            },
+            () = self.cancel.cancelled() => Woken::Stop(Finish::Cancelled),
+            Some((key, waits)) = self.work.children.1.recv() => Woken::ChildStatus(key, waits),
+            () = wake.notified() => Woken::Decisions,
+            () = deadline => {
+                let limit = Duration::from_millis(self.setup.agent().limits.timeout_ms);
+                Woken::Stop(Finish::failed(&Error::LimitExceeded { limit: "wall_time", value: format!("{limit:?}") }))
+            }
+        }
+    }
+
+    async fn take_in(&mut self, woken: Woken, turn: &mut Turn) -> Result<Vec<Action>> {
+        match woken {
+            Woken::Happened(happening) => Ok(self.happened(happening, turn)),
+            Woken::Stop(finish) => Ok(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish })),
+            Woken::ChildStatus(key, now_waits) => {
+                if let Some(Running { what: RunningWhat::Child { waits, .. }, .. }) = self.work.running.get_mut(&key) {
+                    *waits = now_waits;
+                }
+                Ok(Vec::new())
+            }
+            Woken::Decisions => self.decisions().await,
+            Woken::Closing => {
+                self.work.effects.shutdown().await;
+                Err(Error::interrupted("the engine closed while the execution ran: recover() goes on with it"))
+            }
+        }
+    }
+
+    // What happened -----------------------------------------------------------------------------
+
+    /// Turns what happened into records of the turn, gives the actions that follow.
+    fn happened(&mut self, happening: Happening, turn: &mut Turn) -> Vec<Action> {
+        match happening {
+            Happening::Model { key, attempt, reservation, result, delivered } => {
+                self.work.running.remove(&key);
+                self.model_ended(key, attempt, reservation, result, delivered, turn)
+            }
+            Happening::Tool { key, attempt, outcome } => {
+                self.work.running.remove(&key);
+                let mut actions = self.record(turn, key, EventData::ToolFinished { attempt, result: outcome.result }, None);
+                if let Some(fatal) = outcome.fatal {
+                    let finish = Finish::failed(&fatal);
+                    actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish }));
+                }
+                actions
+            }
+            Happening::Child { key, outcome } => self.child_ended(key, outcome, turn),
+            Happening::Timer { key } => {
+                self.work.timers.remove(&key);
+                self.open_action(&key).into_iter().collect()
+            }
+        }
+    }
+
+    fn model_ended(
+        &mut self,
+        key: String,
+        attempt: u32,
+        reservation: ReservationId,
+        result: Result<ModelResponse>,
+        delivered: u64,
+        turn: &mut Turn,
+    ) -> Vec<Action> {
+        let now = Timestamp::now();
+        match result {
+            Ok(response) => {
+                let settle = match response.usage {
+                    Some(usage) => Settle::Used { reservation, usage, raw: response.raw_usage.clone() },
+                    None => Settle::Unknown { reservation, delivered_tokens: delivered },
+                };
+                let mut step = StepFinished::new(StepKind::Model, attempt);
+                step.usage = response.usage.unwrap_or_default();
+                step.response = Some(response);
+                self.record(turn, key, EventData::StepFinished(step), Some(settle))
+            }
+            Err(error) => {
+                let settle = match &error {
+                    Error::Provider { charged: Charged::No, .. } => Settle::Void { reservation },
+                    _ => Settle::Unknown { reservation, delivered_tokens: delivered },
+                };
+                let policy = &self.setup.agent().retry;
+                let data = match policy.decide(attempt, &error, now, self.deadline, self.state.seed) {
+                    RetryDecision::RetryAt(at) => {
+                        EventData::StepRetrying { attempt, error: error.to_info(), at, cost: None, usage: Usage::default() }
+                    }
+                    RetryDecision::Fail => {
+                        let error = if attempt > 1 {
+                            Error::RetriesExhausted { attempts: attempt, last: Box::new(error) }
+                        } else {
+                            error
+                        };
+                        let mut step = StepFinished::new(StepKind::Model, attempt);
+                        step.error = Some(error.to_info());
+                        EventData::StepFinished(step)
+                    }
+                };
+                let again = matches!(data, EventData::StepRetrying { .. });
+                let mut actions = self.record(turn, key.clone(), data, Some(settle));
+                if again {
+                    actions.extend(self.open_action(&key));
+                }
+                actions
+            }
+        }
+    }
+
+    fn child_ended(&mut self, key: String, outcome: Result<Outcome>, turn: &mut Turn) -> Vec<Action> {
+        self.work.running.remove(&key);
+        let Some(Action::CallTool { call, .. }) = self.open_action(&key) else { return Vec::new() };
+        let mut step = StepFinished::new(StepKind::Child, 1);
+        let result = match outcome {
+            Ok(outcome) => {
+                (step.usage, step.cost) = (outcome.usage, outcome.cost);
+                child_result(&call, &outcome)
+            }
+            Err(error) => ToolResult::error(&call.id, &call.name, format!("the agent could not run: {error}")),
+        };
+        step.result = Some(result);
+        self.record(turn, key, EventData::StepFinished(step), None)
+    }
+
+    /// Puts a record into the turn and applies it.
+    pub(super) fn record(&mut self, turn: &mut Turn, path: String, data: EventData, settle: Option<Settle>) -> Vec<Action> {
+        let actions = self.state.absorb(Timestamp::now(), &path, &data);
+        turn.drafts.push(Draft { path, data, settle });
+        actions
+    }
+
+    pub(super) fn open_action(&self, key: &str) -> Option<Action> {
+        self.state.machine.open().into_iter().find(|action| action.key() == Some(key))
+    }
+
+    /// Reads the decisions that were made since the last look.
+    async fn decisions(&mut self) -> Result<Vec<Action>> {
+        let (ids, after) = (self.ids, self.work.last_seq);
+        let events = self.store.read(move |tx, _| executions::journal_of(tx, ids.root_id, ids.id, after, 1000)).await?;
+        let mut actions = Vec::new();
+        for event in events {
+            self.work.last_seq = self.work.last_seq.max(event.seq);
+            if matches!(event.data, EventData::DecisionMade { .. }) && self.work.in_doubt.contains(&event.path) {
+                self.work.in_doubt.retain(|key| *key != event.path);
+                actions.extend(self.state.absorb(event.ts, &event.path, &event.data));
+                actions.extend(self.open_action(&event.path));
+            }
+        }
+        Ok(actions)
+    }
+}
+
+/// What the caller's model is told of a child's end.
+fn child_result(call: &ToolCall, outcome: &Outcome) -> ToolResult {
+    match (outcome.status, &outcome.error) {
+        (ExecutionStatus::Completed, _) => ToolResult::new(&call.id, &call.name, outcome.output.clone()),
+        (_, Some(error)) => ToolResult::error(&call.id, &call.name, format!("the agent failed: {}", error.message)),
+        _ => ToolResult::error(&call.id, &call.name, "the agent was cancelled"),
+    }
+}

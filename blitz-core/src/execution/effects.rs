@@ -1,0 +1,111 @@
+//! Performs actions in the world: asks models, runs tools, waits. One task each, owned by its driver.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde_json::Value;
+
+use super::Runtime;
+use super::turn::Ids;
+use crate::domain::{Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, ReservationId, Timestamp, ToolCall};
+use crate::error::{Error, ErrorCode, Result};
+use crate::provider::{CallContext, Provider, StreamItem};
+use crate::tool::ToolContext;
+use crate::tool::registry::{PreparedTool, ToolOutcome};
+
+/// What ended.
+pub(crate) enum Happening {
+    /// A model call.
+    Model { key: String, attempt: u32, reservation: ReservationId, result: Result<ModelResponse>, delivered: u64 },
+    /// A tool call.
+    Tool { key: String, attempt: u32, outcome: ToolOutcome },
+    /// A child execution; an error is the child's driver's, not the child's.
+    Child { key: String, outcome: Result<Outcome> },
+    /// A wait.
+    Timer { key: String },
+}
+
+/// A model call that was reserved and is to be sent.
+pub(crate) struct ModelCall {
+    pub(crate) key: String,
+    pub(crate) attempt: u32,
+    pub(crate) reservation: ReservationId,
+    pub(crate) request: ModelRequest,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) ids: Ids,
+    pub(crate) timeout: Duration,
+    /// Bytes of output so far: what is counted when the call breaks off.
+    pub(crate) delivered: Arc<AtomicU64>,
+}
+
+impl ModelCall {
+    /// Sends the request and reads the answer to its end, handing deltas to whoever listens.
+    pub(crate) async fn perform(self, runtime: Arc<Runtime>) -> Happening {
+        let Self { key, attempt, reservation, request, provider, ids, timeout, delivered } = self;
+        let asked = AssertUnwindSafe(async {
+            let mut stream = provider.stream(request, CallContext::new(timeout));
+            let mut index = 0;
+            while let Some(item) = stream.next().await {
+                match item? {
+                    StreamItem::Delta(delta) => {
+                        delivered.fetch_add(delta_bytes(&delta), Ordering::Relaxed);
+                        if runtime.hub.has_readers(ids.root_id) {
+                            runtime.hub.publish(ids.root_id, [live(ids.id, &key, EventData::ModelDelta { attempt, index, delta })]);
+                        }
+                        index += 1;
+                    }
+                    StreamItem::Done(response) => return Ok(*response),
+                }
+            }
+            Err(Error::bad_output("the model's stream ended without an answer"))
+        });
+        let result = match tokio::time::timeout(timeout, asked.catch_unwind()).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::new(ErrorCode::Panic, "the provider panicked")),
+            Err(_) => Err(Error::timeout("the model did not answer before the execution's deadline")),
+        };
+        if result.is_err() && delivered.load(Ordering::Relaxed) > 0 {
+            runtime.hub.publish(ids.root_id, [live(ids.id, &key, EventData::ModelReset { attempt })]);
+        }
+        let delivered = delivered.load(Ordering::Relaxed);
+        Happening::Model { key, attempt, reservation, result, delivered }
+    }
+}
+
+/// A live event has no place of its own; the reader gives it the one it has come to.
+fn live(id: ExecutionId, path: &str, data: EventData) -> Event {
+    Event::new(0, Timestamp::now(), id, path.to_owned(), data)
+}
+
+fn delta_bytes(delta: &Delta) -> u64 {
+    let text = match delta {
+        Delta::Text { text } | Delta::Thinking { text } | Delta::Arguments { text, .. } | Delta::Refusal { text } => text,
+        Delta::ToolCall { name, .. } => name,
+    };
+    text.len() as u64
+}
+
+/// Runs one tool call. Whatever happens in the tool becomes its result.
+pub(crate) async fn call_tool(
+    key: String,
+    call: ToolCall,
+    arguments: Value,
+    tool: Arc<PreparedTool>,
+    context: ToolContext,
+    permits: Arc<tokio::sync::Semaphore>,
+) -> Happening {
+    let attempt = context.attempt;
+    // The permit is held while the tool runs, and only then. The semaphore is never closed.
+    let _permit = permits.acquire_owned().await;
+    let outcome = tool.run(&call, arguments, context).await;
+    Happening::Tool { key, attempt, outcome }
+}
+
+/// Waits for a moment.
+pub(crate) async fn wait_until(key: String, at: Timestamp) -> Happening {
+    tokio::time::sleep(at.since(Timestamp::now())).await;
+    Happening::Timer { key }
+}

@@ -1,0 +1,52 @@
+//! Live delivery of events: a wake-up for readers, never the record itself.
+//!
+//! State events are in the journal before they are published here. A reader that falls behind, or
+//! that sees a gap, reads the journal; deltas are live only and may be lost for it. An execution
+//! without readers costs nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+
+use crate::domain::{Event, ExecutionId};
+
+/// How many events a reader may fall behind before it is sent to the journal.
+const BACKLOG: usize = 1024;
+
+/// The readers of each root execution.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    roots: Mutex<HashMap<ExecutionId, broadcast::Sender<Arc<Event>>>>,
+}
+
+impl Hub {
+    /// Hears the events of a root from now on.
+    pub(crate) fn subscribe(&self, root: ExecutionId) -> broadcast::Receiver<Arc<Event>> {
+        let mut roots = self.lock();
+        roots.entry(root).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
+    }
+
+    /// Whether anybody hears the events of a root.
+    pub(crate) fn has_readers(&self, root: ExecutionId) -> bool {
+        self.lock().get(&root).is_some_and(|sender| sender.receiver_count() > 0)
+    }
+
+    /// Hands events to the readers of a root. Never waits.
+    pub(crate) fn publish(&self, root: ExecutionId, events: impl IntoIterator<Item = Event>) {
+        let Some(sender) = self.lock().get(&root).cloned() else { return };
+        for event in events {
+            // An error means that nobody listens any more.
+            let _ = sender.send(Arc::new(event));
+        }
+    }
+
+    /// Forgets a root that has ended: its readers see the channel close behind the last event.
+    pub(crate) fn close(&self, root: ExecutionId) {
+        self.lock().remove(&root);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, broadcast::Sender<Arc<Event>>>> {
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,239 @@
+//! Commits a turn and performs what it started; stops what still runs at the end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::driver::{Driver, GRACE, ParentLine, Running, RunningWhat, Work};
+use super::effects::{Happening, ModelCall, call_tool};
+use super::setup::Offer;
+use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
+use crate::domain::{
+    Action, EventData, ExecutionId, Finish, Finished, Input, ModelRequest, Outcome, StepFinished, StepKind, Timestamp, ToolResult,
+};
+use crate::error::{Error, ErrorCode, ErrorInfo, Result};
+use crate::ledger::Reserved;
+use crate::tool::ToolContext;
+use crate::tool::registry::ToolOutcome;
+
+/// What a commit leads to.
+pub(super) enum After {
+    /// Actions that follow from refusals.
+    Follow(Vec<Action>),
+    /// The end.
+    Ended(Box<Finished>),
+}
+
+impl Driver {
+    /// Writes the turn, then performs what it started.
+    pub(super) async fn commit(&mut self, mut turn: Turn) -> Result<After> {
+        turn.resumed = !turn.drafts.is_empty() && std::mem::take(&mut self.work.resumed);
+        let turn = Arc::new(turn);
+        let Committed { events, reserved, denied, children, revoked } = self.write(&turn).await?;
+        let mut ended = None;
+        for event in &events {
+            self.work.last_seq = self.work.last_seq.max(event.seq);
+            if event.execution_id != self.ids.id {
+                continue;
+            }
+            self.state.tally.count(&event.data)?;
+            match &event.data {
+                EventData::StepStarted(_) | EventData::ToolStarted(_) => {
+                    self.state.absorb(event.ts, &event.path, &event.data);
+                }
+                EventData::ExecutionFinished(finished) => ended = Some(Box::new(finished.clone())),
+                _ => {}
+            }
+        }
+        self.runtime.hub.publish(self.ids.root_id, events);
+        if let Some(finished) = ended {
+            return Ok(After::Ended(finished));
+        }
+        if let Some(error) = revoked {
+            let finish = Finish::Failed { error };
+            return Ok(After::Follow(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish })));
+        }
+        let mut follow = Vec::new();
+        for (start, outcome) in turn.models.iter().zip(reserved) {
+            if let Some(request) = self.work.requests.remove(&start.key) {
+                follow.extend(self.send_or_refuse(start.key.clone(), start.attempt, request, outcome));
+            }
+        }
+        for start in &turn.tools {
+            if denied.contains(&start.key) { self.deny(start) } else { self.call(start) }
+        }
+        for (start, begun) in turn.children.iter().zip(children) {
+            self.start_child(start, begun);
+        }
+        Ok(After::Follow(follow))
+    }
+
+    /// Writes the turn; waits for space where the disk is full.
+    async fn write(&self, turn: &Arc<Turn>) -> Result<Committed> {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let (turn, setup, tally, ids) = (Arc::clone(turn), Arc::clone(&self.setup), self.state.tally.clone(), self.ids);
+            let (runtime, principal) = (Arc::clone(&self.runtime), self.store.principal().clone());
+            let written = self.store.write(move |tx, standing| {
+                let desk = Desk { standing, principal: &principal, boot_id: &runtime.boot_id, store_id: &runtime.store_id };
+                turn.write(tx, Timestamp::now(), &desk, ids, &setup, &tally)
+            });
+            match written.await {
+                Err(error) if error.code() == ErrorCode::StorageFull && Timestamp::now() < self.deadline => {
+                    tracing::warn!(execution = self.ids.id.0, "the disk is full: the execution waits for space");
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(2)),
+                        () = self.runtime.closing.cancelled() => return Err(error),
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    pub(super) fn send_or_refuse(
+        &mut self,
+        key: String,
+        attempt: u32,
+        mut request: ModelRequest,
+        outcome: Result<Reserved, ErrorInfo>,
+    ) -> Vec<Action> {
+        let reserved = match outcome {
+            Ok(reserved) => reserved,
+            Err(error) => return self.state.tell(Timestamp::now(), Input::Refused { key: &key, error: &error }),
+        };
+        request.settings.max_output_tokens = Some(reserved.output_cap);
+        let delivered = Arc::new(AtomicU64::new(0));
+        let call = ModelCall {
+            key: key.clone(),
+            attempt,
+            reservation: reserved.id,
+            request,
+            provider: Arc::clone(&self.setup.provider),
+            ids: self.ids,
+            timeout: self.deadline.since(Timestamp::now()),
+            delivered: Arc::clone(&delivered),
+        };
+        let handle = self.work.effects.spawn(call.perform(Arc::clone(&self.runtime)));
+        let what = RunningWhat::Model { attempt, reservation: reserved.id, delivered };
+        self.work.running.insert(key, Running { handle, what });
+        Vec::new()
+    }
+
+    fn call(&mut self, start: &ToolStart) {
+        let Some(Offer::Tool { tool, .. }) = self.setup.offer(&start.call.name) else { return };
+        let context = ToolContext {
+            execution_id: self.ids.id,
+            call_id: start.call.id.clone(),
+            idempotency_key: idempotency_key(&self.runtime.store_id, self.ids.id, &start.key),
+            attempt: start.attempt,
+            cancel: self.cancel.child_token(),
+            session: self.session.clone(),
+        };
+        let (tool, permits) = (Arc::clone(tool), Arc::clone(&self.work.permits));
+        let effect = call_tool(start.key.clone(), start.call.clone(), start.arguments.clone(), tool, context, permits);
+        let handle = self.work.effects.spawn(effect);
+        let what = RunningWhat::Tool { attempt: start.attempt, call: start.call.clone() };
+        self.work.running.insert(start.key.clone(), Running { handle, what });
+    }
+
+    /// Tells the model that the caller may not use the tool; the record goes into the next turn.
+    fn deny(&mut self, start: &ToolStart) {
+        let message = "permission denied: the caller may not use this tool";
+        let result = ToolResult::error(&start.call.id, &start.call.name, message);
+        let (key, attempt) = (start.key.clone(), start.attempt);
+        let outcome = ToolOutcome { result, fatal: None };
+        self.work.effects.spawn(std::future::ready(Happening::Tool { key, attempt, outcome }));
+    }
+
+    fn start_child(&mut self, start: &ChildStart, begun: Begun) {
+        let cancel = self.cancel.child_token();
+        let id = begun.ids.id;
+        let child = Driver {
+            runtime: Arc::clone(&self.runtime),
+            store: self.store.clone(),
+            work: Work::new(start.begin.setup.agent().limits.max_parallel_tools),
+            setup: Arc::clone(&start.begin.setup),
+            ids: begun.ids,
+            state: begun.state,
+            deadline: begun.deadline,
+            cancel: cancel.clone(),
+            session: self.session.clone(),
+            parent: Some(self.line(&start.key)),
+        };
+        self.spawn_child(start.key.clone(), id, cancel, async move { child.run_new(begun.first, begun.reserved).await });
+    }
+
+    /// The line on which a child at a step tells whether it waits.
+    pub(super) fn line(&self, key: &str) -> ParentLine {
+        ParentLine { key: key.to_owned(), tell: self.work.children.0.clone() }
+    }
+
+    pub(super) fn spawn_child(
+        &mut self,
+        key: String,
+        id: ExecutionId,
+        cancel: CancellationToken,
+        run: impl Future<Output = Result<Outcome>> + Send + 'static,
+    ) {
+        // Boxed, because a driver may hold drivers.
+        let run: futures_util::future::BoxFuture<'static, Result<Outcome>> = Box::pin(run);
+        let child_key = key.clone();
+        let handle = self.work.effects.spawn(async move { Happening::Child { key: child_key, outcome: run.await } });
+        self.work.running.insert(key, Running { handle, what: RunningWhat::Child { id, cancel, waits: false } });
+    }
+
+    /// Ends what still runs because the execution ends: models and tools at once, children in order.
+    pub(super) async fn stop_effects(&mut self, turn: &mut Turn) {
+        let cancelled = Error::cancelled("the execution ended before this was done");
+        let mut children = 0;
+        for (key, running) in std::mem::take(&mut self.work.running) {
+            match &running.what {
+                RunningWhat::Model { attempt, reservation, delivered } => {
+                    running.handle.abort();
+                    let mut step = StepFinished::new(StepKind::Model, *attempt);
+                    step.error = Some(cancelled.to_info());
+                    let delivered_tokens = delivered.load(Ordering::Relaxed);
+                    let settle = Settle::Unknown { reservation: *reservation, delivered_tokens };
+                    turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: Some(settle) });
+                }
+                RunningWhat::Tool { attempt, call } => {
+                    running.handle.abort();
+                    let result = ToolResult::error(&call.id, &call.name, "cancelled: the execution ended before the tool did");
+                    let data = EventData::ToolFinished { attempt: *attempt, result };
+                    turn.drafts.push(Draft { path: key, data, settle: None });
+                }
+                RunningWhat::Child { cancel, .. } => {
+                    cancel.cancel();
+                    children += 1;
+                    self.work.running.insert(key, running);
+                }
+            }
+        }
+        let until = tokio::time::Instant::now() + GRACE;
+        while children > 0 {
+            match tokio::time::timeout_at(until, self.work.effects.join_next()).await {
+                Ok(Some(Ok(Happening::Child { key, outcome }))) => {
+                    children -= 1;
+                    self.child_ended_late(key, outcome, turn);
+                }
+                // Effects that were aborted come out as errors; one that had just ended is superseded.
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+
+    /// A child that ended because its parent does: its cost still goes up.
+    fn child_ended_late(&mut self, key: String, outcome: Result<Outcome>, turn: &mut Turn) {
+        self.work.running.remove(&key);
+        let mut step = StepFinished::new(StepKind::Child, 1);
+        match outcome {
+            Ok(outcome) => (step.usage, step.cost, step.error) = (outcome.usage, outcome.cost, outcome.error),
+            Err(error) => step.error = Some(error.to_info()),
+        }
+        turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: None });
+    }
+}

@@ -1,0 +1,108 @@
+//! Pins an agent: everything that a run of it uses, found and allowed in one transaction.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::access::{Grant, Standing};
+use crate::domain::{
+    AgentRecord, ExecutionPlan, NewAgent, Permission, PromptRef, PromptVersion, ResourceId, ResourceKind, ResourceRef, Secret,
+};
+use crate::error::{Error, Result};
+use crate::store::catalog::{self, ResourceRow};
+use crate::store::sql::to_json;
+use crate::store::{Connection, content_hash, executions};
+
+/// How deep agents may name agents.
+const MAX_NESTING: usize = 16;
+
+/// A plan with what is not written down in it.
+pub(crate) struct Pinned {
+    pub(crate) plan: Arc<ExecutionPlan>,
+    pub(crate) hash: String,
+    /// The keys of its models, unsealed for this process only.
+    pub(crate) keys: Keys,
+}
+
+/// The keys of the models of a plan, by the model's id.
+pub(crate) type Keys = HashMap<ResourceId, Secret>;
+
+/// Pins the agent that a call is about, and keeps the plan under its hash.
+///
+/// Errors: `NotFound` or `PermissionDenied` for what the caller may not use.
+pub(crate) fn pin(tx: &mut dyn Connection, grant: &Grant, standing: &Standing) -> Result<Pinned> {
+    let agent = grant.resource().ok_or_else(|| Error::internal("a run has no agent as its target"))?;
+    let plan = plan(tx, grant, agent, &mut Vec::new())?;
+    let body = to_json(&plan)?;
+    let hash = content_hash(body.as_bytes());
+    executions::put_definition(tx, &hash, &body)?;
+    let keys = keys(tx, standing, &plan)?;
+    Ok(Pinned { plan: Arc::new(plan), hash, keys })
+}
+
+/// The keys of a plan's models and of its children's.
+pub(crate) fn keys(tx: &mut dyn Connection, standing: &Standing, plan: &ExecutionPlan) -> Result<Keys> {
+    let mut keys = Keys::new();
+    let mut plans = vec![plan];
+    while let Some(plan) = plans.pop() {
+        if let Some(key) = standing.model_key(tx, plan.model.id)? {
+            keys.insert(plan.model.id, key);
+        }
+        plans.extend(&plan.agents);
+    }
+    Ok(keys)
+}
+
+/// Checks that everything an agent names is there and open to the caller.
+pub(crate) fn check_names(tx: &mut dyn Connection, grant: &Grant, agent: &NewAgent) -> Result<()> {
+    grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &name(&agent.model))?;
+    if let Some(prompt) = &agent.prompt {
+        prompt_version(tx, grant, prompt)?;
+    }
+    for tool in &agent.tools {
+        grant.find(tx, Permission::ToolsUse, ResourceKind::Tool, &name(tool))?;
+    }
+    for child in agent.agents.iter().filter(|child| **child != agent.name) {
+        grant.find(tx, Permission::AgentsRun, ResourceKind::Agent, &name(child))?;
+    }
+    if agent.agents.contains(&agent.name) {
+        return Err(circle(&agent.name));
+    }
+    Ok(())
+}
+
+fn plan(tx: &mut dyn Connection, grant: &Grant, row: &ResourceRow, above: &mut Vec<ResourceId>) -> Result<ExecutionPlan> {
+    if above.contains(&row.id) || above.len() >= MAX_NESTING {
+        return Err(circle(&row.name));
+    }
+    let agent: AgentRecord = row.record()?;
+    let spec = &agent.spec;
+    let model = grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &name(&spec.model))?.record()?;
+    let prompt = spec.prompt.as_ref().map(|prompt| prompt_version(tx, grant, prompt)).transpose()?;
+    let mut tools = Vec::with_capacity(spec.tools.len());
+    for tool in &spec.tools {
+        tools.push(grant.find(tx, Permission::ToolsUse, ResourceKind::Tool, &name(tool))?.record()?);
+    }
+    above.push(row.id);
+    let mut agents = Vec::with_capacity(spec.agents.len());
+    for child in &spec.agents {
+        let child = grant.find(tx, Permission::AgentsRun, ResourceKind::Agent, &name(child))?;
+        agents.push(plan(tx, grant, &child, above)?);
+    }
+    above.pop();
+    Ok(ExecutionPlan::new(agent, model, prompt, tools, agents))
+}
+
+fn prompt_version(tx: &mut dyn Connection, grant: &Grant, prompt: &PromptRef) -> Result<PromptVersion> {
+    let row = grant.find(tx, Permission::PromptsRead, ResourceKind::Prompt, &name(&prompt.name))?;
+    let version = prompt.version.unwrap_or(row.revision);
+    catalog::version(tx, row.id, version)?
+        .ok_or_else(|| Error::not_found(format!("the prompt {:?} has no version {version}", prompt.name)))
+}
+
+fn name(name: &str) -> ResourceRef {
+    ResourceRef::Name(name.to_owned())
+}
+
+fn circle(name: &str) -> Error {
+    Error::invalid(format!("the agent {name:?} calls itself, by way of the agents it may call: take one of them out"))
+}

@@ -1,0 +1,199 @@
+//! What follows: the machine's actions become the starts of a turn.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::driver::{Driver, RunningWhat};
+use super::effects::wait_until;
+use super::setup::{Offer, Setup, first_state};
+use super::state::Progress;
+use super::turn::{Begin, ChildStart, ModelStart, Settle, ToolStart, Turn};
+use crate::domain::{
+    Action, Decision, Effect, EventData, ExecutionStatus, Timestamp, ToolCall, ToolResult, Usage, Waiting,
+};
+use crate::error::{Error, Result};
+
+impl Driver {
+    /// Puts what the machine wants into the turn.
+    pub(super) fn plan(&mut self, actions: Vec<Action>, turn: &mut Turn) -> Result<()> {
+        let mut queue = VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
+            match action {
+                Action::CallModel { key, first, .. } => self.plan_model(key, first, turn),
+                Action::CallTool { key, call } => queue.extend(self.plan_tool(key, call, turn)?),
+                Action::Finish(finish) => turn.finish = Some(finish),
+            }
+        }
+        if turn.finish.is_some() {
+            (turn.models, turn.tools, turn.children) = Default::default();
+        }
+        Ok(())
+    }
+
+    fn plan_model(&mut self, key: String, first: bool, turn: &mut Turn) {
+        let attempt = match self.state.open.get(&key) {
+            None => 1,
+            Some(Progress::Retry { attempt, at }) => {
+                let (attempt, at) = (*attempt, *at);
+                if at > Timestamp::now() {
+                    self.work.timers.insert(key.clone(), at);
+                    self.work.effects.spawn(wait_until(key, at));
+                    return;
+                }
+                attempt
+            }
+            // Sent by a process that is gone: its money was settled when the engine opened.
+            Some(Progress::Started { attempt } | Progress::Decided { attempt, .. }) => {
+                let attempt = *attempt;
+                let error = Error::interrupted("the process ended before the model answered").to_info();
+                let now = Timestamp::now();
+                let data = EventData::StepRetrying { attempt, error, at: now, cost: None, usage: Usage::default() };
+                self.record(turn, key.clone(), data, Some(Settle::Dead { attempt }));
+                attempt + 1
+            }
+            Some(Progress::Child { .. }) => return,
+        };
+        let request = self.setup.request(&mut self.state.transcript, first);
+        turn.models.push(ModelStart::new(key.clone(), attempt, &self.setup, &request));
+        self.work.requests.insert(key, request);
+    }
+
+    fn plan_tool(&mut self, key: String, call: ToolCall, turn: &mut Turn) -> Result<Vec<Action>> {
+        let progress = self.state.open.get(&key).cloned();
+        let setup = Arc::clone(&self.setup);
+        match setup.offer(&call.name) {
+            None => {
+                let message = format!("there is no tool {:?}; on offer: {}", call.name, setup.offered_names());
+                Ok(self.tool_result(turn, key, ToolResult::error(&call.id, &call.name, message)))
+            }
+            Some(Offer::Agent { setup: child, takes_text }) => Ok(self.plan_child(key, call, child, *takes_text, progress, turn)),
+            Some(Offer::Tool { id, tool }) => {
+                let attempt = match progress {
+                    None => 1,
+                    Some(Progress::Started { .. }) if tool.effect() == Effect::Unsafe => {
+                        self.work.in_doubt.push(key);
+                        return Ok(Vec::new());
+                    }
+                    Some(Progress::Started { attempt } | Progress::Retry { attempt, .. }) => attempt + 1,
+                    Some(Progress::Decided { attempt, decision }) => match decision {
+                        Decision::Rerun => attempt + 1,
+                        Decision::Skip { value } => {
+                            return Ok(self.tool_result(turn, key, ToolResult::new(&call.id, &call.name, value)));
+                        }
+                        Decision::Fail { message } => {
+                            return Ok(self.tool_result(turn, key, ToolResult::error(&call.id, &call.name, message)));
+                        }
+                    },
+                    Some(Progress::Child { .. }) => {
+                        return Err(Error::storage("the journal names a child where a tool was called"));
+                    }
+                };
+                match tool.arguments(&call) {
+                    Err(refused) => Ok(self.tool_result(turn, key, refused)),
+                    Ok(arguments) => {
+                        turn.tools.push(ToolStart { key, attempt, call, arguments, tool_id: *id, effect: tool.effect() });
+                        Ok(Vec::new())
+                    }
+                }
+            }
+        }
+    }
+
+    fn tool_result(&mut self, turn: &mut Turn, key: String, result: ToolResult) -> Vec<Action> {
+        self.record(turn, key, EventData::ToolFinished { attempt: 1, result }, None)
+    }
+
+    fn plan_child(
+        &mut self,
+        key: String,
+        call: ToolCall,
+        child: &Arc<Setup>,
+        takes_text: bool,
+        progress: Option<Progress>,
+        turn: &mut Turn,
+    ) -> Vec<Action> {
+        let refuse = |message: String| ToolResult::error(&call.id, &call.name, message);
+        if let Some(Progress::Child { id }) = progress {
+            let cancel = self.cancel.child_token();
+            let child = super::recover::Child {
+                id,
+                setup: Arc::clone(child),
+                parent: self.ids,
+                line: self.line(&key),
+                cancel: cancel.clone(),
+                session: self.session.clone(),
+            };
+            let resume = child.resume(Arc::clone(&self.runtime), self.store.clone());
+            self.spawn_child(key, id, cancel, resume);
+            return Vec::new();
+        }
+        let max_depth = self.setup.agent().limits.max_depth;
+        if self.ids.depth >= max_depth {
+            let result = refuse(format!("agents may call agents {max_depth} deep, and this is the limit"));
+            return self.tool_result(turn, key, result);
+        }
+        let input = match child_input(&call, takes_text).and_then(|input| first_state(&child.plan, &input).map(|_| input)) {
+            Ok(input) => input,
+            Err(error) => {
+                let result = refuse(error.chain());
+                return self.tool_result(turn, key, result);
+            }
+        };
+        let own = Timestamp::now().plus(Duration::from_millis(child.agent().limits.timeout_ms));
+        let begin = Begin {
+            setup: Arc::clone(child),
+            input,
+            seed: super::derived_seed(self.state.seed, &key),
+            deadline: own.min(self.deadline),
+        };
+        turn.children.push(ChildStart { key, call, begin });
+        Vec::new()
+    }
+
+    /// Notes where the execution will stand, where that changes.
+    pub(super) fn note_status(&mut self, turn: &mut Turn) {
+        let starts = !turn.models.is_empty() || !turn.tools.is_empty() || !turn.children.is_empty();
+        let runs = self.work.running.values().any(|running| !matches!(running.what, RunningWhat::Child { waits: true, .. }));
+        let mut waiting: Vec<Waiting> = Vec::new();
+        if !starts && !runs && turn.finish.is_none() {
+            waiting.extend(self.work.in_doubt.iter().map(|key| Waiting::Decision { key: key.clone() }));
+            waiting.extend(self.work.timers.iter().map(|(key, at)| Waiting::Timer { key: key.clone(), at: *at }));
+            waiting.extend(self.work.running.iter().filter_map(|(key, running)| match &running.what {
+                RunningWhat::Child { id, .. } => Some(Waiting::Child { key: key.clone(), execution_id: *id }),
+                _ => None,
+            }));
+        }
+        let status = if waiting.is_empty() { ExecutionStatus::Running } else { ExecutionStatus::Waiting };
+        let next = (status, waiting);
+        if turn.finish.is_none() && next != self.work.status {
+            if let Some(parent) = &self.parent
+                && status != self.work.status.0
+            {
+                // The parent may have ended; then nobody has to know.
+                let _ = parent.tell.send((parent.key.clone(), status == ExecutionStatus::Waiting));
+            }
+            turn.status = Some(next.clone());
+            self.work.status = next;
+        }
+    }
+}
+
+/// What a child is given: the text of the call where it takes text, else its arguments.
+fn child_input(call: &ToolCall, takes_text: bool) -> Result<Value> {
+    let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
+    let arguments: Value = serde_json::from_str(text)
+        .map_err(|error| Error::invalid(format!("the arguments are not JSON: {error}")))?;
+    if !arguments.is_object() {
+        return Err(Error::invalid("the arguments must be a JSON object"));
+    }
+    if !takes_text {
+        return Ok(arguments);
+    }
+    match arguments.get("input") {
+        Some(input) => Ok(input.clone()),
+        None => Err(Error::invalid("the argument \"input\" is missing")),
+    }
+}

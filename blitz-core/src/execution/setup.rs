@@ -1,0 +1,199 @@
+//! From a pinned plan to what can run: the provider, the tools, the first message.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::pin::{Keys, Pinned};
+use super::state::State;
+use crate::agent::AgentMachine;
+use crate::agent::history::{Transcript, input_message};
+use crate::domain::{
+    ExecutionPlan, Message, ModelRequest, ModelSettings, NewAgent, OutputSchema, Price, ResourceId, Secret, ToolChoice, ToolSpec,
+    template,
+};
+use crate::error::{Error, Result};
+use crate::ledger;
+use crate::net::Http;
+use crate::provider::{self, Provider, offline::Offline};
+use crate::tool::registry::{HostTools, PreparedTool};
+
+/// The output cap where neither agent nor model sets one.
+const DEFAULT_OUTPUT_CAP: u64 = 4_096;
+
+/// Where providers come from: the host's own by name, then the engine's.
+#[derive(Default)]
+pub(crate) struct Providers {
+    host: std::sync::RwLock<std::collections::HashMap<String, Arc<dyn Provider>>>,
+    http: Http,
+}
+
+impl Providers {
+    /// Serves a provider under its name from now on.
+    pub(crate) fn register(&self, provider: Arc<dyn Provider>) {
+        let mut host = self.host.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        host.insert(provider.name().to_owned(), provider);
+    }
+
+    /// The provider of a model. Errors: `InvalidInput` for a name that nobody serves.
+    pub(crate) fn connect(&self, name: &str, base_url: Option<&str>, key: Option<Secret>) -> Result<Arc<dyn Provider>> {
+        let host = self.host.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(provider) = host.get(name) {
+            return Ok(Arc::clone(provider));
+        }
+        drop(host);
+        if name == Offline::NAME {
+            return Ok(Arc::new(Offline::new()));
+        }
+        provider::connect(name, base_url, key, &self.http)
+    }
+}
+
+/// What a model may call by a name.
+#[derive(Clone)]
+pub(crate) enum Offer {
+    /// A tool.
+    Tool { id: ResourceId, tool: Arc<PreparedTool> },
+    /// Another agent, as a child execution.
+    Agent { setup: Arc<Setup>, takes_text: bool },
+}
+
+/// All that an execution needs to run its steps.
+pub(crate) struct Setup {
+    pub(crate) plan: Arc<ExecutionPlan>,
+    pub(crate) hash: String,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) price: Option<Price>,
+    offers: Vec<(String, Offer)>,
+    specs: Arc<[ToolSpec]>,
+    settings: ModelSettings,
+    output_schema: Option<Arc<OutputSchema>>,
+}
+
+impl Setup {
+    /// Makes a pinned agent runnable, with the agents it may call.
+    ///
+    /// Errors: `InvalidInput` where the provider is unknown or a tool cannot run in this process.
+    pub(crate) fn new(pinned: &Pinned, providers: &Providers, host: &HostTools) -> Result<Self> {
+        Self::of(Arc::clone(&pinned.plan), pinned.hash.clone(), &pinned.keys, providers, host)
+    }
+
+    fn of(plan: Arc<ExecutionPlan>, hash: String, keys: &Keys, providers: &Providers, host: &HostTools) -> Result<Self> {
+        let model = &plan.model.spec;
+        let key = keys.get(&plan.model.id).cloned();
+        let provider = providers.connect(&model.provider, model.base_url.as_deref(), key)?;
+        let profile = provider.profile(&model.model_name);
+        let mut offers = Vec::with_capacity(plan.tools.len() + plan.agents.len());
+        let mut specs = Vec::with_capacity(offers.capacity());
+        for record in &plan.tools {
+            let tool = host.prepare(&record.hash, &record.spec)?;
+            specs.push(tool.spec().clone());
+            offers.push((record.spec.name.clone(), Offer::Tool { id: record.id, tool }));
+        }
+        for child in &plan.agents {
+            let (spec, takes_text) = agent_spec(child);
+            // A child is pinned inside its root's plan: it has no definition of its own.
+            let setup = Self::of(Arc::new(child.clone()), hash.clone(), keys, providers, host)?;
+            offers.push((spec.name.clone(), Offer::Agent { setup: Arc::new(setup), takes_text }));
+            specs.push(spec);
+        }
+        let mut settings = model.settings.overlaid(&plan.agent.spec.settings);
+        let caps = [model.max_output_tokens, profile.max_output_tokens];
+        let model_cap = caps.into_iter().flatten().min().unwrap_or(u64::MAX);
+        settings.max_output_tokens = Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
+        let output_schema = output_schema(&plan).map(|schema| Arc::new(OutputSchema::new("output", schema.clone())));
+        let price = ledger::price_of(model, profile.free);
+        Ok(Self { hash, provider, price, offers, specs: specs.into(), settings, output_schema, plan })
+    }
+
+    /// The agent's own definition.
+    pub(crate) fn agent(&self) -> &NewAgent {
+        &self.plan.agent.spec
+    }
+
+    /// What a name stands for, if it is on offer.
+    pub(crate) fn offer(&self, name: &str) -> Option<&Offer> {
+        self.offers.iter().find(|(offered, _)| offered == name).map(|(_, offer)| offer)
+    }
+
+    /// The names on offer, for a model that asked for another.
+    pub(crate) fn offered_names(&self) -> String {
+        let names: Vec<&str> = self.offers.iter().map(|(name, _)| name.as_str()).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
+    /// The next request to the model; `first` lets the agent's tool choice hold.
+    pub(crate) fn request(&self, transcript: &mut Transcript, first: bool) -> ModelRequest {
+        let mut request = ModelRequest::new(&self.plan.model.spec.model_name, transcript.for_request(self.provider.name()))
+            .with_tools(Arc::clone(&self.specs))
+            .with_settings(self.settings.clone());
+        request.output_schema.clone_from(&self.output_schema);
+        // A forced choice holds for the first call only: else the loop would never end.
+        if let (true, Some(choice)) = (first && !self.specs.is_empty(), &self.agent().tool_choice) {
+            request.tool_choice = choice.clone();
+        }
+        if self.agent().tool_choice == Some(ToolChoice::None) {
+            request.tool_choice = ToolChoice::None;
+        }
+        request
+    }
+}
+
+/// The state before the first record, for this input.
+///
+/// Errors: `InvalidInput` where the input is off the prompt's schema, `Expression` where the
+/// template cannot be filled.
+pub(crate) fn first_state(plan: &ExecutionPlan, input: &Value) -> Result<State> {
+    let agent = &plan.agent.spec;
+    let machine = AgentMachine::new(&agent.limits, output_schema(plan))?;
+    let user = first_message(plan, input)?;
+    let tools = plan.tools.iter().map(|tool| tool.spec.name.clone());
+    let offered: HashSet<String> = tools.chain(plan.agents.iter().map(|child| child.agent.spec.name.clone())).collect();
+    Ok(State::new(machine, &agent.instructions, user, offered))
+}
+
+/// The schema of the output: the agent's own, else its prompt's.
+fn output_schema(plan: &ExecutionPlan) -> Option<&Value> {
+    let from_prompt = || plan.prompt.as_ref().and_then(|prompt| prompt.spec.output_schema.as_ref());
+    plan.agent.spec.output_schema.as_ref().or_else(from_prompt)
+}
+
+/// An agent as a model sees it that may call it.
+fn agent_spec(plan: &ExecutionPlan) -> (ToolSpec, bool) {
+    let agent = &plan.agent.spec;
+    let schema = plan.prompt.as_ref().and_then(|prompt| prompt.spec.input_schema.clone());
+    let takes_text = schema.is_none();
+    let schema = schema.unwrap_or_else(|| {
+        json!({
+            "type": "object",
+            "properties": {"input": {"type": "string", "description": "what the agent is asked"}},
+            "required": ["input"],
+            "additionalProperties": false
+        })
+    });
+    let description = if agent.description.is_empty() { format!("Asks the agent {}.", agent.name) } else { agent.description.clone() };
+    (ToolSpec::new(agent.name.clone(), description, schema), takes_text)
+}
+
+fn first_message(plan: &ExecutionPlan, input: &Value) -> Result<Message> {
+    let Some(prompt) = &plan.prompt else {
+        return Ok(input_message(input));
+    };
+    let prompt = &prompt.spec;
+    let variables = match input {
+        Value::Object(variables) => variables.clone(),
+        Value::Null => Map::new(),
+        other => text_variable(template::variables(prompt.format, &prompt.template)?, other)?,
+    };
+    prompt.fill(&variables).map(Message::user)
+}
+
+/// A prompt with one variable takes a plain value for it.
+fn text_variable(names: impl IntoIterator<Item = String>, value: &Value) -> Result<Map<String, Value>> {
+    let mut names = names.into_iter();
+    match (names.next(), names.next()) {
+        (Some(name), None) => Ok(Map::from_iter([(name, value.clone())])),
+        _ => Err(Error::invalid("the agent's prompt takes several variables: give an object with a value for each")),
+    }
+}

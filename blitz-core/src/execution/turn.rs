@@ -1,0 +1,413 @@
+//! One turn is one transaction: steps, money, audit, events, and the reservations and starts that
+//! follow from them.
+//!
+//! A [`Turn`] is what the driver has decided; [`Turn::write`] is the only place that writes it. A
+//! refused reservation is a value: the rest of the turn commits all the same.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::setup::{Setup, first_state};
+use super::state::{State, Tally};
+use crate::access::Standing;
+use crate::audit::AuditLine;
+use crate::domain::{
+    Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Principal, Queued,
+    ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall, ToolStarted, Usage, Waiting,
+};
+use crate::error::{Error, ErrorInfo, Result};
+use crate::ledger::{self, Booked, ReserveOutcome, ReserveRequest, Reserved};
+use crate::store::Connection;
+use crate::store::executions::{self, Entry, NewExecution, Parent};
+
+/// Which execution a turn belongs to, and the epoch that its process holds it in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ids {
+    pub(crate) id: ExecutionId,
+    pub(crate) root_id: ExecutionId,
+    /// The root's epoch: a write in an old one is refused.
+    pub(crate) epoch: i64,
+    pub(crate) depth: u32,
+}
+
+/// What one commit writes.
+#[derive(Default)]
+pub(crate) struct Turn {
+    /// What ended, in order.
+    pub(crate) drafts: Vec<Draft>,
+    /// Model calls to reserve and start.
+    pub(crate) models: Vec<ModelStart>,
+    /// Tools to start.
+    pub(crate) tools: Vec<ToolStart>,
+    /// Children to start.
+    pub(crate) children: Vec<ChildStart>,
+    /// The end of the execution.
+    pub(crate) finish: Option<Finish>,
+    /// Whether it is the first progress of an execution that was taken up again.
+    pub(crate) resumed: bool,
+    /// Where the execution then stands, if that changes.
+    pub(crate) status: Option<(ExecutionStatus, Vec<Waiting>)>,
+}
+
+/// A record whose cost is not known before its money is booked.
+pub(crate) struct Draft {
+    pub(crate) path: String,
+    pub(crate) data: EventData,
+    pub(crate) settle: Option<Settle>,
+}
+
+/// How a reservation ends.
+pub(crate) enum Settle {
+    /// The provider said what was used.
+    Used { reservation: ReservationId, usage: Usage, raw: Value },
+    /// Nothing was sent, or nothing is charged.
+    Void { reservation: ReservationId },
+    /// The outcome is unknown: so many output tokens came before it broke off.
+    Unknown { reservation: ReservationId, delivered_tokens: u64 },
+    /// It was settled when the engine opened: the process that sent the call is gone.
+    Dead { attempt: u32 },
+}
+
+/// A model call to reserve and start.
+#[derive(Clone)]
+pub(crate) struct ModelStart {
+    pub(crate) key: String,
+    pub(crate) attempt: u32,
+    pub(crate) input_bound: u64,
+    pub(crate) output_cap: u64,
+}
+
+/// A tool to start.
+#[derive(Clone)]
+pub(crate) struct ToolStart {
+    pub(crate) key: String,
+    pub(crate) attempt: u32,
+    pub(crate) call: ToolCall,
+    /// The arguments, read and checked.
+    pub(crate) arguments: Value,
+    pub(crate) tool_id: ResourceId,
+    pub(crate) effect: Effect,
+}
+
+/// A child execution to start: all that it begins with.
+pub(crate) struct ChildStart {
+    pub(crate) key: String,
+    pub(crate) call: ToolCall,
+    pub(crate) begin: Begin,
+}
+
+/// A new execution, ready to be written.
+pub(crate) struct Begin {
+    pub(crate) setup: Arc<Setup>,
+    pub(crate) input: Value,
+    pub(crate) seed: u64,
+    pub(crate) deadline: Timestamp,
+}
+
+/// What a commit gave.
+#[derive(Debug, Default)]
+pub(crate) struct Committed {
+    /// The records with their place in the journal.
+    pub(crate) events: Vec<Event>,
+    /// What became of each model call, in the order of [`Turn::models`].
+    pub(crate) reserved: Vec<std::result::Result<Reserved, ErrorInfo>>,
+    /// Which tools the principal may no longer call, by key.
+    pub(crate) denied: Vec<String>,
+    /// The children, in the order of [`Turn::children`].
+    pub(crate) children: Vec<Begun>,
+    /// Why the principal may no longer act at all; then nothing was started.
+    pub(crate) revoked: Option<ErrorInfo>,
+}
+
+/// An execution that has begun: its state stands behind its first commit.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) ids: Ids,
+    pub(crate) state: State,
+    pub(crate) deadline: Timestamp,
+    pub(crate) first: Vec<Action>,
+    pub(crate) reserved: Vec<std::result::Result<Reserved, ErrorInfo>>,
+}
+
+/// What every commit of a process needs.
+pub(crate) struct Desk<'a> {
+    pub(crate) standing: &'a Standing,
+    pub(crate) principal: &'a Principal,
+    pub(crate) boot_id: &'a str,
+    pub(crate) store_id: &'a str,
+}
+
+impl Turn {
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.drafts.is_empty()
+            && self.models.is_empty()
+            && self.tools.is_empty()
+            && self.children.is_empty()
+            && self.finish.is_none()
+            && self.status.is_none()
+    }
+
+    /// Writes the turn. May run again: it changes nothing outside `tx`.
+    pub(crate) fn write(
+        &self,
+        tx: &mut dyn Connection,
+        now: Timestamp,
+        desk: &Desk<'_>,
+        ids: Ids,
+        setup: &Setup,
+        tally: &Tally,
+    ) -> Result<Committed> {
+        let mut writer = Writer { now, desk, ids, setup, entries: Vec::new(), committed: Committed::default() };
+        let mut tally = tally.clone();
+        for draft in &self.drafts {
+            writer.draft(tx, draft, &mut tally)?;
+        }
+        if self.resumed {
+            executions::made_progress(tx, ids.root_id)?;
+        }
+        if let Some(finish) = &self.finish {
+            writer.finish(tx, finish, &tally)?;
+        } else if let Err(why) = desk.standing.still() {
+            writer.committed.revoked = Some(why.clone());
+        } else {
+            writer.starts(tx, self)?;
+            if let Some((status, waiting)) = &self.status {
+                executions::set_status(tx, ids.id, *status, waiting)?;
+                if *status == ExecutionStatus::Waiting {
+                    writer.entry("", EventData::ExecutionWaiting { waiting_for: waiting.clone() });
+                }
+            }
+        }
+        writer.append(tx)
+    }
+}
+
+/// Collects the records of one commit.
+struct Writer<'a> {
+    now: Timestamp,
+    desk: &'a Desk<'a>,
+    ids: Ids,
+    setup: &'a Setup,
+    entries: Vec<Entry>,
+    committed: Committed,
+}
+
+impl Writer<'_> {
+    fn entry(&mut self, path: impl Into<String>, data: EventData) {
+        self.entries.push(Entry { execution_id: self.ids.id, path: path.into(), data });
+    }
+
+    /// Books what a finished attempt cost and notes it in its record.
+    fn draft(&mut self, tx: &mut dyn Connection, draft: &Draft, tally: &mut Tally) -> Result<()> {
+        let mut data = draft.data.clone();
+        let booked = match &draft.settle {
+            Some(Settle::Used { reservation, usage, raw }) => Some(ledger::settle(tx, self.now, *reservation, usage, raw)?),
+            Some(Settle::Void { reservation }) => {
+                ledger::void(tx, self.now, *reservation)?;
+                None
+            }
+            Some(Settle::Unknown { reservation, delivered_tokens }) => {
+                Some(ledger::settle_unknown(tx, self.now, *reservation, *delivered_tokens)?)
+            }
+            Some(Settle::Dead { attempt }) => ledger::booked(tx, self.ids.id, &draft.path, *attempt)?,
+            None => None,
+        };
+        if let Some(Booked { cost: booked, usage: used, alerts, .. }) = booked {
+            match &mut data {
+                EventData::StepFinished(step) => (step.cost, step.usage) = (booked, used),
+                EventData::StepRetrying { cost, usage, .. } => (*cost, *usage) = (booked, used),
+                _ => {}
+            }
+            for alert in alerts {
+                self.entry("", alert_event(alert));
+            }
+        }
+        tally.count(&data)?;
+        self.entry(draft.path.clone(), data);
+        Ok(())
+    }
+
+    fn starts(&mut self, tx: &mut dyn Connection, turn: &Turn) -> Result<()> {
+        for model in &turn.models {
+            let outcome = self.model(tx, model)?;
+            self.committed.reserved.push(outcome);
+        }
+        let mut called = Vec::with_capacity(turn.tools.len());
+        for tool in &turn.tools {
+            if self.desk.standing.may_use_tool(tx, tool.tool_id)? {
+                called.push(json!({"tool": tool.call.name, "key": tool.key, "effect": tool.effect}));
+                let started = ToolStarted::new(
+                    tool.attempt,
+                    tool.call.clone(),
+                    tool.effect,
+                    idempotency_key(self.desk.store_id, self.ids.id, &tool.key),
+                );
+                self.entry(tool.key.clone(), EventData::ToolStarted(started));
+            } else {
+                self.audit(tx, "tools.call", AuditOutcome::Denied, json!({"tool": tool.call.name, "key": tool.key}))?;
+                self.committed.denied.push(tool.key.clone());
+            }
+        }
+        if !called.is_empty() {
+            self.audit(tx, "tools.call", AuditOutcome::Ok, json!({ "calls": called }))?;
+        }
+        for child in &turn.children {
+            self.child(tx, child)?;
+        }
+        Ok(())
+    }
+
+    fn model(&mut self, tx: &mut dyn Connection, start: &ModelStart) -> Result<std::result::Result<Reserved, ErrorInfo>> {
+        let model = &self.setup.plan.model.spec;
+        let request = ReserveRequest {
+            execution_id: self.ids.id,
+            root_id: self.ids.root_id,
+            path: start.key.clone(),
+            attempt: start.attempt,
+            user_id: self.desk.principal.user_id(),
+            model: model.name.clone(),
+            provider: model.provider.clone(),
+            price: self.setup.price.clone(),
+            input_bound: start.input_bound,
+            output_cap: start.output_cap,
+            clamp: true,
+        };
+        match ledger::reserve(tx, self.now, self.desk.boot_id, &request)? {
+            ReserveOutcome::Refused(error) => Ok(Err(error.to_info())),
+            ReserveOutcome::Reserved(reserved) => {
+                let mut started = StepStarted::new(StepKind::Model, start.attempt, model.name.clone());
+                started.reserved = reserved.amount;
+                self.entry(start.key.clone(), EventData::StepStarted(started));
+                Ok(Ok(reserved))
+            }
+        }
+    }
+
+    fn child(&mut self, tx: &mut dyn Connection, child: &ChildStart) -> Result<()> {
+        let parent = Parent { id: self.ids.id, root_id: self.ids.root_id, key: &child.key, depth: self.ids.depth + 1 };
+        let (begun, entries) = child.begin.write_at(tx, self.now, self.desk, Some(parent), self.ids.epoch)?;
+        let mut started = StepStarted::new(StepKind::Child, 1, child.begin.setup.agent().name.clone());
+        started.child_id = Some(begun.ids.id);
+        started.call = Some(child.call.clone());
+        self.entry(child.key.clone(), EventData::StepStarted(started));
+        self.entries.extend(entries);
+        self.committed.children.push(begun);
+        Ok(())
+    }
+
+    fn finish(&mut self, tx: &mut dyn Connection, finish: &Finish, tally: &Tally) -> Result<()> {
+        let (status, output, error) = match finish {
+            Finish::Completed { output } => (ExecutionStatus::Completed, output.clone(), None),
+            Finish::Failed { error } => (ExecutionStatus::Failed, Value::Null, Some(error.clone())),
+            Finish::Cancelled => (ExecutionStatus::Cancelled, Value::Null, None),
+        };
+        let finished = Finished::new(status, output, error, tally.usage, tally.cost());
+        executions::finish(tx, self.now, self.ids.id, &finished)?;
+        let details = json!({"status": status, "error": finished.error.as_ref().map(|error| error.code), "cost": finished.cost});
+        self.audit(tx, "executions.finish", AuditOutcome::Ok, details)?;
+        self.entry("", EventData::ExecutionFinished(finished));
+        Ok(())
+    }
+
+    fn audit(&self, tx: &mut dyn Connection, action: &str, outcome: AuditOutcome, details: Value) -> Result<()> {
+        let object = format!("execution:{}", self.ids.id);
+        self.desk.standing.audit(tx, &AuditLine::ok(action, &object).with_outcome(outcome).with_details(details))
+    }
+
+    fn append(mut self, tx: &mut dyn Connection) -> Result<Committed> {
+        if !self.entries.is_empty() {
+            self.committed.events = executions::append(tx, self.now, self.ids.root_id, Some(self.ids.epoch), self.entries)?;
+        }
+        Ok(self.committed)
+    }
+}
+
+impl Begin {
+    /// Writes a root execution with its first records and reservation.
+    pub(crate) fn write(&self, tx: &mut dyn Connection, now: Timestamp, desk: &Desk<'_>) -> Result<(Begun, Vec<Event>)> {
+        let (begun, entries) = self.write_at(tx, now, desk, None, 1)?;
+        let events = executions::append(tx, now, begun.ids.root_id, Some(1), entries)?;
+        Ok((begun, events))
+    }
+
+    /// Makes the row and the first records of an execution; the caller appends them.
+    fn write_at(
+        &self,
+        tx: &mut dyn Connection,
+        now: Timestamp,
+        desk: &Desk<'_>,
+        parent: Option<Parent<'_>>,
+        epoch: i64,
+    ) -> Result<(Begun, Vec<Entry>)> {
+        let agent = &self.setup.plan.agent;
+        let new = NewExecution {
+            parent,
+            agent_id: agent.id,
+            name: &agent.spec.name,
+            principal: desk.principal,
+            definition_hash: &self.setup.hash,
+            boot_id: desk.boot_id,
+            deadline: self.deadline,
+        };
+        let id = executions::create(tx, now, &new)?;
+        let ids = Ids { id, root_id: parent.map_or(id, |p| p.root_id), epoch, depth: parent.map_or(0, |p| p.depth) };
+        if let (None, Some(limit)) = (parent, agent.spec.limits.max_cost) {
+            ledger::cap_execution(tx, now, ids.root_id, limit)?;
+        }
+        let mut state = first_state(&self.setup.plan, &self.input)?;
+        let queued = Queued::new(
+            agent.spec.name.clone(),
+            self.input.clone(),
+            self.setup.hash.clone(),
+            self.seed,
+            parent.map(|parent| parent.id),
+        );
+        let mut writer = Writer { now, desk, ids, setup: &self.setup, entries: Vec::new(), committed: Committed::default() };
+        let queued = EventData::ExecutionQueued(queued);
+        let first = state.absorb(now, "", &queued);
+        writer.entry("", queued);
+        writer.entry("", EventData::ExecutionStarted { epoch });
+        for action in &first {
+            if let Action::CallModel { key, first, .. } = action {
+                let request = self.setup.request(&mut state.transcript, *first);
+                let start = ModelStart::new(key.clone(), 1, &self.setup, &request);
+                let outcome = writer.model(tx, &start)?;
+                writer.committed.reserved.push(outcome);
+            }
+        }
+        for entry in writer.entries.iter().filter(|entry| !entry.path.is_empty()) {
+            state.absorb(now, &entry.path, &entry.data);
+        }
+        let Writer { entries, committed, .. } = writer;
+        Ok((Begun { ids, state, deadline: self.deadline, first, reserved: committed.reserved }, entries))
+    }
+}
+
+impl ModelStart {
+    /// The bounds of a request, for its reservation.
+    pub(crate) fn new(key: String, attempt: u32, setup: &Setup, request: &crate::domain::ModelRequest) -> Self {
+        Self {
+            key,
+            attempt,
+            input_bound: setup.provider.input_token_bound(request),
+            output_cap: request.settings.max_output_tokens.unwrap_or(0),
+        }
+    }
+}
+
+/// The key that an effect carries to the world: the same for each attempt of one call, and for no other.
+pub(crate) fn idempotency_key(store_id: &str, id: ExecutionId, key: &str) -> String {
+    crate::store::content_hash(format!("{store_id}\0{id}\0{key}").as_bytes())
+}
+
+fn alert_event(alert: Alert) -> EventData {
+    EventData::BudgetAlert {
+        budget_id: alert.budget_id,
+        budget: alert.budget,
+        threshold: alert.threshold,
+        posted: alert.posted,
+        limit: alert.limit,
+    }
+}

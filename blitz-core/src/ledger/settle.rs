@@ -1,0 +1,163 @@
+//! Settle and void: each reservation ends once, and what was spent is booked.
+
+use serde_json::Value;
+
+use super::{Booked, MAX_CALL_COST, MAX_CALL_TOKENS, alert};
+use crate::domain::{EntryFlag, EntryKind, Money, Price, Provenance, ReservationId, Timestamp, Usage};
+use crate::error::{Error, Result};
+use crate::store::ledger::{self as sql, Leg, NewEntry, Reservation, Resolution};
+use crate::store::sql::Connection;
+
+/// Books what a call used, as the provider says (`raw_usage` is kept in its own words).
+///
+/// A cost beyond what was reserved is booked all the same, as an overage: it was spent. Errors:
+/// `Internal` where the reservation has ended already.
+pub(crate) fn settle(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    reservation: ReservationId,
+    usage: &Usage,
+    raw_usage: &Value,
+) -> Result<Booked> {
+    let reservation = resolve(tx, reservation, Resolution::Settled)?;
+    let booking = Booking::reported(&reservation, usage);
+    book(tx, now, &reservation, &booking, Some(raw_usage).filter(|raw| !raw.is_null()))
+}
+
+/// Gives back what was held: the call was provably not sent, or failed without a charge.
+///
+/// Errors: `Internal` where the reservation has ended already.
+pub(crate) fn void(tx: &mut dyn Connection, now: Timestamp, reservation: ReservationId) -> Result<()> {
+    let reservation = resolve(tx, reservation, Resolution::Void)?;
+    for &leg in &reservation.legs {
+        post(tx, leg, reservation.held(), Money::ZERO)?;
+    }
+    sql::append(tx, now, &entry(EntryKind::Void, &reservation, Some(Money::ZERO), reservation.held()))
+}
+
+/// Books a call whose outcome is unknown: aborted, timed out, cancelled, or answered without usage.
+///
+/// It was sent, so it is never free: all its input at the dearest rate and the output that arrived,
+/// but no more than was reserved, for an estimate makes no overage.
+pub(crate) fn settle_unknown(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    reservation: ReservationId,
+    delivered_output_tokens: u64,
+) -> Result<Booked> {
+    let reservation = resolve(tx, reservation, Resolution::Settled)?;
+    let booking = Booking::estimated(&reservation, delivered_output_tokens.min(reservation.output_cap));
+    book(tx, now, &reservation, &booking, None)
+}
+
+/// Books a call that a dead process left behind: nobody knows what arrived, so all that was reserved.
+pub(crate) fn settle_dead(tx: &mut dyn Connection, now: Timestamp, reservation: ReservationId) -> Result<Booked> {
+    let reservation = resolve(tx, reservation, Resolution::Settled)?;
+    let booking = Booking { cost: reservation.amount, ..Booking::estimated(&reservation, reservation.output_cap) };
+    book(tx, now, &reservation, &booking, None)
+}
+
+/// What is booked for a call.
+#[derive(Debug, Clone, Copy)]
+struct Booking {
+    cost: Option<Money>,
+    usage: Usage,
+    flag: Option<EntryFlag>,
+}
+
+impl Booking {
+    /// By the provider's report. Where the cost of it is beyond all reason, by what was reserved.
+    fn reported(reservation: &Reservation, reported: &Usage) -> Self {
+        let (usage, flag) = within_reason(reported);
+        let believed = |price: &Price| price.cost(reported).ok().filter(|cost| *cost <= MAX_CALL_COST);
+        match reservation.price.as_ref().map(believed) {
+            None => Self { cost: None, usage, flag },
+            Some(Some(cost)) => Self { cost: Some(cost), usage, flag },
+            Some(None) => Self { cost: reservation.amount, usage, flag: Some(EntryFlag::ImplausibleUsage) },
+        }
+    }
+
+    /// By what was sent and so much output.
+    fn estimated(reservation: &Reservation, output_tokens: u64) -> Self {
+        let usage = Usage::new(reservation.input_bound, output_tokens).with_provenance(Provenance::Estimated);
+        let bound = |price: &Price| price.upper_bound(usage.input_tokens, usage.output_tokens).unwrap_or(Money::MAX);
+        let cost = reservation.price.as_ref().map(|price| bound(price).min(reservation.held()));
+        Self { cost, usage: within_reason(&usage).0, flag: None }
+    }
+}
+
+/// Usage with every part within its whole and every count within reason, and what had to be mended.
+fn within_reason(reported: &Usage) -> (Usage, Option<EntryFlag>) {
+    let buckets = reported.buckets();
+    let held = |count: u64| count.min(MAX_CALL_TOKENS);
+    let usage = Usage {
+        requests: held(reported.requests),
+        input_tokens: held(reported.input_tokens),
+        output_tokens: held(reported.output_tokens),
+        cache_read_tokens: held(buckets.cache_read),
+        cache_write_tokens: held(buckets.cache_write),
+        reasoning_tokens: held(buckets.reasoning),
+        provenance: reported.provenance,
+    };
+    let whole = [reported.requests, reported.input_tokens, reported.output_tokens];
+    let parts = (reported.cache_read_tokens, reported.cache_write_tokens, reported.reasoning_tokens);
+    let flag = if whole.iter().any(|&count| count > MAX_CALL_TOKENS) {
+        Some(EntryFlag::ImplausibleUsage)
+    } else if parts != (buckets.cache_read, buckets.cache_write, buckets.reasoning) {
+        Some(EntryFlag::InconsistentUsage)
+    } else {
+        None
+    };
+    (usage, flag)
+}
+
+fn resolve(tx: &mut dyn Connection, id: ReservationId, resolution: Resolution) -> Result<Reservation> {
+    sql::resolve_reservation(tx, id, resolution)?
+        .ok_or_else(|| Error::internal(format!("reservation {id} has ended already or was never made")))
+}
+
+/// Moves a call's money from pending to posted on every window, and writes it down.
+fn book(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    reservation: &Reservation,
+    booking: &Booking,
+    raw_usage: Option<&Value>,
+) -> Result<Booked> {
+    let held = reservation.held();
+    let overage = booking.cost.and_then(|cost| cost.sub(held).ok()).filter(|beyond| *beyond > Money::ZERO);
+    let settled = entry(EntryKind::Settle, reservation, booking.cost.map(|cost| cost.min(held)), held);
+    sql::append(tx, now, &NewEntry { usage: Some(&booking.usage), flag: booking.flag, raw_usage, ..settled })?;
+    if overage.is_some() {
+        sql::append(tx, now, &entry(EntryKind::Overage, reservation, overage, Money::ZERO))?;
+    }
+    let cost = booking.cost.unwrap_or_default();
+    let mut alerts = Vec::new();
+    for &leg in &reservation.legs {
+        let posted = post(tx, leg, held, cost)?;
+        if cost > Money::ZERO {
+            alerts.extend(alert::raise(tx, now, leg, posted)?);
+        }
+    }
+    Ok(Booked { cost: booking.cost, overage, usage: booking.usage, alerts })
+}
+
+fn post(tx: &mut dyn Connection, leg: Leg, released: Money, booked: Money) -> Result<Money> {
+    sql::post(tx, leg, released, booked)?
+        .ok_or_else(|| Error::internal(format!("budget {} lost the window that a reservation holds", leg.0)))
+}
+
+/// An entry that ends a reservation, without usage.
+fn entry(kind: EntryKind, reservation: &Reservation, amount: Option<Money>, released: Money) -> NewEntry<'_> {
+    NewEntry {
+        kind,
+        reservation: reservation.id,
+        call: reservation.call(),
+        amount,
+        released,
+        legs: &reservation.legs,
+        usage: None,
+        flag: None,
+        raw_usage: None,
+    }
+}

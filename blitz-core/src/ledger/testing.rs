@@ -1,0 +1,147 @@
+//! What the tests of this room share: a ledger in memory, spoken to in plain calls.
+
+use serde_json::Value;
+
+use super::*;
+use crate::domain::{
+    BudgetId, BudgetWindow, CostFilter, CostSummary, EntryKind, LedgerEntry, ListOptions, NewBudget, Timestamp, Usage,
+};
+use crate::error::Result;
+use crate::store::sql::Connection;
+use crate::store::{self, Store};
+
+pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
+pub(super) const BOOT: &str = "boot-1";
+
+/// A ledger of its own in memory.
+pub(super) struct TestLedger {
+    pub(super) store: Store,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl TestLedger {
+    pub(super) fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        Self { store: store::memory().store, runtime }
+    }
+
+    /// A ledger with budgets, and their ids.
+    pub(super) fn with_budgets<const N: usize>(budgets: [NewBudget; N]) -> (Self, [BudgetId; N]) {
+        let ledger = Self::new();
+        let ids = budgets.map(|budget| ledger.write(move |tx| create_budget(tx, NOW, &budget)).unwrap().id);
+        (ledger, ids)
+    }
+
+    pub(super) fn write<T, F>(&self, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Connection) -> Result<T> + Send + 'static,
+    {
+        self.runtime.block_on(self.store.write(body))
+    }
+
+    /// Runs every body at the same time, each in a transaction of its own.
+    pub(super) fn write_all<T, F>(&self, bodies: impl IntoIterator<Item = F>) -> Vec<Result<T>>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Connection) -> Result<T> + Send + 'static,
+    {
+        self.runtime.block_on(async {
+            let tasks: Vec<_> = bodies
+                .into_iter()
+                .map(|body| {
+                    let store = self.store.clone();
+                    tokio::spawn(async move { store.write(body).await })
+                })
+                .collect();
+            let mut results = Vec::new();
+            for task in tasks {
+                results.push(task.await.unwrap());
+            }
+            results
+        })
+    }
+
+    pub(super) fn try_reserve(&self, request: ReserveRequest) -> ReserveOutcome {
+        self.write(move |tx| reserve(tx, NOW, BOOT, &request)).unwrap()
+    }
+
+    pub(super) fn reserve(&self, request: ReserveRequest) -> Reserved {
+        match self.try_reserve(request) {
+            ReserveOutcome::Reserved(reserved) => reserved,
+            ReserveOutcome::Refused(error) => panic!("refused: {error}"),
+        }
+    }
+
+    pub(super) fn refusal(&self, request: ReserveRequest) -> Error {
+        match self.try_reserve(request) {
+            ReserveOutcome::Reserved(reserved) => panic!("reserved: {reserved:?}"),
+            ReserveOutcome::Refused(error) => error,
+        }
+    }
+
+    pub(super) fn settle(&self, reserved: &Reserved, usage: Usage) -> Booked {
+        let id = reserved.id;
+        self.write(move |tx| settle(tx, NOW, id, &usage, &Value::Null)).unwrap()
+    }
+
+    /// Reserves and settles a call that uses exactly this.
+    pub(super) fn spend(&self, request: ReserveRequest, usage: Usage) -> Booked {
+        let reserved = self.reserve(request);
+        self.settle(&reserved, usage)
+    }
+
+    /// What a budget has counted for a scope id, as (posted, pending) in nanos.
+    pub(super) fn window(&self, budget: BudgetId, scope_id: i64) -> (i64, i64) {
+        let windows = self.windows();
+        let found = windows.iter().find(|window| (window.budget_id, window.scope_id) == (budget, scope_id));
+        found.map_or((0, 0), |window| (window.posted.nanos(), window.pending.nanos()))
+    }
+
+    /// Every window, after a check that the entries alone make the same.
+    pub(super) fn windows(&self) -> Vec<BudgetWindow> {
+        self.write(|tx| {
+            verify_windows(tx)?;
+            rebuild_windows(tx)
+        })
+        .unwrap()
+    }
+
+    pub(super) fn summary(&self, filter: CostFilter) -> CostSummary {
+        self.write(move |tx| summary(tx, &filter)).unwrap()
+    }
+
+    pub(super) fn entries(&self) -> Vec<LedgerEntry> {
+        self.write(|tx| list_entries(tx, &CostFilter::all(), &ListOptions::limit(1000))).unwrap().items
+    }
+
+    pub(super) fn kinds(&self) -> Vec<EntryKind> {
+        self.entries().iter().map(|entry| entry.kind).collect()
+    }
+}
+
+pub(super) fn nanos(nanos: i64) -> Money {
+    Money::from_nanos(nanos)
+}
+
+/// A nano-dollar for each input token, three for each output token.
+pub(super) fn price() -> Price {
+    Price::per_million("0.001", "0.003").unwrap()
+}
+
+/// A call of user 1 in execution `execution` that holds 400 nanos: 100 in, 100 out.
+pub(super) fn call(execution: i64) -> ReserveRequest {
+    ReserveRequest {
+        execution_id: ExecutionId(execution),
+        root_id: ExecutionId(execution),
+        path: "1/model".into(),
+        attempt: 1,
+        user_id: Some(UserId(1)),
+        model: "m".into(),
+        provider: "scripted".into(),
+        price: Some(price()),
+        input_bound: 100,
+        output_cap: 100,
+        clamp: false,
+    }
+}

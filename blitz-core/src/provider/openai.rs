@@ -1,1 +1,0 @@
-//! OpenAI Chat Completions, for any base URL: request mapping, response mapping, stream reader, errors.

@@ -1,0 +1,303 @@
+//! Puts streamed tool calls together, whatever a server makes of indexes, ids and names.
+
+use std::collections::HashSet;
+
+use super::response::CallPiece;
+use crate::domain::{Delta, Message, ToolCall};
+
+/// More calls than this in one answer are refused.
+const MAX_CALLS: usize = 1_024;
+
+/// The calls of one answer so far.
+#[derive(Default)]
+pub(super) struct Calls {
+    open: Vec<OpenCall>,
+}
+
+/// A call whose arguments may still grow.
+struct OpenCall {
+    /// The server's index; many servers give all calls the same.
+    index: Option<i64>,
+    /// The server's id, empty until it is known.
+    id: String,
+    name: String,
+    arguments: String,
+    shape: Shape,
+}
+
+/// An answer holds more than [`MAX_CALLS`] calls.
+#[derive(Debug)]
+pub(super) struct TooManyCalls;
+
+impl Calls {
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Takes a call or a piece of one and gives what a reader of the stream sees of it.
+    pub(super) fn take(&mut self, piece: &CallPiece<'_>, mut delta: impl FnMut(Delta)) -> Result<(), TooManyCalls> {
+        let (id, function) = (piece.id.0.as_ref(), piece.function.as_ref());
+        let name = function.map_or("", |function| function.name.0.as_ref());
+        let fragment = function.map_or_else(Default::default, |function| function.arguments());
+        let position = match self.continued(piece.index, id, name, &fragment) {
+            Some(position) => position,
+            None if id.is_empty() && name.is_empty() && fragment.is_empty() => return Ok(()),
+            None if self.open.len() == MAX_CALLS => return Err(TooManyCalls),
+            None => {
+                self.open.push(OpenCall::new(piece.index));
+                self.open.len() - 1
+            }
+        };
+        let index = u32::try_from(position).unwrap_or(u32::MAX);
+        let call = &mut self.open[position];
+        if call.id.is_empty() {
+            id.clone_into(&mut call.id);
+        }
+        let named = call.name.is_empty() && !name.is_empty();
+        if named {
+            name.clone_into(&mut call.name);
+            delta(Delta::ToolCall { index, name: name.to_owned() });
+        }
+        call.shape.read(&fragment);
+        call.arguments.push_str(&fragment);
+        // Arguments that came before the name are shown with it.
+        let shown = if named { call.arguments.as_str() } else { &*fragment };
+        if !shown.is_empty() && !call.name.is_empty() {
+            delta(Delta::Arguments { index, text: shown.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// The open call that a piece goes on with; `None` where it begins a new one.
+    fn continued(&self, index: Option<i64>, id: &str, name: &str, fragment: &str) -> Option<usize> {
+        let at_index = |call: &&OpenCall| index.is_none() || call.index == index;
+        let with_id = |call: &&OpenCall| !id.is_empty() && call.id == id;
+        let last = |fits: &dyn Fn(&&OpenCall) -> bool| self.open.iter().rposition(|call| fits(&call));
+        let position = last(&|call| at_index(call) && with_id(call)).or_else(|| last(&at_index))?;
+        let call = &self.open[position];
+        let other_id = !id.is_empty() && !call.id.is_empty() && call.id != id;
+        // Some servers give each fragment an id of its own: without a name it is still the same call.
+        let begins = !name.is_empty() && (other_id || index.is_none() && id.is_empty());
+        // A whole object cannot grow: the next one under the same index is the next call.
+        let next_whole = call.shape.is_whole() && fragment.trim_start().starts_with('{');
+        let begins = begins || next_whole && (!name.is_empty() || other_id);
+        (!begins).then_some(position)
+    }
+
+    /// The calls, each under an id that is unique in the whole conversation.
+    pub(super) fn finish(self, ids: &mut CallIds) -> Vec<ToolCall> {
+        self.open.into_iter().map(|call| ids.call(call)).collect()
+    }
+}
+
+impl OpenCall {
+    fn new(index: Option<i64>) -> Self {
+        Self { index, id: String::new(), name: String::new(), arguments: String::new(), shape: Shape::default() }
+    }
+}
+
+/// The ids of a conversation's calls: finds free ones by position, never by chance.
+#[derive(Default)]
+pub(super) struct CallIds {
+    taken: HashSet<String>,
+    next: usize,
+}
+
+impl CallIds {
+    pub(super) fn of(messages: &[Message]) -> Self {
+        let taken: HashSet<_> = messages.iter().flat_map(Message::tool_calls).map(|call| call.id.clone()).collect();
+        Self { next: taken.len(), taken }
+    }
+
+    /// Keeps the provider's id where it is there and free, else makes one and remembers the provider's.
+    fn call(&mut self, open: OpenCall) -> ToolCall {
+        let mut call = ToolCall::new(open.id, open.name, open.arguments);
+        if call.id.is_empty() || self.taken.contains(&call.id) {
+            let given = std::mem::replace(&mut call.id, self.free());
+            call.provider_id = Some(given).filter(|id| !id.is_empty());
+        }
+        self.taken.insert(call.id.clone());
+        call
+    }
+
+    fn free(&mut self) -> String {
+        loop {
+            let id = format!("call_{}", self.next);
+            self.next += 1;
+            if !self.taken.contains(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+/// Follows JSON text without parsing it: enough to know that an object is closed.
+#[derive(Default)]
+struct Shape {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+    closed: bool,
+}
+
+impl Shape {
+    fn read(&mut self, fragment: &str) {
+        for byte in fragment.bytes() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                _ if self.in_string => {}
+                b'{' => self.depth += 1,
+                b'}' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    self.closed = self.depth == 0;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.closed && self.depth == 0 && !self.in_string
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::domain::Part;
+    use serde_json::{Value, json};
+
+    fn calls_after(history: &[Message], pieces: &[Value]) -> Vec<ToolCall> {
+        let mut calls = Calls::default();
+        for piece in pieces {
+            let text = piece.to_string();
+            calls.take(&serde_json::from_str(&text).unwrap(), |_| {}).unwrap();
+        }
+        calls.finish(&mut CallIds::of(history))
+    }
+
+    fn brief(pieces: &[Value]) -> Vec<(String, String, String)> {
+        calls_after(&[], pieces).into_iter().map(|call| (call.id, call.name, call.arguments)).collect()
+    }
+
+    fn piece(index: i64, id: Value, name: Value, arguments: Value) -> Value {
+        json!({"index": index, "id": id, "function": {"name": name, "arguments": arguments}})
+    }
+
+    fn expected(calls: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
+        calls.iter().map(|(id, name, arguments)| (id.to_string(), name.to_string(), arguments.to_string())).collect()
+    }
+
+    const AB: &[(&str, &str, &str)] = &[("a", "add", r#"{"x":1}"#), ("b", "sub", r#"{"y":2}"#)];
+
+    #[test]
+    fn b1_fragments_are_keyed_by_index() {
+        let pieces = [
+            piece(0, json!("a"), json!("add"), json!("")),
+            piece(1, json!("b"), json!("sub"), json!("")),
+            piece(0, json!(null), json!(null), json!("{\"x\"")),
+            piece(1, json!(""), json!(""), json!("{\"y\":")),
+            piece(0, json!(null), json!(null), json!(":1}")),
+            piece(1, json!(null), json!(null), json!("2}")),
+        ];
+        assert_eq!(brief(&pieces), expected(AB));
+    }
+
+    #[test]
+    fn b1_repeated_names_and_ids_change_nothing() {
+        let pieces = [
+            piece(0, json!("a"), json!("add"), json!("{\"x\"")),
+            piece(0, json!("a"), json!("add"), json!(":1}")),
+            piece(0, json!("a"), json!("add"), json!("")),
+            piece(1, json!("b"), json!("sub"), json!("{\"y\":2}")),
+        ];
+        assert_eq!(brief(&pieces), expected(AB));
+    }
+
+    #[test]
+    fn b1_a_new_id_at_the_same_index_is_a_new_call() {
+        let pieces = [
+            piece(0, json!("a"), json!("add"), json!("{\"x\"")),
+            piece(0, json!("a"), json!(null), json!(":1}")),
+            piece(0, json!("b"), json!("sub"), json!("{\"y\"")),
+            piece(0, json!("b"), json!(null), json!(":2}")),
+        ];
+        assert_eq!(brief(&pieces), expected(AB));
+    }
+
+    #[test]
+    fn b1_whole_calls_without_index_or_id_stay_apart() {
+        let whole = |name: &str, arguments: &str| json!({"function": {"name": name, "arguments": arguments}});
+        let pieces = [whole("add", "{\"x\":1}"), whole("add", "{\"x\":1}"), whole("now", "")];
+        let made = expected(&[("call_0", "add", r#"{"x":1}"#), ("call_1", "add", r#"{"x":1}"#), ("call_2", "now", "")]);
+        assert_eq!(brief(&pieces), made);
+    }
+
+    #[test]
+    fn b1_whole_calls_at_index_zero_stay_apart_even_under_one_id() {
+        let pieces = [
+            piece(0, json!("a"), json!("add"), json!("{\"x\":1}")),
+            piece(0, json!("a"), json!("add"), json!("{\"x\":2}")),
+        ];
+        let calls = calls_after(&[], &pieces);
+        assert_eq!((calls[0].id.as_str(), calls[0].provider_id.as_deref()), ("a", None));
+        assert_eq!((calls[1].id.as_str(), calls[1].provider_id.as_deref()), ("call_0", Some("a")));
+    }
+
+    #[test]
+    fn b1_a_random_id_on_each_fragment_is_one_call() {
+        let pieces = [
+            piece(0, json!("a"), json!("add"), json!("{\"x\"")),
+            piece(0, json!("r1"), json!(null), json!(":")),
+            piece(0, json!("r2"), json!(null), json!("1}")),
+        ];
+        assert_eq!(brief(&pieces), expected(&AB[..1]));
+    }
+
+    #[test]
+    fn b2_object_arguments_become_text_and_empty_ones_stay_empty() {
+        let pieces = [
+            piece(0, json!("a"), json!("add"), json!({"x": 1})),
+            piece(1, json!("b"), json!("now"), json!(null)),
+            piece(2, json!("c"), json!("now"), json!("")),
+        ];
+        assert_eq!(brief(&pieces), expected(&[AB[0], ("b", "now", ""), ("c", "now", "")]));
+    }
+
+    #[test]
+    fn b3_an_id_of_an_earlier_turn_is_not_used_again() {
+        let said = Part::ToolCall(ToolCall::new("call_0", "add", "{}"));
+        let history = [Message::new(crate::MessageRole::Assistant, vec![said])];
+        let pieces =
+            [piece(0, json!("call_0"), json!("add"), json!("{}")), piece(1, json!(""), json!("add"), json!("{}"))];
+        let calls = calls_after(&history, &pieces);
+        assert_eq!((calls[0].id.as_str(), calls[0].provider_id.as_deref()), ("call_1", Some("call_0")));
+        assert_eq!((calls[1].id.as_str(), calls[1].provider_id.as_deref()), ("call_2", None));
+    }
+
+    #[test]
+    fn b1_arguments_before_the_name_are_shown_with_it() {
+        let (mut calls, mut deltas) = (Calls::default(), Vec::new());
+        for text in
+            [r#"{"index":0,"function":{"arguments":"{"}}"#, r#"{"index":0,"function":{"name":"f","arguments":"}"}}"#]
+        {
+            calls.take(&serde_json::from_str(text).unwrap(), |delta| deltas.push(delta)).unwrap();
+        }
+        let shown = [Delta::ToolCall { index: 0, name: "f".into() }, Delta::Arguments { index: 0, text: "{}".into() }];
+        assert_eq!(deltas, shown);
+    }
+
+    #[test]
+    fn too_many_calls_are_refused() {
+        let mut calls = Calls::default();
+        let take = |calls: &mut Calls, index: usize| {
+            let text = piece(index as i64, json!(null), json!("f"), json!("")).to_string();
+            calls.take(&serde_json::from_str(&text).unwrap(), |_| {})
+        };
+        (0..MAX_CALLS).for_each(|index| take(&mut calls, index).unwrap());
+        assert!(take(&mut calls, MAX_CALLS).is_err());
+    }
+}

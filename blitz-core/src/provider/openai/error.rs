@@ -1,0 +1,223 @@
+//! Says what went wrong: status, headers and error objects become errors of the one table.
+//!
+//! The text of a provider's error may repeat the prompt or the key, so it decides nothing but the
+//! code and never becomes part of a message. Only its short identifiers do.
+
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use super::Endpoint;
+use super::stream::Unreadable;
+use crate::domain::Timestamp;
+use crate::error::{BoxError, Charged, Error, ErrorCode};
+use crate::net::NetError;
+use crate::net::retry_after::retry_after;
+
+/// An answer that is an error.
+pub(super) struct Failure {
+    status: u16,
+    retry_after: Option<Duration>,
+    said: ErrorObject,
+}
+
+/// What an error object says.
+#[derive(Default)]
+struct ErrorObject {
+    /// `code` and `type`, as they came.
+    identifiers: Vec<String>,
+    /// The text in lower case, for recognition only.
+    text: String,
+}
+
+impl Failure {
+    pub(super) fn new(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
+        let said = match serde_json::from_slice(body) {
+            Ok(json) => ErrorObject::of(&json),
+            Err(_) => ErrorObject::default(),
+        };
+        Self { status, retry_after: retry_after(headers, Timestamp::now()), said }
+    }
+
+    /// Whether the server refuses `stream_options`, which older ones do not know.
+    pub(super) fn is_about_stream_options(&self) -> bool {
+        matches!(self.status, 400 | 422) && self.said.mentions(&["stream_options", "include_usage"])
+    }
+
+    pub(super) fn into_error(self, endpoint: &Endpoint) -> Error {
+        let code = self.said.code(self.status);
+        // A gateway that gave up waiting does not know what happened behind it.
+        let charged = if matches!(self.status, 408 | 504 | 524) { Charged::Unknown } else { Charged::No };
+        let mut report = endpoint.report(code, charged, self.said.sentence(endpoint, self.status, code));
+        report.status = Some(self.status);
+        report.retry_after = self.retry_after;
+        report.into()
+    }
+}
+
+impl ErrorObject {
+    /// Reads `{"error": {…}}`, the object alone, or a list of them; texts in place of objects too.
+    fn of(json: &Value) -> Self {
+        let json = json.get(0).unwrap_or(json);
+        let error = json.get("error").filter(|error| !error.is_null()).unwrap_or(json);
+        let identifiers = ["/code", "/type", "/innererror/code", "/status"];
+        let identifiers = identifiers.iter().filter_map(|path| match error.pointer(path)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        });
+        let text = [error, json].iter().find_map(|object| {
+            let text = ["message", "detail"].iter().find_map(|name| object.get(*name));
+            text.or(Some(*object)).filter(|text| text.is_string())?.as_str()
+        });
+        Self { identifiers: identifiers.collect(), text: text.unwrap_or_default().to_lowercase() }
+    }
+
+    fn is(&self, names: &[&str]) -> bool {
+        self.identifiers.iter().any(|found| names.iter().any(|name| found.eq_ignore_ascii_case(name)))
+    }
+
+    fn mentions(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.text.contains(word))
+    }
+
+    /// The code of an error with this HTTP status.
+    fn code(&self, status: u16) -> ErrorCode {
+        let refused = (400..500).contains(&status);
+        if self.is(&["insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"]) {
+            return ErrorCode::ProviderAuth;
+        }
+        if refused && status != 429 && self.is_overflow() {
+            return ErrorCode::ContextOverflow;
+        }
+        if refused && self.is(&["content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"]) {
+            return ErrorCode::ContentFiltered;
+        }
+        match status {
+            401..=403 => ErrorCode::ProviderAuth,
+            404 => ErrorCode::NotFound,
+            408 => ErrorCode::Timeout,
+            409 | 425 => ErrorCode::Unavailable,
+            413 => ErrorCode::TooLarge,
+            429 => ErrorCode::RateLimited,
+            300..=499 => ErrorCode::InvalidInput,
+            _ => ErrorCode::Unavailable,
+        }
+    }
+
+    fn is_overflow(&self) -> bool {
+        self.is(&["context_length_exceeded", "exceed_context_size_error"])
+            || self.mentions(&["context length", "context size", "context window", "context_length"])
+    }
+
+    /// The status that an error object would have had, had it come before the stream.
+    fn status(&self) -> u16 {
+        let number = self.identifiers.iter().filter_map(|text| text.parse().ok()).find(|n| (400..600).contains(n));
+        let named = |names: &[&str]| self.identifiers.iter().any(|text| names.iter().any(|name| text.contains(name)));
+        number.unwrap_or_else(|| match () {
+            () if named(&["rate_limit"]) => 429,
+            () if named(&["authentication", "invalid_api_key", "permission"]) => 401,
+            () if named(&["not_found"]) => 404,
+            () if named(&["timeout"]) => 408,
+            () if named(&["invalid_request", "context_length", "content_filter", "context_size"]) => 400,
+            () => 503,
+        })
+    }
+
+    /// What happened and what to do, with the identifiers that cannot be anything else.
+    fn sentence(&self, endpoint: &Endpoint, status: u16, code: ErrorCode) -> String {
+        let shown: Vec<_> = self.identifiers.iter().map(String::as_str).filter(|id| endpoint.may_show(id)).collect();
+        let shown = if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) };
+        format!("answered {status}{shown}: {}", advice(status, code))
+    }
+}
+
+fn advice(status: u16, code: ErrorCode) -> &'static str {
+    match code {
+        _ if (300..400).contains(&status) => "redirects are not followed, set base_url to the final address",
+        ErrorCode::ProviderAuth => "check the key, its quota and its access to the model",
+        ErrorCode::NotFound => "check base_url and the name of the model",
+        ErrorCode::ContextOverflow => "the conversation does not fit into the model's context window",
+        ErrorCode::ContentFiltered => "the provider's content filter stopped the request",
+        ErrorCode::TooLarge => "the request is too large, send less",
+        ErrorCode::InvalidInput => "the provider refused the request, check the model's settings",
+        ErrorCode::RateLimited => "too many requests, wait and try again",
+        _ => "the provider failed, try again later",
+    }
+}
+
+/// The fields of [`Error::Provider`], to be completed.
+struct Report {
+    code: ErrorCode,
+    provider: String,
+    status: Option<u16>,
+    retry_after: Option<Duration>,
+    charged: Charged,
+    message: String,
+    source: Option<BoxError>,
+}
+
+impl From<Report> for Error {
+    fn from(report: Report) -> Self {
+        let Report { code, provider, status, retry_after, charged, message, source } = report;
+        let retryable = code.retryable();
+        Error::Provider { code, provider, status, retry_after, retryable, charged, message, source }
+    }
+}
+
+impl Endpoint {
+    fn report(&self, code: ErrorCode, charged: Charged, message: String) -> Report {
+        let provider = self.name.clone();
+        Report { code, provider, status: None, retry_after: None, charged, message, source: None }
+    }
+
+    /// A connection that was not made, broke, or took too long.
+    pub(super) fn broken(&self, error: NetError) -> Error {
+        let (code, charged) = match &error {
+            NetError::Connect(_) | NetError::NoRoots(_) => (ErrorCode::Unavailable, Charged::No),
+            NetError::Broken(_) => (ErrorCode::Unavailable, Charged::Unknown),
+            NetError::Idle(_) | NetError::Deadline => (ErrorCode::Timeout, Charged::Unknown),
+            NetError::TooLarge(_) => (ErrorCode::BadOutput, Charged::Unknown),
+        };
+        let mut report = self.report(code, charged, error.to_string());
+        if let NetError::Connect(source) | NetError::NoRoots(source) | NetError::Broken(source) = error {
+            report.source = Some(source);
+        }
+        report.into()
+    }
+
+    /// An answer with status 200 that is none.
+    pub(super) fn unreadable(&self, error: Unreadable) -> Error {
+        let (code, message) = match error {
+            Unreadable::Cut => (ErrorCode::Unavailable, "the answer ended before it was complete".to_owned()),
+            Unreadable::Malformed(what) => (ErrorCode::BadOutput, format!("answered with {what}")),
+            Unreadable::ErrorObject(object) => {
+                let said = ErrorObject::of(&object);
+                let status = said.status();
+                let code = said.code(status);
+                (code, said.sentence(self, status, code))
+            }
+        };
+        let mut report = self.report(code, Charged::Unknown, message);
+        report.status = Some(200);
+        report.into()
+    }
+
+    /// Whether an identifier is surely no text of a person and no key.
+    fn may_show(&self, identifier: &str) -> bool {
+        let is_word = !identifier.is_empty()
+            && identifier.len() <= 48
+            && identifier.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        let is_number = identifier.len() <= 5 && identifier.bytes().all(|byte| byte.is_ascii_digit());
+        let is_key = self.key.as_ref().is_some_and(|key| {
+            let (key, identifier) = (key.expose().to_lowercase(), identifier.to_lowercase());
+            key.contains(&identifier) || identifier.contains(&key)
+        });
+        (is_word || is_number) && !is_key
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

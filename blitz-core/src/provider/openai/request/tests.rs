@@ -1,0 +1,206 @@
+use super::*;
+use crate::error::ErrorCode;
+
+const LOCAL: Dialect<'_> = Dialect { provider: "openai", official: false };
+const OFFICIAL: Dialect<'_> = Dialect { provider: "openai", official: true };
+
+fn body_for(dialect: &Dialect<'_>, request: &ModelRequest) -> Value {
+    serde_json::from_slice(&encode(request, dialect, true).unwrap().body).unwrap()
+}
+
+fn body(request: &ModelRequest) -> Value {
+    body_for(&LOCAL, request)
+}
+
+fn ask(messages: Vec<Message>) -> ModelRequest {
+    ModelRequest::new("m", messages)
+}
+
+fn wire(messages: Vec<Message>) -> Value {
+    body(&ask(messages))["messages"].clone()
+}
+
+fn calling(calls: Vec<ToolCall>) -> Message {
+    Message::new(MessageRole::Assistant, calls.into_iter().map(Part::ToolCall).collect())
+}
+
+fn results(results: Vec<ToolResult>) -> Message {
+    Message::new(MessageRole::Tool, results.into_iter().map(Part::ToolResult).collect())
+}
+
+#[test]
+fn a_plain_request_holds_nothing_more_than_it_must() {
+    let expected = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}],
+        "stream": true, "stream_options": {"include_usage": true}});
+    assert_eq!(body(&ask(vec![Message::user("hi")])), expected);
+}
+
+#[test]
+fn settings_and_tools_have_their_fields() {
+    let settings = ModelSettings {
+        temperature: Some(0.5),
+        top_p: Some(0.9),
+        max_output_tokens: Some(7),
+        stop: vec!["END".into()],
+        seed: Some(3),
+        reasoning_effort: Some("low".into()),
+        parallel_tool_calls: Some(false),
+        stream: Some(false),
+        extra: Map::from_iter([("top_k".to_owned(), json!(5))]),
+    };
+    let tool = ToolSpec::new("add", "Adds.", json!({"type": "object"}));
+    let request = ask(vec![]).with_settings(settings).with_tools(vec![tool]);
+    let request = request.with_tool_choice(ToolChoice::Tool("add".into()));
+    assert_eq!(
+        body(&request),
+        json!({"model": "m", "messages": [],
+            "tools": [{"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}}],
+            "tool_choice": {"type": "function", "function": {"name": "add"}}, "parallel_tool_calls": false,
+            "max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "stop": ["END"], "seed": 3, "reasoning_effort": "low", "top_k": 5})
+    );
+}
+
+#[test]
+fn b11_a_tool_choice_without_tools_is_not_sent() {
+    assert_eq!(body(&ask(vec![]).with_tool_choice(ToolChoice::Required)).get("tool_choice"), None);
+}
+
+#[test]
+fn b34_reasoning_models_get_their_own_cap_and_no_sampling() {
+    let settings = ModelSettings {
+        temperature: Some(0.0),
+        top_p: Some(0.1),
+        stop: vec!["x".into()],
+        max_output_tokens: Some(9),
+        ..ModelSettings::default()
+    };
+    let mut request = ask(vec![]).with_settings(settings);
+    request.model_name = "o4-mini".into();
+    let body = body(&request);
+    assert_eq!(body["max_completion_tokens"], 9);
+    for absent in ["max_tokens", "temperature", "top_p", "stop"] {
+        assert_eq!(body.get(absent), None, "{absent}");
+    }
+}
+
+#[test]
+fn extra_fields_never_replace_the_engines_own() {
+    for field in OWN_FIELDS {
+        let mut request = ask(vec![]);
+        request.settings.extra.insert((*field).to_owned(), json!("canary"));
+        let error = encode(&request, &LOCAL, true).err().unwrap();
+        assert_eq!(error.code(), ErrorCode::InvalidInput);
+        assert!(error.to_string().contains(field) && !error.to_string().contains("canary"));
+    }
+}
+
+#[test]
+fn b23_usage_is_asked_for_only_where_a_stream_can_say_it() {
+    let request = ask(vec![]);
+    let plain: Value = serde_json::from_slice(&encode(&request, &LOCAL, false).unwrap().body).unwrap();
+    assert_eq!((plain.get("stream"), plain.get("stream_options")), (Some(&json!(true)), None));
+}
+
+#[test]
+fn a_schema_is_sent_in_strict_form_where_it_has_one() {
+    let strict = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]});
+    let request = ask(vec![]).with_output_schema(OutputSchema::new("my answer!", strict));
+    let format = &body(&request)["response_format"];
+    assert_eq!(format["type"], "json_schema");
+    assert_eq!(format["json_schema"]["name"], "my_answer_");
+    assert_eq!(format["json_schema"]["strict"], true);
+    assert_eq!(format["json_schema"]["schema"]["additionalProperties"], false);
+
+    let free = json!({"type": "object", "additionalProperties": true});
+    let format = &body(&ask(vec![]).with_output_schema(OutputSchema::new("", free.clone())))["response_format"];
+    assert_eq!(format["json_schema"], json!({"name": "output", "schema": free, "strict": false}));
+}
+
+#[test]
+fn every_role_has_its_form() {
+    let image = |data: &str| Part::Image { media_type: "image/png".into(), data: data.into() };
+    let user = Message::new(MessageRole::User, vec![Part::text("look"), image("AAAA"), image("https://h/i.png")]);
+    let call = ToolCall::new("c1", "f", "{\"a\":1}");
+    let wire = wire(vec![
+        Message::system("be brief"),
+        user,
+        calling(vec![call]),
+        results(vec![ToolResult::new("c1", "f", json!({"x": 1})), ToolResult::error("c1", "f", "no such file")]),
+        Message::new(MessageRole::Assistant, vec![Part::Refusal { text: "I will not".into() }]),
+        Message::new(MessageRole::Assistant, vec![]),
+    ]);
+    assert_eq!(
+        wire,
+        json!([
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": [{"type": "text", "text": "look"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                {"type": "image_url", "image_url": {"url": "https://h/i.png"}}]},
+            {"role": "assistant", "content": null,
+                "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]},
+            {"role": "tool", "tool_call_id": "c1", "content": "{\"x\":1}"},
+            {"role": "tool", "tool_call_id": "c1", "content": "error: no such file"},
+            {"role": "assistant", "content": "I will not"},
+            {"role": "assistant", "content": ""},
+        ])
+    );
+}
+
+#[test]
+fn an_image_elsewhere_is_refused_not_dropped() {
+    for role in [MessageRole::System, MessageRole::Assistant] {
+        let image = Part::Image { media_type: "image/png".into(), data: "AA".into() };
+        let request = ask(vec![Message::new(role, vec![image])]);
+        assert_eq!(encode(&request, &LOCAL, true).err().unwrap().code(), ErrorCode::InvalidInput);
+    }
+}
+
+#[test]
+fn b3_results_are_bound_by_the_providers_id() {
+    let theirs = |id: &str, provider_id: &str| ToolCall {
+        provider_id: Some(provider_id.into()),
+        ..ToolCall::new(id, "f", "{}")
+    };
+    let wire = wire(vec![
+        calling(vec![theirs("call_0", "0")]),
+        results(vec![ToolResult::new("call_0", "f", json!("a"))]),
+        calling(vec![theirs("call_1", "0")]),
+        results(vec![ToolResult::new("call_1", "f", json!("b"))]),
+        calling(vec![theirs("call_2", "same"), theirs("call_3", "same")]),
+        results(vec![ToolResult::new("call_2", "f", json!("c")), ToolResult::new("call_3", "f", json!("d"))]),
+    ]);
+    let bound: Vec<_> =
+        wire.as_array().unwrap().iter().filter_map(|message| message["tool_call_id"].as_str()).collect();
+    assert_eq!(bound, ["0", "0", "call_2", "call_3"]);
+    assert_eq!(wire[4]["tool_calls"][1]["id"], "call_3");
+}
+
+#[test]
+fn b5_replayed_arguments_are_an_object_where_servers_need_one() {
+    let sent = |dialect: &Dialect<'_>, text: &str| {
+        let body = body_for(dialect, &ask(vec![calling(vec![ToolCall::new("c", "f", text)])]));
+        body["messages"][0]["tool_calls"][0]["function"]["arguments"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(sent(&LOCAL, " "), "{}");
+    assert_eq!(sent(&LOCAL, r#"{ "a": 1 }"#), r#"{ "a": 1 }"#);
+    assert_eq!(sent(&LOCAL, r#"{"a": "#), r#"{"invalid_arguments":"{\"a\": "}"#);
+    assert_eq!(sent(&LOCAL, "[1]"), r#"{"invalid_arguments":"[1]"}"#);
+    assert_eq!(sent(&OFFICIAL, r#"{"a": "#), r#"{"a": "#);
+}
+
+#[test]
+fn b29_thinking_goes_back_only_to_its_maker() {
+    let thought = |provider: Option<&str>| Part::Thinking {
+        text: "hm".into(),
+        signature: None,
+        provider: provider.map(str::to_owned),
+    };
+    let sent = |dialect: &Dialect<'_>, provider| {
+        let message = Message::new(MessageRole::Assistant, vec![thought(provider), Part::text("a")]);
+        body_for(dialect, &ask(vec![message]))["messages"][0].get("reasoning_content").cloned()
+    };
+    assert_eq!(sent(&LOCAL, Some("openai")), Some(json!("hm")));
+    assert_eq!(sent(&LOCAL, Some("other")), None);
+    assert_eq!(sent(&LOCAL, None), None);
+    assert_eq!(sent(&OFFICIAL, Some("openai")), None);
+}

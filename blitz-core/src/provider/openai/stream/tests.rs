@@ -1,0 +1,213 @@
+use super::*;
+use crate::domain::{ToolCall, Usage};
+use proptest::prelude::*;
+use serde_json::json;
+
+type Read = Result<(ModelResponse, Vec<Delta>), Unreadable>;
+
+fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Read {
+    let request = ModelRequest::new("m", vec![]);
+    let (mut reader, mut out) = (Reader::new("p", &request, None), VecDeque::new());
+    for chunk in chunks {
+        reader.push(chunk, &mut out)?;
+    }
+    let response = reader.finish(&mut out)?;
+    let delta = |item| match item {
+        StreamItem::Delta(delta) => Some(delta),
+        StreamItem::Done(_) => None,
+    };
+    Ok((response, out.into_iter().filter_map(delta).collect()))
+}
+
+fn sse(chunks: &[Value]) -> String {
+    chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect()
+}
+
+fn events(chunks: &[Value]) -> Read {
+    read([sse(chunks).as_bytes()])
+}
+
+fn delta(delta: Value) -> Value {
+    json!({"id": "r", "model": "m-1", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+}
+
+fn stop(reason: &str) -> Value {
+    json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+}
+
+fn text(read: Read) -> String {
+    read.unwrap().0.message.text_content()
+}
+
+#[test]
+fn b22_chunks_without_choices_or_delta_are_no_error() {
+    let chunks = [
+        json!({"choices": [], "model": "", "prompt_filter_results": [{"index": 0}]}),
+        json!({"model": "m-1"}),
+        json!({"choices": [{"index": 0, "delta": null, "finish_reason": null}]}),
+        json!({"choices": [{"index": 0, "finish_reason": "", "content_filter_results": {}}]}),
+        delta(json!({"content": "hi"})),
+        stop("stop"),
+    ];
+    let (response, _) = events(&chunks).unwrap();
+    assert_eq!((response.message.text_content().as_str(), response.model_name.as_str()), ("hi", "m-1"));
+    assert_eq!(response.finish_reason, FinishReason::Stop);
+}
+
+#[test]
+fn b23_usage_behind_the_finish_reason_counts_and_the_last_report_wins() {
+    let usage = |output: u64| json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": output}});
+    let chunks = [
+        usage(1),
+        delta(json!({"content": "hi"})),
+        usage(2),
+        stop("stop"),
+        usage(4),
+        json!({"choices": [], "usage": null}),
+    ];
+    let (response, _) = events(&chunks).unwrap();
+    assert_eq!(response.usage, Some(Usage::new(3, 4)));
+    assert_eq!(response.raw_usage, json!({"prompt_tokens": 3, "completion_tokens": 4}));
+}
+
+#[test]
+fn b21_the_end_is_known_by_finish_reason_or_done() {
+    let hi = delta(json!({"content": "hi"}));
+    assert_eq!(text(events(&[hi.clone(), stop("stop")])), "hi");
+    let done = format!("{}data: [DONE]\n\ndata: never read\n\n", sse(std::slice::from_ref(&hi)));
+    let (response, _) = read([done.as_bytes()]).unwrap();
+    assert_eq!(response.finish_reason, FinishReason::Other);
+    assert!(matches!(events(&[hi]), Err(Unreadable::Cut)));
+    assert!(matches!(events(&[]), Err(Unreadable::Cut)));
+    assert!(matches!(read([b"data: [DONE]\n\n".as_slice()]), Err(Unreadable::Malformed(_))));
+    assert!(matches!(read([br#"data: {"choices":[{"#.as_slice()]), Err(Unreadable::Cut)));
+}
+
+#[test]
+fn b21_an_error_object_ends_the_stream() {
+    let hi = delta(json!({"content": "hi"}));
+    let broken = [hi.clone(), json!({"error": {"code": 502, "message": "m"}})];
+    assert!(matches!(events(&broken), Err(Unreadable::ErrorObject(_))));
+    let named = format!("{}event: error\ndata: {{\"message\":\"m\"}}\n\n", sse(&[hi]));
+    assert!(matches!(read([named.as_bytes()]), Err(Unreadable::ErrorObject(_))));
+    assert!(matches!(read([br#"{"error":"no"}"#.as_slice()]), Err(Unreadable::ErrorObject(_))));
+}
+
+#[test]
+fn b21_unknown_event_types_are_skipped() {
+    let text_of = format!(
+        ": hi\n\nevent: ping\ndata: {{\"type\":\"ping\"}}\n\n{}",
+        sse(&[delta(json!({"content": "a"})), stop("stop")])
+    );
+    assert_eq!(text(read([text_of.as_bytes()])), "a");
+}
+
+#[test]
+fn a_duplicate_final_chunk_adds_nothing() {
+    let last = json!({"choices": [{"index": 0, "delta": {"content": "!"}, "finish_reason": "stop"}]});
+    assert_eq!(text(events(&[delta(json!({"content": "hi"})), last.clone(), last])), "hi!");
+}
+
+#[test]
+fn only_the_first_candidate_is_read() {
+    let other = json!({"choices": [{"index": 1, "delta": {"content": "no"}, "finish_reason": "length"}]});
+    let (response, _) =
+        events(&[delta(json!({"content": "y"})), other, delta(json!({"content": "es"})), stop("stop")]).unwrap();
+    assert_eq!((response.message.text_content().as_str(), response.finish_reason), ("yes", FinishReason::Stop));
+}
+
+#[test]
+fn b18_refusal_and_filter_are_told_apart_from_text() {
+    let (response, deltas) =
+        events(&[delta(json!({"refusal": "I "})), delta(json!({"refusal": "won't"})), stop("stop")]).unwrap();
+    assert_eq!(response.message.parts, [Part::Refusal { text: "I won't".into() }]);
+    assert_eq!(deltas[0], Delta::Refusal { text: "I ".into() });
+    let (response, _) = events(&[delta(json!({"content": ""})), stop("content_filter")]).unwrap();
+    assert_eq!((response.finish_reason, response.message.parts.len()), (FinishReason::ContentFilter, 0));
+}
+
+#[test]
+fn b26_thinking_comes_under_either_name_and_once() {
+    let both = json!({"reasoning": "hm", "reasoning_content": "hm"});
+    let (response, _) =
+        events(&[delta(both), delta(json!({"reasoning": "."})), delta(json!({"content": " a"})), stop("stop")])
+            .unwrap();
+    let thought = Part::Thinking { text: "hm.".into(), signature: None, provider: Some("p".into()) };
+    assert_eq!(response.message.parts, [thought, Part::text(" a")]);
+}
+
+#[test]
+fn a_whole_answer_reads_like_a_streamed_one() {
+    let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}});
+    let whole = json!({"id": "r", "object": "chat.completion", "created": 1, "model": "m-1", "system_fingerprint": "fp",
+        "choices": [{"index": 0, "finish_reason": "tool_calls", "logprobs": {"content": [1, 2], "refusal": null},
+            "message": {"role": "assistant", "content": "ok", "refusal": null, "annotations": [], "tool_calls": [call]}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2}});
+    let piece = |delta: Value, logprobs: Value| {
+        json!({"id": "r", "object": "chat.completion.chunk", "created": 1, "model": "m-1", "system_fingerprint": "fp",
+            "obfuscation": "x", "choices": [{"index": 0, "delta": delta, "logprobs": logprobs}]})
+    };
+    let pieces = [
+        piece(json!({"role": "assistant", "content": "o"}), json!({"content": [1], "refusal": null})),
+        piece(json!({"content": "k"}), json!({"content": [2], "refusal": null})),
+        piece(
+            json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]}),
+            json!(null),
+        ),
+        piece(json!({"tool_calls": [{"index": 0, "function": {"arguments": "{\"a\":1}"}}]}), json!(null)),
+        stop("tool_calls"),
+        json!({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}),
+    ];
+    let (from_whole, _) = read([whole.to_string().as_bytes()]).unwrap();
+    let (from_pieces, _) = events(&pieces).unwrap();
+    assert_eq!(from_whole, from_pieces);
+    assert_eq!(from_whole.message.parts[1], Part::ToolCall(ToolCall::new("c", "f", "{\"a\":1}")));
+    assert_eq!(
+        Value::from(from_whole.extra),
+        json!({"system_fingerprint": "fp", "logprobs": {"content": [1, 2], "refusal": null}})
+    );
+}
+
+#[test]
+fn a_whole_answer_without_choices_is_malformed() {
+    for body in [r#"{"choices":[]}"#, r#"{"choices":null}"#, "{}", r#"[{"a":1}]"#, r#"{"choices":7}"#] {
+        assert!(matches!(read([body.as_bytes()]), Err(Unreadable::Malformed(_))), "{body}");
+    }
+    assert!(matches!(read([br#"{"choices":[{"mess"#.as_slice()]), Err(Unreadable::Cut)));
+    assert!(matches!(read([b" \n <!doctype html>".as_slice()]), Err(Unreadable::Malformed(_))));
+    assert!(matches!(read([b"all is well".as_slice()]), Err(Unreadable::Cut)));
+}
+
+#[test]
+fn added_nulls_are_taken_out_of_the_answer() {
+    let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+    let request = ModelRequest::new("m", vec![]);
+    let mut reader = Reader::new("p", &request, Some(Arc::new(OutputSchema::new("o", schema))));
+    let mut out = VecDeque::new();
+    let body = sse(&[delta(json!({"content": "{\"a\":null}"})), stop("stop")]);
+    reader.push(body.as_bytes(), &mut out).unwrap();
+    assert_eq!(reader.finish(&mut out).unwrap().message.text_content(), "{}");
+}
+
+proptest! {
+    #[test]
+    fn b21_any_split_reads_the_same(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20)) {
+        let body = sse(&[
+            delta(json!({"content": "Grüße ☃"})),
+            delta(json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{\"s\":\"é"}}]})),
+            delta(json!({"tool_calls": [{"index": 0, "function": {"arguments": "🦀\"}"}}]})),
+            stop("tool_calls"),
+        ]);
+        let body = body.as_bytes();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).chain([0, body.len()]).collect();
+        cuts.sort_unstable();
+        let cut = read(cuts.windows(2).map(|cut| &body[cut[0]..cut[1]])).unwrap();
+        prop_assert_eq!(cut, read([body]).unwrap());
+    }
+
+    #[test]
+    fn no_body_makes_the_reader_panic(body in prop::collection::vec(any::<u8>(), 0..200), head in "(data: |\\{\"choices\":\\[|)") {
+        let body = [head.as_bytes(), &body].concat();
+        drop(read([body.as_slice()]));
+    }
+}

@@ -1,0 +1,177 @@
+//! What was booked: the SQL, written once.
+
+use super::{Leg, count, legs, word};
+use crate::domain::{
+    CostFilter, CostSummary, EntryKind, ExecutionId, LedgerEntry, Money, Provenance, ReservationId, Timestamp, Usage,
+    UserId,
+};
+use crate::error::Result;
+use crate::store::sql::{Connection, Row, SqlValue, params};
+
+/// One query in four texts, each led by another index: root, execution, user, none. `kind <> 'reserve'`
+/// is what those indexes hold.
+macro_rules! by_index {
+    ($select:literal, $end:literal) => {
+        [
+            by_index!(@ $select, "root_id = ?1 AND ", $end),
+            by_index!(@ $select, "root_id = (SELECT root_id FROM reservations WHERE execution_id = ?2 LIMIT 1) AND ", $end),
+            by_index!(@ $select, "user_id = ?3 AND ", $end),
+            by_index!(@ $select, "", $end),
+        ]
+    };
+    (@ $select:literal, $lead:literal, $end:literal) => {
+        concat!(
+            $select, " FROM ledger_entries WHERE ", $lead,
+            "kind <> 'reserve' AND (?1 IS NULL OR root_id = ?1) AND (?2 IS NULL OR execution_id = ?2)
+             AND (?3 IS NULL OR user_id = ?3) AND at >= ?4 AND at < ?5 ", $end
+        )
+    };
+}
+
+pub(super) static SUMMARY: [&str; 4] = by_index!(
+    "SELECT CAST(coalesce(sum(amount), 0) AS BIGINT),
+         count(CASE WHEN kind = 'settle' AND amount IS NULL THEN 1 END),
+         CAST(coalesce(sum(requests), 0) AS BIGINT),
+         CAST(coalesce(sum(input_tokens), 0) AS BIGINT),
+         CAST(coalesce(sum(output_tokens), 0) AS BIGINT),
+         CAST(coalesce(sum(cache_read_tokens), 0) AS BIGINT),
+         CAST(coalesce(sum(cache_write_tokens), 0) AS BIGINT),
+         CAST(coalesce(sum(reasoning_tokens), 0) AS BIGINT),
+         coalesce(max(CASE provenance WHEN 'estimated' THEN 2 WHEN 'counted' THEN 1 ELSE 0 END), 0)",
+    ""
+);
+
+pub(super) static ENTRIES: [&str; 4] = by_index!(
+    "SELECT seq, at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt, amount,
+         requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance, flag",
+    "AND seq > ?6 ORDER BY seq LIMIT ?7"
+);
+
+/// The text of a query that reads least for this filter.
+fn narrowest(texts: &[&'static str; 4], filter: &CostFilter) -> &'static str {
+    match filter {
+        CostFilter { root_id: Some(_), .. } => texts[0],
+        CostFilter { execution_id: Some(_), .. } => texts[1],
+        CostFilter { user_id: Some(_), .. } => texts[2],
+        _ => texts[3],
+    }
+}
+
+fn bounds(filter: &CostFilter) -> [SqlValue; 5] {
+    let at = |bound: Option<Timestamp>, open: i64| SqlValue::Int(bound.map_or(open, |at| at.0));
+    [
+        filter.root_id.into(),
+        filter.execution_id.into(),
+        filter.user_id.into(),
+        at(filter.from, i64::MIN),
+        at(filter.to, i64::MAX),
+    ]
+}
+
+/// The sums over everything booked that the filter meets.
+pub(crate) fn summary(tx: &mut dyn Connection, filter: &CostFilter) -> Result<CostSummary> {
+    let row = tx.query_one(narrowest(&SUMMARY, filter), &bounds(filter))?;
+    let Some(row) = row else { return Ok(CostSummary::default()) };
+    Ok(CostSummary {
+        cost: Money::from_nanos(row.int(0)?),
+        unpriced_calls: count(&row, 1)?,
+        usage: Usage {
+            provenance: match row.int(8)? {
+                0 => Provenance::Provider,
+                1 => Provenance::Counted,
+                _ => Provenance::Estimated,
+            },
+            ..usage(&row, 2)?
+        },
+    })
+}
+
+/// At most `limit` entries behind a place that the filter meets, in order; what merely holds is left out.
+pub(crate) fn entries(
+    tx: &mut dyn Connection,
+    filter: &CostFilter,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<LedgerEntry>> {
+    let mut params = bounds(filter).to_vec();
+    params.extend([after.into(), limit.into()]);
+    let rows = tx.query_all(narrowest(&ENTRIES, filter), &params)?;
+    rows.iter().map(entry).collect()
+}
+
+/// The reservation that was made for one attempt of a step.
+pub(crate) fn reservation_of(
+    tx: &mut dyn Connection,
+    execution_id: ExecutionId,
+    path: &str,
+    attempt: u32,
+) -> Result<Option<ReservationId>> {
+    let row = tx.query_one(
+        "SELECT id FROM reservations WHERE execution_id = ?1 AND path = ?2 AND attempt = ?3",
+        params![execution_id, path, attempt],
+    )?;
+    row.map(|row| row.int(0).map(ReservationId)).transpose()
+}
+
+fn entry(row: &Row) -> Result<LedgerEntry> {
+    let used = match row.opt_text(17)? {
+        Some(provenance) => Some(usage(row, 11)?.with_provenance(word(provenance)?)),
+        None => None,
+    };
+    Ok(LedgerEntry {
+        seq: row.int(0)?,
+        at: Timestamp(row.int(1)?),
+        kind: word(row.text(2)?)?,
+        reservation_id: ReservationId(row.int(3)?),
+        root_id: ExecutionId(row.int(4)?),
+        execution_id: ExecutionId(row.int(5)?),
+        user_id: row.opt_int(6)?.map(UserId),
+        model: row.text(7)?.to_owned(),
+        provider: row.text(8)?.to_owned(),
+        attempt: count(row, 9)?,
+        amount: row.opt_int(10)?.map(Money::from_nanos),
+        usage: used,
+        flag: row.opt_text(18)?.map(word).transpose()?,
+    })
+}
+
+/// The six counts that begin at a column.
+fn usage(row: &Row, first: usize) -> Result<Usage> {
+    Ok(Usage {
+        requests: count(row, first)?,
+        input_tokens: count(row, first + 1)?,
+        output_tokens: count(row, first + 2)?,
+        cache_read_tokens: count(row, first + 3)?,
+        cache_write_tokens: count(row, first + 4)?,
+        reasoning_tokens: count(row, first + 5)?,
+        provenance: Provenance::default(),
+    })
+}
+
+/// What an entry does to the windows on its legs.
+pub(crate) struct Movement {
+    pub(crate) seq: i64,
+    pub(crate) kind: EntryKind,
+    pub(crate) amount: Money,
+    pub(crate) released: Money,
+    pub(crate) legs: Vec<Leg>,
+}
+
+/// At most `limit` movements behind a place, in order.
+pub(crate) fn movements(tx: &mut dyn Connection, after: i64, limit: u32) -> Result<Vec<Movement>> {
+    let rows = tx.query_all(
+        "SELECT seq, kind, coalesce(amount, 0), released, legs FROM ledger_entries
+         WHERE seq > ?1 AND legs <> '[]' ORDER BY seq LIMIT ?2",
+        params![after, limit],
+    )?;
+    let movement = |row: &Row| {
+        Ok(Movement {
+            seq: row.int(0)?,
+            kind: word(row.text(1)?)?,
+            amount: Money::from_nanos(row.int(2)?),
+            released: Money::from_nanos(row.int(3)?),
+            legs: legs(row, 4)?,
+        })
+    };
+    rows.iter().map(movement).collect()
+}
