@@ -2,15 +2,19 @@
 
 use super::runtime;
 use crate::client::{self, Hyper};
+use crate::engine::Opened;
 use crate::measure::{Sample, one_by_one};
 use crate::sqlite;
-use crate::{Context, Metric, Result, Row, Variant};
+use crate::{Bar, Context, Metric, Result, Row, Variant};
 
 pub(super) const ROW: Row = Row {
     name: "execution-alone",
     about: "an agent execution with one tool call, one at a time, FULL",
     metric: Metric::WallPerItem,
-    variants: &[Variant { name: "hyper + rusqlite", bar: None, run: floor }],
+    variants: &[
+        Variant { name: "hyper + rusqlite", bar: None, run: floor },
+        Variant { name: "blitz FULL", bar: Some(Bar::Ratio(1.3)), run: ours },
+    ],
 };
 
 /// As many commits as an execution with two model calls and one tool needs.
@@ -25,4 +29,10 @@ fn floor(context: &Context) -> Result<Sample> {
         runtime.block_on(client::execution(&mut client))?;
         (0..COMMITS).try_for_each(|commit| sqlite::write_step(&mut step, number * COMMITS + commit))
     })
+}
+
+fn ours(context: &Context) -> Result<Sample> {
+    let runtime = runtime()?;
+    let opened = runtime.block_on(Opened::durable(context, ""))?;
+    one_by_one(context.items(500), |_| runtime.block_on(opened.execution()).map(drop))
 }
