@@ -92,7 +92,7 @@ impl Driver {
                     }
                 };
                 match tool.arguments(&call) {
-                    Err(refused) => Ok(self.tool_result(turn, key, refused)),
+                    Err(problem) => Ok(self.tool_result(turn, key, ToolResult::error(&call.id, &call.name, problem))),
                     Ok(arguments) => {
                         turn.tools.push(ToolStart { key, attempt, call, arguments, tool_id: *id, effect: tool.effect() });
                         Ok(Vec::new())

@@ -1,8 +1,8 @@
 //! From a tool record to something that runs: argument check by schema, time limit, result cap.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -21,27 +21,52 @@ const MAX_NAME: usize = 64;
 /// The longest time limit of one call: a day.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The functions that the host has registered in this process, by name.
+/// Prepared tools that are kept; more than any catalogue needs at once.
+const MAX_PREPARED: usize = 4096;
+
+/// The functions that the host has registered in this process, and the tools that are ready to run.
 #[derive(Default)]
 pub(crate) struct HostTools {
-    tools: RwLock<BTreeMap<String, Arc<dyn Tool>>>,
+    functions: RwLock<BTreeMap<String, Arc<dyn Tool>>>,
+    /// By the content hash of the record.
+    prepared: Mutex<HashMap<String, Arc<PreparedTool>>>,
 }
 
 impl HostTools {
-    /// Registers a function under its own name, in place of an earlier one; gives the earlier one.
-    pub(crate) fn register(&self, tool: Arc<dyn Tool>) -> Option<Arc<dyn Tool>> {
+    /// Registers a function under its own name, in place of an earlier one.
+    pub(crate) fn register(&self, tool: Arc<dyn Tool>) {
         let name = tool.spec().name;
-        self.tools.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool)
+        self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool);
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The function of a name.
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<dyn Tool>> {
-        self.tools.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    /// The tool of a record with this content hash, ready to run.
+    ///
+    /// Errors: `InvalidInput` where it is a function that this process has not registered, or has
+    /// registered with other arguments, and where a builtin's settings do not hold.
+    pub(crate) fn prepare(&self, hash: &str, record: &NewTool) -> Result<Arc<PreparedTool>> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tool) = prepared.get(hash) {
+            return Ok(Arc::clone(tool));
+        }
+        let tool = Arc::new(PreparedTool::new(record, self)?);
+        if prepared.len() >= MAX_PREPARED {
+            prepared.clear();
+        }
+        prepared.insert(hash.to_owned(), Arc::clone(&tool));
+        Ok(tool)
     }
 
-    /// The names of all functions.
-    pub(crate) fn names(&self) -> BTreeSet<String> {
-        self.tools.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    fn function(&self, record: &NewTool) -> Result<Arc<dyn Tool>> {
+        let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
+        let function = functions.get(&record.name).ok_or_else(|| {
+            Error::invalid(format!("the tool {:?} is a function that this process has not registered", record.name))
+        })?;
+        if record.input_schema.as_ref().is_some_and(|schema| *schema != function.spec().input_schema) {
+            let message = format!("the function {:?} of this process takes other arguments than its record says", record.name);
+            return Err(Error::invalid(message));
+        }
+        Ok(Arc::clone(function))
     }
 }
 
@@ -50,9 +75,6 @@ impl HostTools {
 pub(crate) struct ToolOutcome {
     /// For the model.
     pub(crate) result: ToolResult,
-    /// Whether the model should call again in another way: its arguments are off the schema, or the
-    /// tool asks for another try.
-    pub(crate) failed_arguments: bool,
     /// Set where the tool says that the execution must end.
     pub(crate) fatal: Option<Error>,
 }
@@ -64,34 +86,24 @@ pub(crate) struct PreparedTool {
     spec: ToolSpec,
     effect: Effect,
     timeout: Duration,
-    schema_hash: String,
 }
 
 impl PreparedTool {
-    /// Finds a record's code. `None` where it is a function that this process has not registered.
-    ///
-    /// What the host registered is what runs, so its schema counts; the record's name, description,
-    /// effect and time limit win. Errors: `InvalidInput` for a schema or setting that cannot be used.
-    pub(crate) fn new(record: &NewTool, host: &HostTools) -> Result<Option<Self>> {
+    /// Finds a record's code. The record's name, description, effect and time limit win.
+    fn new(record: &NewTool, host: &HostTools) -> Result<Self> {
         let tool = match record.kind {
             ToolKind::Builtin => Builtin::of(record)?.open(&record.config)?,
-            ToolKind::Function => match host.get(&record.name) {
-                Some(tool) => tool,
-                None => return Ok(None),
-            },
+            ToolKind::Function => host.function(record)?,
         };
         let own = tool.spec();
         let description = if record.description.is_empty() { own.description } else { record.description.clone() };
-        let schema_text = own.input_schema.to_string();
-        let hash = ring::digest::digest(&ring::digest::SHA256, schema_text.as_bytes());
-        Ok(Some(Self {
+        Ok(Self {
             check: SchemaCheck::new(&own.input_schema)?,
             effect: record.effect.unwrap_or(tool.effect()),
             timeout: if record.timeout_ms.is_some() { record.timeout() } else { tool.timeout() },
-            schema_hash: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
             spec: ToolSpec::new(&record.name, description, own.input_schema),
             tool,
-        }))
+        })
     }
 
     /// Name, description and schema, as a model sees them.
@@ -104,16 +116,6 @@ impl PreparedTool {
         self.effect
     }
 
-    /// The time limit of one call.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    /// SHA-256 of the argument schema's JSON, in hex.
-    pub(crate) fn schema_hash(&self) -> &str {
-        &self.schema_hash
-    }
-
     /// The arguments that a call means. Errors: what is wrong with them, for the model.
     pub(crate) fn arguments(&self, call: &ToolCall) -> Result<Value, String> {
         let value = arguments::parse(&call.arguments)?;
@@ -121,27 +123,19 @@ impl PreparedTool {
         Ok(value)
     }
 
-    /// Runs one call to its end: arguments checked, time limited, panics caught, result capped.
+    /// Runs one call with arguments that were checked: time limited, panics caught, result capped.
     ///
     /// Dropping the future drops the tool's. `context.cancel` of the tool is a child of the given one
     /// and is set when the time is over.
-    pub(crate) async fn run(self: &Arc<Self>, call: &ToolCall, context: ToolContext) -> ToolOutcome {
-        let arguments = match self.arguments(call) {
-            Ok(arguments) => arguments,
-            Err(problem) => return ToolOutcome { failed_arguments: true, ..failure(call, problem) },
-        };
+    pub(crate) async fn run(&self, call: &ToolCall, arguments: Value, context: ToolContext) -> ToolOutcome {
         match self.call(arguments, context).await {
-            Ok(content) => {
-                let result = ToolResult::new(&call.id, &call.name, capped(content));
-                ToolOutcome { result, failed_arguments: false, fatal: None }
-            }
-            Err(ToolError::Failed(message)) => failure(call, message),
-            Err(ToolError::Retry(hint)) => ToolOutcome { failed_arguments: true, ..failure(call, hint) },
+            Ok(content) => ToolOutcome { result: ToolResult::new(&call.id, &call.name, capped(content)), fatal: None },
+            Err(ToolError::Failed(message) | ToolError::Retry(message)) => failure(call, message),
             Err(ToolError::Fatal(error)) => ToolOutcome { fatal: Some(error), ..failure(call, "the tool gave up") },
         }
     }
 
-    async fn call(self: &Arc<Self>, arguments: Value, mut context: ToolContext) -> Result<Value, ToolError> {
+    async fn call(&self, arguments: Value, mut context: ToolContext) -> Result<Value, ToolError> {
         let cancel = context.cancel.child_token();
         context.cancel = cancel.clone();
         let tool = Arc::clone(&self.tool);
@@ -191,15 +185,10 @@ fn validate_function(tool: &NewTool) -> Result<()> {
     SchemaCheck::new(schema).map(drop)
 }
 
-/// What a model sees of a builtin under its own name and without settings.
-pub(crate) fn builtin_spec(name: &str) -> Option<ToolSpec> {
-    Builtin::from_name(name).map(Builtin::spec)
-}
-
 fn failure(call: &ToolCall, message: impl Into<String>) -> ToolOutcome {
     let mut result = ToolResult::error(&call.id, &call.name, message);
     result.content = capped(result.content);
-    ToolOutcome { result, failed_arguments: false, fatal: None }
+    ToolOutcome { result, fatal: None }
 }
 
 /// A result as it is, or its beginning with a note where it is too long for a model.

@@ -55,14 +55,14 @@ async fn b7_b9_parallel_calls_run_in_parallel_and_answer_in_order() {
     // `wait` ends only once `go` has run: one after the other they would never end.
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let opened = Arc::clone(&gate);
-    let wait = tool_fn!("wait", "", |_args: AddArgs| {
+    let wait = tool_fn!("wait", "", move |_args: AddArgs| {
         let gate = Arc::clone(&gate);
         async move {
             gate.acquire().await?.forget();
             Ok("waited")
         }
     });
-    let go = tool_fn!("go", "", |_args: AddArgs| {
+    let go = tool_fn!("go", "", move |_args: AddArgs| {
         let opened = Arc::clone(&opened);
         async move {
             opened.add_permits(1);
@@ -107,7 +107,7 @@ async fn b6_a_tool_that_was_never_offered_is_answered_and_capped() {
 async fn t48_arguments_off_schema_are_a_message_to_the_model() {
     let ran = Arc::new(AtomicU32::new(0));
     let counter = Arc::clone(&ran);
-    let tool = tool_fn!("add", "Add.", |args: AddArgs| {
+    let tool = tool_fn!("add", "Add.", move |args: AddArgs| {
         counter.fetch_add(1, Ordering::SeqCst);
         async move { Ok(args.a + args.b) }
     });

@@ -1,186 +1,133 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+//! Whatever a model writes and whatever a tool does, the model is told and nothing breaks.
+
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::*;
-use crate::error::ErrorCode;
-use crate::tool::{FunctionTool, tool_fn};
+use crate::tool::FunctionTool;
+use crate::tool_fn;
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
-struct AddArgs {
+#[serde(deny_unknown_fields)]
+struct Args {
     a: f64,
-    b: f64,
+    #[serde(default)]
+    note: String,
 }
 
 fn prepared(tool: FunctionTool) -> Arc<PreparedTool> {
-    let record = NewTool::function(tool.spec().name, "", json!({"type": "object"}));
     let host = HostTools::default();
+    let spec = tool.spec();
     host.register(Arc::new(tool));
-    Arc::new(PreparedTool::new(&record, &host).unwrap().unwrap())
+    host.prepare("hash", &NewTool::function(spec.name, spec.description, spec.input_schema)).unwrap()
 }
 
-fn add() -> Arc<PreparedTool> {
-    prepared(tool_fn!("add", "Add two numbers.", |a: AddArgs| async move { Ok(a.a + a.b) }))
+fn double() -> Arc<PreparedTool> {
+    prepared(tool_fn!("double", "Doubles.", |args: Args| async move { Ok(args.a * 2.0 + args.note.len() as f64) }).pure())
 }
 
-async fn run(tool: &Arc<PreparedTool>, arguments: &str) -> ToolOutcome {
-    tool.run(&ToolCall::new("c1", tool.spec().name.clone(), arguments), ToolContext::detached("key")).await
-}
-
-#[tokio::test]
-async fn a_call_gives_a_result_bound_to_its_id() {
-    let outcome = run(&add(), r#"{"a": 2, "b": 3}"#).await;
-    assert_eq!(outcome.result, ToolResult::new("c1", "add", json!(5.0)));
-    assert!(!outcome.failed_arguments && outcome.fatal.is_none());
-}
-
-#[tokio::test]
-async fn t48_arguments_off_the_schema_never_reach_the_tool() {
-    let reached = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&reached);
-    let tool = prepared(tool_fn!("add", "", move |_: AddArgs, _context: ToolContext| {
-        seen.store(true, Ordering::Relaxed);
-        async { Ok(()) }
-    }));
-    let huge = format!(r#"{{"a": 1, "b": "{}"}}"#, "x".repeat(10 << 20));
-    let deep = format!(r#"{{"a": {}1{}, "b": 1}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    for arguments in [
-        r#"{"a": 1}"#,
-        r#"{"a": 1, "b": "two"}"#,
-        r#"{"a": 1, "b": 2, "c": 3}"#,
-        r#"{"a": 1, "b": 2, "__proto__": {"a": 1}}"#,
-        r#"{"a": 1, "b": 2, "b": 3}"#,
-        r#"{"a": 1, "b": 1e999}"#,
-        "not json",
-        &huge,
-        &deep,
-    ] {
-        let outcome = run(&tool, arguments).await;
-        assert!(outcome.failed_arguments && outcome.result.is_error && outcome.fatal.is_none());
-        assert!(outcome.result.as_text().len() < 2_000);
+async fn run(tool: &PreparedTool, arguments: &str) -> ToolResult {
+    let call = ToolCall::new("c1", "double", arguments);
+    match tool.arguments(&call) {
+        Ok(arguments) => tool.run(&call, arguments, ToolContext::detached("key")).await.result,
+        Err(problem) => ToolResult::error("c1", "double", problem),
     }
-    assert!(!reached.load(Ordering::Relaxed));
-    assert_eq!(
-        run(&tool, r#"{"a": 1, "b": "two"}"#).await.result.as_text(),
-        r#"the arguments do not fit: /b: the value is not of type "number""#
-    );
 }
 
 #[tokio::test]
-async fn b05_repairable_arguments_are_run() {
-    assert_eq!(run(&add(), "```json\n{\"a\": 2, \"b\": 3,}\n```").await.result.content, json!(5.0));
+async fn runs_with_arguments_that_follow_the_schema() {
+    let result = run(&double(), r#"{"a": 21}"#).await;
+    assert_eq!((result.content, result.is_error), (json!(42.0), false));
 }
 
 #[tokio::test]
-async fn b09_a_panic_or_hang_is_a_result_and_siblings_go_on() {
-    let panics = prepared(tool_fn!("panics", "", |_: ()| async { if true { panic!("on purpose") } else { Ok(()) } }));
-    let cancelled = Arc::new(std::sync::Mutex::new(None));
-    let kept = Arc::clone(&cancelled);
-    let hangs = tool_fn!("hangs", "", move |_: (), context: ToolContext| {
-        *kept.lock().unwrap() = Some(context.cancel);
-        std::future::pending::<Result<(), ToolError>>()
+async fn b5_mends_what_weak_models_write() {
+    for text in ["```json\n{\"a\": 1}\n```", "Sure: {\"a\": 1,}", r#""{\"a\": 1}""#, "{\"a\": 1, \"note\": \"\",\n}"] {
+        assert_eq!(run(&double(), text).await.content, json!(2.0), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn t48_arguments_off_schema_are_told_and_not_run() {
+    let deep = format!("{{\"a\": {}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    let huge = format!("{{\"a\": 1, \"note\": \"{}\"}}", "x".repeat(10 << 20));
+    let wrong = [
+        "", "[1]", "7", "not json", r#"{"a": "x"}"#, r#"{"a": 1, "b": 2}"#, r#"{"a": 1, "a": 2}"#, r#"{"a": 1e999}"#,
+        r#"{"__proto__": {"a": 1}}"#, &deep, &huge,
+    ];
+    for text in wrong {
+        let result = run(&double(), text).await;
+        assert!(result.is_error, "{} was run", &text[..text.len().min(60)]);
+        assert!(result.as_text().len() < 4096, "the message repeats the arguments");
+    }
+}
+
+#[tokio::test]
+async fn b9_a_panic_is_a_result() {
+    let tool = prepared(FunctionTool::new("double", "", |_: Args| async move {
+        if true {
+            panic!("boom");
+        }
+        Ok(0)
+    }));
+    let result = run(&tool, r#"{"a": 1}"#).await;
+    assert!(result.is_error && result.as_text().contains("panicked"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_hangs_is_cut_off_and_told_to_stop() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let hangs = tool_fn!("double", "", move |_args: Args, context: ToolContext| {
+        let tell = tell.clone();
+        async move {
+            let cancel = context.cancel.clone();
+            tokio::spawn(async move {
+                cancel.cancelled().await;
+                tell.send(()).unwrap();
+            });
+            std::future::pending::<()>().await;
+            Ok(0)
+        }
     });
-    let hangs = prepared(hangs.with_timeout(Duration::from_millis(20)));
-    let good = add();
-    let (panicked, hung, added) =
-        tokio::join!(run(&panics, "{}"), run(&hangs, "{}"), run(&good, r#"{"a": 2, "b": 3}"#));
-    assert!(panicked.result.is_error && panicked.result.as_text().contains("panicked"));
-    assert!(hung.result.is_error && hung.result.as_text().contains("timed out after 20 ms"));
-    assert!(cancelled.lock().unwrap().as_ref().unwrap().is_cancelled());
-    assert_eq!(added.result.content, json!(5.0));
+    let tool = prepared(hangs.with_timeout(Duration::from_secs(3)));
+    let result = run(&tool, r#"{"a": 1}"#).await;
+    assert!(result.is_error && result.as_text().contains("3000 ms"), "{}", result.as_text());
+    assert_eq!(told.recv().await, Some(()));
 }
 
 #[tokio::test]
-async fn b47_errors_of_a_tool_keep_their_class() {
-    let failing = prepared(tool_fn!("t", "", |_: ()| async { Err::<(), _>(ToolError::failed("no such city")) }));
-    let outcome = run(&failing, "").await;
-    assert_eq!((outcome.result.as_text().as_str(), outcome.failed_arguments), ("no such city", false));
-    let hint = prepared(tool_fn!("t", "", |_: ()| async { Err::<(), _>(ToolError::retry("use a country")) }));
-    let outcome = run(&hint, "").await;
-    assert_eq!((outcome.result.as_text().as_str(), outcome.failed_arguments), ("use a country", true));
-    let fatal = prepared(tool_fn!("t", "", |_: ()| async { Err::<(), _>(ToolError::Fatal(Error::closed("gone"))) }));
-    let outcome = run(&fatal, "").await;
-    assert!(outcome.result.is_error);
-    assert_eq!(outcome.fatal.unwrap().code(), ErrorCode::Closed);
-}
-
-#[tokio::test]
-async fn b47_a_long_result_is_cut_with_a_note() {
-    let long = prepared(tool_fn!("t", "", |_: ()| async { Ok("é".repeat(MAX_RESULT)) }));
-    let text = run(&long, "").await.result.as_text();
-    assert!(text.len() < MAX_RESULT + 100 && text.ends_with("of 524288 bytes are shown]"));
-    let list = prepared(tool_fn!("t", "", |_: ()| async { Ok(vec![1; MAX_RESULT]) }));
-    assert!(run(&list, "").await.result.content.as_str().unwrap().contains("[cut: "));
-    let failing =
-        prepared(tool_fn!("t", "", |_: ()| async { Err::<(), _>(ToolError::failed("x".repeat(MAX_RESULT * 2))) }));
-    assert!(run(&failing, "").await.result.as_text().len() < MAX_RESULT + 100);
+async fn b47_a_huge_result_is_cut_off_and_says_so() {
+    let tool = prepared(tool_fn!("double", "", |_a: Args| async move { Ok("é".repeat(400_000)) }));
+    let text = run(&tool, r#"{"a": 1}"#).await.as_text();
+    assert!(text.len() < MAX_RESULT + 100 && text.contains("[cut:"));
 }
 
 #[test]
-fn a_missing_function_is_none_and_a_registered_one_is_replaced() {
+fn a_function_of_another_shape_does_not_pass_for_the_recorded_one() {
     let host = HostTools::default();
-    let record = NewTool::function("add", "", json!({"type": "object"}));
-    assert!(PreparedTool::new(&record, &host).unwrap().is_none());
-    assert!(host.register(Arc::new(tool_fn!("add", "One.", |_: ()| async { Ok(1) }))).is_none());
-    let one = PreparedTool::new(&record, &host).unwrap().unwrap();
-    assert!(host.register(Arc::new(tool_fn!("add", "Two.", |_: AddArgs| async { Ok(2) }).pure())).is_some());
-    let two = PreparedTool::new(&record, &host).unwrap().unwrap();
-    assert_eq!((one.spec().description.as_str(), two.spec().description.as_str()), ("One.", "Two."));
-    assert_eq!((one.effect(), two.effect()), (Effect::Unsafe, Effect::Pure));
-    assert_ne!(one.schema_hash(), two.schema_hash());
-    assert_eq!(host.names().into_iter().collect::<Vec<_>>(), ["add"]);
+    let record = NewTool::function("double", "", json!({"type": "object"}));
+    assert!(host.prepare("h", &record).is_err());
+    host.register(Arc::new(tool_fn!("double", "", |args: Args| async move { Ok(args.a) })));
+    assert!(host.prepare("h", &record).is_err());
 }
 
 #[test]
-fn a_record_wins_over_its_function() {
-    let host = HostTools::default();
-    host.register(Arc::new(tool_fn!("t", "Own.", |_: ()| async { Ok(1) }).pure()));
-    let record =
-        NewTool::function("t", "Said.", json!({})).with_effect(Effect::Unsafe).with_timeout(Duration::from_secs(5));
-    let tool = PreparedTool::new(&record, &host).unwrap().unwrap();
-    assert_eq!(
-        (tool.spec().description.as_str(), tool.effect(), tool.timeout()),
-        ("Said.", Effect::Unsafe, Duration::from_secs(5))
-    );
-}
-
-#[tokio::test]
-async fn builtins_run_under_any_name() {
-    let record = NewTool::builtin("calculator").named("sums");
-    validate_tool(&record).unwrap();
-    let tool = Arc::new(PreparedTool::new(&record, &HostTools::default()).unwrap().unwrap());
-    assert_eq!((tool.spec().name.as_str(), tool.effect()), ("sums", Effect::Pure));
-    assert_eq!(run(&tool, r#"{"expression": "2 + 3"}"#).await.result.content, json!(5));
-    assert!(run(&tool, r#"{"expression": "1/0"}"#).await.result.is_error);
-    let folder = tempfile::tempdir().unwrap();
-    let record = NewTool::builtin("file_list").with_config("root", folder.path().to_str().unwrap());
-    let tool = Arc::new(PreparedTool::new(&record, &HostTools::default()).unwrap().unwrap());
-    assert_eq!(tool.spec(), &builtin_spec("file_list").unwrap());
-    assert_eq!(run(&tool, "").await.result.content["entries"], json!([]));
-}
-
-#[test]
-fn tools_are_validated_before_they_are_stored() {
-    let function = |schema| NewTool::function("add", "", schema);
-    validate_tool(&function(json!({"type": "object"}))).unwrap();
-    let named = |name: &str| NewTool::function(name, "", json!({"type": "object"}));
-    let mut no_schema = function(json!({}));
-    no_schema.input_schema = None;
-    for tool in [
-        named(""),
-        named("a b"),
-        named("é"),
-        named(&"a".repeat(65)),
-        function(json!({})),
-        function(json!({"type": "array"})),
-        function(json!({"type": "object", "properties": {"a": {"$ref": "http://x"}}})),
-        function(json!({"type": "object"})).with_timeout(Duration::ZERO),
-        function(json!({"type": "object"})).with_config("root", "/"),
-        no_schema,
-        NewTool::builtin("shell"),
+fn refuses_records_that_nothing_could_run() {
+    let object = json!({"type": "object"});
+    let wrong = [
+        NewTool::function("", "", object.clone()),
+        NewTool::function("two words", "", object.clone()),
+        NewTool::function("x".repeat(65), "", object.clone()),
+        NewTool::function("f", "", json!({"type": "string"})),
+        NewTool::function("f", "", json!({"type": "object", "properties": 7})),
+        NewTool::function("f", "", json!({"type": "object", "properties": {"a": {"$ref": "https://example.com/s"}}})),
+        NewTool::function("f", "", object.clone()).with_config("root", "/"),
+        NewTool::function("f", "", object).with_timeout(Duration::ZERO),
+        NewTool::builtin("no_such_builtin"),
         NewTool::builtin("file_read"),
-        NewTool::builtin("calculator").with_config("root", "/"),
-    ] {
-        assert_eq!(validate_tool(&tool).unwrap_err().code(), ErrorCode::InvalidInput, "{tool:?}");
+    ];
+    for record in wrong {
+        assert_eq!(validate_tool(&record).unwrap_err().code(), crate::ErrorCode::InvalidInput, "{record:?}");
     }
 }
