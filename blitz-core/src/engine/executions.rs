@@ -9,7 +9,7 @@ use super::methods::{Method, MethodKind, Nothing, PageOf, method, schema};
 use super::{EventStream, Session};
 use crate::access::Target;
 use crate::domain::{
-    Decision, Event, Execution, ExecutionId, ExecutionStatus, ListOptions, Outcome, Page, Permission, Reach, Step,
+    Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, Outcome, Page, Permission, Reach, Step,
 };
 use crate::error::{Error, Result};
 use crate::execution::{control, recover};
@@ -170,7 +170,7 @@ impl Executions {
         let mut events = self.events(root, 0);
         while let Some(event) = events.next().await {
             let event = event?;
-            if event.execution_id == id && matches!(event.data, crate::EventData::ExecutionFinished(_)) {
+            if event.execution_id == id && matches!(event.data, EventData::ExecutionFinished(_)) {
                 break;
             }
         }

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{EngineWork, Gate};
-use crate::domain::Secret;
+use crate::domain::{ExecutionId, Secret};
 use crate::error::Result;
 use crate::execution::Runtime;
 
@@ -113,7 +113,7 @@ impl Engine {
     ///
     /// Call it once the host has registered its functions: an execution that needs one which is not
     /// there stays as it is, visible as interrupted.
-    pub async fn recover(&self) -> Result<Vec<crate::ExecutionId>> {
+    pub async fn recover(&self) -> Result<Vec<ExecutionId>> {
         self.root("recover").executions().recover().await
     }
 
