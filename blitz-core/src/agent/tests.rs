@@ -15,7 +15,7 @@ fn machine(limits: &Limits) -> AgentMachine {
 
 fn started(limits: &Limits) -> AgentMachine {
     let mut machine = machine(limits);
-    let first = machine.step(NOW, Input::Start { seed: 1 });
+    let first = machine.step(NOW, Input::Start);
     assert_eq!(first, [Action::CallModel { key: "1/model".into(), feedback: None, first: true }]);
     machine
 }
@@ -50,7 +50,9 @@ fn b1_text_before_tool_calls_is_not_the_end() {
     let mut response = calls(1);
     response.message.parts.insert(0, Part::text("let me see"));
     response.finish_reason = FinishReason::Stop; // servers that say stop and mean tools
-    assert!(matches!(&answer(&mut machine, "1/model", &response)[..], [Action::CallTool { key, .. }] if key == "1/tool/0"));
+    assert!(
+        matches!(&answer(&mut machine, "1/model", &response)[..], [Action::CallTool { key, .. }] if key == "1/tool/0")
+    );
 }
 
 #[test]
@@ -79,7 +81,7 @@ fn nothing_follows_the_end() {
     let stop = machine.step(NOW, Input::Stop { finish: &Finish::Cancelled });
     assert_eq!(stop, [Action::Finish(Finish::Cancelled)]);
     assert!(answer(&mut machine, "1/model", &text("late")).is_empty());
-    assert!(machine.step(NOW, Input::Start { seed: 1 }).is_empty());
+    assert!(machine.step(NOW, Input::Start).is_empty());
 }
 
 #[test]

@@ -9,7 +9,9 @@ use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, MethodKind, Named, Update, method, schema};
 use super::{EventStream, ExecutionHandle};
 use crate::domain::schema::SchemaCheck;
-use crate::domain::{Event, ExecutionId, ListOptions, Money, NewAgent, Outcome, Page, Permission, Record, ResourceRef, Share};
+use crate::domain::{
+    Event, ExecutionId, ListOptions, Money, NewAgent, Outcome, Page, Permission, Record, ResourceRef, Share,
+};
 use crate::error::{Error, Result};
 
 /// The agents of the catalogue.

@@ -72,7 +72,9 @@ impl Session {
         let seed = fresh_seed()?;
         let target = Target::Resource(ResourceKind::Agent, agent);
         let beginning = self
-            .write(Permission::AgentsRun, target, "agents.run", move |tx, grant| begin(tx, grant, &runtime, &input, seed))
+            .write(Permission::AgentsRun, target, "agents.run", move |tx, grant| {
+                begin(tx, grant, &runtime, &input, seed)
+            })
             .await?;
         let Beginning { setup, begun, events, store } = beginning;
         self.inner.runtime.hub.publish(begun.ids.root_id, events);
@@ -104,7 +106,8 @@ impl Session {
 impl Owned {
     /// Waits for the end; dropping this future cancels.
     pub(super) async fn outcome(self) -> Result<Outcome> {
-        let outcome = self.started.outcome.await.map_err(|_| Error::interrupted("the runtime ended while the execution ran"))?;
+        let outcome =
+            self.started.outcome.await.map_err(|_| Error::interrupted("the runtime ended while the execution ran"))?;
         self.guard.disarm();
         outcome
     }

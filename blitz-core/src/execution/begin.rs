@@ -26,7 +26,13 @@ pub(crate) struct Beginning {
 ///
 /// Errors: `NotFound`, `PermissionDenied` for what the agent names, `InvalidInput` for an input off
 /// its prompt's schema or a tool that this process does not have.
-pub(crate) fn begin(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, input: &Value, seed: u64) -> Result<Beginning> {
+pub(crate) fn begin(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    runtime: &Runtime,
+    input: &Value,
+    seed: u64,
+) -> Result<Beginning> {
     let store = grant.execution_store()?;
     let standing = grant.standing(&store);
     let pinned = pin(tx, grant, &standing)?;
@@ -34,7 +40,12 @@ pub(crate) fn begin(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, i
     let now = grant.now();
     let deadline = now.plus(Duration::from_millis(setup.agent().limits.timeout_ms));
     let begin = Begin { setup: Arc::clone(&setup), input: input.clone(), seed, deadline };
-    let desk = Desk { standing: &standing, principal: grant.principal(), boot_id: &runtime.boot_id, store_id: &runtime.store_id };
+    let desk = Desk {
+        standing: &standing,
+        principal: grant.principal(),
+        boot_id: &runtime.boot_id,
+        store_id: &runtime.store_id,
+    };
     let (begun, events) = begin.write(tx, now, &desk)?;
     grant.audit(tx, &format!("execution:{}", begun.ids.id), None, Some(&setup.hash), Value::Null)?;
     Ok(Beginning { setup, begun, events, store })

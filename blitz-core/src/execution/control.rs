@@ -5,9 +5,7 @@ use serde_json::json;
 use super::Runtime;
 use super::recover::{RESUME_KEY, is_orphan};
 use crate::access::Grant;
-use crate::domain::{
-    CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Waiting,
-};
+use crate::domain::{CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Waiting};
 use crate::error::{Error, Result};
 use crate::ledger;
 use crate::store::Connection;
@@ -41,7 +39,8 @@ fn end_tree(tx: &mut dyn Connection, grant: &Grant, root_id: ExecutionId, error:
         ledger::settle_dead(tx, now, reservation)?;
     }
     for row in executions::open_tree(tx, root_id)? {
-        let filter = if row.parent_id.is_none() { CostFilter::of_root(row.id) } else { CostFilter::of_execution(row.id) };
+        let filter =
+            if row.parent_id.is_none() { CostFilter::of_root(row.id) } else { CostFilter::of_execution(row.id) };
         let (cost, usage) = ledger::execution_cost(tx, &filter)?;
         let finished = Finished::new(status, serde_json::Value::Null, error.map(Error::to_info), usage, cost);
         executions::finish(tx, now, row.id, &finished)?;
@@ -52,11 +51,19 @@ fn end_tree(tx: &mut dyn Connection, grant: &Grant, root_id: ExecutionId, error:
 }
 
 /// Answers a wait. The record is the decision: whoever runs the execution reads it.
-pub(crate) fn decide(tx: &mut dyn Connection, grant: &Grant, id: ExecutionId, key: &str, decision: &Decision) -> Result<()> {
+pub(crate) fn decide(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    id: ExecutionId,
+    key: &str,
+    decision: &Decision,
+) -> Result<()> {
     let row = find(tx, id)?;
     let still: Vec<Waiting> = row.waiting_for.iter().filter(|wait| !is_decision(wait, key)).cloned().collect();
     if still.len() == row.waiting_for.len() || row.finished.is_some() {
-        return Err(Error::conflict(format!("the step {key:?} does not wait for a decision: see waiting_for of the execution")));
+        return Err(Error::conflict(format!(
+            "the step {key:?} does not wait for a decision: see waiting_for of the execution"
+        )));
     }
     let data = EventData::DecisionMade { decision: decision.clone(), by: grant.principal().label() };
     let entry = Entry { execution_id: id, path: key.to_owned(), data };
@@ -66,7 +73,9 @@ pub(crate) fn decide(tx: &mut dyn Connection, grant: &Grant, id: ExecutionId, ke
         match decision {
             Decision::Rerun => executions::made_progress(tx, id)?,
             Decision::Fail { message } => end_tree(tx, grant, id, Some(&Error::interrupted(message)))?,
-            Decision::Skip { .. } => return Err(Error::invalid("a whole execution cannot be skipped: rerun it or let it fail")),
+            Decision::Skip { .. } => {
+                return Err(Error::invalid("a whole execution cannot be skipped: rerun it or let it fail"));
+            }
         }
     }
     let action = match decision {

@@ -19,8 +19,8 @@ use super::state::State;
 use super::turn::{Draft, Ids, Settle, Turn};
 use crate::access::ExecutionStore;
 use crate::domain::{
-    Action, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Input, Machine as _, ModelRequest, ModelResponse, Outcome,
-    ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
+    Action, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Input, Machine as _, ModelRequest,
+    ModelResponse, Outcome, ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
 };
 use crate::error::{Charged, Error, ErrorInfo, Result};
 use crate::ledger::Reserved;
@@ -46,11 +46,14 @@ pub(crate) struct Driver {
     pub(crate) work: Work,
 }
 
+/// The step that a child hangs at, and whether the child waits.
+type ChildWaits = (String, bool);
+
 /// A child's line to its parent: the step it hangs at, and where its waiting is told.
 #[derive(Clone)]
 pub(crate) struct ParentLine {
     pub(crate) key: String,
-    pub(crate) tell: mpsc::UnboundedSender<(String, bool)>,
+    pub(crate) tell: mpsc::UnboundedSender<ChildWaits>,
 }
 
 /// What a driver has under way.
@@ -65,7 +68,7 @@ pub(crate) struct Work {
     pub(super) permits: Arc<Semaphore>,
     /// Where the database says that the execution stands.
     pub(super) status: (ExecutionStatus, Vec<Waiting>),
-    pub(super) children: (mpsc::UnboundedSender<(String, bool)>, mpsc::UnboundedReceiver<(String, bool)>),
+    pub(super) children: (mpsc::UnboundedSender<ChildWaits>, mpsc::UnboundedReceiver<ChildWaits>),
     /// Whether the execution was taken up again and has not got further since.
     pub(super) resumed: bool,
     /// The last record of the journal that was seen.
@@ -102,6 +105,7 @@ impl Work {
 }
 
 /// Why the loop woke up.
+#[allow(clippy::large_enum_variant, reason = "made and taken apart at once")]
 enum Woken {
     Happened(Happening),
     Decisions,
@@ -112,7 +116,11 @@ enum Woken {
 
 impl Driver {
     /// Goes on from the first commit of a new execution.
-    pub(crate) async fn run_new(mut self, first: Vec<Action>, reserved: Vec<Result<Reserved, ErrorInfo>>) -> Result<Outcome> {
+    pub(crate) async fn run_new(
+        mut self,
+        first: Vec<Action>,
+        reserved: Vec<Result<Reserved, ErrorInfo>>,
+    ) -> Result<Outcome> {
         let wake = self.runtime.enter(self.ids.id, &self.cancel);
         let mut follow = Vec::new();
         for (action, outcome) in first.into_iter().zip(reserved) {
@@ -125,7 +133,7 @@ impl Driver {
     }
 
     /// Goes on behind the last record of an execution that was interrupted.
-    pub(crate) async fn run_resumed(mut self) -> Result<Outcome> {
+    pub(crate) async fn run_resumed(self) -> Result<Outcome> {
         let wake = self.runtime.enter(self.ids.id, &self.cancel);
         let open = self.state.machine.open();
         self.drive(open, &wake).await
@@ -214,7 +222,8 @@ impl Driver {
             }
             Happening::Tool { key, attempt, outcome } => {
                 self.work.running.remove(&key);
-                let mut actions = self.record(turn, key, EventData::ToolFinished { attempt, result: outcome.result }, None);
+                let mut actions =
+                    self.record(turn, key, EventData::ToolFinished { attempt, result: outcome.result }, None);
                 if let Some(fatal) = outcome.fatal {
                     let finish = Finish::failed(&fatal);
                     actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish }));
@@ -257,9 +266,13 @@ impl Driver {
                 };
                 let policy = &self.setup.agent().retry;
                 let data = match policy.decide(attempt, &error, now, self.deadline, self.state.seed) {
-                    RetryDecision::RetryAt(at) => {
-                        EventData::StepRetrying { attempt, error: error.to_info(), at, cost: None, usage: Usage::default() }
-                    }
+                    RetryDecision::RetryAt(at) => EventData::StepRetrying {
+                        attempt,
+                        error: error.to_info(),
+                        at,
+                        cost: None,
+                        usage: Usage::default(),
+                    },
                     RetryDecision::Fail => {
                         let error = if attempt > 1 {
                             Error::RetriesExhausted { attempts: attempt, last: Box::new(error) }
@@ -297,7 +310,13 @@ impl Driver {
     }
 
     /// Puts a record into the turn and applies it.
-    pub(super) fn record(&mut self, turn: &mut Turn, path: String, data: EventData, settle: Option<Settle>) -> Vec<Action> {
+    pub(super) fn record(
+        &mut self,
+        turn: &mut Turn,
+        path: String,
+        data: EventData,
+        settle: Option<Settle>,
+    ) -> Vec<Action> {
         let actions = self.state.absorb(Timestamp::now(), &path, &data);
         turn.drafts.push(Draft { path, data, settle });
         actions

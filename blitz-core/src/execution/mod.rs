@@ -122,7 +122,11 @@ impl Runtime {
         self.tasks.spawn(async move {
             let ended = run.await;
             if let Err(error) = &ended {
-                tracing::warn!(execution = id.0, code = error.code().name(), "an execution stopped without an end: recover() goes on with it");
+                tracing::warn!(
+                    execution = id.0,
+                    code = error.code().name(),
+                    "an execution stopped without an end: recover() goes on with it"
+                );
             }
             // Nobody may be waiting.
             let _ = tell.send(ended);
@@ -216,6 +220,8 @@ pub(crate) fn derived_seed(seed: u64, key: &str) -> u64 {
 pub(crate) fn fresh_seed() -> Result<u64> {
     use ring::rand::SecureRandom as _;
     let mut bytes = [0; 8];
-    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| Error::internal("the system gives no random numbers"))?;
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::internal("the system gives no random numbers"))?;
     Ok(u64::from_le_bytes(bytes))
 }

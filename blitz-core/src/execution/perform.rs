@@ -11,7 +11,8 @@ use super::effects::{Happening, ModelCall, call_tool};
 use super::setup::Offer;
 use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
 use crate::domain::{
-    Action, EventData, ExecutionId, Finish, Finished, Input, ModelRequest, Outcome, StepFinished, StepKind, Timestamp, ToolResult,
+    Action, EventData, ExecutionId, Finish, Finished, Input, ModelRequest, Outcome, StepFinished, StepKind, Timestamp,
+    ToolResult,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
@@ -74,10 +75,12 @@ impl Driver {
     async fn write(&self, turn: &Arc<Turn>) -> Result<Committed> {
         let mut pause = Duration::from_millis(50);
         loop {
-            let (turn, setup, tally, ids) = (Arc::clone(turn), Arc::clone(&self.setup), self.state.tally.clone(), self.ids);
+            let (turn, setup, tally, ids) =
+                (Arc::clone(turn), Arc::clone(&self.setup), self.state.tally.clone(), self.ids);
             let (runtime, principal) = (Arc::clone(&self.runtime), self.store.principal().clone());
             let written = self.store.write(move |tx, standing| {
-                let desk = Desk { standing, principal: &principal, boot_id: &runtime.boot_id, store_id: &runtime.store_id };
+                let desk =
+                    Desk { standing, principal: &principal, boot_id: &runtime.boot_id, store_id: &runtime.store_id };
                 turn.write(tx, Timestamp::now(), &desk, ids, &setup, &tally)
             });
             match written.await {
@@ -163,7 +166,12 @@ impl Driver {
             session: self.session.clone(),
             parent: Some(self.line(&start.key)),
         };
-        self.spawn_child(start.key.clone(), id, cancel, async move { child.run_new(begun.first, begun.reserved).await });
+        self.spawn_child(
+            start.key.clone(),
+            id,
+            cancel,
+            async move { child.run_new(begun.first, begun.reserved).await },
+        );
     }
 
     /// The line on which a child at a step tells whether it waits.
@@ -201,7 +209,8 @@ impl Driver {
                 }
                 RunningWhat::Tool { attempt, call } => {
                     running.handle.abort();
-                    let result = ToolResult::error(&call.id, &call.name, "cancelled: the execution ended before the tool did");
+                    let result =
+                        ToolResult::error(&call.id, &call.name, "cancelled: the execution ended before the tool did");
                     let data = EventData::ToolFinished { attempt: *attempt, result };
                     turn.drafts.push(Draft { path: key, data, settle: None });
                 }

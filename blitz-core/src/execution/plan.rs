@@ -69,7 +69,9 @@ impl Driver {
                 let message = format!("there is no tool {:?}; on offer: {}", call.name, setup.offered_names());
                 Ok(self.tool_result(turn, key, ToolResult::error(&call.id, &call.name, message)))
             }
-            Some(Offer::Agent { setup: child, takes_text }) => Ok(self.plan_child(key, call, child, *takes_text, progress, turn)),
+            Some(Offer::Agent { setup: child, takes_text }) => {
+                Ok(self.plan_child(key, call, child, *takes_text, progress, turn))
+            }
             Some(Offer::Tool { id, tool }) => {
                 let attempt = match progress {
                     None => 1,
@@ -94,7 +96,14 @@ impl Driver {
                 match tool.arguments(&call) {
                     Err(problem) => Ok(self.tool_result(turn, key, ToolResult::error(&call.id, &call.name, problem))),
                     Ok(arguments) => {
-                        turn.tools.push(ToolStart { key, attempt, call, arguments, tool_id: *id, effect: tool.effect() });
+                        turn.tools.push(ToolStart {
+                            key,
+                            attempt,
+                            call,
+                            arguments,
+                            tool_id: *id,
+                            effect: tool.effect(),
+                        });
                         Ok(Vec::new())
                     }
                 }
@@ -135,13 +144,14 @@ impl Driver {
             let result = refuse(format!("agents may call agents {max_depth} deep, and this is the limit"));
             return self.tool_result(turn, key, result);
         }
-        let input = match child_input(&call, takes_text).and_then(|input| first_state(&child.plan, &input).map(|_| input)) {
-            Ok(input) => input,
-            Err(error) => {
-                let result = refuse(error.chain());
-                return self.tool_result(turn, key, result);
-            }
-        };
+        let input =
+            match child_input(&call, takes_text).and_then(|input| first_state(&child.plan, &input).map(|_| input)) {
+                Ok(input) => input,
+                Err(error) => {
+                    let result = refuse(error.chain());
+                    return self.tool_result(turn, key, result);
+                }
+            };
         let own = Timestamp::now().plus(Duration::from_millis(child.agent().limits.timeout_ms));
         let begin = Begin {
             setup: Arc::clone(child),
@@ -156,7 +166,8 @@ impl Driver {
     /// Notes where the execution will stand, where that changes.
     pub(super) fn note_status(&mut self, turn: &mut Turn) {
         let starts = !turn.models.is_empty() || !turn.tools.is_empty() || !turn.children.is_empty();
-        let runs = self.work.running.values().any(|running| !matches!(running.what, RunningWhat::Child { waits: true, .. }));
+        let runs =
+            self.work.running.values().any(|running| !matches!(running.what, RunningWhat::Child { waits: true, .. }));
         let mut waiting: Vec<Waiting> = Vec::new();
         if !starts && !runs && turn.finish.is_none() {
             waiting.extend(self.work.in_doubt.iter().map(|key| Waiting::Decision { key: key.clone() }));
@@ -184,8 +195,8 @@ impl Driver {
 /// What a child is given: the text of the call where it takes text, else its arguments.
 fn child_input(call: &ToolCall, takes_text: bool) -> Result<Value> {
     let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
-    let arguments: Value = serde_json::from_str(text)
-        .map_err(|error| Error::invalid(format!("the arguments are not JSON: {error}")))?;
+    let arguments: Value =
+        serde_json::from_str(text).map_err(|error| Error::invalid(format!("the arguments are not JSON: {error}")))?;
     if !arguments.is_object() {
         return Err(Error::invalid("the arguments must be a JSON object"));
     }

@@ -14,7 +14,9 @@ use super::turn::Ids;
 use super::{Runtime, Started};
 use crate::access::{Caller, EngineWork, ExecutionStore, Gate, Grant, Target};
 use crate::audit::AuditLine;
-use crate::domain::{Event, EventData, ExecutionId, ExecutionPlan, ExecutionStatus, Outcome, Permission, Timestamp, Waiting};
+use crate::domain::{
+    Event, EventData, ExecutionId, ExecutionPlan, ExecutionStatus, Outcome, Permission, Timestamp, Waiting,
+};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;
 use crate::store::Connection;
@@ -39,7 +41,8 @@ pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot) -> Result<()> {
                 for reservation in &open {
                     let booked = ledger::settle_dead(tx, standing.now(), reservation.id)?;
                     let object = format!("execution:{}", reservation.execution_id);
-                    let details = json!({"step": reservation.path, "attempt": reservation.attempt, "cost": booked.cost});
+                    let details =
+                        json!({"step": reservation.path, "attempt": reservation.attempt, "cost": booked.cost});
                     standing.audit(tx, &AuditLine::ok("ledger.settle_dead", &object).with_details(details))?;
                 }
                 Ok(open.len())
@@ -63,16 +66,22 @@ pub(crate) async fn recover_all(
     let mut after = ExecutionId(0);
     loop {
         let page = gate
-            .read(caller, Permission::ExecutionsRecover, Target::None, move |tx, _| executions::open_roots(tx, after, PAGE))
+            .read(caller, Permission::ExecutionsRecover, Target::None, move |tx, _| {
+                executions::open_roots(tx, after, PAGE)
+            })
             .await?;
         let Some(last) = page.last() else { return Ok(taken) };
         after = last.id;
         for row in page.into_iter().filter(|row| is_orphan(runtime, row)) {
             let (id, host) = (row.id, Arc::clone(runtime));
             let claimed = gate
-                .write(caller, Permission::ExecutionsRecover, Target::Execution(id), "executions.recover", move |tx, grant| {
-                    claim(tx, grant, &host, &row)
-                })
+                .write(
+                    caller,
+                    Permission::ExecutionsRecover,
+                    Target::Execution(id),
+                    "executions.recover",
+                    move |tx, grant| claim(tx, grant, &host, &row),
+                )
                 .await?;
             if let Some(claimed) = claimed {
                 runtime.hub.publish(id, claimed.events.clone());
@@ -170,7 +179,8 @@ pub(crate) fn replay(tx: &mut dyn Connection, row: &ExecutionRow, plan: &Executi
             if let (None, EventData::ExecutionQueued(queued)) = (&state, &event.data) {
                 state = Some(first_state(plan, &queued.input)?);
             }
-            let state = state.as_mut().ok_or_else(|| Error::storage("the journal of an execution lacks its beginning"))?;
+            let state =
+                state.as_mut().ok_or_else(|| Error::storage("the journal of an execution lacks its beginning"))?;
             state.absorb(event.ts, &event.path, &event.data);
             state.tally.count(&event.data)?;
             after = event.seq;
@@ -197,11 +207,7 @@ pub(crate) fn outcome(tx: &mut dyn Connection, id: ExecutionId) -> Result<Outcom
 
 impl Runtime {
     /// Drives an execution that was taken over, in a task of its own.
-    pub(crate) fn relaunch(
-        self: &Arc<Self>,
-        claimed: Claimed,
-        session: Arc<dyn Any + Send + Sync>,
-    ) -> Started {
+    pub(crate) fn relaunch(self: &Arc<Self>, claimed: Claimed, session: Arc<dyn Any + Send + Sync>) -> Started {
         let cancel = CancellationToken::new();
         if claimed.cancel_requested {
             cancel.cancel();

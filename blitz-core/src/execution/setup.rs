@@ -10,8 +10,8 @@ use super::state::State;
 use crate::agent::AgentMachine;
 use crate::agent::history::{Transcript, input_message};
 use crate::domain::{
-    ExecutionPlan, Message, ModelRequest, ModelSettings, NewAgent, OutputSchema, Price, ResourceId, Secret, ToolChoice, ToolSpec,
-    template,
+    ExecutionPlan, Message, ModelRequest, ModelSettings, NewAgent, OutputSchema, Price, ResourceId, Secret, ToolChoice,
+    ToolSpec, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -79,7 +79,13 @@ impl Setup {
         Self::of(Arc::clone(&pinned.plan), pinned.hash.clone(), &pinned.keys, providers, host)
     }
 
-    fn of(plan: Arc<ExecutionPlan>, hash: String, keys: &Keys, providers: &Providers, host: &HostTools) -> Result<Self> {
+    fn of(
+        plan: Arc<ExecutionPlan>,
+        hash: String,
+        keys: &Keys,
+        providers: &Providers,
+        host: &HostTools,
+    ) -> Result<Self> {
         let model = &plan.model.spec;
         let key = keys.get(&plan.model.id).cloned();
         let provider = providers.connect(&model.provider, model.base_url.as_deref(), key)?;
@@ -101,7 +107,8 @@ impl Setup {
         let mut settings = model.settings.overlaid(&plan.agent.spec.settings);
         let caps = [model.max_output_tokens, profile.max_output_tokens];
         let model_cap = caps.into_iter().flatten().min().unwrap_or(u64::MAX);
-        settings.max_output_tokens = Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
+        settings.max_output_tokens =
+            Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
         let output_schema = output_schema(&plan).map(|schema| Arc::new(OutputSchema::new("output", schema.clone())));
         let price = ledger::price_of(model, profile.free);
         Ok(Self { hash, provider, price, offers, specs: specs.into(), settings, output_schema, plan })
@@ -125,9 +132,10 @@ impl Setup {
 
     /// The next request to the model; `first` lets the agent's tool choice hold.
     pub(crate) fn request(&self, transcript: &mut Transcript, first: bool) -> ModelRequest {
-        let mut request = ModelRequest::new(&self.plan.model.spec.model_name, transcript.for_request(self.provider.name()))
-            .with_tools(Arc::clone(&self.specs))
-            .with_settings(self.settings.clone());
+        let mut request =
+            ModelRequest::new(&self.plan.model.spec.model_name, transcript.for_request(self.provider.name()))
+                .with_tools(Arc::clone(&self.specs))
+                .with_settings(self.settings.clone());
         request.output_schema.clone_from(&self.output_schema);
         // A forced choice holds for the first call only: else the loop would never end.
         if let (true, Some(choice)) = (first && !self.specs.is_empty(), &self.agent().tool_choice) {
@@ -172,7 +180,11 @@ fn agent_spec(plan: &ExecutionPlan) -> (ToolSpec, bool) {
             "additionalProperties": false
         })
     });
-    let description = if agent.description.is_empty() { format!("Asks the agent {}.", agent.name) } else { agent.description.clone() };
+    let description = if agent.description.is_empty() {
+        format!("Asks the agent {}.", agent.name)
+    } else {
+        agent.description.clone()
+    };
     (ToolSpec::new(agent.name.clone(), description, schema), takes_text)
 }
 

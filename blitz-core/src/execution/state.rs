@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashSet};
 use crate::agent::AgentMachine;
 use crate::agent::history::Transcript;
 use crate::domain::{
-    Action, Decision, EventData, ExecutionId, Finished, Input, Machine, Message, Money, Outcome, StepFinished, StepKind, Timestamp, ToolResult,
-    Usage,
+    Action, Decision, EventData, ExecutionId, Finished, Input, Machine, Message, Money, Outcome, StepFinished,
+    StepKind, Timestamp, ToolResult, Usage,
 };
 use crate::error::Result;
 
@@ -79,7 +79,7 @@ impl State {
         match data {
             EventData::ExecutionQueued(queued) => {
                 self.seed = queued.seed;
-                self.machine.step(now, Input::Start { seed: queued.seed })
+                self.machine.step(now, Input::Start)
             }
             EventData::StepStarted(started) => {
                 let progress = match started.child_id {

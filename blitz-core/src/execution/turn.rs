@@ -13,10 +13,10 @@ use super::state::{State, Tally};
 use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
-    Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Principal, Queued,
-    ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall, ToolStarted, Usage, Waiting,
+    Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Principal,
+    Queued, ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall, ToolStarted, Usage, Waiting,
 };
-use crate::error::{Error, ErrorInfo, Result};
+use crate::error::{ErrorInfo, Result};
 use crate::ledger::{self, Booked, ReserveOutcome, ReserveRequest, Reserved};
 use crate::store::Connection;
 use crate::store::executions::{self, Entry, NewExecution, Parent};
@@ -203,7 +203,9 @@ impl Writer<'_> {
     fn draft(&mut self, tx: &mut dyn Connection, draft: &Draft, tally: &mut Tally) -> Result<()> {
         let mut data = draft.data.clone();
         let booked = match &draft.settle {
-            Some(Settle::Used { reservation, usage, raw }) => Some(ledger::settle(tx, self.now, *reservation, usage, raw)?),
+            Some(Settle::Used { reservation, usage, raw }) => {
+                Some(ledger::settle(tx, self.now, *reservation, usage, raw)?)
+            }
             Some(Settle::Void { reservation }) => {
                 ledger::void(tx, self.now, *reservation)?;
                 None
@@ -259,7 +261,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn model(&mut self, tx: &mut dyn Connection, start: &ModelStart) -> Result<std::result::Result<Reserved, ErrorInfo>> {
+    fn model(
+        &mut self,
+        tx: &mut dyn Connection,
+        start: &ModelStart,
+    ) -> Result<std::result::Result<Reserved, ErrorInfo>> {
         let model = &self.setup.plan.model.spec;
         let request = ReserveRequest {
             execution_id: self.ids.id,
@@ -305,7 +311,8 @@ impl Writer<'_> {
         };
         let finished = Finished::new(status, output, error, tally.usage, tally.cost());
         executions::finish(tx, self.now, self.ids.id, &finished)?;
-        let details = json!({"status": status, "error": finished.error.as_ref().map(|error| error.code), "cost": finished.cost});
+        let details =
+            json!({"status": status, "error": finished.error.as_ref().map(|error| error.code), "cost": finished.cost});
         self.audit(tx, "executions.finish", AuditOutcome::Ok, details)?;
         self.entry("", EventData::ExecutionFinished(finished));
         Ok(())
@@ -318,7 +325,8 @@ impl Writer<'_> {
 
     fn append(mut self, tx: &mut dyn Connection) -> Result<Committed> {
         if !self.entries.is_empty() {
-            self.committed.events = executions::append(tx, self.now, self.ids.root_id, Some(self.ids.epoch), self.entries)?;
+            self.committed.events =
+                executions::append(tx, self.now, self.ids.root_id, Some(self.ids.epoch), self.entries)?;
         }
         Ok(self.committed)
     }
@@ -326,7 +334,12 @@ impl Writer<'_> {
 
 impl Begin {
     /// Writes a root execution with its first records and reservation.
-    pub(crate) fn write(&self, tx: &mut dyn Connection, now: Timestamp, desk: &Desk<'_>) -> Result<(Begun, Vec<Event>)> {
+    pub(crate) fn write(
+        &self,
+        tx: &mut dyn Connection,
+        now: Timestamp,
+        desk: &Desk<'_>,
+    ) -> Result<(Begun, Vec<Event>)> {
         let (begun, entries) = self.write_at(tx, now, desk, None, 1)?;
         let events = executions::append(tx, now, begun.ids.root_id, Some(1), entries)?;
         Ok((begun, events))
@@ -364,7 +377,8 @@ impl Begin {
             self.seed,
             parent.map(|parent| parent.id),
         );
-        let mut writer = Writer { now, desk, ids, setup: &self.setup, entries: Vec::new(), committed: Committed::default() };
+        let mut writer =
+            Writer { now, desk, ids, setup: &self.setup, entries: Vec::new(), committed: Committed::default() };
         let queued = EventData::ExecutionQueued(queued);
         let first = state.absorb(now, "", &queued);
         writer.entry("", queued);

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::testing::*;
 use super::*;
 use crate::domain::{
-    BudgetId, CostFilter, EntryFlag, EntryKind, ListOptions, NewBudget, Patch, Provenance, Rate, Timestamp, Usage,
+    BudgetId, CostFilter, EntryFlag, EntryKind, ListOptions, NewBudget, Patch, Provenance, Rate, Usage,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::sql::{Connection, Row, SqlValue};

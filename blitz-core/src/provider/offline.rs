@@ -3,8 +3,17 @@
 use crate::domain::ModelRequest;
 use crate::provider::{CallContext, ModelStream, Provider};
 pub struct Offline;
-impl Offline { pub const NAME: &str = "offline"; pub fn new() -> Self { Self } }
+impl Offline {
+    pub const NAME: &str = "offline";
+    pub fn new() -> Self {
+        Self
+    }
+}
 impl Provider for Offline {
-    fn name(&self) -> &str { Self::NAME }
-    fn stream(&self, _r: ModelRequest, _c: CallContext) -> ModelStream { Box::pin(futures_util::stream::empty()) }
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+    fn stream(&self, _r: ModelRequest, _c: CallContext) -> ModelStream {
+        Box::pin(futures_util::stream::empty())
+    }
 }

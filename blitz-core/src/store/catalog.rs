@@ -157,12 +157,6 @@ pub(crate) fn define(tx: &mut dyn Connection, body: &Body) -> Result<()> {
     Ok(())
 }
 
-/// The body of a hash, as JSON text.
-pub(crate) fn definition(tx: &mut dyn Connection, hash: &str) -> Result<Option<String>> {
-    let row = tx.query_one("SELECT body FROM definitions WHERE hash = ?1", params![hash])?;
-    row.map(|row| row.text(0).map(str::to_owned)).transpose()
-}
-
 /// Adds a record. Errors: `Conflict` where its name is taken.
 pub(crate) fn insert<S: Spec>(
     tx: &mut dyn Connection,

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::sql::{Connection, Row, SqlValue, params, to_json};
+use super::sql::{Connection, Row, params, to_json};
 use crate::domain::{
-    Event, EventData, Execution, ExecutionId, ExecutionPlan, ExecutionStatus, Finished, ListOptions, Page, Principal, Queued,
-    ResourceId, Step, StepKind, Timestamp, UserId, Waiting,
+    Event, EventData, Execution, ExecutionId, ExecutionPlan, ExecutionStatus, Finished, ListOptions, Page, Principal,
+    Queued, ResourceId, Step, StepKind, Timestamp, UserId, Waiting,
 };
 use crate::error::{Error, Result};
 
@@ -163,11 +163,22 @@ pub(crate) fn append(
     let mut events = Vec::with_capacity(entries.len());
     for (seq, entry) in (last - count + 1..).zip(entries) {
         let json = to_json(&entry.data)?;
-        let (data, blob) = if json.len() > INLINE_BYTES { (None, Some(put_blob(tx, json.as_bytes())?)) } else { (Some(json), None) };
+        let (data, blob) =
+            if json.len() > INLINE_BYTES { (None, Some(put_blob(tx, json.as_bytes())?)) } else { (Some(json), None) };
         tx.execute(
             "INSERT INTO journal (root_id, seq, execution_id, at, path, type, schema, data, blob_hash)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![root_id, seq, entry.execution_id, now, &entry.path, entry.data.type_name(), JOURNAL_SCHEMA, data, blob],
+            params![
+                root_id,
+                seq,
+                entry.execution_id,
+                now,
+                &entry.path,
+                entry.data.type_name(),
+                JOURNAL_SCHEMA,
+                data,
+                blob
+            ],
         )?;
         events.push(Event::new(seq, now, entry.execution_id, entry.path, entry.data));
     }
@@ -235,7 +246,12 @@ pub(crate) fn journal_of(
 }
 
 /// Where an execution stands, without an end.
-pub(crate) fn set_status(tx: &mut dyn Connection, id: ExecutionId, status: ExecutionStatus, waiting: &[Waiting]) -> Result<()> {
+pub(crate) fn set_status(
+    tx: &mut dyn Connection,
+    id: ExecutionId,
+    status: ExecutionStatus,
+    waiting: &[Waiting],
+) -> Result<()> {
     let next_wake = waiting.iter().filter_map(|wait| match wait {
         Waiting::Timer { at, .. } => Some(*at),
         _ => None,
@@ -271,22 +287,10 @@ pub(crate) fn get(tx: &mut dyn Connection, id: ExecutionId) -> Result<Option<Exe
     tx.query_one(sql, params![id])?.as_ref().map(row).transpose()
 }
 
-/// The child that hangs at a step of its parent.
-pub(crate) fn child_at(tx: &mut dyn Connection, parent: ExecutionId, key: &str) -> Result<Option<ExecutionRow>> {
-    let sql = row_sql!("WHERE parent_id = ?1 AND parent_key = ?2");
-    tx.query_one(sql, params![parent, key])?.as_ref().map(row).transpose()
-}
-
-/// The children of an execution that have ended.
-pub(crate) fn finished_children(tx: &mut dyn Connection, root_id: ExecutionId, parent: ExecutionId) -> Result<Vec<ExecutionRow>> {
-    let sql = row_sql!("WHERE root_id = ?1 AND parent_id = ?2 AND finished_at IS NOT NULL ORDER BY id LIMIT 1000"
-    );
-    tx.query_all(sql, params![root_id, parent])?.iter().map(row).collect()
-}
-
 /// The executions of a tree that have not ended, children before their parents.
 pub(crate) fn open_tree(tx: &mut dyn Connection, root_id: ExecutionId) -> Result<Vec<ExecutionRow>> {
-    let sql = row_sql!("WHERE (id = ?1 OR (root_id = ?1 AND parent_id IS NOT NULL)) AND finished_at IS NULL 
+    let sql = row_sql!(
+        "WHERE (id = ?1 OR (root_id = ?1 AND parent_id IS NOT NULL)) AND finished_at IS NULL 
          ORDER BY id DESC LIMIT 1000"
     );
     tx.query_all(sql, params![root_id])?.iter().map(row).collect()
@@ -294,8 +298,7 @@ pub(crate) fn open_tree(tx: &mut dyn Connection, root_id: ExecutionId) -> Result
 
 /// Root executions that have not ended, with the process that has each, behind an id.
 pub(crate) fn open_roots(tx: &mut dyn Connection, after: ExecutionId, limit: u32) -> Result<Vec<ExecutionRow>> {
-    let sql = row_sql!("WHERE finished_at IS NULL AND parent_id IS NULL AND id > ?1 ORDER BY id LIMIT ?2"
-    );
+    let sql = row_sql!("WHERE finished_at IS NULL AND parent_id IS NULL AND id > ?1 ORDER BY id LIMIT ?2");
     tx.query_all(sql, params![after, limit])?.iter().map(row).collect()
 }
 
@@ -377,7 +380,11 @@ macro_rules! public_sql {
 }
 
 /// One execution as users see it; `alive` tells whether a process still runs.
-pub(crate) fn show(tx: &mut dyn Connection, id: ExecutionId, alive: &dyn Fn(&str) -> bool) -> Result<Option<Execution>> {
+pub(crate) fn show(
+    tx: &mut dyn Connection,
+    id: ExecutionId,
+    alive: &dyn Fn(&str) -> bool,
+) -> Result<Option<Execution>> {
     let row = tx.query_one(public_sql!("WHERE e.id = ?1"), params![id])?;
     row.as_ref().map(|row| public(row, alive)).transpose()
 }
@@ -434,7 +441,12 @@ fn public(row: &Row, alive: &dyn Fn(&str) -> bool) -> Result<Execution> {
 }
 
 /// The steps of an execution that have ended, in order.
-pub(crate) fn steps(tx: &mut dyn Connection, root_id: ExecutionId, id: ExecutionId, page: &ListOptions) -> Result<Page<Step>> {
+pub(crate) fn steps(
+    tx: &mut dyn Connection,
+    root_id: ExecutionId,
+    id: ExecutionId,
+    page: &ListOptions,
+) -> Result<Page<Step>> {
     let limit = page.limit.clamp(1, ListOptions::MAX_LIMIT);
     let after = super::cursor(page)?.unwrap_or(0);
     let rows = tx.query_all(

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::sql::{self, Connection, Row, SqlValue, params};
 use crate::domain::{
-    BudgetId, BudgetScope, EntryFlag, EntryKind, ExecutionId, Money, Price, ReservationId, Timestamp, Usage, UserId,
+    BudgetId, EntryFlag, EntryKind, ExecutionId, Money, Price, ReservationId, Timestamp, Usage, UserId,
 };
 use crate::error::{Error, Result};
 

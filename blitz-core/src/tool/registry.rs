@@ -63,7 +63,8 @@ impl HostTools {
             Error::invalid(format!("the tool {:?} is a function that this process has not registered", record.name))
         })?;
         if record.input_schema.as_ref().is_some_and(|schema| *schema != function.spec().input_schema) {
-            let message = format!("the function {:?} of this process takes other arguments than its record says", record.name);
+            let message =
+                format!("the function {:?} of this process takes other arguments than its record says", record.name);
             return Err(Error::invalid(message));
         }
         Ok(Arc::clone(function))

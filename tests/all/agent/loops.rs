@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use blitz::provider::{Reply, Scripted};
 use blitz::{
-    ErrorCode, ExecutionStatus, Limits, ListOptions, Message, MessageRole, NewAgent, Part, StepKind, ToolCall, Usage, tool_fn,
+    ErrorCode, ExecutionStatus, Limits, ListOptions, Message, MessageRole, NewAgent, Part, StepKind, ToolCall, Usage,
+    tool_fn,
 };
 use serde_json::{Value, json};
 
@@ -50,7 +51,8 @@ async fn an_agent_calls_a_tool_and_answers() {
 
 #[tokio::test]
 async fn b7_b9_parallel_calls_run_in_parallel_and_answer_in_order() {
-    let calls = vec![("wait", json!({"a": 0, "b": 0})), ("go", json!({"a": 1, "b": 0})), ("boom", json!({"a": 0, "b": 0}))];
+    let calls =
+        vec![("wait", json!({"a": 0, "b": 0})), ("go", json!({"a": 1, "b": 0})), ("boom", json!({"a": 0, "b": 0}))];
     let (_engine, me, provider) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
     // `wait` ends only once `go` has run: one after the other they would never end.
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
@@ -124,7 +126,8 @@ async fn t48_arguments_off_schema_are_a_message_to_the_model() {
 
 #[tokio::test]
 async fn b45_the_turn_limit_keeps_messages_and_usage() {
-    let endless = Scripted::from_fn(|_| Reply::tool_call("add", json!({"a": 1, "b": 1})).with_usage(Usage::new(10, 10)));
+    let endless =
+        Scripted::from_fn(|_| Reply::tool_call("add", json!({"a": 1, "b": 1})).with_usage(Usage::new(10, 10)));
     let (_engine, me, _) = with_provider(endless).await;
     me.tools().register(add()).await.unwrap();
     let mut limits = Limits::default();
@@ -142,7 +145,8 @@ async fn b45_the_turn_limit_keeps_messages_and_usage() {
 
 #[tokio::test]
 async fn t25_tokens_and_cost_stop_a_loop_too() {
-    let endless = Scripted::from_fn(|_| Reply::tool_call("add", json!({"a": 1, "b": 1})).with_usage(Usage::new(1000, 0)));
+    let endless =
+        Scripted::from_fn(|_| Reply::tool_call("add", json!({"a": 1, "b": 1})).with_usage(Usage::new(1000, 0)));
     let (_engine, me, _) = with_provider(endless).await;
     me.tools().register(add()).await.unwrap();
     let mut limits = Limits::default();

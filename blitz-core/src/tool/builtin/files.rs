@@ -15,7 +15,7 @@ use super::path::{admit_plain, names, open_plain, told, walk};
 use crate::domain::ToolSpec;
 use crate::error::{Error, ErrorCode, Result};
 use crate::tool::function::schema_of;
-use crate::tool::{FunctionTool, Tool, ToolError};
+use crate::tool::{FunctionTool, ToolError};
 
 /// The most bytes that one call reads, and that a written file may have, where nothing is set.
 const DEFAULT_MAX_BYTES: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Tool;
-use crate::domain::{NewTool, ToolSpec};
+use crate::domain::NewTool;
 use crate::error::{Error, Result};
 
 /// One of the engine's own tools.
@@ -43,16 +43,6 @@ impl Builtin {
             Self::FileRead => "file_read",
             Self::FileWrite => "file_write",
             Self::FileList => "file_list",
-        }
-    }
-
-    /// What a model sees where nothing is set.
-    pub(super) fn spec(self) -> ToolSpec {
-        match self {
-            Self::Calculator => calculator::tool().spec(),
-            Self::FileRead => files::read_spec(),
-            Self::FileWrite => files::write_spec(false),
-            Self::FileList => files::list_spec(),
         }
     }
 

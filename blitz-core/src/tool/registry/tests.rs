@@ -24,7 +24,9 @@ fn prepared(tool: FunctionTool) -> Arc<PreparedTool> {
 }
 
 fn double() -> Arc<PreparedTool> {
-    prepared(tool_fn!("double", "Doubles.", |args: Args| async move { Ok(args.a * 2.0 + args.note.len() as f64) }).pure())
+    prepared(
+        tool_fn!("double", "Doubles.", |args: Args| async move { Ok(args.a * 2.0 + args.note.len() as f64) }).pure(),
+    )
 }
 
 async fn run(tool: &PreparedTool, arguments: &str) -> ToolResult {
@@ -53,8 +55,17 @@ async fn t48_arguments_off_schema_are_told_and_not_run() {
     let deep = format!("{{\"a\": {}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
     let huge = format!("{{\"a\": 1, \"note\": \"{}\"}}", "x".repeat(10 << 20));
     let wrong = [
-        "", "[1]", "7", "not json", r#"{"a": "x"}"#, r#"{"a": 1, "b": 2}"#, r#"{"a": 1, "a": 2}"#, r#"{"a": 1e999}"#,
-        r#"{"__proto__": {"a": 1}}"#, &deep, &huge,
+        "",
+        "[1]",
+        "7",
+        "not json",
+        r#"{"a": "x"}"#,
+        r#"{"a": 1, "b": 2}"#,
+        r#"{"a": 1, "a": 2}"#,
+        r#"{"a": 1e999}"#,
+        r#"{"__proto__": {"a": 1}}"#,
+        &deep,
+        &huge,
     ];
     for text in wrong {
         let result = run(&double(), text).await;

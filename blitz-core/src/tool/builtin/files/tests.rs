@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::domain::Effect;
+use crate::tool::Tool as _;
 
 const CANARY: &str = "canary from outside";
 
