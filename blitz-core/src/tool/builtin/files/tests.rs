@@ -206,9 +206,10 @@ fn swap(way: &Path, parked: &Path, outside: &Path, stop: &AtomicBool) {
         fs::rename(way, parked).unwrap();
         symlink(outside, way).ok();
         fs::remove_file(way).ok();
-        // A write may have made the folder again while it was away.
-        fs::remove_dir_all(way).ok();
-        fs::rename(parked, way).unwrap();
+        // A write may make the folder again while it is away, at any moment.
+        while fs::rename(parked, way).is_err() {
+            fs::remove_dir_all(way).ok();
+        }
     }
 }
 
