@@ -4,6 +4,7 @@
 mod agent;
 mod conformance;
 mod dependencies;
+mod durability;
 mod errors_doc;
 mod house;
 mod provider_faults;
