@@ -60,8 +60,8 @@ impl AgentMachine {
 
     fn finish(&mut self, finish: Finish) -> Vec<Action> {
         self.ended = true;
-        self.open.clear();
-        vec![Action::Finish(finish)]
+        self.open = vec![Action::Finish(finish)];
+        self.open.clone()
     }
 
     fn fail(&mut self, error: &Error) -> Vec<Action> {

@@ -149,6 +149,13 @@ impl Turn {
             && self.status.is_none()
     }
 
+    /// Whether an execution that was taken up again gets further by it: a step has ended, or it rests.
+    pub(crate) fn gets_further(&self) -> bool {
+        let ends = |draft: &Draft| matches!(draft.data, EventData::StepFinished(_) | EventData::ToolFinished { .. });
+        let rests = self.status.as_ref().is_some_and(|(status, _)| *status == ExecutionStatus::Waiting);
+        rests || self.finish.is_some() || self.drafts.iter().any(ends)
+    }
+
     /// Writes the turn. May run again: it changes nothing outside `tx`.
     pub(crate) fn write(
         &self,
@@ -326,11 +333,9 @@ impl Writer<'_> {
         self.desk.standing.audit(tx, &AuditLine::ok(action, &object).with_outcome(outcome).with_details(details))
     }
 
+    /// Appends the records. Without any, it still refuses whoever no longer owns the execution.
     fn append(mut self, tx: &mut dyn Connection) -> Result<Committed> {
-        if !self.entries.is_empty() {
-            self.committed.events =
-                executions::append(tx, self.now, self.ids.root_id, Some(self.ids.epoch), self.entries)?;
-        }
+        self.committed.events = executions::append(tx, self.now, self.ids.root_id, Some(self.ids.epoch), self.entries)?;
         Ok(self.committed)
     }
 }
