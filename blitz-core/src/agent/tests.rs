@@ -86,9 +86,7 @@ fn nothing_follows_the_end() {
 
 #[test]
 fn b45_the_turn_limit_ends_the_loop() {
-    let mut limits = Limits::default();
-    limits.max_turns = 1;
-    let mut machine = started(&limits);
+    let mut machine = started(&Limits { max_turns: 1, ..Limits::default() });
     answer(&mut machine, "1/model", &calls(1));
     let end = tool_done(&mut machine, "1/tool/0");
     assert!(matches!(&end[..], [Action::Finish(Finish::Failed { error })] if error.code == ErrorCode::LimitExceeded));

@@ -30,9 +30,19 @@ const TOKEN: usize = 4;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Offline;
 
+impl Offline {
+    /// Its name, in model records and wherever it answers.
+    pub const NAME: &'static str = "offline";
+
+    /// The stand-in; it has no settings.
+    pub fn new() -> Self {
+        Self
+    }
+}
+
 impl Provider for Offline {
     fn name(&self) -> &str {
-        "offline"
+        Self::NAME
     }
 
     fn stream(&self, request: ModelRequest, _context: CallContext) -> ModelStream {
