@@ -3,8 +3,8 @@
 //! Nothing is kept beside the engine's database: each execution's input says which batch it belongs to.
 
 use blitz::{
-    CostFilter, Decision, Engine, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ListOptions, Session,
-    Waiting,
+    CostFilter, Decision, Engine, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ListOptions, Provenance,
+    Session, Waiting,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
@@ -73,6 +73,15 @@ pub enum Standing {
     Ended(ExecutionId),
 }
 
+/// Model calls of an earlier process.
+#[derive(Default)]
+pub struct Calls {
+    /// Their answer is in the journal: they are neither made nor paid again.
+    pub kept: usize,
+    /// They were under way at its end: nobody knows whether they were paid.
+    pub in_doubt: usize,
+}
+
 /// The reviews of a set of files.
 pub struct Batch {
     /// Counts the batches of the database from 1.
@@ -114,12 +123,21 @@ impl Batch {
         self.tasks.iter().filter(|task| is(&task.standing)).count()
     }
 
-    /// Model calls that are paid already and are not made again.
-    pub async fn calls_before(&self, me: &Session) -> Result<u64> {
-        let mut calls = 0;
+    /// The model calls that are in the ledger already.
+    pub async fn calls_before(&self, me: &Session) -> Result<Calls> {
+        let mut calls = Calls::default();
         for task in &self.tasks {
-            if let Standing::Begun(Execution { id, .. }) | Standing::Ended(id) = &task.standing {
-                calls += me.costs().summary(CostFilter::of_root(*id)).await?.usage.requests;
+            let id = match &task.standing {
+                Standing::Begun(execution) => execution.id,
+                Standing::Ended(id) => *id,
+                Standing::New | Standing::Outdated(_) => continue,
+            };
+            let booked = me.costs().list(CostFilter::of_root(id), ListOptions::limit(ListOptions::MAX_LIMIT)).await?;
+            for usage in booked.items.iter().filter_map(|entry| entry.usage) {
+                match usage.provenance {
+                    Provenance::Estimated => calls.in_doubt += 1,
+                    _ => calls.kept += 1,
+                }
             }
         }
         Ok(calls)

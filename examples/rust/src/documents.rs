@@ -74,7 +74,7 @@ pub fn fingerprint(bytes: &[u8]) -> String {
 /// The file's own name in plain letters, with a number where another document has it already.
 fn free_name(file: &Path, taken: &[Document]) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let plain = |c: char| if c.is_alphanumeric() || "._-+".contains(c) { c } else { '-' };
+    let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '-' };
     let name: String = name.chars().map(plain).take(100).collect();
     let name = if name.starts_with('.') || name.is_empty() { format!("file{name}") } else { name };
     let is_free = |name: &String| !taken.iter().any(|document| document.name == *name);

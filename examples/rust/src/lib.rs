@@ -4,6 +4,7 @@
 //! - [`documents`]: the files, and their copies in the one folder that the agent may read.
 //! - [`batch`]: one execution for each document, and how to go on where a dead process was.
 //! - [`progress`]: what happens, live, from the engine's stream of events.
+//! - [`screen`]: what is said before and after.
 //! - [`report`]: the figures, from the database: a table and a page.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "these are programs: the screen is their face")]
@@ -12,6 +13,7 @@ pub mod batch;
 pub mod documents;
 pub mod progress;
 pub mod report;
+pub mod screen;
 pub mod setup;
 pub mod show;
 

@@ -2,10 +2,10 @@
 //!
 //! Everything shown here comes from the engine's one stream of events.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use blitz::{Delta, Event, EventData, ExecutionStatus, Finished, StepKind, Timestamp, ToolCall};
+use blitz::{Delta, Event, EventData, ExecutionStatus, Finished, Money, Timestamp, ToolCall};
 use console::{Term, style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
@@ -24,6 +24,8 @@ pub struct Progress {
     began: (Instant, Timestamp),
     width: usize,
     tokens: AtomicU64,
+    total: usize,
+    done: AtomicUsize,
     live: Option<Live>,
 }
 
@@ -47,7 +49,14 @@ impl Progress {
             all.enable_steady_tick(TICK);
             Live { lines, all }
         });
-        Self { began: (Instant::now(), Timestamp::now()), width, tokens: AtomicU64::new(0), live }
+        Self {
+            began: (Instant::now(), Timestamp::now()),
+            width,
+            tokens: AtomicU64::new(0),
+            total,
+            done: AtomicUsize::new(done),
+            live,
+        }
     }
 
     /// The line of one review.
@@ -59,7 +68,7 @@ impl Progress {
             wheel.enable_steady_tick(TICK);
             wheel
         });
-        Line { progress: self, name, bar, written: 0, tokens: 0, began: Instant::now() }
+        Line { progress: self, name, bar, written: 0, running: RunningTime::default() }
     }
 
     /// Takes the live lines away: what comes next has the screen to itself.
@@ -69,8 +78,13 @@ impl Progress {
         }
     }
 
-    /// A line that stays.
-    fn tell(&self, text: &str) {
+    /// How far the batch is.
+    pub fn in_words(&self) -> String {
+        format!("{} of {} reviewed", self.done.load(Ordering::Relaxed), self.total)
+    }
+
+    /// Tells a line that stays.
+    pub fn tell(&self, text: &str) {
         match &self.live {
             // A line that cannot be shown is no reason to end the work.
             Some(live) => drop(live.lines.println(text)),
@@ -85,13 +99,13 @@ pub struct Line<'a> {
     name: String,
     bar: Option<ProgressBar>,
     written: usize,
-    tokens: u64,
-    began: Instant,
+    running: RunningTime,
 }
 
 impl Line<'_> {
     /// Shows an event of the review.
     pub fn show(&mut self, event: &Event) {
+        self.running.see(event);
         match &event.data {
             EventData::StepFinished(step) => self.count(step.usage.total_tokens()),
             EventData::StepStarted(_) => self.written = 0,
@@ -103,16 +117,20 @@ impl Line<'_> {
         }
         let Some(phase) = phase(&event.data, self.written) else { return };
         let phase = show::shortened(&phase, PHASE);
-        let happened_before = event.ts < self.progress.began.1;
         match &self.bar {
             Some(bar) => bar.set_message(phase),
-            None if happened_before || matches!(event.data, EventData::ModelDelta { .. }) => {}
-            None => self.progress.tell(&format!(" {}  {phase}", self.name)),
+            None if self.deserves_a_line(event) => self.progress.tell(&format!("  {}  {phase}", self.name)),
+            None => {}
         }
     }
 
-    fn count(&mut self, tokens: u64) {
-        self.tokens += tokens;
+    /// Whether an event is told where lines stay: not each piece of an answer, nothing of an earlier process.
+    fn deserves_a_line(&self, event: &Event) -> bool {
+        let passing = matches!(event.data, EventData::ModelDelta { .. } | EventData::StepStarted(_));
+        !passing && event.ts >= self.progress.began.1
+    }
+
+    fn count(&self, tokens: u64) {
         let all = self.progress.tokens.fetch_add(tokens, Ordering::Relaxed) + tokens;
         if let Some(live) = &self.progress.live {
             live.all.set_message(format!("{} tokens", show::count(all)));
@@ -130,21 +148,37 @@ impl Line<'_> {
             (status, None, _) => (style("✗").red(), status.name().to_owned()),
         };
         let figures = [
-            format!("{:>7} tokens", show::count(self.tokens)),
+            format!("{:>7} tokens", show::count(finished.usage.total_tokens())),
             show::cost(finished.cost),
-            show::time(self.began.elapsed()),
+            show::time(self.running.time),
         ];
         let figures = style(figures.join("  ")).for_stderr().dim();
-        self.progress.tell(&format!("{}{} {}  {end}  {figures}", self.margin(), mark.for_stderr(), self.name));
+        let margin = if self.bar.is_some() { "  " } else { "" };
+        self.progress.tell(&format!("{margin}{} {}  {end}  {figures}", mark.for_stderr(), self.name));
+        self.progress.done.fetch_add(1, Ordering::Relaxed);
         if let (Some(bar), Some(live)) = (&self.bar, &self.progress.live) {
             bar.finish_and_clear();
             live.lines.remove(bar);
             live.all.inc(1);
         }
     }
+}
 
-    fn margin(&self) -> &'static str {
-        if self.bar.is_some() { "  " } else { "" }
+/// How long an execution has run, by its events: what passed before it was taken up again is left out.
+#[derive(Default)]
+pub struct RunningTime {
+    /// The time so far.
+    pub time: Duration,
+    last: Option<Timestamp>,
+}
+
+impl RunningTime {
+    /// Counts the time up to an event.
+    pub fn see(&mut self, event: &Event) {
+        if let Some(last) = self.last.filter(|_| !matches!(event.data, EventData::ExecutionResumed { .. })) {
+            self.time += event.ts.since(last);
+        }
+        self.last = Some(event.ts);
     }
 }
 
@@ -153,10 +187,10 @@ fn phase(event: &EventData, written: usize) -> Option<String> {
     Some(match event {
         EventData::ExecutionStarted { .. } => "begins".to_owned(),
         EventData::ExecutionResumed { .. } => "goes on where it was".to_owned(),
-        EventData::StepStarted(step) if step.kind == StepKind::Model => format!(
-            "asks the model ({})",
-            step.reserved.map_or("price unknown".to_owned(), |held| format!("${held} reserved"))
-        ),
+        EventData::StepStarted(step) => match step.reserved {
+            Some(held) if held > Money::ZERO => format!("asks the model, ${held} reserved"),
+            _ => "asks the model".to_owned(),
+        },
         EventData::StepRetrying { error, .. } => format!("tries again: {}", error.message),
         EventData::ModelDelta { .. } => format!("the model writes: {} characters", show::count(written as u64)),
         EventData::ToolStarted(tool) => doing(&tool.call),

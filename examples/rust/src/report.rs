@@ -2,15 +2,23 @@
 
 use std::time::Duration;
 
-use blitz::{CostFilter, CostSummary, EventData, ExecutionStatus, Session};
-use comfy_table::{Cell, CellAlignment, Table, modifiers::UTF8_ROUND_CORNERS, presets::UTF8_FULL_CONDENSED};
+use blitz::{CostFilter, CostSummary, ExecutionId, ExecutionStatus, Provenance, Session};
+use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
 use futures_util::StreamExt as _;
 
 use crate::Result;
 use crate::batch::Review;
 use crate::documents::Document;
+use crate::progress::RunningTime;
 use crate::setup::{Issue, Severity, Verdict};
 use crate::show;
+
+const STYLE: TableStyle = TableStyle::new()
+    .top_border(LineStyle::new('╭', '─', '┬', '╮'))
+    .header_lines(ContentLineStyle::new('│', '│', '│'))
+    .header_separator(LineStyle::new('├', '─', '┼', '┤'))
+    .content_lines(ContentLineStyle::new('│', '│', '│'))
+    .bottom_border(LineStyle::new('╰', '─', '┴', '╯'));
 
 /// What became of one document.
 pub struct Row {
@@ -38,7 +46,7 @@ impl Row {
             document: review.question.document.clone(),
             verdict,
             spent: Some(me.costs().summary(CostFilter::of_root(execution.id)).await?),
-            time: if execution.status.is_final() { Some(running_time(me, review).await?) } else { None },
+            time: if execution.status.is_final() { Some(running_time(me, execution.id).await?) } else { None },
         })
     }
 
@@ -55,19 +63,13 @@ impl Row {
     }
 }
 
-/// The time between its first and its last event, without what passed before it was taken up again.
-async fn running_time(me: &Session, review: &Review) -> Result<Duration> {
-    let mut events = me.executions().events(review.execution.id, 0);
-    let mut time = Duration::ZERO;
-    let mut last = review.execution.created_at;
+async fn running_time(me: &Session, id: ExecutionId) -> Result<Duration> {
+    let mut events = me.executions().events(id, 0);
+    let mut running = RunningTime::default();
     while let Some(event) = events.next().await {
-        let event = event?;
-        if !matches!(event.data, EventData::ExecutionResumed { .. }) {
-            time += event.ts.since(last);
-        }
-        last = event.ts;
+        running.see(&event?);
     }
-    Ok(time)
+    Ok(running.time)
 }
 
 /// The figures of a batch, the greatest risk first.
@@ -88,7 +90,7 @@ impl Report {
     /// The table, for a screen with colours or without.
     pub fn table(&self, colours: bool) -> String {
         let mut table = Table::new();
-        table.load_preset(UTF8_FULL_CONDENSED).apply_modifier(UTF8_ROUND_CORNERS);
+        table.load_style(STYLE);
         table.set_header(["Document", "Risk score", "Issues found", "Tokens", "Cost", "Time"]);
         for row in &self.rows {
             let (risk, issues) = match &row.verdict {
@@ -117,7 +119,12 @@ impl Report {
             cost,
             time,
         ]);
-        ink(&table.to_string(), colours)
+        let mut lines: Vec<String> = table.lines().collect();
+        // The sum stands apart: below the same line as the header is above.
+        if let Some(rule) = lines.get(2).cloned() {
+            lines.insert(lines.len() - 2, rule);
+        }
+        ink(&lines.join("\n"), colours)
     }
 
     /// How many documents have a verdict.
@@ -177,9 +184,14 @@ fn chapter(document: &str, verdict: &Verdict) -> String {
 }
 
 fn figures(spent: Option<&CostSummary>, time: Option<Duration>) -> [String; 3] {
-    let tokens = spent.map_or("—".to_owned(), |spent| show::count(spent.usage.total_tokens()));
-    let cost = spent.map_or("—".to_owned(), |spent| show::cost(spent.known_cost()));
+    let tokens = spent.map_or("—".to_owned(), |spent| at_most(spent, show::count(spent.usage.total_tokens())));
+    let cost = spent.map_or("—".to_owned(), |spent| at_most(spent, show::cost(spent.known_cost())));
     [tokens, cost, time.map_or("—".to_owned(), show::time)]
+}
+
+/// A call whose process died under way is booked at its bound: then so is the sum.
+fn at_most(spent: &CostSummary, figure: String) -> String {
+    if spent.usage.provenance == Provenance::Estimated { format!("≤ {figure}") } else { figure }
 }
 
 fn right(text: String) -> Cell {

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use blitz::provider::{CallContext, ModelStream, Offline, Profile, Provider};
-use blitz::{
-    Engine, Limits, ModelRequest, Money, NewAgent, NewModel, NewPrompt, NewTool, Price, PromptRef, Rate, Session,
-};
+use blitz::{Engine, Limits, ModelRequest, NewAgent, NewModel, NewPrompt, NewTool, Price, PromptRef, Session};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -22,14 +20,17 @@ const MODEL: &str = "reviewer";
 const PATIENCE: Duration = Duration::from_secs(7 * 86_400);
 
 const TEMPLATE: &str = "\
-Review the document \"{document}\" for a person who is about to agree to it.
+Review a document for a person who is about to agree to it.
 
-1. Read it with the tool file_read.
-2. Find what puts that person at risk: liability, missing warranty, duties, loss of rights, one-sided terms.
-   Each issue has a short title, a severity, and a quote: one sentence, word for word from the document.
-3. Compute the risk score from 0 (harmless) to 100 with the calculator: 10 for any document, 10 for each issue
-   of high severity, 4 for each other one, never more than 100.
-4. Sum the document up in two or three sentences.";
+Document: {document}
+
+Read it with file_read. Find what puts that person at risk: liability, missing warranty, duties, loss of rights,
+one-sided terms. Each issue has a short title, a severity and a quote, which is one sentence, word for word.
+
+The risk score goes from 0, harmless, to 100. Compute it with the calculator: ten points for any document, ten for
+each issue of high severity and four for each other one, a hundred at the most.
+
+Sum the document up in two or three sentences.";
 
 /// What a review is asked with. The prompt needs the document's name only; the rest says later
 /// which batch the execution belongs to.
@@ -163,7 +164,7 @@ impl Choice {
             (None, Some(_), None) => {
                 return Err("BLITZ_MODEL is set: OPENAI_API_KEY or BLITZ_BASE_URL is missing".into());
             }
-            (None, None, None) => NewModel::new(MODEL, "offline", "offline"),
+            (None, None, None) => NewModel::new(MODEL, Offline::NAME, Offline::NAME),
         };
         let model = match (set("BLITZ_PRICE_INPUT"), set("BLITZ_PRICE_OUTPUT")) {
             (Some(input), Some(output)) => model.with_price(Price::per_million(&input, &output)?),
@@ -175,30 +176,26 @@ impl Choice {
         let slow =
             set("BLITZ_DEMO_SLOW").map(|text| text.parse().map_err(|_| "BLITZ_DEMO_SLOW is a number of seconds"));
         let slow = slow.transpose()?.map(Duration::try_from_secs_f64).transpose()?;
+        let slow = slow.filter(|_| model.provider == Offline::NAME);
         Ok(Self { model, slow })
     }
 
-    /// The model in words: who serves it, and at what price.
+    /// The model in words.
     pub fn in_words(&self) -> String {
-        let NewModel { provider, model_name, base_url, price, .. } = &self.model;
-        let who = match (self.is_offline(), base_url) {
-            (true, _) => "Offline: rules inside this program. No model, no key; it finds words and understands nothing"
-                .to_owned(),
+        let NewModel { provider, model_name, base_url, .. } = &self.model;
+        match (self.is_offline(), base_url) {
+            (true, _) => {
+                "Offline, which is no model: rules in this program that find risky words and understand nothing"
+                    .to_owned()
+            }
             (false, Some(url)) => format!("{model_name} at {url}"),
             (false, None) => format!("{model_name} of {provider}"),
-        };
-        let million = |rate: &Rate| Money::from_nanos(rate.picos() * 1000);
-        match price {
-            Some(price) => {
-                format!("{who}, ${} and ${} per million tokens", million(&price.input), million(&price.output))
-            }
-            None => who,
         }
     }
 
     /// Whether the stand-in reviews.
     pub fn is_offline(&self) -> bool {
-        self.model.provider == "offline"
+        self.model.provider == Offline::NAME
     }
 }
 
@@ -242,12 +239,12 @@ struct Slow {
 
 impl Provider for Slow {
     fn name(&self) -> &str {
-        Offline.name()
+        Offline::NAME
     }
 
     fn stream(&self, request: ModelRequest, context: CallContext) -> ModelStream {
         // A long conversation takes longer, as with a real model.
-        let bound = Offline.input_token_bound(&request) as f64;
+        let bound = Offline::new().input_token_bound(&request) as f64;
         let pause = self.pause.mul_f64(1.0 + bound / 20_000.0);
         let answer = Offline.stream(request, context);
         let late = async move {

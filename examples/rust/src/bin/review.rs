@@ -14,7 +14,7 @@ use blitz_examples::documents::{self, Document};
 use blitz_examples::progress::Progress;
 use blitz_examples::report::{Report, Row};
 use blitz_examples::setup::{self, Choice, Places};
-use blitz_examples::{Result, show};
+use blitz_examples::{Result, screen};
 use clap::Parser;
 
 /// Reviews documents for risks, all at once, and keeps every step in a database.
@@ -27,7 +27,7 @@ struct Options {
     #[arg(long, value_name = "BATCH", conflicts_with = "files")]
     report: Option<Option<u64>>,
     /// The folder for the database, the report and the copies of the documents.
-    #[arg(long, value_name = "FOLDER", default_value = "demo-output")]
+    #[arg(long, value_name = "FOLDER", default_value = screen::USUAL_FOLDER)]
     output: PathBuf,
 }
 
@@ -54,69 +54,42 @@ async fn review(options: Options) -> Result<ExitCode> {
     let me = engine.root("review of documents");
     setup::fill_catalogue(&me, &places, &choice).await?;
     let batch = Batch::of(&documents, &choice, &batch::reviews(&me).await?);
-    introduce(&me, &choice, &places, &batch, documents.len()).await?;
+    screen::before(&me, &choice, &places, &batch, documents.len()).await?;
 
     let number = batch.number;
     let names = batch.tasks.iter().map(|task| task.question.document.as_str());
     let progress =
         Progress::new(names, batch.tasks.len(), batch.count(|standing| matches!(standing, Standing::Ended(_))));
-    tokio::select! {
-        ran = batch.run(&engine, &me, &progress) => ran?,
-        _ = tokio::signal::ctrl_c() => {
-            progress.end();
-            return stop(&engine, &me, number).await;
-        }
-    }
+    let ran = or_stop(&engine, &progress, batch.run(&engine, &me, &progress)).await;
     progress.end();
+    if !ran? {
+        println!("\nStopped: {}. Nothing is lost: the same command goes on where this one was.", progress.in_words());
+        return Ok(ExitCode::from(130));
+    }
 
     let report = report(&me, number, &documents).await?;
     std::fs::write(&places.page, report.page(&choice.in_words()))?;
+    println!();
     print(&report);
-    hints(&places, &choice, number)?;
+    screen::after(&places, &choice, number)?;
     engine.close().await?;
     Ok(if report.reviewed() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Says what is about to happen, and what has happened already.
-async fn introduce(me: &Session, choice: &Choice, places: &Places, batch: &Batch, documents: usize) -> Result<()> {
-    println!("Blitz reviews {}.\n", show::counted(documents, "document"));
-    println!("  Model      {}", choice.in_words());
-    if choice.is_offline() {
-        println!("             For a real one set OPENAI_API_KEY, or BLITZ_BASE_URL and BLITZ_MODEL.");
-    } else if choice.model.price.is_none() {
-        println!(
-            "             Its price is unknown: set BLITZ_PRICE_INPUT and BLITZ_PRICE_OUTPUT, dollars per million tokens."
-        );
+/// Runs to the end, or until Ctrl-C: then what runs gets the engine's grace, and stays in the database as it is.
+async fn or_stop(engine: &Engine, progress: &Progress, run: impl Future<Output = Result<()>>) -> Result<bool> {
+    let mut run = std::pin::pin!(run);
+    tokio::select! {
+        ran = &mut run => return ran.map(|()| true),
+        _ = tokio::signal::ctrl_c() => {}
     }
-    println!("  Documents  copied to {}, the only folder the agent can read", places.documents.display());
-    let ended = batch.count(|standing| matches!(standing, Standing::Ended(_)));
-    let begun = batch.count(|standing| matches!(standing, Standing::Begun(_)));
-    if ended + begun == 0 {
-        println!("  Batch      {}, new", batch.number);
-    } else {
-        let (new, calls) = (batch.tasks.len() - ended - begun, batch.calls_before(me).await?);
-        println!(
-            "  Batch      {}, begun before: {ended} finished, {begun} go on where they were, {new} begin",
-            batch.number
-        );
-        println!("             {} of it are kept and not paid again.", show::counted(calls as usize, "model call"));
+    progress.tell("  Stopping: what is under way has five seconds to end. Ctrl-C again stops at once.");
+    tokio::select! {
+        // What runs now ends with the engine: whatever it gives, it is to be continued.
+        (closed, _) = futures_util::future::join(engine.close(), run) => closed?,
+        _ = tokio::signal::ctrl_c() => engine.close_within(Duration::ZERO).await?,
     }
-    if choice.slow.is_some() {
-        let id = std::process::id();
-        println!("  Slow       as asked. To stop it in the middle: Ctrl-C here, or elsewhere  kill -9 {id}");
-    }
-    println!();
-    Ok(())
-}
-
-/// Ends at Ctrl-C: what runs stays in the database as it is.
-async fn stop(engine: &Engine, me: &Session, number: u64) -> Result<ExitCode> {
-    let reviews = batch::reviews(me).await?;
-    let reviews = batch::of_batch(&reviews, number);
-    let finished = reviews.iter().filter(|review| review.execution.status.is_final()).count();
-    engine.close_within(Duration::from_millis(200)).await?;
-    println!("\nStopped with {finished} finished. Nothing is lost: the same command goes on where this one was.");
-    Ok(ExitCode::from(130))
+    Ok(false)
 }
 
 /// The figures of a batch, with the documents that could not be read.
@@ -147,24 +120,3 @@ async fn show_again(folder: &Path, number: Option<u64>) -> Result<ExitCode> {
 fn print(report: &Report) {
     println!("{}\n", report.table(console::colors_enabled()));
 }
-
-/// Says where everything is, and how to see that nothing finished is done twice.
-fn hints(places: &Places, choice: &Choice, number: u64) -> Result<()> {
-    std::fs::write(&places.query, QUERY.replace("{batch}", &number.to_string()))?;
-    let program = std::env::current_exe()?;
-    let here = std::env::current_dir()?;
-    let program = program.strip_prefix(&here).unwrap_or(&program).display();
-    println!("  Report     {}", places.page.display());
-    println!("  Database   {}", places.database.display());
-    println!("             The same figures from it: {program} --report {number}");
-    println!("             and by SQL: sqlite3 -box {} < {}", places.database.display(), places.query.display());
-    if choice.slow.is_none() {
-        println!(
-            "  Kill it    BLITZ_DEMO_SLOW=1 make demo, then Ctrl-C or kill -9, then make demo: it goes on where it was."
-        );
-    }
-    Ok(())
-}
-
-/// The same figures as a question in SQL, of a batch that is still to be named.
-const QUERY: &str = include_str!("../figures.sql");
