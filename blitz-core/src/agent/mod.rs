@@ -23,7 +23,7 @@ const MAX_UNKNOWN_CALLS: u32 = 5;
 const MAX_OUTPUT_RETRIES: u32 = 2;
 
 /// The control state of one agent execution.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct AgentMachine {
     max_turns: u32,
     max_tokens: Option<u64>,

@@ -82,7 +82,8 @@ impl Session {
                 begin(tx, grant, &runtime, &input, seed)
             })
             .await?;
-        let Beginning { setup, begun, events, store } = beginning;
+        let Beginning { setup, begun, events, store, key, generation } = beginning;
+        self.inner.runtime.setups.keep(key, generation, Arc::clone(&setup));
         self.inner.runtime.hub.publish(begun.ids.root_id, events);
         Ok(self.inner.runtime.launch(store, setup, begun, cancel, Some(self.shared())))
     }

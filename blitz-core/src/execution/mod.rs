@@ -6,6 +6,7 @@
 //! recovery alike. There is no second loop.
 
 pub(crate) mod begin;
+pub(crate) mod cache;
 pub(crate) mod control;
 pub(crate) mod driver;
 pub(crate) mod effects;
@@ -34,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::store::boot::Boot;
 use crate::store::executions::{self, ExecutionRow};
 use crate::tool::registry::HostTools;
+use cache::Setups;
 use driver::{Driver, Work};
 use events::Hub;
 use setup::{Providers, Setup};
@@ -50,6 +52,7 @@ pub(crate) struct Runtime {
     pub(crate) store_id: String,
     pub(crate) providers: Providers,
     pub(crate) tools: HostTools,
+    pub(crate) setups: Setups,
     pub(crate) hub: Hub,
     /// Set when what still runs must stop where it is.
     pub(crate) closing: CancellationToken,
@@ -96,6 +99,7 @@ impl Runtime {
             store_id,
             providers,
             tools: HostTools::default(),
+            setups: Setups::default(),
             hub: Hub::default(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),

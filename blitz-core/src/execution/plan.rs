@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::driver::{Driver, RunningWhat, Timer};
 use super::effects::wait_until;
 use super::recover::Resumed;
-use super::setup::{Offer, Setup, first_state};
+use super::setup::{Offer, Setup};
 use super::state::Progress;
 use super::turn::{Begin, ChildStart, Draft, Ids, ModelStart, Settle, ToolStart, Turn};
 use crate::domain::{
@@ -141,14 +141,13 @@ impl Driver {
             let result = refuse(format!("agents may call agents {max_depth} deep, and this is the limit"));
             return self.tool_result(turn, key, result);
         }
-        let input =
-            match child_input(&call, takes_text).and_then(|input| first_state(&child.plan, &input).map(|_| input)) {
-                Ok(input) => input,
-                Err(error) => {
-                    let result = refuse(error.chain());
-                    return self.tool_result(turn, key, result);
-                }
-            };
+        let input = match child_input(&call, takes_text).and_then(|input| child.state(&input).map(|_| input)) {
+            Ok(input) => input,
+            Err(error) => {
+                let result = refuse(error.chain());
+                return self.tool_result(turn, key, result);
+            }
+        };
         let own = Timestamp::now().plus(Duration::from_millis(child.agent().limits.timeout_ms));
         let begin = Begin {
             setup: Arc::clone(child),

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Work};
 use super::pin::{Pinned, keys};
-use super::setup::{Setup, first_state};
+use super::setup::{Opening, Setup};
 use super::state::State;
 use super::turn::Ids;
 use super::{Runtime, Seat};
@@ -230,7 +230,7 @@ pub(crate) fn replay(tx: &mut dyn Connection, row: &ExecutionRow, plan: &Executi
         let events = executions::journal_of(tx, row.root_id, row.id, after, PAGE)?;
         for event in &events {
             if let (None, EventData::ExecutionQueued(queued)) = (&state, &event.data) {
-                state = Some(first_state(plan, &queued.input)?);
+                state = Some(Opening::new(plan)?.state(plan, &queued.input)?);
             }
             let state =
                 state.as_mut().ok_or_else(|| Error::storage("the journal of an execution lacks its beginning"))?;

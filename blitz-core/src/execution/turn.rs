@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::setup::{Setup, first_state};
+use super::setup::Setup;
 use super::state::{State, Tally};
 use crate::access::Standing;
 use crate::audit::AuditLine;
@@ -246,7 +246,10 @@ impl Writer<'_> {
         let mut called = Vec::with_capacity(turn.tools.len());
         for tool in &turn.tools {
             if self.desk.standing.may_use_tool(tx, tool.tool_id)? {
-                called.push(json!({"tool": tool.call.name, "key": tool.key, "effect": tool.effect}));
+                // A pure tool changes nothing: its record is trail enough.
+                if tool.effect != Effect::Pure {
+                    called.push(json!({"tool": tool.call.name, "key": tool.key, "effect": tool.effect}));
+                }
                 let started = ToolStarted::new(
                     tool.attempt,
                     tool.call.clone(),
@@ -374,7 +377,7 @@ impl Begin {
         if let (None, Some(limit)) = (parent, agent.spec.limits.max_cost) {
             ledger::cap_execution(tx, now, ids.root_id, limit)?;
         }
-        let mut state = first_state(&self.setup.plan, &self.input)?;
+        let mut state = self.setup.state(&self.input)?;
         let queued = Queued::new(
             agent.spec.name.clone(),
             self.input.clone(),

@@ -103,7 +103,7 @@ pub(crate) fn plan(tx: &mut dyn Connection, hash: &str) -> Result<ExecutionPlan>
     row.json(0)
 }
 
-/// Makes an execution's row. Its journal begins with [`append`].
+/// Makes an execution's row. A root learns its own id with its first records: [`append`].
 pub(crate) fn create(tx: &mut dyn Connection, now: Timestamp, new: &NewExecution<'_>) -> Result<ExecutionId> {
     let parent = new.parent.as_ref();
     let row = tx.query_one(
@@ -126,9 +126,6 @@ pub(crate) fn create(tx: &mut dyn Connection, now: Timestamp, new: &NewExecution
         ],
     )?;
     let id = ExecutionId(row.ok_or_else(|| Error::internal("an insert gave no id"))?.int(0)?);
-    if parent.is_none() {
-        tx.execute("UPDATE executions SET root_id = ?1 WHERE id = ?1", params![id])?;
-    }
     Ok(id)
 }
 
@@ -153,7 +150,8 @@ pub(crate) fn append(
     let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
     let last = tx
         .query_one(
-            "UPDATE executions SET last_seq = last_seq + ?2 WHERE id = ?1 AND epoch = coalesce(?3, epoch) RETURNING last_seq",
+            "UPDATE executions SET last_seq = last_seq + ?2, root_id = ?1
+             WHERE id = ?1 AND epoch = coalesce(?3, epoch) RETURNING last_seq",
             params![root_id, count, epoch],
         )?
         .ok_or_else(taken_over)?

@@ -40,8 +40,7 @@ const COUNT_NAMES: [&str; 4] = ["count", "total", "number_of", "num_"];
 
 /// A value of `schema`; valid wherever the rules can find one.
 pub(super) fn value(schema: &Value, material: &Material) -> Value {
-    Filler { root: schema, material, left: Cell::new(BUDGET) }
-        .fill(schema, &Place { name: "", focus: None, index: 0, depth: 0 })
+    Filler { root: schema, material, left: Cell::new(BUDGET) }.fill(schema, &Place { name: "", focus: None, depth: 0 })
 }
 
 /// What is known about the place that is filled.
@@ -51,8 +50,6 @@ struct Place<'a> {
     name: &'a str,
     /// The sentence that an item of a list is about.
     focus: Option<&'a Sentence>,
-    /// Which item of a list.
-    index: usize,
     depth: usize,
 }
 
@@ -187,12 +184,8 @@ impl<'a> Filler<'a> {
         let unique = schema.get("uniqueItems") == Some(&json!(true));
         let mut items: Vec<Value> = Vec::new();
         for index in 0..length {
-            let item = Place {
-                focus: focuses.get(index % focuses.len().max(1)).copied(),
-                index: index.saturating_sub(fixed.len()),
-                depth: place.depth + 1,
-                ..*place
-            };
+            let item =
+                Place { focus: focuses.get(index % focuses.len().max(1)).copied(), depth: place.depth + 1, ..*place };
             let item = self.fill(fixed.get(index).unwrap_or(item_schema), &item);
             match unique && items.contains(&item) {
                 true if items.len() >= least => {}
