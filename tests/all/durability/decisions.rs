@@ -140,7 +140,7 @@ async fn decisions_that_come_at_once_are_all_heard() {
 #[tokio::test]
 async fn a_decision_for_a_child_reaches_it_and_its_parent_shows_the_wait() {
     let stage = Stage::new(|asked| match (asked.agent.as_str(), asked.turn) {
-        ("a", 1) => calls(1, &["child", "unsafe"]),
+        ("a", 1) => calls(1, &["child", "unsafe"], "help"),
         _ => blitz::provider::Reply::text("done"),
     });
     stage.tools.held.hold("unsafe");

@@ -4,9 +4,15 @@
 //! chosen places. [`records`] ends a process behind each journal record, [`kills`] at random
 //! instants; both start this test program again as a worker.
 
+mod budgets;
 mod cancelling;
 mod decisions;
+mod kills;
 mod owners;
 mod poison;
+mod records;
 mod recovery;
 mod stage;
+mod truth;
+mod verdict;
+mod worker;

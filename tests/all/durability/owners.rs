@@ -70,8 +70,8 @@ async fn what_is_asked_of_a_resumed_child_reaches_its_owner() {
     // The child was made by a process that is gone; its new owner has to be found.
     for cancels in [true, false] {
         let stage = Stage::new(|asked| match (asked.agent.as_str(), asked.turn) {
-            ("a", 1) => calls(1, &["child"]),
-            ("child", 1) => calls(1, &["unsafe"]),
+            ("a", 1) => calls(1, &["child"], "help"),
+            ("child", 1) => calls(1, &["unsafe"], "help"),
             _ => blitz::provider::Reply::text("done"),
         })
         .with_child_tool("unsafe");

@@ -125,8 +125,8 @@ async fn waiting_through_many_ends_is_not_counted() {
 async fn a_child_that_gets_further_counts_for_its_root() {
     // Each life of the process brings the child one step further: the root has none of its own.
     let stage = Stage::new(|asked| match (asked.agent.as_str(), asked.turn) {
-        ("a", 1) => super::stage::calls(1, &["child"]),
-        ("child", turn) if turn < 14 => super::stage::calls(turn, &["idempotent"]),
+        ("a", 1) => super::stage::calls(1, &["child"], "help"),
+        ("child", turn) if turn < 14 => super::stage::calls(turn, &["idempotent"], "help"),
         _ => blitz::provider::Reply::text("done"),
     });
     (2..14).for_each(|turn| stage.model.held.hold(&format!("child/{turn}")));

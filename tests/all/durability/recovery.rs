@@ -88,10 +88,10 @@ async fn pure_and_idempotent_tools_run_again_under_the_same_key() {
 async fn what_is_finished_is_not_done_again() {
     // Three turns; the cut comes in the third, and everything before it is behind it.
     let stage = Stage::new(|asked| match (asked.agent.as_str(), asked.turn) {
-        ("a", 1) => calls(1, &["pure", "idempotent", "unsafe"]),
-        ("a", 2) => calls(2, &["child"]),
-        ("child", 1) => calls(1, &["idempotent"]),
-        ("a", 3) => calls(3, &["unsafe"]),
+        ("a", 1) => calls(1, &["pure", "idempotent", "unsafe"], "help"),
+        ("a", 2) => calls(2, &["child"], "help"),
+        ("child", 1) => calls(1, &["idempotent"], "help"),
+        ("a", 3) => calls(3, &["unsafe"], "help"),
         _ => Reply::text("done"),
     });
     stage.model.held.hold("a/4");
@@ -114,9 +114,9 @@ async fn what_is_finished_is_not_done_again() {
 #[tokio::test]
 async fn an_outcome_after_recovery_is_the_one_without_a_cut() {
     let script = |asked: &super::stage::Asked| match (asked.agent.as_str(), asked.turn) {
-        ("a", 1) => calls(1, &["pure", "idempotent", "child"]),
-        ("a", 2) => calls(2, &["pure"]),
-        ("child", 1) => calls(1, &["idempotent"]),
+        ("a", 1) => calls(1, &["pure", "idempotent", "child"], "help"),
+        ("a", 2) => calls(2, &["pure"], "help"),
+        ("child", 1) => calls(1, &["idempotent"], "help"),
         _ => Reply::text("done"),
     };
     let whole = {

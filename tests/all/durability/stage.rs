@@ -219,7 +219,7 @@ impl Stage {
     /// A stage on which `a` first calls these tools at once and then answers.
     pub(super) fn calling(tools: &'static [&'static str]) -> Self {
         Self::new(move |asked| match asked.turn {
-            1 if asked.agent == "a" && !tools.is_empty() => calls(1, tools),
+            1 if asked.agent == "a" && !tools.is_empty() => calls(1, tools, "help"),
             _ => Reply::text("done"),
         })
     }
@@ -360,10 +360,10 @@ fn usage() -> Usage {
     Usage::new(USAGE.0, USAGE.1)
 }
 
-/// Calls of several tools at once, with ids that do not depend on who answers.
-pub(super) fn calls(turn: usize, tools: &[&str]) -> Reply {
+/// Calls of several tools at once, with ids that do not depend on who answers; `child` is told `input`.
+pub(super) fn calls(turn: usize, tools: &[&str], input: &str) -> Reply {
     let call = |(index, tool): (usize, &&str)| {
-        let arguments = if *tool == "child" { json!({"input": "help"}) } else { json!({}) };
+        let arguments = if *tool == "child" { json!({"input": input}) } else { json!({}) };
         Part::ToolCall(ToolCall::new(format!("call_{turn}_{index}"), *tool, arguments.to_string()))
     };
     Reply::parts(tools.iter().enumerate().map(call).collect())
