@@ -58,3 +58,20 @@ impl Hub {
         self.roots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_without_readers_is_not_kept() {
+        let (hub, root) = (Hub::default(), ExecutionId(1));
+        let (one, two) = (hub.subscribe(root), hub.subscribe(root));
+        drop(one);
+        hub.left(root);
+        assert!(hub.has_readers(root));
+        drop(two);
+        hub.left(root);
+        assert!(hub.lock().is_empty());
+    }
+}
