@@ -144,7 +144,9 @@ impl Line<'_> {
                 let issues = show::counted(verdict.issues.len(), "issue");
                 (style("✓").green(), format!("risk {:>3.0}  {issues:>9}", verdict.risk_score))
             }
-            (_, Some(error), _) => (style("✗").red(), format!("{}: {}", error.code, error.message)),
+            (_, Some(error), _) => {
+                (style("✗").red(), show::shortened(&format!("{}: {}", error.code, error.message), PHASE))
+            }
             (status, None, _) => (style("✗").red(), status.name().to_owned()),
         };
         let figures = [
@@ -197,7 +199,6 @@ fn phase(event: &EventData, written: usize) -> Option<String> {
         EventData::ToolFinished { result, .. } if result.is_error => {
             format!("{} failed: {}", result.name, result.as_text())
         }
-        EventData::ExecutionWaiting { .. } => "waits".to_owned(),
         EventData::ExecutionCancelling => "is being cancelled".to_owned(),
         EventData::BudgetAlert { budget, threshold, .. } => format!("{threshold} % of the budget {budget} is spent"),
         _ => return None,

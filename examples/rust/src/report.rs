@@ -23,6 +23,8 @@ const STYLE: TableStyle = TableStyle::new()
 /// What became of one document.
 pub struct Row {
     document: String,
+    /// Where it was found.
+    source: String,
     /// The verdict, or why there is none.
     verdict: std::result::Result<Verdict, String>,
     /// What was booked for it; nothing where it was never asked about.
@@ -44,6 +46,7 @@ impl Row {
         };
         Ok(Self {
             document: review.question.document.clone(),
+            source: review.question.source.clone(),
             verdict,
             spent: Some(me.costs().summary(CostFilter::of_root(execution.id)).await?),
             time: if execution.status.is_final() { Some(running_time(me, execution.id).await?) } else { None },
@@ -54,7 +57,8 @@ impl Row {
     pub fn unreadable(document: &Document) -> Option<Self> {
         let reason = document.fingerprint.as_ref().err()?;
         let verdict = Err(format!("not reviewed: {reason}"));
-        Some(Self { document: document.name.clone(), verdict, spent: None, time: None })
+        let (document, source) = (document.name.clone(), document.source.to_string_lossy().into_owned());
+        Some(Self { document, source, verdict, spent: None, time: None })
     }
 
     /// Whether it has a verdict.
@@ -170,13 +174,13 @@ impl Report {
         self.rows
             .iter()
             .filter_map(|row| Some((row, row.verdict.as_ref().ok()?)))
-            .fold(page, |page, (row, verdict)| page + &chapter(&row.document, verdict))
+            .fold(page, |page, (row, verdict)| page + &chapter(row, verdict))
     }
 }
 
-fn chapter(document: &str, verdict: &Verdict) -> String {
-    let mut text =
-        format!("\n## {}: {:.0} of 100\n\n{}\n", plain(document), verdict.risk_score, plain(&verdict.summary));
+fn chapter(row: &Row, verdict: &Verdict) -> String {
+    let (document, source, summary) = (plain(&row.document), plain(&row.source), plain(&verdict.summary));
+    let mut text = format!("\n## {document}: {:.0} of 100\n\n*{source}*\n\n{summary}\n", verdict.risk_score);
     for issue in &verdict.issues {
         text += &format!("\n- **{}** ({})\n  > {}\n", plain(&issue.title), word(issue.severity), plain(&issue.quote));
     }

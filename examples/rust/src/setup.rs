@@ -38,6 +38,8 @@ Sum the document up in two or three sentences.";
 pub struct Question {
     /// The name of the document.
     pub document: String,
+    /// Where it was found.
+    pub source: String,
     /// A hash of its content.
     pub fingerprint: String,
     /// A hash of the names of all files of the batch, and of the model.
@@ -83,6 +85,7 @@ fn question_schema() -> Value {
         "type": "object",
         "properties": {
             "document": {"type": "string", "minLength": 1},
+            "source": {"type": "string"},
             "fingerprint": {"type": "string"},
             "files": {"type": "string"},
             "batch": {"type": "integer"},
