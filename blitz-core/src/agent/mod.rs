@@ -23,7 +23,7 @@ const MAX_UNKNOWN_CALLS: u32 = 5;
 const MAX_OUTPUT_RETRIES: u32 = 2;
 
 /// The control state of one agent execution.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct AgentMachine {
     max_turns: u32,
     max_tokens: Option<u64>,
@@ -60,8 +60,8 @@ impl AgentMachine {
 
     fn finish(&mut self, finish: Finish) -> Vec<Action> {
         self.ended = true;
-        self.open.clear();
-        vec![Action::Finish(finish)]
+        self.open = vec![Action::Finish(finish)];
+        self.open.clone()
     }
 
     fn fail(&mut self, error: &Error) -> Vec<Action> {

@@ -40,8 +40,9 @@ fn tool_done(machine: &mut AgentMachine, key: &str) -> Vec<Action> {
 #[test]
 fn text_is_the_end() {
     let mut machine = started(&Limits::default());
-    assert_eq!(answer(&mut machine, "1/model", &text("5")), [Action::Finish(Finish::Completed { output: json!("5") })]);
-    assert!(machine.open().is_empty());
+    let end = [Action::Finish(Finish::Completed { output: json!("5") })];
+    assert_eq!(answer(&mut machine, "1/model", &text("5")), end);
+    assert_eq!(machine.open(), end, "an end that was not written is found again");
 }
 
 #[test]

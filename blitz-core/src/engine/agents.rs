@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, MethodKind, Named, Update, method, schema};
@@ -96,7 +97,7 @@ impl Catalog<NewAgent> {
 
     /// Starts an agent and lets it run by itself.
     pub async fn start(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<ExecutionHandle> {
-        let started = self.session.begin(agent.into(), input.into()).await?;
+        let started = self.session.begin(agent.into(), input.into(), CancellationToken::new()).await?;
         Ok(ExecutionHandle::new(self.session.clone(), started.id))
     }
 

@@ -75,6 +75,13 @@ struct Reader {
     ended: bool,
 }
 
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.live = None;
+        self.session.inner.runtime.hub.left(self.root);
+    }
+}
+
 impl Reader {
     async fn next(&mut self) -> Option<Result<Event>> {
         if self.live.is_none() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::driver::{Driver, GRACE, ParentLine, Running, RunningWhat, Work};
+use super::driver::{Driver, ParentLine, Running, RunningWhat, Work};
 use super::effects::{Happening, ModelCall, call_tool};
 use super::setup::Offer;
 use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
@@ -30,12 +30,11 @@ pub(super) enum After {
 impl Driver {
     /// Writes the turn, then performs what it started.
     pub(super) async fn commit(&mut self, mut turn: Turn) -> Result<After> {
-        turn.resumed = !turn.drafts.is_empty() && std::mem::take(&mut self.work.resumed);
+        turn.resumed = turn.gets_further() && std::mem::take(&mut self.work.resumed);
         let turn = Arc::new(turn);
         let Committed { events, reserved, denied, children, revoked } = self.write(&turn).await?;
         let mut ended = None;
         for event in &events {
-            self.work.last_seq = self.work.last_seq.max(event.seq);
             if event.execution_id != self.ids.id {
                 continue;
             }
@@ -155,6 +154,7 @@ impl Driver {
         let cancel = self.cancel.child_token();
         let id = begun.ids.id;
         let child = Driver {
+            seat: self.runtime.enter(begun.ids, &cancel, &self.store),
             runtime: Arc::clone(&self.runtime),
             store: self.store.clone(),
             work: Work::new(start.begin.setup.agent().limits.max_parallel_tools),
@@ -194,7 +194,9 @@ impl Driver {
     }
 
     /// Ends what still runs because the execution ends: models and tools at once, children in order.
-    pub(super) async fn stop_effects(&mut self, turn: &mut Turn) {
+    ///
+    /// Errors: a child stopped without its end, so this execution cannot end either.
+    pub(super) async fn stop_effects(&mut self, turn: &mut Turn) -> Result<()> {
         let cancelled = Error::cancelled("the execution ended before this was done");
         let mut children = 0;
         for (key, running) in std::mem::take(&mut self.work.running) {
@@ -221,28 +223,52 @@ impl Driver {
                 }
             }
         }
-        let until = tokio::time::Instant::now() + GRACE;
         while children > 0 {
-            match tokio::time::timeout_at(until, self.work.effects.join_next()).await {
-                Ok(Some(Ok(Happening::Child { key, outcome }))) => {
+            match self.work.effects.join_next().await {
+                Some(Ok(Happening::Child { key, outcome })) => {
                     children -= 1;
-                    self.child_ended_late(key, outcome, turn);
+                    self.child_ended_late(key, outcome?, turn);
                 }
                 // Effects that were aborted come out as errors; one that had just ended is superseded.
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break,
+                Some(_) => {}
+                None => return Err(Error::internal("a child stopped without a word")),
             }
         }
+        Ok(())
     }
 
     /// A child that ended because its parent does: its cost still goes up.
-    fn child_ended_late(&mut self, key: String, outcome: Result<Outcome>, turn: &mut Turn) {
+    fn child_ended_late(&mut self, key: String, outcome: Outcome, turn: &mut Turn) {
         self.work.running.remove(&key);
         let mut step = StepFinished::new(StepKind::Child, 1);
-        match outcome {
-            Ok(outcome) => (step.usage, step.cost, step.error) = (outcome.usage, outcome.cost, outcome.error),
-            Err(error) => step.error = Some(error.to_info()),
-        }
+        (step.usage, step.cost, step.error) = (outcome.usage, outcome.cost, outcome.error);
         turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: None });
+    }
+
+    /// Stops what runs where it is, because the engine closes. What had just ended is kept: nobody
+    /// pays for an answer twice that has come.
+    pub(super) async fn break_off(&mut self) {
+        let running = self.work.running.values();
+        let leaves = running.filter(|running| !matches!(running.what, RunningWhat::Child { .. }));
+        leaves.for_each(|leaf| leaf.handle.abort());
+        self.work.timers.values().for_each(|timer| timer.handle.abort());
+        let mut turn = Turn::default();
+        // Children stop by themselves, for they see the same.
+        while let Some(joined) = self.work.effects.join_next().await {
+            match joined {
+                // Its end would be the execution's, which is not written here: it stays in doubt.
+                Err(_) | Ok(Happening::Tool { outcome: ToolOutcome { fatal: Some(_), .. }, .. }) => {}
+                Ok(happening) => {
+                    // What follows is found again by the next replay; an error is a child's that stopped too.
+                    let _ = self.happened(happening, &mut turn);
+                }
+            }
+        }
+        if turn.drafts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.write(&Arc::new(turn)).await {
+            tracing::warn!(execution = self.ids.id.0, code = error.code().name(), "the last step was not kept");
+        }
     }
 }

@@ -26,11 +26,10 @@ pub(crate) struct Pinned {
 /// The keys of the models of a plan, by the model's id.
 pub(crate) type Keys = HashMap<ResourceId, Secret>;
 
-/// Pins the agent that a call is about, and keeps the plan under its hash.
+/// Pins an agent, and keeps the plan under its hash.
 ///
 /// Errors: `NotFound` or `PermissionDenied` for what the caller may not use.
-pub(crate) fn pin(tx: &mut dyn Connection, grant: &Grant, standing: &Standing) -> Result<Pinned> {
-    let agent = grant.resource().ok_or_else(|| Error::internal("a run has no agent as its target"))?;
+pub(crate) fn pin(tx: &mut dyn Connection, grant: &Grant, agent: &ResourceRow, standing: &Standing) -> Result<Pinned> {
     let plan = plan(tx, grant, agent, &mut Vec::new())?;
     let body = to_json(&plan)?;
     let hash = content_hash(body.as_bytes());

@@ -69,6 +69,7 @@ pub(crate) struct Setup {
     specs: Arc<[ToolSpec]>,
     settings: ModelSettings,
     output_schema: Option<Arc<OutputSchema>>,
+    opening: Opening,
 }
 
 impl Setup {
@@ -111,12 +112,18 @@ impl Setup {
             Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
         let output_schema = output_schema(&plan).map(|schema| Arc::new(OutputSchema::new("output", schema.clone())));
         let price = ledger::price_of(model, profile.free);
-        Ok(Self { hash, provider, price, offers, specs: specs.into(), settings, output_schema, plan })
+        let opening = Opening::new(&plan)?;
+        Ok(Self { hash, provider, price, offers, specs: specs.into(), settings, output_schema, opening, plan })
     }
 
     /// The agent's own definition.
     pub(crate) fn agent(&self) -> &NewAgent {
         &self.plan.agent.spec
+    }
+
+    /// The state before the first record, for this input. Errors: as [`Opening::state`].
+    pub(crate) fn state(&self, input: &Value) -> Result<State> {
+        self.opening.state(&self.plan, input)
     }
 
     /// What a name stands for, if it is on offer.
@@ -148,17 +155,30 @@ impl Setup {
     }
 }
 
-/// The state before the first record, for this input.
-///
-/// Errors: `InvalidInput` where the input is off the prompt's schema, `Expression` where the
-/// template cannot be filled.
-pub(crate) fn first_state(plan: &ExecutionPlan, input: &Value) -> Result<State> {
-    let agent = &plan.agent.spec;
-    let machine = AgentMachine::new(&agent.limits, output_schema(plan))?;
-    let user = first_message(plan, input)?;
-    let tools = plan.tools.iter().map(|tool| tool.spec.name.clone());
-    let offered: HashSet<String> = tools.chain(plan.agents.iter().map(|child| child.agent.spec.name.clone())).collect();
-    Ok(State::new(machine, &agent.instructions, user, offered))
+/// What every execution of a plan begins with: made once for a plan, taken by each.
+#[derive(Clone)]
+pub(crate) struct Opening {
+    machine: AgentMachine,
+    offered: Arc<HashSet<String>>,
+}
+
+impl Opening {
+    /// Errors: `InvalidInput` where the output schema is none.
+    pub(crate) fn new(plan: &ExecutionPlan) -> Result<Self> {
+        let machine = AgentMachine::new(&plan.agent.spec.limits, output_schema(plan))?;
+        let tools = plan.tools.iter().map(|tool| tool.spec.name.clone());
+        let offered = tools.chain(plan.agents.iter().map(|child| child.agent.spec.name.clone())).collect();
+        Ok(Self { machine, offered: Arc::new(offered) })
+    }
+
+    /// The state before the first record, for this input.
+    ///
+    /// Errors: `InvalidInput` where the input is off the prompt's schema, `Expression` where the
+    /// template cannot be filled.
+    pub(crate) fn state(&self, plan: &ExecutionPlan, input: &Value) -> Result<State> {
+        let user = first_message(plan, input)?;
+        Ok(State::new(self.machine.clone(), &plan.agent.spec.instructions, user, Arc::clone(&self.offered)))
+    }
 }
 
 /// The schema of the output: the agent's own, else its prompt's.

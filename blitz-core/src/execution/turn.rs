@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::setup::{Setup, first_state};
+use super::setup::Setup;
 use super::state::{State, Tally};
 use crate::access::Standing;
 use crate::audit::AuditLine;
@@ -149,6 +149,13 @@ impl Turn {
             && self.status.is_none()
     }
 
+    /// Whether an execution that was taken up again gets further by it: a step has ended, or it rests.
+    pub(crate) fn gets_further(&self) -> bool {
+        let ends = |draft: &Draft| matches!(draft.data, EventData::StepFinished(_) | EventData::ToolFinished { .. });
+        let rests = self.status.as_ref().is_some_and(|(status, _)| *status == ExecutionStatus::Waiting);
+        rests || self.finish.is_some() || self.drafts.iter().any(ends)
+    }
+
     /// Writes the turn. May run again: it changes nothing outside `tx`.
     pub(crate) fn write(
         &self,
@@ -239,7 +246,10 @@ impl Writer<'_> {
         let mut called = Vec::with_capacity(turn.tools.len());
         for tool in &turn.tools {
             if self.desk.standing.may_use_tool(tx, tool.tool_id)? {
-                called.push(json!({"tool": tool.call.name, "key": tool.key, "effect": tool.effect}));
+                // A pure tool changes nothing: its record is trail enough.
+                if tool.effect != Effect::Pure {
+                    called.push(json!({"tool": tool.call.name, "key": tool.key, "effect": tool.effect}));
+                }
                 let started = ToolStarted::new(
                     tool.attempt,
                     tool.call.clone(),
@@ -323,11 +333,9 @@ impl Writer<'_> {
         self.desk.standing.audit(tx, &AuditLine::ok(action, &object).with_outcome(outcome).with_details(details))
     }
 
+    /// Appends the records. Without any, it still refuses whoever no longer owns the execution.
     fn append(mut self, tx: &mut dyn Connection) -> Result<Committed> {
-        if !self.entries.is_empty() {
-            self.committed.events =
-                executions::append(tx, self.now, self.ids.root_id, Some(self.ids.epoch), self.entries)?;
-        }
+        self.committed.events = executions::append(tx, self.now, self.ids.root_id, Some(self.ids.epoch), self.entries)?;
         Ok(self.committed)
     }
 }
@@ -369,7 +377,7 @@ impl Begin {
         if let (None, Some(limit)) = (parent, agent.spec.limits.max_cost) {
             ledger::cap_execution(tx, now, ids.root_id, limit)?;
         }
-        let mut state = first_state(&self.setup.plan, &self.input)?;
+        let mut state = self.setup.state(&self.input)?;
         let queued = Queued::new(
             agent.spec.name.clone(),
             self.input.clone(),

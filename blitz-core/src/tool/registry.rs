@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ const MAX_PREPARED: usize = 4096;
 #[derive(Default)]
 pub(crate) struct HostTools {
     functions: RwLock<BTreeMap<String, Arc<dyn Tool>>>,
+    /// Counts the registrations.
+    generation: AtomicU64,
     /// By the content hash of the record.
     prepared: Mutex<HashMap<String, Arc<PreparedTool>>>,
 }
@@ -38,6 +41,12 @@ impl HostTools {
         let name = tool.spec().name;
         self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool);
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Counts the registrations: what was prepared at one count holds while it lasts.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The tool of a record with this content hash, ready to run.

@@ -69,6 +69,9 @@ fn settings(connection: &rusqlite::Connection, busy_limit: Duration) -> rusqlite
     // "text" in double quotes is a name and never quietly a string.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
+    // A plan holds for every value that is bound: else SQLite plans a statement anew at each call
+    // whose values it could weigh against the condition of a partial index.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -185,32 +185,45 @@ fn t54_a_folder_swapped_for_a_link_never_leads_out() {
     let (way, parked) = (place.inside.join("way"), place.inside.join("parked"));
     fs::create_dir(&way).unwrap();
     fs::write(way.join("secret.txt"), "inside").unwrap();
-    let stop = AtomicBool::new(false);
+    let (stop, swaps) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        scope.spawn(|| swap(&way, &parked, &place.outside, &stop));
-        let mut good = 0;
-        for round in 0..3_000 {
-            if let Ok(part) = read_all(&place, "way/secret.txt") {
-                assert!(part["content"] != CANARY);
-                good += 1;
+        scope.spawn(|| swap(&way, &parked, &place.outside, &stop, &swaps));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let (mut good, mut rounds) = (0, 0);
+        let mut escaped = false;
+        // Until the race was really run: reads that met the folder, and swaps between them.
+        while (good < 50 || rounds < 3_000 || swaps.load(Ordering::Relaxed) < 50) && Instant::now() < deadline {
+            match read_all(&place, "way/secret.txt") {
+                Ok(part) if part["content"] == "inside" => good += 1,
+                Ok(part) => escaped |= part["content"] == CANARY,
+                Err(_) => {}
             }
-            write(&place.root, "way/written.txt", &round.to_string(), false, 100).ok();
+            // Writing makes the folder again where it is away, so it is done seldom.
+            if rounds % 16 == 0 {
+                write(&place.root, "way/written.txt", &rounds.to_string(), false, 100).ok();
+            }
+            rounds += 1;
         }
         stop.store(true, Ordering::Relaxed);
-        assert!(good > 0, "no read ever met the folder");
+        assert!(!escaped, "a read got out");
+        assert!(good > 0 && swaps.load(Ordering::Relaxed) > 0, "the race was never run");
     });
     assert!(!place.outside.join("written.txt").exists());
+    assert_eq!(fs::read_dir(&place.outside).unwrap().count(), 1);
 }
 
-fn swap(way: &Path, parked: &Path, outside: &Path, stop: &AtomicBool) {
+fn swap(way: &Path, parked: &Path, outside: &Path, stop: &AtomicBool, swaps: &AtomicUsize) {
     while !stop.load(Ordering::Relaxed) {
         fs::rename(way, parked).unwrap();
-        symlink(outside, way).ok();
+        // It only counts where no write has made the folder again in between.
+        swaps.fetch_add(usize::from(symlink(outside, way).is_ok()), Ordering::Relaxed);
+        std::thread::yield_now();
         fs::remove_file(way).ok();
         // A write may make the folder again while it is away, at any moment.
         while fs::rename(parked, way).is_err() {
             fs::remove_dir_all(way).ok();
         }
+        std::thread::yield_now();
     }
 }
 
