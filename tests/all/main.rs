@@ -5,6 +5,7 @@ mod agent;
 mod conformance;
 mod dependencies;
 mod errors_doc;
+mod examples;
 mod house;
 mod provider_faults;
 mod source;

@@ -194,7 +194,10 @@ fn phase(event: &EventData, written: usize) -> Option<String> {
             _ => "asks the model".to_owned(),
         },
         EventData::StepRetrying { error, .. } => format!("tries again: {}", error.message),
-        EventData::ModelDelta { .. } => format!("the model writes: {} characters", show::count(written as u64)),
+        EventData::ModelDelta { delta: Delta::ToolCall { name, .. }, .. } => format!("the model asks for {name}"),
+        EventData::ModelDelta { delta: Delta::Text { .. }, .. } => {
+            format!("the model writes: {} characters", show::count(written as u64))
+        }
         EventData::ToolStarted(tool) => doing(&tool.call),
         EventData::ToolFinished { result, .. } if result.is_error => {
             format!("{} failed: {}", result.name, result.as_text())
