@@ -133,6 +133,25 @@ fn table(shown: &str) -> Vec<&str> {
     lines
 }
 
+/// Risk, issues and tokens of each document, as the question in SQL that `review` leaves gives them.
+fn asked_by_sql(desk: &Desk) -> Vec<(String, String)> {
+    let database = rusqlite::Connection::open(desk.output().join("review.db")).unwrap();
+    let models: i64 =
+        database.query_row("SELECT count(*) FROM execution_steps WHERE kind = 'model'", [], |row| row.get(0)).unwrap();
+    assert_eq!(models, 9, "three calls for each of three documents");
+    let mut query = database.prepare(&text(&desk.output().join("figures.sql"))).unwrap();
+    let figures = query.query_map([], |row| {
+        let (document, risk): (String, f64) = (row.get("document")?, row.get("risk")?);
+        let (issues, tokens, dollars): (i64, i64, f64) = (row.get("issues")?, row.get("tokens")?, row.get("dollars")?);
+        assert_eq!(dollars, 0.0);
+        assert!(row.get::<_, f64>("seconds")? > 0.0);
+        Ok((document, format!("{risk}|{issues}|{tokens}")))
+    });
+    let figures: Vec<_> = figures.unwrap().map(Result::unwrap).collect();
+    assert_eq!(figures.len(), 3);
+    figures
+}
+
 fn row<'a>(table: &[&'a str], document: &str) -> Vec<&'a str> {
     let begin = format!("│ {document} ");
     let line = table.iter().find(|line| line.starts_with(&begin));
@@ -202,8 +221,11 @@ async fn review_shows_what_the_database_holds() {
     );
 
     assert_eq!(table(&shown(desk.report())), shown_table, "the report from the database differs");
-    let query = text(&desk.output().join("figures.sql"));
-    assert!(query.contains("->> 'batch' = 1"), "{query}");
+    for (document, figures) in asked_by_sql(&desk) {
+        let cells = row(&shown_table, &document);
+        let issues = cells[2].split(' ').next().unwrap().replace("none", "0");
+        assert_eq!(format!("{}|{issues}|{}", risk(&cells), cells[3].replace(',', "")), figures, "{document}");
+    }
 
     let (engine, me) = desk.open().await;
     let executions = executions(&me).await;

@@ -12,7 +12,8 @@ use serde_json::json;
 use crate::Result;
 use crate::documents::{Document, fingerprint};
 use crate::progress::{Line, Progress};
-use crate::setup::{AGENT, Choice, Question};
+use crate::prompt::Question;
+use crate::setup::{AGENT, Choice};
 
 /// Reviews that run at the same time.
 const AT_ONCE: usize = 16;

@@ -10,7 +10,7 @@ use console::{Term, style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use crate::setup::Verdict;
+use crate::prompt::Verdict;
 use crate::show;
 
 /// How often a live line turns its wheel.
@@ -109,9 +109,7 @@ impl Line<'_> {
         match &event.data {
             EventData::StepFinished(step) => self.count(step.usage.total_tokens()),
             EventData::StepStarted(_) => self.written = 0,
-            EventData::ModelDelta { delta: Delta::Text { text } | Delta::Arguments { text, .. }, .. } => {
-                self.written += text.len()
-            }
+            EventData::ModelDelta { delta: Delta::Text { text }, .. } => self.written += text.chars().count(),
             EventData::ExecutionFinished(finished) => return self.finish(finished),
             _ => {}
         }
