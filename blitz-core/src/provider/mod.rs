@@ -59,7 +59,7 @@ impl CallContext {
 
 /// Someone who serves models. Hosts may bring their own.
 ///
-/// Errors of the stream are [`Error::Provider`](crate::Error::Provider): code, status, Retry-After,
+/// Errors of the stream are [`Error::Provider`]: code, status, Retry-After,
 /// whether it may pass, and whether the provider may charge for it.
 pub trait Provider: Send + Sync + 'static {
     /// The name that model records use.
