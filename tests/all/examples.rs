@@ -382,7 +382,11 @@ fn on_a_terminal_lines_are_live_and_no_color_is_heeded() {
             std::iter::once(review.get_program()).chain(review.get_args()).map(|word| format!("'{}'", word.display()));
         let command = words.collect::<Vec<_>>().join(" ");
         let mut script = Command::new("script");
-        script.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm-256color").env("BLITZ_DEMO_SLOW", "0.2");
+        script
+            .args(["-qec", &command])
+            .arg(desk.folder.path().join("typescript"))
+            .env("TERM", "xterm-256color")
+            .env("BLITZ_DEMO_SLOW", "0.2");
         script.env_remove("OPENAI_API_KEY").env_remove("BLITZ_BASE_URL").env_remove("NO_COLOR");
         if no_color {
             script.env("NO_COLOR", "1");
