@@ -18,6 +18,7 @@ use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, Secret};
 use crate::error::{Error, ErrorCode, Result};
 use crate::net::Http;
 
+pub use offline::Offline;
 pub use openai::OpenAi;
 pub use scripted::{Reply, Scripted};
 
