@@ -210,6 +210,11 @@ impl Asked {
         let wishes = edges(&text);
         Self { files: files::in_text(&wishes), calculation: arithmetic::find(&wishes), text, question, document }
     }
+
+    /// What is said, without the names of files: those say nothing about what is wished.
+    pub(super) fn without_files(&self) -> String {
+        self.files.iter().fold(self.text.clone(), |text, file| text.replace(file.as_str(), ""))
+    }
 }
 
 fn collect_strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {

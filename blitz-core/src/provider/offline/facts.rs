@@ -36,7 +36,7 @@ impl Material {
         let read = document(known);
         let given = read.trim().is_empty();
         let (question, document) =
-            if given { (asked.question.clone(), asked.document.clone()) } else { (asked.text.clone(), read) };
+            if given { (asked.question.clone(), asked.document.clone()) } else { (asked.without_files(), read) };
         let named = |call: &Call<'_>, text: String| (call.name.to_owned(), text);
         Self {
             has_document: !given || document.len() >= DOCUMENT,

@@ -8,6 +8,8 @@ use super::text::{numbering, one_line, words};
 const MAX_FINDINGS: usize = 30;
 /// Words below which a sentence is a heading or a scrap.
 const SHORT: usize = 6;
+/// The most words of a numbered heading, its number's among them.
+const HEADING: usize = 9;
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +82,8 @@ pub(super) fn findings<'a>(sentences: &[&'a str]) -> Vec<Finding<'a>> {
             section = Some(label);
         }
         let Some((weight, topic)) = weigh(&lower) else { continue };
-        if words(sentence).nth(SHORT - 1).is_some() && seen.insert(lower.clone()) {
+        let is_heading = numbering(sentence).is_some() && words(sentence).nth(HEADING).is_none();
+        if !is_heading && words(sentence).nth(SHORT - 1).is_some() && seen.insert(lower.clone()) {
             let severity = Severity::of(weight);
             found.push(Finding { quote: sentence, section: section.clone(), severity, topic, weight });
         }
@@ -93,7 +96,7 @@ pub(super) fn findings<'a>(sentences: &[&'a str]) -> Vec<Finding<'a>> {
 /// The heading that a sentence is, or the number that it begins with.
 fn section_label(sentence: &str) -> Option<String> {
     let number = numbering(sentence);
-    let is_short = words(sentence).nth(9).is_none();
+    let is_short = words(sentence).nth(HEADING).is_none();
     if is_short && (number.is_some() || sentence.starts_with('#')) {
         return Some(one_line(sentence.trim_start_matches(['#', ' '])).trim_end_matches('.').to_owned());
     }

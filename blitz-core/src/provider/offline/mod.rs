@@ -11,6 +11,7 @@ mod files;
 mod findings;
 mod shape;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 mod text;
 mod tools;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 /// Bytes after which a sentence is ended at the next space, and wherever it is after twice as many.
-const LONG: usize = 700;
+const LONG: usize = 1_500;
 /// Words that tell nothing about what a text is about.
 const STOP_WORDS: &[&str] = &[
     "about", "above", "after", "again", "all", "also", "and", "any", "are", "because", "been", "before", "being",
@@ -14,9 +14,32 @@ const STOP_WORDS: &[&str] = &[
     "there", "these", "they", "this", "those", "through", "too", "under", "until", "upon", "very", "was", "were",
     "what", "when", "where", "which", "while", "who", "whom", "why", "will", "with", "would", "you", "your",
 ];
+/// Words of a wish that say what to do, not about what.
+const WISH_WORDS: &[&str] = &[
+    "analyse",
+    "analyze",
+    "document",
+    "explain",
+    "file",
+    "find",
+    "give",
+    "list",
+    "please",
+    "read",
+    "say",
+    "show",
+    "summarise",
+    "summarize",
+    "summary",
+    "tell",
+    "text",
+];
 /// What a full stop may follow without ending a sentence.
 const ABBREVIATIONS: &[&str] =
     &["art", "cf", "co", "corp", "dr", "e.g", "fig", "i.e", "inc", "ltd", "mr", "mrs", "ms", "no", "nr", "sec", "vs"];
+
+/// What may close behind a full stop and belongs to the sentence.
+const CLOSING: &[char] = &['"', '”', '\'', ')', ']'];
 
 /// The sentences of a text in order, each as it stands there.
 ///
@@ -25,29 +48,32 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut start = 0;
     let mut at = 0;
+    let mut is_open = false;
     for line in text.split_inclusive('\n') {
         let trimmed = line.trim();
-        if trimmed.is_empty() || begins_block(trimmed) {
+        // A number may also stand at the beginning of a line inside a sentence: `Section\n2.1 of this`.
+        if trimmed.is_empty() || is_item(trimmed) || (!is_open && numbering(trimmed).is_some()) {
             split(&text[start..at], &mut found);
             start = at;
         }
         at += line.len();
+        is_open = !trimmed.is_empty() && !trimmed.ends_with(['.', ':', ';', ',', '!', '?']);
         if trimmed.starts_with('#') {
             split(&text[start..at], &mut found);
-            start = at;
+            (start, is_open) = (at, false);
         }
     }
     split(&text[start..], &mut found);
     found
 }
 
-/// Whether a line stands for itself: a heading, or an item of a list.
-fn begins_block(line: &str) -> bool {
+/// Whether a line stands for itself: a heading, or an item of a list that is no side of a drawn box.
+fn is_item(line: &str) -> bool {
     let mut chars = line.chars();
     match (chars.next(), chars.next()) {
         (Some('#'), _) => true,
-        (Some('-' | '*' | '•' | '+'), Some(next)) => next.is_whitespace(),
-        _ => numbering(line).is_some(),
+        (Some(mark @ ('-' | '*' | '•' | '+')), Some(next)) => next.is_whitespace() && !line.ends_with(mark),
+        _ => false,
     }
 }
 
@@ -70,9 +96,11 @@ fn split<'a>(block: &'a str, found: &mut Vec<&'a str>) {
     let mut start = 0;
     let mut chars = block.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
+        let ends = ends_sentence(block, start, at, c);
+        while ends && chars.next_if(|(_, c)| CLOSING.contains(c)).is_some() {}
         let next = chars.peek().map_or(block.len(), |(next, _)| *next);
         let long = next - start >= LONG && (c.is_whitespace() || next - start >= 2 * LONG);
-        if long || ends_sentence(block, start, at, c) {
+        if ends || long {
             keep(&block[start..next], found);
             start = next;
         }
@@ -81,7 +109,7 @@ fn split<'a>(block: &'a str, found: &mut Vec<&'a str>) {
 }
 
 fn keep<'a>(piece: &'a str, found: &mut Vec<&'a str>) {
-    let piece = piece.trim_matches(|c: char| c.is_whitespace() || c == '"' || c == '”');
+    let piece = piece.trim();
     if piece.contains(char::is_alphanumeric) {
         found.push(piece);
     }
@@ -91,7 +119,7 @@ fn ends_sentence(block: &str, start: usize, at: usize, c: char) -> bool {
     match c {
         '。' | '！' | '？' => true,
         '.' | '!' | '?' => {
-            let after = block[at + 1..].trim_start_matches(['"', '”', '\'', ')', ']']);
+            let after = block[at + 1..].trim_start_matches(CLOSING);
             let Some(space) = after.chars().next() else { return true };
             if !space.is_whitespace() {
                 return false;
@@ -149,7 +177,7 @@ pub(super) fn name_words(name: &str) -> Vec<String> {
     found
 }
 
-/// Writes a word in lower case; says whether it tells what a text is about.
+/// Writes a word in lower case and in the singular; says whether it tells what a text is about.
 fn fold(word: &str, into: &mut String) -> bool {
     into.clear();
     if word.is_ascii() {
@@ -158,9 +186,13 @@ fn fold(word: &str, into: &mut String) -> bool {
     } else {
         into.extend(word.chars().flat_map(char::to_lowercase));
     }
-    into.len() > 2
+    let tells = into.len() > 2
         && !into.starts_with(|c: char| c.is_ascii_digit())
-        && STOP_WORDS.binary_search(&into.as_str()).is_err()
+        && STOP_WORDS.binary_search(&into.as_str()).is_err();
+    if into.len() > 4 && into.ends_with('s') && !["ss", "us", "is"].iter().any(|ending| into.ends_with(ending)) {
+        into.pop();
+    }
+    tells
 }
 
 /// A text cut into sentences, with how often each word of weight occurs.
@@ -193,9 +225,11 @@ impl<'a> Analysis<'a> {
         Self { sentences, words: count, frequency }
     }
 
-    /// How often a word occurs, in any case.
+    /// How often a word occurs, in any case and number.
     pub(super) fn occurrences(&self, word: &str) -> u32 {
-        self.frequency.get(&word.to_lowercase()).copied().unwrap_or(0)
+        let mut folded = String::new();
+        fold(word, &mut folded);
+        self.frequency.get(&folded).copied().unwrap_or(0)
     }
 
     /// The most frequent words of weight, at most `max`.
@@ -226,34 +260,53 @@ impl<'a> Analysis<'a> {
     /// Words of weight that a question shares with the text, save those the text is full of.
     fn focus(&self, question: &str) -> HashSet<String> {
         let common = (self.sentences.len() / 3).max(3) as u32;
+        let mut focus = HashSet::new();
         let mut folded = String::new();
-        words(question)
-            .filter_map(|word| fold(word, &mut folded).then(|| folded.clone()))
-            .filter(|word| self.frequency.get(word).is_some_and(|times| *times <= common))
-            .collect()
+        for word in words(question) {
+            let tells = fold(word, &mut folded) && WISH_WORDS.binary_search(&folded.as_str()).is_err();
+            if tells && self.frequency.get(&folded).is_some_and(|times| *times <= common) {
+                focus.insert(folded.clone());
+            }
+        }
+        focus
     }
 
-    /// The mean frequency of a sentence's words, corrected for length, place and question.
+    /// How much a sentence says: the weight of its words, each counted once, for its length, place
+    /// and form, and for what it shares with the question.
     fn score(&self, index: usize, focus: &HashSet<String>) -> f64 {
-        let (mut count, mut weight, mut shared) = (0u32, 0u32, 0u32);
+        let sentence = self.sentences[index];
+        let (mut count, mut weight, mut shared) = (0u32, 0.0, 0u32);
+        let mut seen = HashSet::new();
         let mut folded = String::new();
-        for word in words(self.sentences[index]) {
+        for word in words(sentence) {
             count += 1;
-            if fold(word, &mut folded) {
-                weight = weight.saturating_add(self.frequency.get(&folded).copied().unwrap_or(0));
-                shared += u32::from(focus.contains(&folded));
+            if fold(word, &mut folded)
+                && let Some((word, times)) = self.frequency.get_key_value(&folded)
+                && seen.insert(word.as_str())
+            {
+                // Between the root and the whole: neither rare words nor the most frequent one decide alone.
+                let root = f64::from(*times).sqrt();
+                weight += root * root.sqrt();
+                shared += u32::from(focus.contains(word));
             }
         }
         let length = match count {
-            0..=4 => 0.1,
-            5..=7 => 0.6,
-            8..=45 => 1.0,
-            _ => 0.7,
+            0..=3 => 0.1,
+            4..=6 => 0.6,
+            7..=45 => 1.0,
+            _ => 0.6,
         };
-        let place = if index < 3 { 1.3 } else { 1.0 };
-        let shouted = !self.sentences[index].contains(char::is_lowercase);
-        let voice = if shouted { 0.5 } else { 1.0 };
-        f64::from(weight) / f64::from(count.max(1)) * length * place * voice * (1.0 + 3.0 * f64::from(shared))
+        let place = if index < 3 { 1.2 } else { 1.0 };
+        let is_whole =
+            sentence.ends_with(['.', '!', '?', '"', '”', ')', '。', '！', '？']) && !sentence.contains("://");
+        let form = match (is_whole, sentence.contains(char::is_lowercase)) {
+            (true, true) => 1.0,
+            (true, false) => 0.5,
+            (false, _) => 0.3,
+        };
+        let is_fragment = numbering(sentence).is_some() || sentence.starts_with(char::is_lowercase);
+        let part = if is_fragment { 0.7 } else { 1.0 };
+        weight / f64::from(count + 8) * length * place * form * part * (1.0 + 3.0 * f64::from(shared))
     }
 }
 
@@ -263,7 +316,7 @@ mod tests {
 
     #[test]
     fn stop_words_are_sorted() {
-        assert!(STOP_WORDS.is_sorted());
+        assert!(STOP_WORDS.is_sorted() && WISH_WORDS.is_sorted());
     }
 
     #[test]
@@ -271,7 +324,7 @@ mod tests {
         let text = "Dr. Who pays 2.50 EUR, e.g. Monday. \"Really?\" Yes! See No. 4 (and J. Doe).\n\n# Terms\n8. Liability. None\nat all\n- one\n- two";
         let expected = [
             "Dr. Who pays 2.50 EUR, e.g. Monday.",
-            "Really?",
+            "\"Really?\"",
             "Yes!",
             "See No. 4 (and J. Doe).",
             "# Terms",
@@ -281,6 +334,15 @@ mod tests {
             "- two",
         ];
         assert_eq!(sentences(text), expected);
+    }
+
+    #[test]
+    fn a_sentence_goes_on_over_lines_and_boxes() {
+        let text = "The rights under Section\n2.1 of this paper end.\n2.2. Next.\n* in a *\n* box   *";
+        assert_eq!(
+            sentences(text),
+            ["The rights under Section\n2.1 of this paper end.", "2.2. Next.", "* in a *\n* box   *"]
+        );
     }
 
     #[test]

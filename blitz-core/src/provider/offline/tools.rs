@@ -47,7 +47,7 @@ pub(super) fn read<'a>(tools: &'a [ToolSpec], talk: &Conversation<'_>) -> Option
     let (tool, key) = reader(tools)?;
     let reads = || talk.current().iter().filter(|call| call.name == tool.name);
     let path = |path: &str| (key, Value::from(path));
-    if let Some(last) = reads().last()
+    if let Some(last) = reads().next_back()
         && let (Some(file), Some(offset)) = (last.reads(), last.next_offset())
         && reads().filter(|call| call.reads() == Some(file)).count() <= MORE_PAGES
         && has_property(tool, "offset", &["integer", "number"])
