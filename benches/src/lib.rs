@@ -6,6 +6,7 @@
 //! is counted is the client's alone. Absolute figures do not carry over to other machines, ratios do.
 
 pub mod client;
+pub mod engine;
 pub mod measure;
 pub mod mock;
 pub mod report;

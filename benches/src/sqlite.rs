@@ -6,32 +6,19 @@ use rusqlite::{Connection, Statement, params};
 
 use crate::Result;
 
-const SCHEMA: &str = include_str!("../../blitz-core/src/store/migrations/sqlite/0001.sql");
-const INSERT_STEP: &str = "INSERT INTO journal (root_id, seq, execution_id, at, path, type, schema, data) \
-    VALUES (?1, ?2, ?1, ?3, ?4, 'step.finished', 1, ?5)";
+const SCHEMA: &str = "CREATE TABLE steps (id INTEGER PRIMARY KEY, execution_id INTEGER NOT NULL, seq INTEGER NOT NULL, \
+    at INTEGER NOT NULL, path TEXT NOT NULL, data TEXT NOT NULL) STRICT";
+const INSERT_STEP: &str = "INSERT INTO steps (execution_id, seq, at, path, data) VALUES (?1, ?2, ?3, ?4, ?5)";
 const DATA: &str = r#"{"kind":"model","key":"1/model","response":{"parts":[{"type":"text","text":"The answer is 5."}],"finish":"stop"},"usage":{"input_tokens":40,"output_tokens":12,"requests":1},"cost":221000}"#;
 
 /// How many executions take steps at once.
 pub const EXECUTIONS: u64 = 64;
 
-/// What a commit waits for.
-#[derive(Clone, Copy)]
-pub enum Durability {
-    /// The disk: `synchronous=FULL`.
-    Full,
-    /// The operating system: `synchronous=NORMAL`.
-    Process,
-}
-
-/// A new database with the engine's own schema, in WAL mode.
-pub fn create(folder: &Path, durability: Durability) -> Result<Connection> {
+/// A new database in WAL mode, whose commits wait for the disk, with the plainest table that can hold steps.
+pub fn create(folder: &Path) -> Result<Connection> {
     let connection = Connection::open(folder.join("floor.db"))?;
     connection.pragma_update(None, "journal_mode", "wal")?;
-    let synchronous = match durability {
-        Durability::Full => "full",
-        Durability::Process => "normal",
-    };
-    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "synchronous", "full")?;
     connection.execute_batch(SCHEMA)?;
     Ok(connection)
 }

@@ -47,18 +47,19 @@ mod store;
 pub mod tool;
 
 pub use domain::{
-    AgentRecord, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CostFilter, CostSummary,
-    Decision, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId, ExecutionStatus, FinishReason,
-    Finished, LedgerEntry, Limits, ListOptions, Message, MessageRole, ModelRecord, ModelRequest, ModelResponse, ModelSettings,
-    Money, NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser, Outcome, OutputSchema, Page, Part, Patch, Permission,
-    Price, Principal, PromptRecord, PromptRef, PromptVersion, Provenance, Queued, Rate, Reach, Record, ReservationId, ResourceId,
-    ResourceKind, ResourceRef, RetryPolicy, Role, Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted,
-    TemplateFormat, Timestamp, ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId,
-    UserUpdate, Visibility, Waiting,
+    AgentRecord, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CostFilter,
+    CostSummary, Decision, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId,
+    ExecutionStatus, FinishReason, Finished, LedgerEntry, Limits, ListOptions, Message, MessageRole, ModelRecord,
+    ModelRequest, ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser,
+    Outcome, OutputSchema, Page, Part, Patch, Permission, Price, Principal, PromptRecord, PromptRef, PromptVersion,
+    Provenance, Queued, Rate, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role,
+    Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat, Timestamp, ToolCall,
+    ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId, UserUpdate, Visibility,
+    Waiting,
 };
 pub use engine::{
-    Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EventStream, ExecutionFilter, ExecutionHandle, Executions, Method,
-    MethodKind, Models, Prompts, Session, Tools, Users,
+    Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EventStream, ExecutionFilter, ExecutionHandle,
+    Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use store::sqlite::Durability;

@@ -59,18 +59,33 @@ impl Source {
     }
 }
 
-/// Every file of `blitz-core/src` but those that hold tests only.
+/// Every file of `blitz-core/src` but those that are built for its own tests only.
 pub fn core_sources() -> Vec<Source> {
-    files("blitz-core/src", ".rs")
-        .into_iter()
-        .filter(|path| !is_test_file(path))
-        .map(|path| {
-            let shown = shown(&path);
-            let module = module_of(shown.strip_prefix("blitz-core/src/").expect("listed below it"));
-            let tokens = without_tests(tokens(&text(&path)));
-            Source { shown, module, tokens }
-        })
-        .collect()
+    let mut sources = Vec::new();
+    let mut test_modules = Vec::new();
+    for path in files("blitz-core/src", ".rs") {
+        let shown = shown(&path);
+        let module = module_of(shown.strip_prefix("blitz-core/src/").expect("listed below it"));
+        let (tokens, declared) = split_tests(&tokens(&text(&path)));
+        test_modules.extend(declared.into_iter().map(|name| [module.as_slice(), &[name]].concat()));
+        sources.push(Source { shown, module, tokens });
+    }
+    sources.retain(|source| !test_modules.iter().any(|tests| source.module.starts_with(tests)));
+    sources
+}
+
+/// The macros that other rooms reach through the crate root, each with the room it is written in.
+pub fn exported_macros(sources: &[Source]) -> Vec<(String, String)> {
+    let mut macros = Vec::new();
+    for source in sources {
+        for (at, _) in source.tokens.iter().enumerate().filter(|(_, token)| token.is("macro_export")) {
+            let rules = source.tokens[at..].windows(3).find(|three| three[0].is("macro_rules"));
+            if let Some(name) = rules.and_then(|three| three[2].word()) {
+                macros.push((name.to_owned(), source.room().to_owned()));
+            }
+        }
+    }
+    macros
 }
 
 /// Whether a file holds tests only: `tests.rs`, or anything in a folder `tests`.
@@ -228,19 +243,29 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The tokens outside `#[cfg(test)]` items that have a body.
-fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
-    let mut kept = Vec::with_capacity(tokens.len());
+/// The tokens outside `#[cfg(test)]` items, and the modules in other files that are built for tests only.
+fn split_tests(tokens: &[Token]) -> (Vec<Token>, Vec<String>) {
+    let (mut kept, mut modules) = (Vec::with_capacity(tokens.len()), Vec::new());
     let mut at = 0;
     while at < tokens.len() {
         if is_cfg_test(&tokens[at..]) {
-            at = end_of_item(&tokens, at);
+            let end = end_of_item(tokens, at);
+            modules.extend(declared_module(&tokens[at..end]));
+            at = end;
         } else {
             kept.push(tokens[at].clone());
             at += 1;
         }
     }
-    kept
+    (kept, modules)
+}
+
+/// The name in `mod name;` at the end of an item.
+fn declared_module(item: &[Token]) -> Option<String> {
+    match item {
+        [.., module, name, end] if module.is("mod") && end.mark(';') => name.word().map(str::to_owned),
+        _ => None,
+    }
 }
 
 fn is_cfg_test(tokens: &[Token]) -> bool {
@@ -356,7 +381,7 @@ mod tests {
 
     fn source(module: &[&str], text: &str) -> Source {
         let module = module.iter().map(|&part| part.to_owned()).collect();
-        Source { shown: String::new(), module, tokens: without_tests(tokens(text)) }
+        Source { shown: String::new(), module, tokens: split_tests(&tokens(text)).0 }
     }
 
     fn names(module: &[&str], text: &str) -> Vec<String> {
@@ -371,6 +396,21 @@ mod tests {
         assert_eq!(names(&["audit"], "use super::store;\nmod inner { use super::store; }"), ["store"]);
         assert_eq!(names(&["audit"], "use crate::*;"), ["*"]);
         assert_eq!(names(&["audit"], "#[cfg(test)] mod tests { use crate::engine; }\nuse crate::error;"), ["error"]);
+    }
+
+    #[test]
+    fn modules_for_tests_are_told_apart() {
+        let text =
+            "#[cfg(test)] mod tests { mod inner; } #[cfg(test)] pub(crate) mod testing; mod real; #[cfg(test)] use x;";
+        let (kept, modules) = split_tests(&tokens(text));
+        assert_eq!((modules, kept.len()), (vec!["testing".to_owned()], 3));
+    }
+
+    #[test]
+    fn exported_macros_are_found() {
+        let file =
+            source(&["tool", "function"], "#[macro_export]\nmacro_rules! tool_fn { () => {} } macro_rules! other {}");
+        assert_eq!(exported_macros(&[file]), [("tool_fn".to_owned(), "tool".to_owned())]);
     }
 
     #[test]

@@ -2,22 +2,26 @@
 
 use super::runtime;
 use crate::client::{self, Hyper};
+use crate::engine::Opened;
 use crate::measure::{Sample, one_by_one};
-use crate::sqlite::{self, Durability};
-use crate::{Context, Metric, Result, Row, Variant};
+use crate::sqlite;
+use crate::{Bar, Context, Metric, Result, Row, Variant};
 
 pub(super) const ROW: Row = Row {
     name: "execution-alone",
     about: "an agent execution with one tool call, one at a time, FULL",
     metric: Metric::WallPerItem,
-    variants: &[Variant { name: "hyper + rusqlite", bar: None, run: floor }],
+    variants: &[
+        Variant { name: "hyper + rusqlite", bar: None, run: floor },
+        Variant { name: "blitz FULL", bar: Some(Bar::Ratio(1.3)), run: ours },
+    ],
 };
 
 /// As many commits as an execution with two model calls and one tool needs.
 const COMMITS: u64 = 3;
 
 fn floor(context: &Context) -> Result<Sample> {
-    let database = sqlite::create(&context.folder, Durability::Full)?;
+    let database = sqlite::create(&context.folder)?;
     let mut step = sqlite::step_statement(&database)?;
     let runtime = runtime()?;
     let mut client = runtime.block_on(Hyper::connect(context.mock))?;
@@ -25,4 +29,10 @@ fn floor(context: &Context) -> Result<Sample> {
         runtime.block_on(client::execution(&mut client))?;
         (0..COMMITS).try_for_each(|commit| sqlite::write_step(&mut step, number * COMMITS + commit))
     })
+}
+
+fn ours(context: &Context) -> Result<Sample> {
+    let runtime = runtime()?;
+    let opened = runtime.block_on(Opened::durable(context, ""))?;
+    one_by_one(context.items(500), |_| runtime.block_on(opened.execution()).map(drop))
 }

@@ -1,7 +1,7 @@
 //! A durable step while 64 executions take theirs: the commits are shared.
 
 use crate::measure::{Meter, Sample};
-use crate::sqlite::{self, Durability};
+use crate::sqlite;
 use crate::{Context, Metric, Result, Row, Variant};
 
 pub(super) const ROW: Row = Row {
@@ -15,7 +15,7 @@ pub(super) const ROW: Row = Row {
 const BATCH: u64 = 100;
 
 fn floor(context: &Context) -> Result<Sample> {
-    let database = sqlite::create(&context.folder, Durability::Full)?;
+    let database = sqlite::create(&context.folder)?;
     let mut step = sqlite::step_statement(&database)?;
     let commits = context.items(1_000);
     let meter = Meter::start();

@@ -1,7 +1,7 @@
 //! A durable step with nobody to share its commit with: how long it takes.
 
 use crate::measure::{Sample, one_by_one};
-use crate::sqlite::{self, Durability};
+use crate::sqlite;
 use crate::{Context, Metric, Result, Row, Variant};
 
 pub(super) const ROW: Row = Row {
@@ -12,7 +12,7 @@ pub(super) const ROW: Row = Row {
 };
 
 fn floor(context: &Context) -> Result<Sample> {
-    let database = sqlite::create(&context.folder, Durability::Full)?;
+    let database = sqlite::create(&context.folder)?;
     let mut step = sqlite::step_statement(&database)?;
     one_by_one(context.items(1_000), |number| sqlite::write_step(&mut step, number))
 }

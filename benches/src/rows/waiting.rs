@@ -4,36 +4,57 @@ use std::time::Duration;
 
 use super::runtime;
 use crate::client::{Hyper, Post};
+use crate::engine::{AGENT, Opened, QUESTION};
 use crate::measure::{Meter, Sample};
 use crate::mock::Stats;
-use crate::{Context, Metric, Result, Row, Variant};
+use crate::{Bar, Context, Metric, Result, Row, Variant};
 
 pub(super) const ROW: Row = Row {
     name: "waiting",
     about: "memory of an execution that waits on a slow model, connection open",
     metric: Metric::MemoryPerItem,
-    variants: &[Variant { name: "hyper", bar: None, run: floor }],
+    variants: &[
+        Variant { name: "hyper", bar: None, run: floor },
+        Variant { name: "blitz FULL", bar: Some(Bar::AtMost(33.0)), run: ours },
+    ],
 };
 
 /// Longer than any measurement takes: the answer is not awaited.
-const HOLD: &str = "/hold/600000/v1/chat/completions";
-const QUESTION: &str = r#"{"model":"mock","messages":[{"role":"user","content":"2 + 3?"}]}"#;
+const HOLD: &str = "/hold/600000";
+const REQUEST: &str = r#"{"model":"mock","messages":[{"role":"user","content":"2 + 3?"}]}"#;
 
 fn floor(context: &Context) -> Result<Sample> {
-    let waiting = context.items(5_000);
+    let path = format!("{HOLD}/v1/chat/completions");
     runtime()?.block_on(async {
-        let mut observer = Hyper::connect(context.mock).await?;
-        let before = held(&mut observer).await?;
-        let meter = Meter::start();
-        for _ in 0..waiting {
-            let mut client = Hyper::connect(context.mock).await?;
-            tokio::spawn(async move { client.post(HOLD, QUESTION.into()).await });
-        }
-        while held(&mut observer).await? < before + waiting {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        Ok(meter.stop(waiting))
+        measure(context, async || {
+            let (mut client, path) = (Hyper::connect(context.mock).await?, path.clone());
+            tokio::spawn(async move { client.post(&path, REQUEST.into()).await });
+            Ok(())
+        })
+        .await
     })
+}
+
+fn ours(context: &Context) -> Result<Sample> {
+    runtime()?.block_on(async {
+        let opened = Opened::durable(context, HOLD).await?;
+        measure(context, async || Ok(drop(opened.me.start(AGENT, QUESTION).await?))).await
+    })
+}
+
+/// Starts as many as are to wait, and measures once the server holds them all.
+async fn measure(context: &Context, begin: impl AsyncFn() -> Result<()>) -> Result<Sample> {
+    let waiting = context.items(5_000);
+    let mut observer = Hyper::connect(context.mock).await?;
+    let before = held(&mut observer).await?;
+    let meter = Meter::start();
+    for _ in 0..waiting {
+        begin().await?;
+    }
+    while held(&mut observer).await? < before + waiting {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(meter.stop(waiting))
 }
 
 async fn held(observer: &mut Hyper) -> Result<u64> {

@@ -341,11 +341,6 @@ impl Grant {
         self.subject.role
     }
 
-    /// The permission that was asked for.
-    pub(crate) fn permission(&self) -> Permission {
-        self.permission
-    }
-
     /// How far that permission reaches: lists hold everybody's or the caller's own.
     pub(crate) fn reach(&self) -> Reach {
         self.subject.reach(self.permission)

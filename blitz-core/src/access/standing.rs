@@ -7,8 +7,8 @@ use super::policy::Subject;
 use crate::audit::{Actor, AuditLine};
 use crate::domain::{Permission, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp, UserId};
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
+use crate::store::Connection;
 use crate::store::catalog::{self, ResourceRow};
-use crate::store::{Connection, access};
 
 /// The store as one execution may use it. Made only from a [`Grant`](super::Grant).
 #[derive(Clone)]
@@ -90,7 +90,13 @@ impl ExecutionStore {
 
     /// The standing that the gate has just found, in the transaction in which it did.
     pub(super) fn standing_as(&self, subject: Subject, now: Timestamp, refused: Refused) -> Standing {
-        Standing { inner: Some(Arc::clone(&self.0)), parts: Arc::clone(&self.0.parts), subject: Ok(subject), now, refused }
+        Standing {
+            inner: Some(Arc::clone(&self.0)),
+            parts: Arc::clone(&self.0.parts),
+            subject: Ok(subject),
+            now,
+            refused,
+        }
     }
 
     /// For whom the execution runs.

@@ -23,7 +23,7 @@ const MAX_UNKNOWN_CALLS: u32 = 5;
 const MAX_OUTPUT_RETRIES: u32 = 2;
 
 /// The control state of one agent execution.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct AgentMachine {
     max_turns: u32,
     max_tokens: Option<u64>,
@@ -52,11 +52,6 @@ impl AgentMachine {
         })
     }
 
-    /// Whether it has given out its [`Action::Finish`].
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ended
-    }
-
     fn close(&mut self, key: &str) -> bool {
         let before = self.open.len();
         self.open.retain(|action| action.key() != Some(key));
@@ -65,8 +60,8 @@ impl AgentMachine {
 
     fn finish(&mut self, finish: Finish) -> Vec<Action> {
         self.ended = true;
-        self.open.clear();
-        vec![Action::Finish(finish)]
+        self.open = vec![Action::Finish(finish)];
+        self.open.clone()
     }
 
     fn fail(&mut self, error: &Error) -> Vec<Action> {
@@ -99,12 +94,14 @@ impl AgentMachine {
 
     fn answered(&mut self, response: &ModelResponse) -> Vec<Action> {
         if response.finish_reason == FinishReason::ContentFilter {
-            return self.fail(&Error::new(ErrorCode::ContentFiltered, "the provider's content filter stopped the answer"));
+            return self
+                .fail(&Error::new(ErrorCode::ContentFiltered, "the provider's content filter stopped the answer"));
         }
         let calls: Vec<_> = response.message.tool_calls().cloned().collect();
         if response.finish_reason == FinishReason::Length {
             let what = if calls.is_empty() { "the answer" } else { "a tool call" };
-            return self.fail(&Error::bad_output(format!("{what} is cut off at the output cap: raise max_output_tokens")));
+            return self
+                .fail(&Error::bad_output(format!("{what} is cut off at the output cap: raise max_output_tokens")));
         }
         if calls.is_empty() {
             return self.ended_turn(response);
@@ -145,14 +142,18 @@ impl Machine for AgentMachine {
             return Vec::new();
         }
         match input {
-            Input::Start { .. } if self.turn == 0 => self.next_turn(None),
-            Input::Start { .. } => Vec::new(),
+            Input::Start if self.turn == 0 => self.next_turn(None),
+            Input::Start => Vec::new(),
             Input::ModelAnswered { key, response, usage, .. } => {
                 self.usage.add(&usage);
                 if self.close(key) { self.answered(response) } else { Vec::new() }
             }
             Input::ModelFailed { key, error } | Input::Refused { key, error } => {
-                if self.close(key) { self.fail_with(error) } else { Vec::new() }
+                if self.close(key) {
+                    self.fail_with(error)
+                } else {
+                    Vec::new()
+                }
             }
             Input::ToolFinished { key, unknown, usage, .. } => {
                 self.usage.add(&usage);

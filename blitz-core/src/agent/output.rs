@@ -35,7 +35,10 @@ impl OutputCheck {
         check.check(&value).map_err(|problems| {
             let list: Vec<String> =
                 problems.iter().take(10).map(|problem| format!("- at {}: {}", problem.path, problem.message)).collect();
-            format!("Your last answer does not follow the schema:\n{}\nAnswer again with one JSON value.", list.join("\n"))
+            format!(
+                "Your last answer does not follow the schema:\n{}\nAnswer again with one JSON value.",
+                list.join("\n")
+            )
         })?;
         Ok(value)
     }

@@ -128,6 +128,23 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The same limits with another wall time.
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX), ..self }
+    }
+
+    /// The same limits with another bound on model calls.
+    pub fn with_max_turns(self, max_turns: u32) -> Self {
+        Self { max_turns, ..self }
+    }
+
+    /// The same limits with a cap on the cost.
+    pub fn with_max_cost(self, max_cost: Money) -> Self {
+        Self { max_cost: Some(max_cost), ..self }
+    }
+}
+
 /// When a failed attempt is tried again. Plain data: `execution::retry` decides by it.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]

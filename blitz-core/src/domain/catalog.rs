@@ -345,10 +345,6 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    pub(crate) fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(f).collect(), next_cursor: self.next_cursor }
-    }
-
     pub(crate) fn new(items: Vec<T>, next_cursor: Option<String>) -> Self {
         Self { items, next_cursor }
     }

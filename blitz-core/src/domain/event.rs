@@ -36,6 +36,7 @@ pub struct Event {
 }
 
 /// What happened: `type` names it, `data` holds its values.
+#[allow(clippy::large_enum_variant, reason = "a record is made once and handed on, never kept in bulk")]
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", content = "data")]

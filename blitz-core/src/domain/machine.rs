@@ -16,11 +16,8 @@ use crate::error::{Error, ErrorInfo};
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// Begin. The seed makes everything that looks random.
-    Start {
-        /// Seed of this execution.
-        seed: u64,
-    },
+    /// Begin.
+    Start,
     /// A model answered.
     ModelAnswered {
         /// The key of the action.

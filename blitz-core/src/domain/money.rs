@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Money(i64);
 
+#[allow(clippy::should_implement_trait, reason = "a sum that overflows is an error, which no operator can give")]
 impl Money {
     /// Nothing.
     pub const ZERO: Money = Money(0);
@@ -205,6 +206,7 @@ decimal_serde!(Money, "0.25");
 decimal_serde!(Rate, "0.0000025");
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -80,7 +80,10 @@ impl NewPrompt {
         if let Some(schema) = &self.input_schema {
             SchemaCheck::new(schema)?.check(&Value::Object(variables.clone())).map_err(|problems| {
                 let problems = schema::describe(&problems);
-                Error::invalid(format!("the input does not follow the schema of the prompt {:?}: {problems}", self.name))
+                Error::invalid(format!(
+                    "the input does not follow the schema of the prompt {:?}: {problems}",
+                    self.name
+                ))
             })?;
         }
         template::render(self.format, &self.template, variables)

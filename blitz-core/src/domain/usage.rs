@@ -259,6 +259,7 @@ fn sum_picos(items: &[(u64, Rate)]) -> Result<i128> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, MethodKind, Named, Update, method, schema};
 use super::{EventStream, ExecutionHandle};
 use crate::domain::schema::SchemaCheck;
-use crate::domain::{Event, ExecutionId, ListOptions, NewAgent, Outcome, Page, Permission, Record, ResourceRef, Share};
+use crate::domain::{
+    Event, ExecutionId, ListOptions, Money, NewAgent, Outcome, Page, Permission, Record, ResourceRef, Share,
+};
 use crate::error::{Error, Result};
 
 /// The agents of the catalogue.
@@ -66,7 +69,7 @@ impl Noun for NewAgent {
         if limits.timeout_ms == 0 || Duration::from_millis(limits.timeout_ms) > Duration::from_secs(366 * 86_400) {
             return Err(Error::invalid("limits.timeout_ms must be between 1 and a year"));
         }
-        if limits.max_cost.is_some_and(|cost| cost < crate::Money::ZERO) {
+        if limits.max_cost.is_some_and(|cost| cost < Money::ZERO) {
             return Err(Error::invalid("limits.max_cost may not be negative"));
         }
         if self.retry.max_attempts == 0 || self.settings.max_output_tokens == Some(0) {
@@ -94,7 +97,7 @@ impl Catalog<NewAgent> {
 
     /// Starts an agent and lets it run by itself.
     pub async fn start(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<ExecutionHandle> {
-        let started = self.session.begin(agent.into(), input.into()).await?;
+        let started = self.session.begin(agent.into(), input.into(), CancellationToken::new()).await?;
         Ok(ExecutionHandle::new(self.session.clone(), started.id))
     }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::Session;
-use super::methods::{Method, PageOf, method};
+use super::methods::{Method, Nothing, PageOf, method};
 use crate::access::Target;
 use crate::domain::{Budget, BudgetId, BudgetWindow, ListOptions, NewBudget, Page, Patch, Permission};
 use crate::error::Result;
@@ -18,6 +18,8 @@ pub(super) const ROWS: &[Method] = &[
     method!("budgets.create", BudgetsManage, NewBudget => Budget, |s, new| s.budgets().create(new)),
     method!("budgets.put", BudgetsManage, NewBudget => Budget, |s, new| s.budgets().put(new)),
     method!("budgets.get", BudgetsRead, OneBudget => Budget, |s, one| s.budgets().get(one.id)),
+    method!("budgets.find", BudgetsRead, ByName => Budget, |s, by| s.budgets().find(by.name)),
+    method!("budgets.verify", BudgetsRead, Nothing => (), |s, Nothing {}| s.budgets().verify()),
     method!("budgets.list", BudgetsRead, ListOptions => Page<Budget>, |s, options| s.budgets().list(options)),
     method!("budgets.update", BudgetsManage, UpdateBudget => Budget, |s, update| s.budgets().update(update.id, update.patch)),
     method!("budgets.delete", BudgetsManage, OneBudget => (), |s, one| s.budgets().delete(one.id)),
@@ -33,6 +35,14 @@ pub(super) const ROWS: &[Method] = &[
 struct OneBudget {
     /// The budget's id.
     id: BudgetId,
+}
+
+/// A budget by its name.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ByName {
+    /// The budget's name.
+    name: String,
 }
 
 /// A change to a budget.
@@ -77,6 +87,19 @@ impl Budgets {
         self.session.read(Permission::BudgetsRead, Target::None, move |tx, _| ledger::get_budget(tx, id)).await
     }
 
+    /// The budget of a name.
+    pub async fn find(&self, name: impl Into<String>) -> Result<Budget> {
+        let name = name.into();
+        self.session.read(Permission::BudgetsRead, Target::None, move |tx, _| ledger::find_budget(tx, &name)).await
+    }
+
+    /// Proves that what every budget has counted follows from the ledger's entries alone.
+    ///
+    /// Errors: `Storage` with the first window that does not.
+    pub async fn verify(&self) -> Result<()> {
+        self.session.read(Permission::BudgetsRead, Target::None, |tx, _| ledger::verify_windows(tx)).await
+    }
+
     /// A page of budgets, in order of id.
     pub async fn list(&self, options: ListOptions) -> Result<Page<Budget>> {
         self.session.read(Permission::BudgetsRead, Target::None, move |tx, _| ledger::list_budgets(tx, &options)).await
@@ -107,7 +130,9 @@ impl Budgets {
 
     /// What a budget has counted, for each user or execution.
     pub async fn windows(&self, id: BudgetId, options: ListOptions) -> Result<Page<BudgetWindow>> {
-        self.session.read(Permission::BudgetsRead, Target::None, move |tx, _| ledger::list_windows(tx, id, &options)).await
+        self.session
+            .read(Permission::BudgetsRead, Target::None, move |tx, _| ledger::list_windows(tx, id, &options))
+            .await
     }
 }
 

@@ -39,7 +39,9 @@ impl Costs {
     /// The sum of what the filter meets.
     pub async fn summary(&self, filter: CostFilter) -> Result<CostSummary> {
         self.session
-            .read(Permission::CostsRead, Target::None, move |tx, grant| ledger::summary(tx, &within_reach(grant, &filter)))
+            .read(Permission::CostsRead, Target::None, move |tx, grant| {
+                ledger::summary(tx, &within_reach(grant, &filter))
+            })
             .await
     }
 
@@ -55,7 +57,7 @@ impl Costs {
 
 /// Whoever may see only their own sees only their own, whatever they ask for.
 fn within_reach(grant: &Grant, filter: &CostFilter) -> CostFilter {
-    let mut filter = filter.clone();
+    let mut filter = *filter;
     if grant.reach() != Reach::All {
         filter.user_id = grant.user_id();
     }

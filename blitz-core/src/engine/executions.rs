@@ -9,7 +9,8 @@ use super::methods::{Method, MethodKind, Nothing, PageOf, method, schema};
 use super::{EventStream, Session};
 use crate::access::Target;
 use crate::domain::{
-    Decision, Event, Execution, ExecutionId, ExecutionStatus, ListOptions, Outcome, Page, Permission, Reach, Step,
+    Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, Outcome, Page, Permission, Reach,
+    Step,
 };
 use crate::error::{Error, Result};
 use crate::execution::{control, recover};
@@ -151,7 +152,9 @@ impl Executions {
     /// A page of what is written of a root's events.
     pub(super) async fn events_after(&self, root: ExecutionId, after: i64, limit: u32) -> Result<Vec<Event>> {
         self.session
-            .read(Permission::ExecutionsRead, Target::Execution(root), move |tx, _| sql::journal(tx, root, after, limit))
+            .read(Permission::ExecutionsRead, Target::Execution(root), move |tx, _| {
+                sql::journal(tx, root, after, limit)
+            })
             .await
     }
 
@@ -170,7 +173,7 @@ impl Executions {
         let mut events = self.events(root, 0);
         while let Some(event) = events.next().await {
             let event = event?;
-            if event.execution_id == id && matches!(event.data, crate::EventData::ExecutionFinished(_)) {
+            if event.execution_id == id && matches!(event.data, EventData::ExecutionFinished(_)) {
                 break;
             }
         }

@@ -89,9 +89,9 @@ const TABLE: &[&[Method]] = &[
 /// Calls a unary method by its name.
 pub(super) async fn call(session: Session, name: &str, input: Value) -> Result<Value> {
     let method = Method::find(name).ok_or_else(|| Error::not_found(format!("there is no method {name:?}")))?;
-    let handler = method
-        .handler
-        .ok_or_else(|| Error::invalid(format!("{name} gives events or takes a function: use the method of your language")))?;
+    let handler = method.handler.ok_or_else(|| {
+        Error::invalid(format!("{name} gives events or takes a function: use the method of your language"))
+    })?;
     handler(session, input).await
 }
 

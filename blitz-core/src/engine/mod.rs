@@ -38,9 +38,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{EngineWork, Gate};
-use crate::domain::Secret;
-use crate::error::Result;
-use crate::execution::Runtime;
+use crate::domain::{ExecutionId, Secret};
+use crate::error::{ErrorCode, Result};
+use crate::execution::{Runtime, recover};
 
 /// How long [`Engine::close`] waits for what still runs.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
@@ -113,7 +113,7 @@ impl Engine {
     ///
     /// Call it once the host has registered its functions: an execution that needs one which is not
     /// there stays as it is, visible as interrupted.
-    pub async fn recover(&self) -> Result<Vec<crate::ExecutionId>> {
+    pub async fn recover(&self) -> Result<Vec<ExecutionId>> {
         self.root("recover").executions().recover().await
     }
 
@@ -126,9 +126,15 @@ impl Engine {
 
     /// Like [`Engine::close`], with another grace.
     pub async fn close_within(&self, grace: Duration) -> Result<()> {
-        self.inner.runtime.close(grace).await;
-        self.inner.gate.close();
-        self.inner.runtime.boot.release();
+        let Inner { gate, work, runtime } = &*self.inner;
+        runtime.close(grace).await;
+        if let Err(error) = recover::left_cleanly(work, &runtime.boot_id).await
+            && error.code() != ErrorCode::Closed
+        {
+            tracing::warn!(code = error.code().name(), "what still ran will count as taken up in vain");
+        }
+        gate.close();
+        runtime.boot.release();
         Ok(())
     }
 }

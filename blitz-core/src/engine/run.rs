@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{EventStream, Session};
 use crate::access::Target;
@@ -66,22 +66,35 @@ pub(super) struct Owned {
 
 impl Session {
     /// Begins an execution in one transaction and drives it in a task of its own.
-    pub(super) async fn begin(&self, agent: ResourceRef, input: Value) -> Result<Started> {
+    ///
+    /// Whoever stops waiting for this in the middle leaves no execution that nobody drives.
+    pub(super) async fn begin(&self, agent: ResourceRef, input: Value, cancel: CancellationToken) -> Result<Started> {
+        let session = self.clone();
+        self.inner.runtime.to_its_end(async move { session.begin_here(agent, input, cancel).await }).await
+    }
+
+    async fn begin_here(&self, agent: ResourceRef, input: Value, cancel: CancellationToken) -> Result<Started> {
         let runtime = Arc::clone(&self.inner.runtime);
-        runtime.open_for_work()?;
         let seed = fresh_seed()?;
         let target = Target::Resource(ResourceKind::Agent, agent);
         let beginning = self
-            .write(Permission::AgentsRun, target, "agents.run", move |tx, grant| begin(tx, grant, &runtime, &input, seed))
+            .write(Permission::AgentsRun, target, "agents.run", move |tx, grant| {
+                begin(tx, grant, &runtime, &input, seed)
+            })
             .await?;
-        let Beginning { setup, begun, events, store } = beginning;
+        let Beginning { setup, begun, events, store, key, generation } = beginning;
+        self.inner.runtime.setups.keep(key, generation, Arc::clone(&setup));
         self.inner.runtime.hub.publish(begun.ids.root_id, events);
-        Ok(self.inner.runtime.launch(store, setup, begun, Some(self.shared())))
+        Ok(self.inner.runtime.launch(store, setup, begun, cancel, Some(self.shared())))
     }
 
     /// Goes on with every interrupted execution that this process can run.
     pub(super) async fn recover_all(&self) -> Result<Vec<ExecutionId>> {
-        self.inner.runtime.open_for_work()?;
+        let session = self.clone();
+        self.inner.runtime.to_its_end(async move { session.recover_here().await }).await
+    }
+
+    async fn recover_here(&self) -> Result<Vec<ExecutionId>> {
         recover::settle_dead(&self.inner.work, &self.inner.runtime.boot).await?;
         recover::recover_all(&self.inner.gate, &self.caller, &self.inner.runtime, &|caller| {
             Session::new(Arc::clone(&self.inner), caller).shared()
@@ -95,8 +108,9 @@ impl Session {
     }
 
     pub(super) async fn begin_owned(&self, agent: ResourceRef, input: Value) -> Result<Owned> {
-        let started = self.begin(agent, input).await?;
-        let guard = started.cancel.clone().drop_guard();
+        let cancel = CancellationToken::new();
+        let guard = cancel.clone().drop_guard();
+        let started = self.begin(agent, input, cancel).await?;
         Ok(Owned { started, guard })
     }
 }
@@ -104,7 +118,8 @@ impl Session {
 impl Owned {
     /// Waits for the end; dropping this future cancels.
     pub(super) async fn outcome(self) -> Result<Outcome> {
-        let outcome = self.started.outcome.await.map_err(|_| Error::interrupted("the runtime ended while the execution ran"))?;
+        let outcome =
+            self.started.outcome.await.map_err(|_| Error::interrupted("the runtime ended while the execution ran"))?;
         self.guard.disarm();
         outcome
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    Agents, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Models, Prompts, Tools, Users, methods,
+    Agents, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Models, Prompts, Tools, Users,
+    methods,
 };
 use crate::access::{Caller, Grant, Target};
-use crate::store::Connection;
 use crate::domain::{Outcome, Permission, Principal, ResourceRef};
 use crate::error::{Error, Result};
+use crate::store::Connection;
 use crate::tool::ToolContext;
 
 /// An authenticated way into an engine: it speaks for the host or for a user.
@@ -107,7 +108,13 @@ impl Session {
 
 impl Session {
     /// Asks the gate and changes something, in one transaction.
-    pub(super) async fn write<T, F>(&self, permission: Permission, target: Target, action: &'static str, body: F) -> Result<T>
+    pub(super) async fn write<T, F>(
+        &self,
+        permission: Permission,
+        target: Target,
+        action: &'static str,
+        body: F,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,

@@ -75,6 +75,13 @@ struct Reader {
     ended: bool,
 }
 
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.live = None;
+        self.session.inner.runtime.hub.left(self.root);
+    }
+}
+
 impl Reader {
     async fn next(&mut self) -> Option<Result<Event>> {
         if self.live.is_none() {
@@ -116,7 +123,11 @@ impl Reader {
     async fn wait(&mut self) -> Result<()> {
         let runs_here = self.session.inner.runtime.runs(self.root);
         let Some(live) = &mut self.live else { return Ok(()) };
-        let heard = if runs_here { live.recv().await } else { tokio::time::timeout(POLL, live.recv()).await.unwrap_or(Err(RecvError::Lagged(0))) };
+        let heard = if runs_here {
+            live.recv().await
+        } else {
+            tokio::time::timeout(POLL, live.recv()).await.unwrap_or(Err(RecvError::Lagged(0)))
+        };
         match heard {
             Ok(event) if event.seq == 0 || event.seq == self.last + 1 => self.ready.push_back(Event::clone(&event)),
             Ok(event) if event.seq <= self.last => {}

@@ -12,7 +12,8 @@ use crate::tool::registry::validate_tool;
 /// The tools of the catalogue.
 pub type Tools = Catalog<NewTool>;
 
-pub(super) const ROWS: &[Method] = catalog_rows!("tools", tools, NewTool, ToolsRead, ToolsCreate, ToolsEdit, ToolsDelete);
+pub(super) const ROWS: &[Method] =
+    catalog_rows!("tools", tools, NewTool, ToolsRead, ToolsCreate, ToolsEdit, ToolsDelete);
 
 pub(super) const HOST_ROWS: &[Method] = &[Method {
     name: "tools.register",

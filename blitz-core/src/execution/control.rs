@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::Runtime;
-use super::recover::{RESUME_KEY, is_orphan};
+use super::recover::RESUME_KEY;
 use crate::access::Grant;
 use crate::domain::{
-    CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Waiting,
+    CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Money, Timestamp, Usage, Waiting,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -19,30 +19,27 @@ pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, 
     if row.finished.is_some() {
         return Err(Error::conflict("the execution has ended"));
     }
-    if !executions::request_cancel(tx, id)? {
-        return Ok(());
-    }
     let root = find(tx, row.root_id)?;
-    let entry = Entry { execution_id: id, path: String::new(), data: EventData::ExecutionCancelling };
-    executions::append(tx, grant.now(), row.root_id, None, vec![entry])?;
-    let runs = !is_orphan(runtime, &root);
-    if !runs && row.id == row.root_id {
-        end_tree(tx, grant, id, None)?;
+    if executions::request_cancel(tx, id)? {
+        let entry = Entry { execution_id: id, path: String::new(), data: EventData::ExecutionCancelling };
+        executions::append(tx, grant.now(), row.root_id, None, vec![entry])?;
+    }
+    // Also where it was asked for before: its process may have died since.
+    if row.id == row.root_id && runtime.is_orphan(&root) {
+        end_tree(tx, grant.now(), id, None)?;
     }
     grant.audit(tx, &format!("execution:{id}"), None, None, json!({}))
 }
 
 /// Ends a tree that nobody runs: its money is settled, its executions are cancelled, or failed by
 /// an error, children first.
-fn end_tree(tx: &mut dyn Connection, grant: &Grant, root_id: ExecutionId, error: Option<&Error>) -> Result<()> {
-    let now = grant.now();
+fn end_tree(tx: &mut dyn Connection, now: Timestamp, root_id: ExecutionId, error: Option<&Error>) -> Result<()> {
     let status = if error.is_some() { ExecutionStatus::Failed } else { ExecutionStatus::Cancelled };
     for reservation in ledger::open_in_tree(tx, root_id)? {
         ledger::settle_dead(tx, now, reservation)?;
     }
     for row in executions::open_tree(tx, root_id)? {
-        let filter = if row.parent_id.is_none() { CostFilter::of_root(row.id) } else { CostFilter::of_execution(row.id) };
-        let (cost, usage) = ledger::execution_cost(tx, &filter)?;
+        let (cost, usage) = spent(tx, &row)?;
         let finished = Finished::new(status, serde_json::Value::Null, error.map(Error::to_info), usage, cost);
         executions::finish(tx, now, row.id, &finished)?;
         let entry = Entry { execution_id: row.id, path: String::new(), data: EventData::ExecutionFinished(finished) };
@@ -51,12 +48,36 @@ fn end_tree(tx: &mut dyn Connection, grant: &Grant, root_id: ExecutionId, error:
     Ok(())
 }
 
+/// What an execution cost whose children have all ended, and they.
+fn spent(tx: &mut dyn Connection, row: &ExecutionRow) -> Result<(Option<Money>, Usage)> {
+    if row.parent_id.is_none() {
+        return ledger::execution_cost(tx, &CostFilter::of_root(row.id));
+    }
+    let (mut cost, mut usage) = ledger::execution_cost(tx, &CostFilter::of_execution(row.id))?;
+    for child in executions::ended_children(tx, row.id)? {
+        usage.add(&child.usage);
+        cost = match (cost, child.cost) {
+            (Some(own), Some(more)) => Some(own.add(more)?),
+            _ => None,
+        };
+    }
+    Ok((cost, usage))
+}
+
 /// Answers a wait. The record is the decision: whoever runs the execution reads it.
-pub(crate) fn decide(tx: &mut dyn Connection, grant: &Grant, id: ExecutionId, key: &str, decision: &Decision) -> Result<()> {
+pub(crate) fn decide(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    id: ExecutionId,
+    key: &str,
+    decision: &Decision,
+) -> Result<()> {
     let row = find(tx, id)?;
     let still: Vec<Waiting> = row.waiting_for.iter().filter(|wait| !is_decision(wait, key)).cloned().collect();
     if still.len() == row.waiting_for.len() || row.finished.is_some() {
-        return Err(Error::conflict(format!("the step {key:?} does not wait for a decision: see waiting_for of the execution")));
+        return Err(Error::conflict(format!(
+            "the step {key:?} does not wait for a decision: see waiting_for of the execution"
+        )));
     }
     let data = EventData::DecisionMade { decision: decision.clone(), by: grant.principal().label() };
     let entry = Entry { execution_id: id, path: key.to_owned(), data };
@@ -65,8 +86,10 @@ pub(crate) fn decide(tx: &mut dyn Connection, grant: &Grant, id: ExecutionId, ke
     if key == RESUME_KEY {
         match decision {
             Decision::Rerun => executions::made_progress(tx, id)?,
-            Decision::Fail { message } => end_tree(tx, grant, id, Some(&Error::interrupted(message)))?,
-            Decision::Skip { .. } => return Err(Error::invalid("a whole execution cannot be skipped: rerun it or let it fail")),
+            Decision::Fail { message } => end_tree(tx, grant.now(), id, Some(&Error::interrupted(message)))?,
+            Decision::Skip { .. } => {
+                return Err(Error::invalid("a whole execution cannot be skipped: rerun it or let it fail"));
+            }
         }
     }
     let action = match decision {

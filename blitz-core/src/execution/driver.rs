@@ -6,34 +6,32 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::Runtime;
 use super::effects::Happening;
 use super::perform::After;
 use super::retry::RetryDecision;
 use super::setup::Setup;
 use super::state::State;
 use super::turn::{Draft, Ids, Settle, Turn};
+use super::{Runtime, Seat};
 use crate::access::ExecutionStore;
 use crate::domain::{
-    Action, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Input, Machine as _, ModelRequest, ModelResponse, Outcome,
-    ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
+    Action, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Input, Machine as _, ModelRequest,
+    ModelResponse, Outcome, ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
 };
-use crate::error::{Charged, Error, ErrorInfo, Result};
+use crate::error::{Charged, Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
 use crate::store::executions;
-
-/// How long children may take to end when their parent is stopped.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// One execution in the hands of this process.
 pub(crate) struct Driver {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) store: ExecutionStore,
     pub(crate) setup: Arc<Setup>,
+    pub(crate) seat: Seat,
     pub(crate) ids: Ids,
     pub(crate) state: State,
     pub(crate) deadline: Timestamp,
@@ -46,11 +44,14 @@ pub(crate) struct Driver {
     pub(crate) work: Work,
 }
 
+/// The step that a child hangs at, and whether the child waits.
+type ChildWaits = (String, bool);
+
 /// A child's line to its parent: the step it hangs at, and where its waiting is told.
 #[derive(Clone)]
 pub(crate) struct ParentLine {
     pub(crate) key: String,
-    pub(crate) tell: mpsc::UnboundedSender<(String, bool)>,
+    pub(crate) tell: mpsc::UnboundedSender<ChildWaits>,
 }
 
 /// What a driver has under way.
@@ -61,15 +62,15 @@ pub(crate) struct Work {
     pub(super) requests: HashMap<String, ModelRequest>,
     /// Steps that wait for a decision.
     pub(super) in_doubt: Vec<String>,
-    pub(super) timers: HashMap<String, Timestamp>,
+    pub(super) timers: HashMap<String, Timer>,
     pub(super) permits: Arc<Semaphore>,
     /// Where the database says that the execution stands.
     pub(super) status: (ExecutionStatus, Vec<Waiting>),
-    pub(super) children: (mpsc::UnboundedSender<(String, bool)>, mpsc::UnboundedReceiver<(String, bool)>),
+    pub(super) children: (mpsc::UnboundedSender<ChildWaits>, mpsc::UnboundedReceiver<ChildWaits>),
     /// Whether the execution was taken up again and has not got further since.
     pub(super) resumed: bool,
-    /// The last record of the journal that was seen.
-    pub(super) last_seq: i64,
+    /// The last decision that was read, or a record behind which none is older.
+    pub(super) decisions_seen: i64,
 }
 
 /// An effect that runs in a task of its own.
@@ -84,6 +85,12 @@ pub(super) enum RunningWhat {
     Child { id: ExecutionId, cancel: CancellationToken, waits: bool },
 }
 
+/// A wait for a moment.
+pub(super) struct Timer {
+    pub(super) handle: AbortHandle,
+    pub(super) at: Timestamp,
+}
+
 impl Work {
     pub(crate) fn new(max_parallel_tools: u32) -> Self {
         Self {
@@ -96,24 +103,33 @@ impl Work {
             status: (ExecutionStatus::Running, Vec::new()),
             children: mpsc::unbounded_channel(),
             resumed: false,
-            last_seq: 0,
+            decisions_seen: 0,
         }
     }
 }
 
 /// Why the loop woke up.
+#[allow(clippy::large_enum_variant, reason = "made and taken apart at once")]
 enum Woken {
     Happened(Happening),
     Decisions,
     ChildStatus(String, bool),
     Stop(Finish),
     Closing,
+    /// A part of it panicked.
+    Broken,
 }
 
 impl Driver {
     /// Goes on from the first commit of a new execution.
-    pub(crate) async fn run_new(mut self, first: Vec<Action>, reserved: Vec<Result<Reserved, ErrorInfo>>) -> Result<Outcome> {
-        let wake = self.runtime.enter(self.ids.id, &self.cancel);
+    pub(crate) async fn run_new(
+        mut self,
+        first: Vec<Action>,
+        reserved: Vec<Result<Reserved, ErrorInfo>>,
+    ) -> Result<Outcome> {
+        if self.runtime.closing.is_cancelled() {
+            return Err(left_interrupted());
+        }
         let mut follow = Vec::new();
         for (action, outcome) in first.into_iter().zip(reserved) {
             if let Action::CallModel { key, first, .. } = action {
@@ -121,28 +137,37 @@ impl Driver {
                 follow.extend(self.send_or_refuse(key, 1, request, outcome));
             }
         }
-        self.drive(follow, &wake).await
+        self.drive(follow, Turn::default()).await
     }
 
     /// Goes on behind the last record of an execution that was interrupted.
     pub(crate) async fn run_resumed(mut self) -> Result<Outcome> {
-        let wake = self.runtime.enter(self.ids.id, &self.cancel);
-        let open = self.state.machine.open();
-        self.drive(open, &wake).await
-    }
-
-    async fn drive(mut self, actions: Vec<Action>, wake: &Notify) -> Result<Outcome> {
-        let ended = self.turns(actions, wake).await;
-        self.runtime.leave(&self.ids);
-        ended.map(|finished| self.state.outcome(self.ids.id, finished))
-    }
-
-    async fn turns(&mut self, mut actions: Vec<Action>, wake: &Notify) -> Result<Finished> {
         let mut turn = Turn::default();
+        let open = self.state.machine.open();
+        let ends = open.iter().any(|action| matches!(action, Action::Finish(_)));
+        let actions = match self.overdue() {
+            None => open,
+            Some(_) if ends => open,
+            // Nothing is started any more; what was under way is ended, as it would have been then.
+            Some(finish) => {
+                self.end_open(open, &mut turn);
+                self.state.tell(Timestamp::now(), Input::Stop { finish: &finish })
+            }
+        };
+        self.drive(actions, turn).await
+    }
+
+    async fn drive(mut self, actions: Vec<Action>, turn: Turn) -> Result<Outcome> {
+        let finished = self.turns(actions, turn).await?;
+        self.seat.ended = true;
+        Ok(self.state.outcome(self.ids.id, finished))
+    }
+
+    async fn turns(&mut self, mut actions: Vec<Action>, mut turn: Turn) -> Result<Finished> {
         loop {
             self.plan(actions, &mut turn)?;
             if turn.finish.is_some() {
-                self.stop_effects(&mut turn).await;
+                self.stop_effects(&mut turn).await?;
             }
             self.note_status(&mut turn);
             if !turn.is_empty() {
@@ -155,16 +180,32 @@ impl Driver {
                     After::Follow(_) => {}
                 }
             }
-            let woken = self.wait(wake).await;
+            let woken = self.wait().await;
             actions = self.take_in(woken, &mut turn).await?;
             // Whatever else is ready goes into the same commit.
-            while let Some(Ok(more)) = self.work.effects.try_join_next() {
-                actions.extend(self.happened(more, &mut turn));
+            while let Some(more) = self.work.effects.try_join_next() {
+                actions.extend(self.happened(more.map_err(|_| broken())?, &mut turn)?);
             }
         }
     }
 
-    async fn wait(&mut self, wake: &Notify) -> Woken {
+    /// Why the execution must end at once, if it must.
+    fn overdue(&self) -> Option<Finish> {
+        if self.cancel.is_cancelled() {
+            Some(Finish::Cancelled)
+        } else if self.deadline <= Timestamp::now() {
+            Some(self.out_of_time())
+        } else {
+            None
+        }
+    }
+
+    fn out_of_time(&self) -> Finish {
+        let limit = Duration::from_millis(self.setup.agent().limits.timeout_ms);
+        Finish::failed(&Error::LimitExceeded { limit: "wall_time", value: format!("{limit:?}") })
+    }
+
+    async fn wait(&mut self) -> Woken {
         let deadline = tokio::time::sleep(self.deadline.since(Timestamp::now()));
         let closing = self.runtime.closing.clone();
         tokio::select! {
@@ -172,22 +213,18 @@ impl Driver {
             () = closing.cancelled() => Woken::Closing,
             Some(joined) = self.work.effects.join_next(), if !self.work.effects.is_empty() => match joined {
                 Ok(happening) => Woken::Happened(happening),
-                // Effects catch their own panics; one that was aborted was stopped by the runtime's end.
-                Err(_) => Woken::Closing,
+                Err(_) => Woken::Broken,
             },
             () = self.cancel.cancelled() => Woken::Stop(Finish::Cancelled),
             Some((key, waits)) = self.work.children.1.recv() => Woken::ChildStatus(key, waits),
-            () = wake.notified() => Woken::Decisions,
-            () = deadline => {
-                let limit = Duration::from_millis(self.setup.agent().limits.timeout_ms);
-                Woken::Stop(Finish::failed(&Error::LimitExceeded { limit: "wall_time", value: format!("{limit:?}") }))
-            }
+            () = self.seat.wake.notified() => Woken::Decisions,
+            () = deadline => Woken::Stop(self.out_of_time()),
         }
     }
 
     async fn take_in(&mut self, woken: Woken, turn: &mut Turn) -> Result<Vec<Action>> {
         match woken {
-            Woken::Happened(happening) => Ok(self.happened(happening, turn)),
+            Woken::Happened(happening) => self.happened(happening, turn),
             Woken::Stop(finish) => Ok(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish })),
             Woken::ChildStatus(key, now_waits) => {
                 if let Some(Running { what: RunningWhat::Child { waits, .. }, .. }) = self.work.running.get_mut(&key) {
@@ -197,36 +234,40 @@ impl Driver {
             }
             Woken::Decisions => self.decisions().await,
             Woken::Closing => {
-                self.work.effects.shutdown().await;
-                Err(Error::interrupted("the engine closed while the execution ran: recover() goes on with it"))
+                self.break_off().await;
+                Err(left_interrupted())
             }
+            Woken::Broken => Err(broken()),
         }
     }
 
     // What happened -----------------------------------------------------------------------------
 
     /// Turns what happened into records of the turn, gives the actions that follow.
-    fn happened(&mut self, happening: Happening, turn: &mut Turn) -> Vec<Action> {
-        match happening {
+    ///
+    /// Errors: a child's driver's. The child has not ended then, so its parent cannot go on either.
+    pub(super) fn happened(&mut self, happening: Happening, turn: &mut Turn) -> Result<Vec<Action>> {
+        Ok(match happening {
             Happening::Model { key, attempt, reservation, result, delivered } => {
                 self.work.running.remove(&key);
                 self.model_ended(key, attempt, reservation, result, delivered, turn)
             }
             Happening::Tool { key, attempt, outcome } => {
                 self.work.running.remove(&key);
-                let mut actions = self.record(turn, key, EventData::ToolFinished { attempt, result: outcome.result }, None);
+                let mut actions =
+                    self.record(turn, key, EventData::ToolFinished { attempt, result: outcome.result }, None);
                 if let Some(fatal) = outcome.fatal {
                     let finish = Finish::failed(&fatal);
                     actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish }));
                 }
                 actions
             }
-            Happening::Child { key, outcome } => self.child_ended(key, outcome, turn),
+            Happening::Child { key, outcome } => self.child_ended(key, outcome?, turn),
             Happening::Timer { key } => {
                 self.work.timers.remove(&key);
                 self.open_action(&key).into_iter().collect()
             }
-        }
+        })
     }
 
     fn model_ended(
@@ -257,9 +298,13 @@ impl Driver {
                 };
                 let policy = &self.setup.agent().retry;
                 let data = match policy.decide(attempt, &error, now, self.deadline, self.state.seed) {
-                    RetryDecision::RetryAt(at) => {
-                        EventData::StepRetrying { attempt, error: error.to_info(), at, cost: None, usage: Usage::default() }
-                    }
+                    RetryDecision::RetryAt(at) => EventData::StepRetrying {
+                        attempt,
+                        error: error.to_info(),
+                        at,
+                        cost: None,
+                        usage: Usage::default(),
+                    },
                     RetryDecision::Fail => {
                         let error = if attempt > 1 {
                             Error::RetriesExhausted { attempts: attempt, last: Box::new(error) }
@@ -281,23 +326,23 @@ impl Driver {
         }
     }
 
-    fn child_ended(&mut self, key: String, outcome: Result<Outcome>, turn: &mut Turn) -> Vec<Action> {
+    fn child_ended(&mut self, key: String, outcome: Outcome, turn: &mut Turn) -> Vec<Action> {
         self.work.running.remove(&key);
         let Some(Action::CallTool { call, .. }) = self.open_action(&key) else { return Vec::new() };
         let mut step = StepFinished::new(StepKind::Child, 1);
-        let result = match outcome {
-            Ok(outcome) => {
-                (step.usage, step.cost) = (outcome.usage, outcome.cost);
-                child_result(&call, &outcome)
-            }
-            Err(error) => ToolResult::error(&call.id, &call.name, format!("the agent could not run: {error}")),
-        };
-        step.result = Some(result);
+        (step.usage, step.cost) = (outcome.usage, outcome.cost);
+        step.result = Some(child_result(&call, &outcome));
         self.record(turn, key, EventData::StepFinished(step), None)
     }
 
     /// Puts a record into the turn and applies it.
-    pub(super) fn record(&mut self, turn: &mut Turn, path: String, data: EventData, settle: Option<Settle>) -> Vec<Action> {
+    pub(super) fn record(
+        &mut self,
+        turn: &mut Turn,
+        path: String,
+        data: EventData,
+        settle: Option<Settle>,
+    ) -> Vec<Action> {
         let actions = self.state.absorb(Timestamp::now(), &path, &data);
         turn.drafts.push(Draft { path, data, settle });
         actions
@@ -309,12 +354,12 @@ impl Driver {
 
     /// Reads the decisions that were made since the last look.
     async fn decisions(&mut self) -> Result<Vec<Action>> {
-        let (ids, after) = (self.ids, self.work.last_seq);
-        let events = self.store.read(move |tx, _| executions::journal_of(tx, ids.root_id, ids.id, after, 1000)).await?;
+        let (ids, after) = (self.ids, self.work.decisions_seen);
+        let events = self.store.write(move |tx, _| executions::take_decisions(tx, ids.root_id, ids.id, after)).await?;
         let mut actions = Vec::new();
         for event in events {
-            self.work.last_seq = self.work.last_seq.max(event.seq);
-            if matches!(event.data, EventData::DecisionMade { .. }) && self.work.in_doubt.contains(&event.path) {
+            self.work.decisions_seen = event.seq;
+            if self.work.in_doubt.contains(&event.path) {
                 self.work.in_doubt.retain(|key| *key != event.path);
                 actions.extend(self.state.absorb(event.ts, &event.path, &event.data));
                 actions.extend(self.open_action(&event.path));
@@ -322,6 +367,16 @@ impl Driver {
         }
         Ok(actions)
     }
+}
+
+/// Why a driver stops where it is.
+pub(super) fn left_interrupted() -> Error {
+    Error::interrupted("the engine closed while the execution ran: recover() goes on with it")
+}
+
+/// Effects catch their own panics, so this is a driver's, or the end of the host's runtime.
+fn broken() -> Error {
+    Error::new(ErrorCode::Panic, "a part of the execution broke off: report this, recover() goes on with it")
 }
 
 /// What the caller's model is told of a child's end.

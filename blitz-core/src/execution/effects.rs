@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use super::Runtime;
 use super::turn::Ids;
-use crate::domain::{Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, ReservationId, Timestamp, ToolCall};
+use crate::domain::{
+    Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, ReservationId, Timestamp, ToolCall,
+};
 use crate::error::{Error, ErrorCode, Result};
 use crate::provider::{CallContext, Provider, StreamItem};
 use crate::tool::ToolContext;
@@ -53,7 +55,10 @@ impl ModelCall {
                     StreamItem::Delta(delta) => {
                         delivered.fetch_add(delta_bytes(&delta), Ordering::Relaxed);
                         if runtime.hub.has_readers(ids.root_id) {
-                            runtime.hub.publish(ids.root_id, [live(ids.id, &key, EventData::ModelDelta { attempt, index, delta })]);
+                            runtime.hub.publish(
+                                ids.root_id,
+                                [live(ids.id, &key, EventData::ModelDelta { attempt, index, delta })],
+                            );
                         }
                         index += 1;
                     }
@@ -82,7 +87,9 @@ fn live(id: ExecutionId, path: &str, data: EventData) -> Event {
 
 fn delta_bytes(delta: &Delta) -> u64 {
     let text = match delta {
-        Delta::Text { text } | Delta::Thinking { text } | Delta::Arguments { text, .. } | Delta::Refusal { text } => text,
+        Delta::Text { text } | Delta::Thinking { text } | Delta::Arguments { text, .. } | Delta::Refusal { text } => {
+            text
+        }
         Delta::ToolCall { name, .. } => name,
     };
     text.len() as u64

@@ -27,6 +27,14 @@ impl Hub {
         roots.entry(root).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
     }
 
+    /// A reader of a root has gone: a root without readers is not kept.
+    pub(crate) fn left(&self, root: ExecutionId) {
+        let mut roots = self.lock();
+        if roots.get(&root).is_some_and(|sender| sender.receiver_count() == 0) {
+            roots.remove(&root);
+        }
+    }
+
     /// Whether anybody hears the events of a root.
     pub(crate) fn has_readers(&self, root: ExecutionId) -> bool {
         self.lock().get(&root).is_some_and(|sender| sender.receiver_count() > 0)

@@ -6,6 +6,7 @@
 //! recovery alike. There is no second loop.
 
 pub(crate) mod begin;
+pub(crate) mod cache;
 pub(crate) mod control;
 pub(crate) mod driver;
 pub(crate) mod effects;
@@ -20,7 +21,7 @@ pub(crate) mod state;
 pub(crate) mod turn;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,8 +33,9 @@ use crate::access::ExecutionStore;
 use crate::domain::{ExecutionId, Outcome};
 use crate::error::{Error, Result};
 use crate::store::boot::Boot;
-use crate::store::executions;
+use crate::store::executions::{self, ExecutionRow};
 use crate::tool::registry::HostTools;
+use cache::Setups;
 use driver::{Driver, Work};
 use events::Hub;
 use setup::{Providers, Setup};
@@ -50,25 +52,43 @@ pub(crate) struct Runtime {
     pub(crate) store_id: String,
     pub(crate) providers: Providers,
     pub(crate) tools: HostTools,
+    pub(crate) setups: Setups,
     pub(crate) hub: Hub,
     /// Set when what still runs must stop where it is.
     pub(crate) closing: CancellationToken,
     tasks: TaskTracker,
-    live: Mutex<HashMap<ExecutionId, Live>>,
+    here: Mutex<Here>,
+}
+
+/// The executions that this process has in its hands.
+#[derive(Default)]
+struct Here {
+    live: HashMap<ExecutionId, Live>,
+    /// Roots whose driver stopped without their end: `recover()` may take them up again.
+    stopped: HashSet<ExecutionId>,
+    /// Whether somebody looks for what other processes ask.
+    watched: bool,
 }
 
 /// How an execution that runs here is reached.
-#[derive(Clone)]
 struct Live {
     cancel: CancellationToken,
     wake: Arc<Notify>,
 }
 
-/// A root execution that was started here: what comes of it, and how it is stopped.
+/// An execution's place among those that run here. However its driver ends, dropping it gives it up.
+pub(crate) struct Seat {
+    runtime: Arc<Runtime>,
+    ids: Ids,
+    pub(crate) wake: Arc<Notify>,
+    /// Whether the execution has come to its end.
+    pub(crate) ended: bool,
+}
+
+/// A root execution that was started here, and what comes of it.
 pub(crate) struct Started {
     pub(crate) id: ExecutionId,
     pub(crate) outcome: oneshot::Receiver<Result<Outcome>>,
-    pub(crate) cancel: CancellationToken,
 }
 
 impl Runtime {
@@ -79,11 +99,27 @@ impl Runtime {
             store_id,
             providers,
             tools: HostTools::default(),
+            setups: Setups::default(),
             hub: Hub::default(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            live: Mutex::default(),
+            here: Mutex::default(),
         })
+    }
+
+    /// Does something to its end, even if whoever asked for it goes away; `close` waits for it.
+    ///
+    /// Errors: `Closed` once the engine closes.
+    pub(crate) async fn to_its_end<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        if self.tasks.is_closed() {
+            return Err(Error::closed("the engine is closed"));
+        }
+        let work = self.tasks.spawn(work);
+        work.await.map_err(|error| Error::internal("a task of the engine was broken off").with_source(error))?
     }
 
     /// Drives a root execution that has begun, in a task of its own.
@@ -92,10 +128,12 @@ impl Runtime {
         store: ExecutionStore,
         setup: Arc<Setup>,
         begun: Begun,
+        cancel: CancellationToken,
         session: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Started {
         let Begun { ids, state, deadline, first, reserved } = begun;
         let driver = Driver {
+            seat: self.enter(ids, &cancel, &store),
             runtime: Arc::clone(self),
             store,
             work: Work::new(setup.agent().limits.max_parallel_tools),
@@ -103,68 +141,79 @@ impl Runtime {
             ids,
             state,
             deadline,
-            cancel: CancellationToken::new(),
+            cancel,
             session,
             parent: None,
         };
-        self.spawn(driver, |driver| driver.run_new(first, reserved))
+        self.spawn(ids.id, driver.run_new(first, reserved))
     }
 
-    fn spawn<F>(self: &Arc<Self>, driver: Driver, run: impl FnOnce(Driver) -> F) -> Started
+    fn spawn<F>(&self, id: ExecutionId, run: F) -> Started
     where
         F: Future<Output = Result<Outcome>> + Send + 'static,
     {
-        let (id, cancel) = (driver.ids.id, driver.cancel.clone());
         let (tell, outcome) = oneshot::channel();
-        self.watch(&driver.store);
-        self.enter(id, &cancel);
-        let run = run(driver);
         self.tasks.spawn(async move {
             let ended = run.await;
             if let Err(error) = &ended {
-                tracing::warn!(execution = id.0, code = error.code().name(), "an execution stopped without an end: recover() goes on with it");
+                tracing::warn!(
+                    execution = id.0,
+                    code = error.code().name(),
+                    "an execution stopped without an end: recover() goes on with it"
+                );
             }
             // Nobody may be waiting.
             let _ = tell.send(ended);
         });
-        Started { id, outcome, cancel }
+        Started { id, outcome }
     }
 
-    /// Refuses new work once the engine closes.
-    pub(crate) fn open_for_work(&self) -> Result<()> {
-        if self.tasks.is_closed() { Err(Error::closed("the engine is closed")) } else { Ok(()) }
-    }
-
-    /// Makes an execution reachable; gives what wakes its driver.
-    pub(crate) fn enter(&self, id: ExecutionId, cancel: &CancellationToken) -> Arc<Notify> {
-        let mut live = self.lock();
-        let entry = live.entry(id).or_insert_with(|| Live { cancel: cancel.clone(), wake: Arc::new(Notify::new()) });
-        Arc::clone(&entry.wake)
-    }
-
-    /// Forgets an execution that no longer runs here.
-    pub(crate) fn leave(&self, ids: &Ids) {
-        self.lock().remove(&ids.id);
-        if ids.id == ids.root_id {
-            self.hub.close(ids.root_id);
+    /// Makes an execution reachable for as long as its seat is held.
+    pub(crate) fn enter(self: &Arc<Self>, ids: Ids, cancel: &CancellationToken, store: &ExecutionStore) -> Seat {
+        let wake = Arc::new(Notify::new());
+        let mut here = self.lock();
+        here.live.insert(ids.id, Live { cancel: cancel.clone(), wake: Arc::clone(&wake) });
+        let watched = std::mem::replace(&mut here.watched, true);
+        drop(here);
+        if !watched {
+            self.watch(store.clone());
         }
+        Seat { runtime: Arc::clone(self), ids, wake, ended: false }
     }
 
     /// Whether an execution runs in this process.
     pub(crate) fn runs(&self, id: ExecutionId) -> bool {
-        self.lock().contains_key(&id)
+        self.lock().live.contains_key(&id)
+    }
+
+    /// Whether nobody runs a root execution: its process is gone, or is this one and its driver has stopped.
+    pub(crate) fn is_orphan(&self, root: &ExecutionRow) -> bool {
+        match root.boot_id.as_deref() {
+            Some(id) if id == self.boot_id => self.lock().stopped.contains(&root.id),
+            Some(id) => !self.boot.is_alive(id),
+            None => true,
+        }
+    }
+
+    /// Takes a stopped execution in hand, so that no other call of this process does; gives whether it was there.
+    fn take_stopped(&self, id: ExecutionId) -> bool {
+        self.lock().stopped.remove(&id)
+    }
+
+    fn put_stopped(&self, id: ExecutionId) {
+        self.lock().stopped.insert(id);
     }
 
     /// Stops an execution that runs here, from any thread. Does nothing where it does not.
     pub(crate) fn cancel(&self, id: ExecutionId) {
-        if let Some(live) = self.lock().get(&id) {
+        if let Some(live) = self.lock().live.get(&id) {
             live.cancel.cancel();
         }
     }
 
     /// Lets an execution that runs here look for decisions.
     pub(crate) fn wake(&self, id: ExecutionId) {
-        if let Some(live) = self.lock().get(&id) {
+        if let Some(live) = self.lock().live.get(&id) {
             live.wake.notify_one();
         }
     }
@@ -180,17 +229,13 @@ impl Runtime {
     }
 
     /// Looks for what other processes asked of the executions that run here, while any do.
-    fn watch(self: &Arc<Self>, store: &ExecutionStore) {
-        if !self.lock().is_empty() {
-            return;
-        }
-        let (runtime, store) = (Arc::downgrade(self), store.clone());
+    fn watch(self: &Arc<Self>, store: ExecutionStore) {
+        let runtime = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(WATCH_EVERY).await;
                 let Some(runtime) = runtime.upgrade() else { return };
-                let waiting: Vec<ExecutionId> = runtime.lock().keys().copied().collect();
-                if waiting.is_empty() || runtime.closing.is_cancelled() {
+                if runtime.watch_ends() {
                     return;
                 }
                 let boot = runtime.boot_id.clone();
@@ -202,8 +247,33 @@ impl Runtime {
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Live>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether nothing runs here any more; then the next execution begins another watch.
+    fn watch_ends(&self) -> bool {
+        let mut here = self.lock();
+        here.watched = !here.live.is_empty() && !self.closing.is_cancelled();
+        !here.watched
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Here> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Ids { id, root_id, .. } = self.ids;
+        let mut here = self.runtime.lock();
+        // Somebody may have taken the execution up again in the meantime.
+        if here.live.get(&id).is_some_and(|live| Arc::ptr_eq(&live.wake, &self.wake)) {
+            here.live.remove(&id);
+        }
+        if id == root_id {
+            if !self.ended {
+                here.stopped.insert(id);
+            }
+            drop(here);
+            self.runtime.hub.close(root_id);
+        }
     }
 }
 
@@ -216,6 +286,8 @@ pub(crate) fn derived_seed(seed: u64, key: &str) -> u64 {
 pub(crate) fn fresh_seed() -> Result<u64> {
     use ring::rand::SecureRandom as _;
     let mut bytes = [0; 8];
-    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| Error::internal("the system gives no random numbers"))?;
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::internal("the system gives no random numbers"))?;
     Ok(u64::from_le_bytes(bytes))
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::driver::{Driver, GRACE, ParentLine, Running, RunningWhat, Work};
+use super::driver::{Driver, ParentLine, Running, RunningWhat, Work};
 use super::effects::{Happening, ModelCall, call_tool};
 use super::setup::Offer;
 use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
 use crate::domain::{
-    Action, EventData, ExecutionId, Finish, Finished, Input, ModelRequest, Outcome, StepFinished, StepKind, Timestamp, ToolResult,
+    Action, EventData, ExecutionId, Finish, Finished, Input, ModelRequest, Outcome, StepFinished, StepKind, Timestamp,
+    ToolResult,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
@@ -29,12 +30,11 @@ pub(super) enum After {
 impl Driver {
     /// Writes the turn, then performs what it started.
     pub(super) async fn commit(&mut self, mut turn: Turn) -> Result<After> {
-        turn.resumed = !turn.drafts.is_empty() && std::mem::take(&mut self.work.resumed);
+        turn.resumed = turn.gets_further() && std::mem::take(&mut self.work.resumed);
         let turn = Arc::new(turn);
         let Committed { events, reserved, denied, children, revoked } = self.write(&turn).await?;
         let mut ended = None;
         for event in &events {
-            self.work.last_seq = self.work.last_seq.max(event.seq);
             if event.execution_id != self.ids.id {
                 continue;
             }
@@ -74,10 +74,12 @@ impl Driver {
     async fn write(&self, turn: &Arc<Turn>) -> Result<Committed> {
         let mut pause = Duration::from_millis(50);
         loop {
-            let (turn, setup, tally, ids) = (Arc::clone(turn), Arc::clone(&self.setup), self.state.tally.clone(), self.ids);
+            let (turn, setup, tally, ids) =
+                (Arc::clone(turn), Arc::clone(&self.setup), self.state.tally.clone(), self.ids);
             let (runtime, principal) = (Arc::clone(&self.runtime), self.store.principal().clone());
             let written = self.store.write(move |tx, standing| {
-                let desk = Desk { standing, principal: &principal, boot_id: &runtime.boot_id, store_id: &runtime.store_id };
+                let desk =
+                    Desk { standing, principal: &principal, boot_id: &runtime.boot_id, store_id: &runtime.store_id };
                 turn.write(tx, Timestamp::now(), &desk, ids, &setup, &tally)
             });
             match written.await {
@@ -152,6 +154,7 @@ impl Driver {
         let cancel = self.cancel.child_token();
         let id = begun.ids.id;
         let child = Driver {
+            seat: self.runtime.enter(begun.ids, &cancel, &self.store),
             runtime: Arc::clone(&self.runtime),
             store: self.store.clone(),
             work: Work::new(start.begin.setup.agent().limits.max_parallel_tools),
@@ -163,7 +166,12 @@ impl Driver {
             session: self.session.clone(),
             parent: Some(self.line(&start.key)),
         };
-        self.spawn_child(start.key.clone(), id, cancel, async move { child.run_new(begun.first, begun.reserved).await });
+        self.spawn_child(
+            start.key.clone(),
+            id,
+            cancel,
+            async move { child.run_new(begun.first, begun.reserved).await },
+        );
     }
 
     /// The line on which a child at a step tells whether it waits.
@@ -186,7 +194,9 @@ impl Driver {
     }
 
     /// Ends what still runs because the execution ends: models and tools at once, children in order.
-    pub(super) async fn stop_effects(&mut self, turn: &mut Turn) {
+    ///
+    /// Errors: a child stopped without its end, so this execution cannot end either.
+    pub(super) async fn stop_effects(&mut self, turn: &mut Turn) -> Result<()> {
         let cancelled = Error::cancelled("the execution ended before this was done");
         let mut children = 0;
         for (key, running) in std::mem::take(&mut self.work.running) {
@@ -201,7 +211,8 @@ impl Driver {
                 }
                 RunningWhat::Tool { attempt, call } => {
                     running.handle.abort();
-                    let result = ToolResult::error(&call.id, &call.name, "cancelled: the execution ended before the tool did");
+                    let result =
+                        ToolResult::error(&call.id, &call.name, "cancelled: the execution ended before the tool did");
                     let data = EventData::ToolFinished { attempt: *attempt, result };
                     turn.drafts.push(Draft { path: key, data, settle: None });
                 }
@@ -212,28 +223,52 @@ impl Driver {
                 }
             }
         }
-        let until = tokio::time::Instant::now() + GRACE;
         while children > 0 {
-            match tokio::time::timeout_at(until, self.work.effects.join_next()).await {
-                Ok(Some(Ok(Happening::Child { key, outcome }))) => {
+            match self.work.effects.join_next().await {
+                Some(Ok(Happening::Child { key, outcome })) => {
                     children -= 1;
-                    self.child_ended_late(key, outcome, turn);
+                    self.child_ended_late(key, outcome?, turn);
                 }
                 // Effects that were aborted come out as errors; one that had just ended is superseded.
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break,
+                Some(_) => {}
+                None => return Err(Error::internal("a child stopped without a word")),
             }
         }
+        Ok(())
     }
 
     /// A child that ended because its parent does: its cost still goes up.
-    fn child_ended_late(&mut self, key: String, outcome: Result<Outcome>, turn: &mut Turn) {
+    fn child_ended_late(&mut self, key: String, outcome: Outcome, turn: &mut Turn) {
         self.work.running.remove(&key);
         let mut step = StepFinished::new(StepKind::Child, 1);
-        match outcome {
-            Ok(outcome) => (step.usage, step.cost, step.error) = (outcome.usage, outcome.cost, outcome.error),
-            Err(error) => step.error = Some(error.to_info()),
-        }
+        (step.usage, step.cost, step.error) = (outcome.usage, outcome.cost, outcome.error);
         turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: None });
+    }
+
+    /// Stops what runs where it is, because the engine closes. What had just ended is kept: nobody
+    /// pays for an answer twice that has come.
+    pub(super) async fn break_off(&mut self) {
+        let running = self.work.running.values();
+        let leaves = running.filter(|running| !matches!(running.what, RunningWhat::Child { .. }));
+        leaves.for_each(|leaf| leaf.handle.abort());
+        self.work.timers.values().for_each(|timer| timer.handle.abort());
+        let mut turn = Turn::default();
+        // Children stop by themselves, for they see the same.
+        while let Some(joined) = self.work.effects.join_next().await {
+            match joined {
+                // Its end would be the execution's, which is not written here: it stays in doubt.
+                Err(_) | Ok(Happening::Tool { outcome: ToolOutcome { fatal: Some(_), .. }, .. }) => {}
+                Ok(happening) => {
+                    // What follows is found again by the next replay; an error is a child's that stopped too.
+                    let _ = self.happened(happening, &mut turn);
+                }
+            }
+        }
+        if turn.drafts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.write(&Arc::new(turn)).await {
+            tracing::warn!(execution = self.ids.id.0, code = error.code().name(), "the last step was not kept");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::access::{Grant, Standing};
 use crate::domain::{
-    AgentRecord, ExecutionPlan, NewAgent, Permission, PromptRef, PromptVersion, ResourceId, ResourceKind, ResourceRef, Secret,
+    AgentRecord, ExecutionPlan, Permission, PromptRef, PromptVersion, ResourceId, ResourceKind, ResourceRef, Secret,
 };
 use crate::error::{Error, Result};
 use crate::store::catalog::{self, ResourceRow};
@@ -26,11 +26,10 @@ pub(crate) struct Pinned {
 /// The keys of the models of a plan, by the model's id.
 pub(crate) type Keys = HashMap<ResourceId, Secret>;
 
-/// Pins the agent that a call is about, and keeps the plan under its hash.
+/// Pins an agent, and keeps the plan under its hash.
 ///
 /// Errors: `NotFound` or `PermissionDenied` for what the caller may not use.
-pub(crate) fn pin(tx: &mut dyn Connection, grant: &Grant, standing: &Standing) -> Result<Pinned> {
-    let agent = grant.resource().ok_or_else(|| Error::internal("a run has no agent as its target"))?;
+pub(crate) fn pin(tx: &mut dyn Connection, grant: &Grant, agent: &ResourceRow, standing: &Standing) -> Result<Pinned> {
     let plan = plan(tx, grant, agent, &mut Vec::new())?;
     let body = to_json(&plan)?;
     let hash = content_hash(body.as_bytes());
@@ -52,25 +51,12 @@ pub(crate) fn keys(tx: &mut dyn Connection, standing: &Standing, plan: &Executio
     Ok(keys)
 }
 
-/// Checks that everything an agent names is there and open to the caller.
-pub(crate) fn check_names(tx: &mut dyn Connection, grant: &Grant, agent: &NewAgent) -> Result<()> {
-    grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &name(&agent.model))?;
-    if let Some(prompt) = &agent.prompt {
-        prompt_version(tx, grant, prompt)?;
-    }
-    for tool in &agent.tools {
-        grant.find(tx, Permission::ToolsUse, ResourceKind::Tool, &name(tool))?;
-    }
-    for child in agent.agents.iter().filter(|child| **child != agent.name) {
-        grant.find(tx, Permission::AgentsRun, ResourceKind::Agent, &name(child))?;
-    }
-    if agent.agents.contains(&agent.name) {
-        return Err(circle(&agent.name));
-    }
-    Ok(())
-}
-
-fn plan(tx: &mut dyn Connection, grant: &Grant, row: &ResourceRow, above: &mut Vec<ResourceId>) -> Result<ExecutionPlan> {
+fn plan(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    row: &ResourceRow,
+    above: &mut Vec<ResourceId>,
+) -> Result<ExecutionPlan> {
     if above.contains(&row.id) || above.len() >= MAX_NESTING {
         return Err(circle(&row.name));
     }

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::driver::{Driver, RunningWhat};
+use super::driver::{Driver, RunningWhat, Timer};
 use super::effects::wait_until;
-use super::setup::{Offer, Setup, first_state};
+use super::recover::Resumed;
+use super::setup::{Offer, Setup};
 use super::state::Progress;
-use super::turn::{Begin, ChildStart, ModelStart, Settle, ToolStart, Turn};
+use super::turn::{Begin, ChildStart, Draft, Ids, ModelStart, Settle, ToolStart, Turn};
 use crate::domain::{
-    Action, Decision, Effect, EventData, ExecutionStatus, Timestamp, ToolCall, ToolResult, Usage, Waiting,
+    Action, Decision, Effect, EventData, ExecutionId, ExecutionStatus, StepFinished, StepKind, Timestamp, ToolCall,
+    ToolResult, Usage, Waiting,
 };
 use crate::error::{Error, Result};
 
@@ -39,8 +41,8 @@ impl Driver {
             Some(Progress::Retry { attempt, at }) => {
                 let (attempt, at) = (*attempt, *at);
                 if at > Timestamp::now() {
-                    self.work.timers.insert(key.clone(), at);
-                    self.work.effects.spawn(wait_until(key, at));
+                    let handle = self.work.effects.spawn(wait_until(key.clone(), at));
+                    self.work.timers.insert(key, Timer { handle, at });
                     return;
                 }
                 attempt
@@ -69,7 +71,9 @@ impl Driver {
                 let message = format!("there is no tool {:?}; on offer: {}", call.name, setup.offered_names());
                 Ok(self.tool_result(turn, key, ToolResult::error(&call.id, &call.name, message)))
             }
-            Some(Offer::Agent { setup: child, takes_text }) => Ok(self.plan_child(key, call, child, *takes_text, progress, turn)),
+            Some(Offer::Agent { setup: child, takes_text }) => {
+                Ok(self.plan_child(key, call, child, *takes_text, progress, turn))
+            }
             Some(Offer::Tool { id, tool }) => {
                 let attempt = match progress {
                     None => 1,
@@ -92,9 +96,16 @@ impl Driver {
                     }
                 };
                 match tool.arguments(&call) {
-                    Err(refused) => Ok(self.tool_result(turn, key, refused)),
+                    Err(problem) => Ok(self.tool_result(turn, key, ToolResult::error(&call.id, &call.name, problem))),
                     Ok(arguments) => {
-                        turn.tools.push(ToolStart { key, attempt, call, arguments, tool_id: *id, effect: tool.effect() });
+                        turn.tools.push(ToolStart {
+                            key,
+                            attempt,
+                            call,
+                            arguments,
+                            tool_id: *id,
+                            effect: tool.effect(),
+                        });
                         Ok(Vec::new())
                     }
                 }
@@ -102,8 +113,13 @@ impl Driver {
         }
     }
 
+    /// The result of a call that was not run, or not again.
     fn tool_result(&mut self, turn: &mut Turn, key: String, result: ToolResult) -> Vec<Action> {
-        self.record(turn, key, EventData::ToolFinished { attempt: 1, result }, None)
+        let attempt = match self.state.open.get(&key) {
+            Some(Progress::Started { attempt } | Progress::Decided { attempt, .. }) => *attempt,
+            _ => 1,
+        };
+        self.record(turn, key, EventData::ToolFinished { attempt, result }, None)
     }
 
     fn plan_child(
@@ -117,17 +133,7 @@ impl Driver {
     ) -> Vec<Action> {
         let refuse = |message: String| ToolResult::error(&call.id, &call.name, message);
         if let Some(Progress::Child { id }) = progress {
-            let cancel = self.cancel.child_token();
-            let child = super::recover::Child {
-                id,
-                setup: Arc::clone(child),
-                parent: self.ids,
-                line: self.line(&key),
-                cancel: cancel.clone(),
-                session: self.session.clone(),
-            };
-            let resume = child.resume(Arc::clone(&self.runtime), self.store.clone());
-            self.spawn_child(key, id, cancel, resume);
+            self.resume_child(key, id, child);
             return Vec::new();
         }
         let max_depth = self.setup.agent().limits.max_depth;
@@ -135,7 +141,7 @@ impl Driver {
             let result = refuse(format!("agents may call agents {max_depth} deep, and this is the limit"));
             return self.tool_result(turn, key, result);
         }
-        let input = match child_input(&call, takes_text).and_then(|input| first_state(&child.plan, &input).map(|_| input)) {
+        let input = match child_input(&call, takes_text).and_then(|input| child.state(&input).map(|_| input)) {
             Ok(input) => input,
             Err(error) => {
                 let result = refuse(error.chain());
@@ -153,20 +159,64 @@ impl Driver {
         Vec::new()
     }
 
+    pub(super) fn resume_child(&mut self, key: String, id: ExecutionId, child: &Arc<Setup>) {
+        let cancel = self.cancel.child_token();
+        let ids = Ids { id, depth: self.ids.depth + 1, ..self.ids };
+        let resumed = Resumed {
+            runtime: Arc::clone(&self.runtime),
+            store: self.store.clone(),
+            setup: Arc::clone(child),
+            seat: self.runtime.enter(ids, &cancel, &self.store),
+            ids,
+            cancel: cancel.clone(),
+            session: self.session.clone(),
+            parent: Some(self.line(&key)),
+        };
+        self.spawn_child(key, id, cancel, resumed.run());
+    }
+
+    /// Ends what an execution had open that goes on only to end: its children end by themselves, a
+    /// call that was sent is booked as it was settled.
+    pub(super) fn end_open(&mut self, open: Vec<Action>, turn: &mut Turn) {
+        let setup = Arc::clone(&self.setup);
+        for action in open {
+            let Some(progress) = action.key().and_then(|key| self.state.open.get(key)).cloned() else { continue };
+            match (action, progress) {
+                (Action::CallModel { key, .. }, Progress::Started { attempt }) => {
+                    let mut step = StepFinished::new(StepKind::Model, attempt);
+                    step.error = Some(Error::interrupted("the process ended before the model answered").to_info());
+                    let settle = Some(Settle::Dead { attempt });
+                    turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle });
+                }
+                (Action::CallTool { key, call }, Progress::Child { id }) => {
+                    if let Some(Offer::Agent { setup: child, .. }) = setup.offer(&call.name) {
+                        self.resume_child(key, id, child);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Notes where the execution will stand, where that changes.
     pub(super) fn note_status(&mut self, turn: &mut Turn) {
         let starts = !turn.models.is_empty() || !turn.tools.is_empty() || !turn.children.is_empty();
-        let runs = self.work.running.values().any(|running| !matches!(running.what, RunningWhat::Child { waits: true, .. }));
-        let mut waiting: Vec<Waiting> = Vec::new();
-        if !starts && !runs && turn.finish.is_none() {
-            waiting.extend(self.work.in_doubt.iter().map(|key| Waiting::Decision { key: key.clone() }));
-            waiting.extend(self.work.timers.iter().map(|(key, at)| Waiting::Timer { key: key.clone(), at: *at }));
+        let runs =
+            self.work.running.values().any(|running| !matches!(running.what, RunningWhat::Child { waits: true, .. }));
+        // A decision may be made also while something else runs.
+        let mut waiting: Vec<Waiting> =
+            self.work.in_doubt.iter().map(|key| Waiting::Decision { key: key.clone() }).collect();
+        let rests = !starts && !runs;
+        if rests {
+            let timer = |(key, timer): (&String, &Timer)| Waiting::Timer { key: key.clone(), at: timer.at };
+            waiting.extend(self.work.timers.iter().map(timer));
             waiting.extend(self.work.running.iter().filter_map(|(key, running)| match &running.what {
                 RunningWhat::Child { id, .. } => Some(Waiting::Child { key: key.clone(), execution_id: *id }),
                 _ => None,
             }));
         }
-        let status = if waiting.is_empty() { ExecutionStatus::Running } else { ExecutionStatus::Waiting };
+        let waits = rests && !waiting.is_empty();
+        let status = if waits { ExecutionStatus::Waiting } else { ExecutionStatus::Running };
         let next = (status, waiting);
         if turn.finish.is_none() && next != self.work.status {
             if let Some(parent) = &self.parent
@@ -184,8 +234,8 @@ impl Driver {
 /// What a child is given: the text of the call where it takes text, else its arguments.
 fn child_input(call: &ToolCall, takes_text: bool) -> Result<Value> {
     let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
-    let arguments: Value = serde_json::from_str(text)
-        .map_err(|error| Error::invalid(format!("the arguments are not JSON: {error}")))?;
+    let arguments: Value =
+        serde_json::from_str(text).map_err(|error| Error::invalid(format!("the arguments are not JSON: {error}")))?;
     if !arguments.is_object() {
         return Err(Error::invalid("the arguments must be a JSON object"));
     }

@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Work};
 use super::pin::{Pinned, keys};
-use super::setup::{Setup, first_state};
+use super::setup::{Opening, Setup};
 use super::state::State;
 use super::turn::Ids;
-use super::{Runtime, Started};
+use super::{Runtime, Seat};
 use crate::access::{Caller, EngineWork, ExecutionStore, Gate, Grant, Target};
 use crate::audit::AuditLine;
-use crate::domain::{Event, EventData, ExecutionId, ExecutionPlan, ExecutionStatus, Outcome, Permission, Timestamp, Waiting};
+use crate::domain::{Event, EventData, ExecutionId, ExecutionPlan, ExecutionStatus, Outcome, Permission, Waiting};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;
 use crate::store::Connection;
@@ -39,7 +39,8 @@ pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot) -> Result<()> {
                 for reservation in &open {
                     let booked = ledger::settle_dead(tx, standing.now(), reservation.id)?;
                     let object = format!("execution:{}", reservation.execution_id);
-                    let details = json!({"step": reservation.path, "attempt": reservation.attempt, "cost": booked.cost});
+                    let details =
+                        json!({"step": reservation.path, "attempt": reservation.attempt, "cost": booked.cost});
                     standing.audit(tx, &AuditLine::ok("ledger.settle_dead", &object).with_details(details))?;
                 }
                 Ok(open.len())
@@ -52,7 +53,15 @@ pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot) -> Result<()> {
     Ok(())
 }
 
+/// Notes that this process ends cleanly: what it leaves interrupted has not ended it.
+pub(crate) async fn left_cleanly(work: &EngineWork, boot_id: &str) -> Result<()> {
+    let boot = boot_id.to_owned();
+    work.write(move |tx, _| executions::left_cleanly(tx, &boot)).await
+}
+
 /// Takes up every root execution whose process is gone and whose functions are here.
+///
+/// One that cannot be taken up does not keep the others. Errors: why, where none could be.
 pub(crate) async fn recover_all(
     gate: &Arc<Gate>,
     caller: &Caller,
@@ -60,36 +69,102 @@ pub(crate) async fn recover_all(
     session: &(dyn Fn(Caller) -> Arc<dyn Any + Send + Sync> + Sync),
 ) -> Result<Vec<ExecutionId>> {
     let mut taken = Vec::new();
+    let mut failed = None;
     let mut after = ExecutionId(0);
     loop {
         let page = gate
-            .read(caller, Permission::ExecutionsRecover, Target::None, move |tx, _| executions::open_roots(tx, after, PAGE))
+            .read(caller, Permission::ExecutionsRecover, Target::None, move |tx, _| {
+                executions::open_roots(tx, after, PAGE)
+            })
             .await?;
-        let Some(last) = page.last() else { return Ok(taken) };
+        let Some(last) = page.last() else { break };
         after = last.id;
-        for row in page.into_iter().filter(|row| is_orphan(runtime, row)) {
-            let (id, host) = (row.id, Arc::clone(runtime));
-            let claimed = gate
-                .write(caller, Permission::ExecutionsRecover, Target::Execution(id), "executions.recover", move |tx, grant| {
-                    claim(tx, grant, &host, &row)
-                })
-                .await?;
-            if let Some(claimed) = claimed {
-                runtime.hub.publish(id, claimed.events.clone());
-                let session = session(claimed.caller.clone());
-                runtime.relaunch(claimed, session);
-                taken.push(id);
+        for row in page.into_iter().filter(|row| runtime.is_orphan(row)) {
+            let id = row.id;
+            match take_up(gate, caller, runtime, row).await {
+                Ok(None) => {}
+                Ok(Some(claimed)) => {
+                    let session = session(claimed.caller.clone());
+                    runtime.relaunch(claimed, session);
+                    taken.push(id);
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        execution = id.0,
+                        code = error.code().name(),
+                        "an execution could not be taken up again"
+                    );
+                    failed.get_or_insert(error);
+                }
             }
         }
     }
+    match failed {
+        Some(error) if taken.is_empty() => Err(error),
+        _ => Ok(taken),
+    }
 }
 
-/// Whether nobody runs an execution: its process is gone, or it is ours and its driver has stopped.
-pub(crate) fn is_orphan(runtime: &Runtime, row: &ExecutionRow) -> bool {
-    match row.boot_id.as_deref() {
-        Some(id) if id == runtime.boot_id => !runtime.runs(row.id),
-        Some(id) => !runtime.boot.is_alive(id),
-        None => true,
+/// Takes over one execution that nobody runs; `None` where it stays as it is.
+async fn take_up(
+    gate: &Arc<Gate>,
+    caller: &Caller,
+    runtime: &Arc<Runtime>,
+    row: ExecutionRow,
+) -> Result<Option<Claimed>> {
+    let id = row.id;
+    let stopped_here = row.boot_id.as_deref() == Some(&runtime.boot_id);
+    if stopped_here && !runtime.take_stopped(id) {
+        // Another call of this process takes it up at this moment.
+        return Ok(None);
+    }
+    let claimed = claim_prepared(gate, caller, runtime, row).await;
+    if stopped_here && !matches!(claimed, Ok(Some(_))) {
+        runtime.put_stopped(id);
+    }
+    claimed
+}
+
+async fn claim_prepared(
+    gate: &Arc<Gate>,
+    caller: &Caller,
+    runtime: &Arc<Runtime>,
+    listed: ExecutionRow,
+) -> Result<Option<Claimed>> {
+    let target = Target::Execution(listed.id);
+    let host = Arc::clone(runtime);
+    // On a snapshot first: what cannot run here leaves no trace, however often it is asked.
+    let (prepared, listed) = gate
+        .read(caller, Permission::ExecutionsRecover, target.clone(), move |tx, grant| {
+            Ok((prepare(tx, grant, &host, &listed)?, listed.clone()))
+        })
+        .await?;
+    let Some(setup) = prepared else { return Ok(None) };
+    let boot_id = runtime.boot_id.clone();
+    gate.write(caller, Permission::ExecutionsRecover, target, "executions.recover", move |tx, grant| {
+        claim(tx, grant, &boot_id, &listed, &setup)
+    })
+    .await
+}
+
+/// What an execution needs to run; `None` where a function of it is not here, or where it is parked.
+fn prepare(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    runtime: &Runtime,
+    row: &ExecutionRow,
+) -> Result<Option<Arc<Setup>>> {
+    if is_parked(row) {
+        return Ok(None);
+    }
+    let store = grant.resumed_store(row.principal.clone(), row.agent_id)?;
+    let plan = executions::plan(tx, &row.definition_hash)?;
+    let keys = keys(tx, &grant.standing(&store), &plan)?;
+    let pinned = Pinned { plan: Arc::new(plan), hash: row.definition_hash.clone(), keys };
+    match Setup::new(&pinned, &runtime.providers, &runtime.tools) {
+        Ok(setup) => Ok(Some(Arc::new(setup))),
+        Err(error) if error.code() == ErrorCode::InvalidInput => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -97,67 +172,54 @@ pub(crate) fn is_orphan(runtime: &Runtime, row: &ExecutionRow) -> bool {
 pub(crate) struct Claimed {
     ids: Ids,
     setup: Arc<Setup>,
-    state: State,
-    deadline: Timestamp,
-    cancel_requested: bool,
-    last_seq: i64,
     store: ExecutionStore,
     caller: Caller,
     events: Vec<Event>,
 }
 
-/// Takes over one execution, in one transaction; `None` where another process was faster, where a
-/// function is not here, or where it was taken up in vain too often.
-fn claim(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, row: &ExecutionRow) -> Result<Option<Claimed>> {
-    let store = grant.resumed_store(row.principal.clone(), row.agent_id)?;
-    let standing = grant.standing(&store);
-    let plan = executions::plan(tx, &row.definition_hash)?;
-    let keys = keys(tx, &standing, &plan)?;
-    let pinned = Pinned { plan: Arc::new(plan), hash: row.definition_hash.clone(), keys };
-    let setup = match Setup::new(&pinned, &runtime.providers, &runtime.tools) {
-        Ok(setup) => Arc::new(setup),
-        Err(error) if error.code() == ErrorCode::InvalidInput => return skip(tx, grant, row),
-        Err(error) => return Err(error),
-    };
+/// Takes over one execution, in one transaction; `None` where somebody was faster, or where it was
+/// taken up in vain too often.
+fn claim(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    boot_id: &str,
+    listed: &ExecutionRow,
+    setup: &Arc<Setup>,
+) -> Result<Option<Claimed>> {
+    let found = executions::get(tx, listed.id)?;
+    let Some(row) = found.filter(|row| row.epoch == listed.epoch && row.finished.is_none()) else { return Ok(None) };
+    let object = format!("execution:{}", row.id);
     if row.resume_attempts >= MAX_RESUMES {
-        park(tx, row)?;
-        return skip(tx, grant, row);
+        park(tx, &row)?;
+        grant.audit(tx, &object, None, None, json!({"parked": true}))?;
+        return Ok(None);
     }
-    if !executions::claim(tx, row, &runtime.boot_id)? {
-        return skip(tx, grant, row);
-    }
+    let epoch = executions::claim(tx, &row, boot_id)?;
     // What this very process had left open; other processes' was settled when the engine opened.
     for reservation in ledger::open_in_tree(tx, row.id)? {
         ledger::settle_dead(tx, grant.now(), reservation)?;
     }
-    let epoch = row.epoch + 1;
     let resumed = Entry { execution_id: row.id, path: String::new(), data: EventData::ExecutionResumed { epoch } };
     let events = executions::append(tx, grant.now(), row.root_id, Some(epoch), vec![resumed])?;
-    let (state, last_seq) = replay(tx, row, &setup.plan)?;
-    grant.audit(tx, &format!("execution:{}", row.id), None, None, json!({"epoch": epoch}))?;
+    grant.audit(tx, &object, None, None, json!({"epoch": epoch}))?;
     Ok(Some(Claimed {
         ids: Ids { id: row.id, root_id: row.root_id, epoch, depth: row.depth },
-        setup,
-        state,
-        deadline: row.deadline,
-        cancel_requested: row.cancel_requested,
-        last_seq,
-        store,
-        caller: grant.resumed_caller(row.principal.clone())?,
+        setup: Arc::clone(setup),
+        store: grant.resumed_store(row.principal.clone(), row.agent_id)?,
+        caller: grant.resumed_caller(row.principal)?,
         events,
     }))
-}
-
-/// Leaves an execution as it is; the trail says so.
-fn skip<T>(tx: &mut dyn Connection, grant: &Grant, row: &ExecutionRow) -> Result<Option<T>> {
-    grant.audit(tx, &format!("execution:{}", row.id), None, None, json!({"left": true}))?;
-    Ok(None)
 }
 
 /// Lets an execution that ends its process again and again wait for somebody's decision.
 fn park(tx: &mut dyn Connection, row: &ExecutionRow) -> Result<()> {
     let wait = Waiting::Decision { key: RESUME_KEY.to_owned() };
     executions::set_status(tx, row.id, ExecutionStatus::Waiting, &[wait])
+}
+
+fn is_parked(row: &ExecutionRow) -> bool {
+    let waits = |wait: &Waiting| matches!(wait, Waiting::Decision { key } if key == RESUME_KEY);
+    row.resume_attempts >= MAX_RESUMES && row.waiting_for.iter().any(waits)
 }
 
 /// The state that an execution's journal says, and its last record.
@@ -168,9 +230,10 @@ pub(crate) fn replay(tx: &mut dyn Connection, row: &ExecutionRow, plan: &Executi
         let events = executions::journal_of(tx, row.root_id, row.id, after, PAGE)?;
         for event in &events {
             if let (None, EventData::ExecutionQueued(queued)) = (&state, &event.data) {
-                state = Some(first_state(plan, &queued.input)?);
+                state = Some(Opening::new(plan)?.state(plan, &queued.input)?);
             }
-            let state = state.as_mut().ok_or_else(|| Error::storage("the journal of an execution lacks its beginning"))?;
+            let state =
+                state.as_mut().ok_or_else(|| Error::storage("the journal of an execution lacks its beginning"))?;
             state.absorb(event.ts, &event.path, &event.data);
             state.tally.count(&event.data)?;
             after = event.seq;
@@ -197,71 +260,62 @@ pub(crate) fn outcome(tx: &mut dyn Connection, id: ExecutionId) -> Result<Outcom
 
 impl Runtime {
     /// Drives an execution that was taken over, in a task of its own.
-    pub(crate) fn relaunch(
-        self: &Arc<Self>,
-        claimed: Claimed,
-        session: Arc<dyn Any + Send + Sync>,
-    ) -> Started {
+    fn relaunch(self: &Arc<Self>, claimed: Claimed, session: Arc<dyn Any + Send + Sync>) {
+        let Claimed { ids, setup, store, events, .. } = claimed;
+        self.hub.publish(ids.root_id, events);
         let cancel = CancellationToken::new();
-        if claimed.cancel_requested {
-            cancel.cancel();
-        }
-        let mut work = Work::new(claimed.setup.agent().limits.max_parallel_tools);
-        (work.last_seq, work.resumed) = (claimed.last_seq, true);
-        let driver = Driver {
-            runtime: Arc::clone(self),
-            store: claimed.store,
-            work,
-            setup: claimed.setup,
-            ids: claimed.ids,
-            state: claimed.state,
-            deadline: claimed.deadline,
-            cancel,
-            session: Some(session),
-            parent: None,
-        };
-        self.spawn(driver, Driver::run_resumed)
+        let seat = self.enter(ids, &cancel, &store);
+        let runtime = Arc::clone(self);
+        let resumed = Resumed { runtime, store, setup, seat, ids, cancel, session: Some(session), parent: None };
+        self.spawn(ids.id, resumed.run());
     }
 }
 
-/// A child execution whose parent goes on.
-pub(super) struct Child {
-    pub(super) id: ExecutionId,
+/// An execution that goes on behind its last record: a root that was taken over, or a child of one.
+pub(super) struct Resumed {
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) store: ExecutionStore,
     pub(super) setup: Arc<Setup>,
-    pub(super) parent: Ids,
-    pub(super) line: ParentLine,
+    pub(super) seat: Seat,
+    pub(super) ids: Ids,
     pub(super) cancel: CancellationToken,
     pub(super) session: Option<Arc<dyn Any + Send + Sync>>,
+    pub(super) parent: Option<ParentLine>,
 }
 
-impl Child {
-    /// Gives the outcome of a child that had ended, else goes on with it.
-    pub(super) async fn resume(self, runtime: Arc<Runtime>, store: ExecutionStore) -> Result<Outcome> {
-        let (id, setup) = (self.id, Arc::clone(&self.setup));
-        let (row, state, last_seq) = store
+impl Resumed {
+    /// Gives the outcome of an execution that had ended, else goes on with it.
+    pub(super) async fn run(mut self) -> Result<Outcome> {
+        let (id, setup) = (self.ids.id, Arc::clone(&self.setup));
+        let (row, state, last_seq) = self
+            .store
             .read(move |tx, _| {
-                let row = executions::get(tx, id)?.ok_or_else(|| Error::storage("a child execution is missing"))?;
+                let row = executions::get(tx, id)?.ok_or_else(|| Error::storage("an execution is missing"))?;
                 let (state, last_seq) = replay(tx, &row, &setup.plan)?;
                 Ok((row, state, last_seq))
             })
             .await?;
         if let Some(finished) = row.finished {
+            self.seat.ended = true;
             return Ok(state.outcome(id, finished));
         }
+        if row.cancel_requested {
+            self.cancel.cancel();
+        }
         let mut work = Work::new(self.setup.agent().limits.max_parallel_tools);
-        work.last_seq = last_seq;
-        work.status = (row.status, row.waiting_for);
+        (work.decisions_seen, work.resumed) = (last_seq, true);
         let driver = Driver {
-            runtime,
-            store,
-            work,
-            ids: Ids { id, root_id: self.parent.root_id, epoch: self.parent.epoch, depth: row.depth },
+            runtime: self.runtime,
+            store: self.store,
             setup: self.setup,
+            seat: self.seat,
+            ids: self.ids,
             state,
             deadline: row.deadline,
             cancel: self.cancel,
             session: self.session,
-            parent: Some(self.line),
+            parent: self.parent,
+            work,
         };
         driver.run_resumed().await
     }

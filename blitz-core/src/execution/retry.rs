@@ -20,7 +20,14 @@ impl RetryPolicy {
     /// The wait doubles from attempt to attempt with full jitter drawn from `seed`; a Retry-After
     /// is a lower bound. No attempt starts behind `deadline`, and a provider that asks for a longer
     /// wait than the policy allows is not waited for.
-    pub(crate) fn decide(&self, attempt: u32, error: &Error, now: Timestamp, deadline: Timestamp, seed: u64) -> RetryDecision {
+    pub(crate) fn decide(
+        &self,
+        attempt: u32,
+        error: &Error,
+        now: Timestamp,
+        deadline: Timestamp,
+        seed: u64,
+    ) -> RetryDecision {
         if !error.is_retryable() || attempt >= self.max_attempts {
             return RetryDecision::Fail;
         }

@@ -10,8 +10,8 @@ use super::state::State;
 use crate::agent::AgentMachine;
 use crate::agent::history::{Transcript, input_message};
 use crate::domain::{
-    ExecutionPlan, Message, ModelRequest, ModelSettings, NewAgent, OutputSchema, Price, ResourceId, Secret, ToolChoice, ToolSpec,
-    template,
+    ExecutionPlan, Message, ModelRequest, ModelSettings, NewAgent, OutputSchema, Price, ResourceId, Secret, ToolChoice,
+    ToolSpec, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -69,6 +69,7 @@ pub(crate) struct Setup {
     specs: Arc<[ToolSpec]>,
     settings: ModelSettings,
     output_schema: Option<Arc<OutputSchema>>,
+    opening: Opening,
 }
 
 impl Setup {
@@ -79,7 +80,13 @@ impl Setup {
         Self::of(Arc::clone(&pinned.plan), pinned.hash.clone(), &pinned.keys, providers, host)
     }
 
-    fn of(plan: Arc<ExecutionPlan>, hash: String, keys: &Keys, providers: &Providers, host: &HostTools) -> Result<Self> {
+    fn of(
+        plan: Arc<ExecutionPlan>,
+        hash: String,
+        keys: &Keys,
+        providers: &Providers,
+        host: &HostTools,
+    ) -> Result<Self> {
         let model = &plan.model.spec;
         let key = keys.get(&plan.model.id).cloned();
         let provider = providers.connect(&model.provider, model.base_url.as_deref(), key)?;
@@ -101,15 +108,22 @@ impl Setup {
         let mut settings = model.settings.overlaid(&plan.agent.spec.settings);
         let caps = [model.max_output_tokens, profile.max_output_tokens];
         let model_cap = caps.into_iter().flatten().min().unwrap_or(u64::MAX);
-        settings.max_output_tokens = Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
+        settings.max_output_tokens =
+            Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
         let output_schema = output_schema(&plan).map(|schema| Arc::new(OutputSchema::new("output", schema.clone())));
         let price = ledger::price_of(model, profile.free);
-        Ok(Self { hash, provider, price, offers, specs: specs.into(), settings, output_schema, plan })
+        let opening = Opening::new(&plan)?;
+        Ok(Self { hash, provider, price, offers, specs: specs.into(), settings, output_schema, opening, plan })
     }
 
     /// The agent's own definition.
     pub(crate) fn agent(&self) -> &NewAgent {
         &self.plan.agent.spec
+    }
+
+    /// The state before the first record, for this input. Errors: as [`Opening::state`].
+    pub(crate) fn state(&self, input: &Value) -> Result<State> {
+        self.opening.state(&self.plan, input)
     }
 
     /// What a name stands for, if it is on offer.
@@ -125,9 +139,10 @@ impl Setup {
 
     /// The next request to the model; `first` lets the agent's tool choice hold.
     pub(crate) fn request(&self, transcript: &mut Transcript, first: bool) -> ModelRequest {
-        let mut request = ModelRequest::new(&self.plan.model.spec.model_name, transcript.for_request(self.provider.name()))
-            .with_tools(Arc::clone(&self.specs))
-            .with_settings(self.settings.clone());
+        let mut request =
+            ModelRequest::new(&self.plan.model.spec.model_name, transcript.for_request(self.provider.name()))
+                .with_tools(Arc::clone(&self.specs))
+                .with_settings(self.settings.clone());
         request.output_schema.clone_from(&self.output_schema);
         // A forced choice holds for the first call only: else the loop would never end.
         if let (true, Some(choice)) = (first && !self.specs.is_empty(), &self.agent().tool_choice) {
@@ -140,17 +155,30 @@ impl Setup {
     }
 }
 
-/// The state before the first record, for this input.
-///
-/// Errors: `InvalidInput` where the input is off the prompt's schema, `Expression` where the
-/// template cannot be filled.
-pub(crate) fn first_state(plan: &ExecutionPlan, input: &Value) -> Result<State> {
-    let agent = &plan.agent.spec;
-    let machine = AgentMachine::new(&agent.limits, output_schema(plan))?;
-    let user = first_message(plan, input)?;
-    let tools = plan.tools.iter().map(|tool| tool.spec.name.clone());
-    let offered: HashSet<String> = tools.chain(plan.agents.iter().map(|child| child.agent.spec.name.clone())).collect();
-    Ok(State::new(machine, &agent.instructions, user, offered))
+/// What every execution of a plan begins with: made once for a plan, taken by each.
+#[derive(Clone)]
+pub(crate) struct Opening {
+    machine: AgentMachine,
+    offered: Arc<HashSet<String>>,
+}
+
+impl Opening {
+    /// Errors: `InvalidInput` where the output schema is none.
+    pub(crate) fn new(plan: &ExecutionPlan) -> Result<Self> {
+        let machine = AgentMachine::new(&plan.agent.spec.limits, output_schema(plan))?;
+        let tools = plan.tools.iter().map(|tool| tool.spec.name.clone());
+        let offered = tools.chain(plan.agents.iter().map(|child| child.agent.spec.name.clone())).collect();
+        Ok(Self { machine, offered: Arc::new(offered) })
+    }
+
+    /// The state before the first record, for this input.
+    ///
+    /// Errors: `InvalidInput` where the input is off the prompt's schema, `Expression` where the
+    /// template cannot be filled.
+    pub(crate) fn state(&self, plan: &ExecutionPlan, input: &Value) -> Result<State> {
+        let user = first_message(plan, input)?;
+        Ok(State::new(self.machine.clone(), &plan.agent.spec.instructions, user, Arc::clone(&self.offered)))
+    }
 }
 
 /// The schema of the output: the agent's own, else its prompt's.
@@ -172,7 +200,11 @@ fn agent_spec(plan: &ExecutionPlan) -> (ToolSpec, bool) {
             "additionalProperties": false
         })
     });
-    let description = if agent.description.is_empty() { format!("Asks the agent {}.", agent.name) } else { agent.description.clone() };
+    let description = if agent.description.is_empty() {
+        format!("Asks the agent {}.", agent.name)
+    } else {
+        agent.description.clone()
+    };
     (ToolSpec::new(agent.name.clone(), description, schema), takes_text)
 }
 

@@ -4,12 +4,13 @@
 //! happens or when it is read again. So a replay cannot differ from what was.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use crate::agent::AgentMachine;
 use crate::agent::history::Transcript;
 use crate::domain::{
-    Action, Decision, EventData, ExecutionId, Finished, Input, Machine, Message, Money, Outcome, StepFinished, StepKind, Timestamp, ToolResult,
-    Usage,
+    Action, Decision, EventData, ExecutionId, Finished, Input, Machine, Message, Money, Outcome, StepFinished,
+    StepKind, Timestamp, ToolResult, Usage,
 };
 use crate::error::Result;
 
@@ -35,12 +36,12 @@ pub(crate) struct State {
     /// The progress of each open step, by its key. A step that is not here was never started.
     pub(crate) open: BTreeMap<String, Progress>,
     pub(crate) seed: u64,
-    offered: HashSet<String>,
+    offered: Arc<HashSet<String>>,
 }
 
 impl State {
     /// The state before the first record.
-    pub(crate) fn new(machine: AgentMachine, instructions: &str, user: Message, offered: HashSet<String>) -> Self {
+    pub(crate) fn new(machine: AgentMachine, instructions: &str, user: Message, offered: Arc<HashSet<String>>) -> Self {
         let transcript = Transcript::new(instructions, user);
         Self { machine, transcript, tally: Tally::default(), open: BTreeMap::new(), seed: 0, offered }
     }
@@ -79,7 +80,7 @@ impl State {
         match data {
             EventData::ExecutionQueued(queued) => {
                 self.seed = queued.seed;
-                self.machine.step(now, Input::Start { seed: queued.seed })
+                self.machine.step(now, Input::Start)
             }
             EventData::StepStarted(started) => {
                 let progress = match started.child_id {

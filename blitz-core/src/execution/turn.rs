@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::setup::{Setup, first_state};
+use super::setup::Setup;
 use super::state::{State, Tally};
 use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
-    Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Principal, Queued,
-    ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall, ToolStarted, Usage, Waiting,
+    Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Principal,
+    Queued, ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall, ToolStarted, Usage, Waiting,
 };
-use crate::error::{Error, ErrorInfo, Result};
+use crate::error::{ErrorInfo, Result};
 use crate::ledger::{self, Booked, ReserveOutcome, ReserveRequest, Reserved};
 use crate::store::Connection;
 use crate::store::executions::{self, Entry, NewExecution, Parent};
@@ -149,6 +149,13 @@ impl Turn {
             && self.status.is_none()
     }
 
+    /// Whether an execution that was taken up again gets further by it: a step has ended, or it rests.
+    pub(crate) fn gets_further(&self) -> bool {
+        let ends = |draft: &Draft| matches!(draft.data, EventData::StepFinished(_) | EventData::ToolFinished { .. });
+        let rests = self.status.as_ref().is_some_and(|(status, _)| *status == ExecutionStatus::Waiting);
+        rests || self.finish.is_some() || self.drafts.iter().any(ends)
+    }
+
     /// Writes the turn. May run again: it changes nothing outside `tx`.
     pub(crate) fn write(
         &self,
@@ -203,7 +210,9 @@ impl Writer<'_> {
     fn draft(&mut self, tx: &mut dyn Connection, draft: &Draft, tally: &mut Tally) -> Result<()> {
         let mut data = draft.data.clone();
         let booked = match &draft.settle {
-            Some(Settle::Used { reservation, usage, raw }) => Some(ledger::settle(tx, self.now, *reservation, usage, raw)?),
+            Some(Settle::Used { reservation, usage, raw }) => {
+                Some(ledger::settle(tx, self.now, *reservation, usage, raw)?)
+            }
             Some(Settle::Void { reservation }) => {
                 ledger::void(tx, self.now, *reservation)?;
                 None
@@ -237,7 +246,10 @@ impl Writer<'_> {
         let mut called = Vec::with_capacity(turn.tools.len());
         for tool in &turn.tools {
             if self.desk.standing.may_use_tool(tx, tool.tool_id)? {
-                called.push(json!({"tool": tool.call.name, "key": tool.key, "effect": tool.effect}));
+                // A pure tool changes nothing: its record is trail enough.
+                if tool.effect != Effect::Pure {
+                    called.push(json!({"tool": tool.call.name, "key": tool.key, "effect": tool.effect}));
+                }
                 let started = ToolStarted::new(
                     tool.attempt,
                     tool.call.clone(),
@@ -259,7 +271,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn model(&mut self, tx: &mut dyn Connection, start: &ModelStart) -> Result<std::result::Result<Reserved, ErrorInfo>> {
+    fn model(
+        &mut self,
+        tx: &mut dyn Connection,
+        start: &ModelStart,
+    ) -> Result<std::result::Result<Reserved, ErrorInfo>> {
         let model = &self.setup.plan.model.spec;
         let request = ReserveRequest {
             execution_id: self.ids.id,
@@ -305,7 +321,8 @@ impl Writer<'_> {
         };
         let finished = Finished::new(status, output, error, tally.usage, tally.cost());
         executions::finish(tx, self.now, self.ids.id, &finished)?;
-        let details = json!({"status": status, "error": finished.error.as_ref().map(|error| error.code), "cost": finished.cost});
+        let details =
+            json!({"status": status, "error": finished.error.as_ref().map(|error| error.code), "cost": finished.cost});
         self.audit(tx, "executions.finish", AuditOutcome::Ok, details)?;
         self.entry("", EventData::ExecutionFinished(finished));
         Ok(())
@@ -316,17 +333,21 @@ impl Writer<'_> {
         self.desk.standing.audit(tx, &AuditLine::ok(action, &object).with_outcome(outcome).with_details(details))
     }
 
+    /// Appends the records. Without any, it still refuses whoever no longer owns the execution.
     fn append(mut self, tx: &mut dyn Connection) -> Result<Committed> {
-        if !self.entries.is_empty() {
-            self.committed.events = executions::append(tx, self.now, self.ids.root_id, Some(self.ids.epoch), self.entries)?;
-        }
+        self.committed.events = executions::append(tx, self.now, self.ids.root_id, Some(self.ids.epoch), self.entries)?;
         Ok(self.committed)
     }
 }
 
 impl Begin {
     /// Writes a root execution with its first records and reservation.
-    pub(crate) fn write(&self, tx: &mut dyn Connection, now: Timestamp, desk: &Desk<'_>) -> Result<(Begun, Vec<Event>)> {
+    pub(crate) fn write(
+        &self,
+        tx: &mut dyn Connection,
+        now: Timestamp,
+        desk: &Desk<'_>,
+    ) -> Result<(Begun, Vec<Event>)> {
         let (begun, entries) = self.write_at(tx, now, desk, None, 1)?;
         let events = executions::append(tx, now, begun.ids.root_id, Some(1), entries)?;
         Ok((begun, events))
@@ -356,7 +377,7 @@ impl Begin {
         if let (None, Some(limit)) = (parent, agent.spec.limits.max_cost) {
             ledger::cap_execution(tx, now, ids.root_id, limit)?;
         }
-        let mut state = first_state(&self.setup.plan, &self.input)?;
+        let mut state = self.setup.state(&self.input)?;
         let queued = Queued::new(
             agent.spec.name.clone(),
             self.input.clone(),
@@ -364,7 +385,8 @@ impl Begin {
             self.seed,
             parent.map(|parent| parent.id),
         );
-        let mut writer = Writer { now, desk, ids, setup: &self.setup, entries: Vec::new(), committed: Committed::default() };
+        let mut writer =
+            Writer { now, desk, ids, setup: &self.setup, entries: Vec::new(), committed: Committed::default() };
         let queued = EventData::ExecutionQueued(queued);
         let first = state.absorb(now, "", &queued);
         writer.entry("", queued);

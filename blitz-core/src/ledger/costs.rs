@@ -42,7 +42,8 @@ pub(crate) fn booked(
         let entries = sql::entries(tx, &filter, after, SLICE)?;
         let Some(last) = entries.last() else { return Ok(booked) };
         after = last.seq;
-        for entry in entries.iter().filter(|entry| entry.reservation_id == reservation && entry.kind != EntryKind::Void) {
+        for entry in entries.iter().filter(|entry| entry.reservation_id == reservation && entry.kind != EntryKind::Void)
+        {
             let sum = booked.get_or_insert_default();
             sum.cost = match (sum.cost, entry.amount) {
                 (Some(cost), Some(amount)) => Some(cost.add(amount)?),

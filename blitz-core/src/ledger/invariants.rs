@@ -120,6 +120,13 @@ struct Open {
     windows: Vec<(BudgetId, i64)>,
 }
 
+/// A call that the model admits: what is held, the output cap, and where it is held.
+struct Held {
+    amount: Option<i64>,
+    output: u64,
+    windows: Vec<(BudgetId, i64)>,
+}
+
 /// Money as a schoolbook would keep it. Windows hold (posted, pending).
 #[derive(Debug, Clone)]
 struct Model {
@@ -136,8 +143,8 @@ fn cost_of(input: u64, output: u64) -> i64 {
 }
 
 impl Model {
-    /// What is held for this call and its cap, or `None` for a refusal.
-    fn expected(&self, op: &Op) -> Option<(Option<i64>, u64, Vec<(BudgetId, i64)>)> {
+    /// What is held for this call, or `None` for a refusal.
+    fn expected(&self, op: &Op) -> Option<Held> {
         let &Op::Reserve { user, root, pricing, input, output, clamp } = op else { unreachable!("reserves only") };
         let counting: Vec<_> = self
             .budgets
@@ -153,14 +160,16 @@ impl Model {
                 budget.limit.is_none_or(|limit| posted + pending + cost_of(input, output).max(1) <= limit)
             })
         };
-        let held = |output| {
-            (Some(cost_of(input, output).max(1)), output, counting.iter().map(|(_, window)| *window).collect())
+        let held = |output| Held {
+            amount: Some(cost_of(input, output).max(1)),
+            output,
+            windows: counting.iter().map(|(_, window)| *window).collect(),
         };
         match pricing {
-            Pricing::Free => Some((Some(0), output, vec![])),
+            Pricing::Free => Some(Held { amount: Some(0), output, windows: vec![] }),
             Pricing::Unknown => {
                 let refused = counting.iter().any(|(budget, _)| budget.hard && budget.limit.is_some());
-                (!refused).then_some((None, output, vec![]))
+                (!refused).then_some(Held { amount: None, output, windows: vec![] })
             }
             Pricing::Priced if room(output) => Some(held(output)),
             Pricing::Priced if clamp => (output.min(16)..output).rev().find(|&output| room(output)).map(held),
@@ -168,7 +177,7 @@ impl Model {
         }
     }
 
-    fn hold(&mut self, id: ReservationId, op: &Op, amount: Option<i64>, output: u64, windows: Vec<(BudgetId, i64)>) {
+    fn hold(&mut self, id: ReservationId, op: &Op, Held { amount, output, windows }: Held) {
         let &Op::Reserve { input, pricing, .. } = op else { unreachable!("reserves only") };
         for &window in &windows {
             self.windows.entry(window).or_default().1 += amount.unwrap_or(0);
@@ -311,11 +320,13 @@ fn perform_reserve(tx: &mut dyn Connection, model: &mut Model, op: &Op) -> Resul
     };
     match (reserve(tx, NOW, BOOT, &request)?, model.expected(op)) {
         (ReserveOutcome::Refused(_), None) => {}
-        (ReserveOutcome::Reserved(reserved), Some((amount, cap, windows))) => {
-            assert_eq!((reserved.amount.map(Money::nanos), reserved.output_cap), (amount, cap), "{op:?}");
-            model.hold(reserved.id, op, amount, cap, windows);
+        (ReserveOutcome::Reserved(reserved), Some(held)) => {
+            assert_eq!((reserved.amount.map(Money::nanos), reserved.output_cap), (held.amount, held.output), "{op:?}");
+            model.hold(reserved.id, op, held);
         }
-        (outcome, expected) => panic!("{op:?} gave {outcome:?}, the model says {expected:?}"),
+        (outcome, expected) => {
+            panic!("{op:?} gave {outcome:?}, the model admits {:?}", expected.map(|held| held.amount))
+        }
     }
     Ok(())
 }

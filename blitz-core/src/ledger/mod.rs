@@ -28,7 +28,9 @@ pub(crate) use budgets::{
     cap_execution, create_budget, delete_budget, find_budget, get_budget, list_budgets, list_windows, put_budget,
     update_budget,
 };
-pub(crate) use costs::{booked, execution_cost, list_entries, rebuild_windows, summary, verify_windows};
+#[cfg(test)]
+pub(crate) use costs::rebuild_windows;
+pub(crate) use costs::{booked, execution_cost, list_entries, summary, verify_windows};
 pub(crate) use price::price_of;
 pub(crate) use reserve::reserve;
 pub(crate) use settle::{settle, settle_dead, settle_unknown, void};

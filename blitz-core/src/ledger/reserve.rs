@@ -41,8 +41,8 @@ struct Estimate {
     output_cap: u64,
 }
 
-/// The worst case of a call, or why the budgets refuse it.
-fn estimate(request: &ReserveRequest, budgets: &[MatchedBudget]) -> std::result::Result<Estimate, Error> {
+/// The worst case of a call. `Err` is the refusal: nothing else can fail here.
+fn estimate(request: &ReserveRequest, budgets: &[MatchedBudget]) -> Result<Estimate> {
     let whole = |amount| Estimate { amount, output_cap: request.output_cap };
     match &request.price {
         Some(price) if price.is_free() => Ok(whole(Some(Money::ZERO))),
@@ -54,7 +54,7 @@ fn estimate(request: &ReserveRequest, budgets: &[MatchedBudget]) -> std::result:
     }
 }
 
-fn priced(request: &ReserveRequest, price: &Price, budgets: &[MatchedBudget]) -> std::result::Result<Estimate, Error> {
+fn priced(request: &ReserveRequest, price: &Price, budgets: &[MatchedBudget]) -> Result<Estimate> {
     let headroom = budgets.iter().filter_map(room).min().unwrap_or(MAX_CALL_COST).min(MAX_CALL_COST);
     let bound = |output_cap| price.upper_bound(request.input_bound, output_cap).map(|amount| amount.max(LEAST));
     let held = |output_cap| match bound(output_cap) {

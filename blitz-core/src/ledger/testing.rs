@@ -1,4 +1,5 @@
 //! What the tests of this room share: a ledger in memory, spoken to in plain calls.
+#![allow(clippy::unwrap_used)]
 
 use serde_json::Value;
 

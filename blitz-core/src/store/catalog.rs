@@ -148,6 +148,12 @@ pub(crate) fn list<S: Spec>(
     Ok(Page::cut(records, options, |record: &Record<S>| record.id.0))
 }
 
+/// How often anything that a run may use has changed: resources, shares, secrets.
+pub(crate) fn generation(tx: &mut dyn Connection) -> Result<i64> {
+    let row = tx.query_one("SELECT generation FROM catalog_state WHERE id = 1", &[])?;
+    row.ok_or_else(|| Error::storage("the state of the catalogue is missing: the file is damaged"))?.int(0)
+}
+
 /// Keeps a body under its hash; the same content is kept once.
 pub(crate) fn define(tx: &mut dyn Connection, body: &Body) -> Result<()> {
     tx.execute(
@@ -155,12 +161,6 @@ pub(crate) fn define(tx: &mut dyn Connection, body: &Body) -> Result<()> {
         params![body.hash(), body.text()],
     )?;
     Ok(())
-}
-
-/// The body of a hash, as JSON text.
-pub(crate) fn definition(tx: &mut dyn Connection, hash: &str) -> Result<Option<String>> {
-    let row = tx.query_one("SELECT body FROM definitions WHERE hash = ?1", params![hash])?;
-    row.map(|row| row.text(0).map(str::to_owned)).transpose()
 }
 
 /// Adds a record. Errors: `Conflict` where its name is taken.

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::sql::{Connection, Row, SqlValue, params, to_json};
+use super::sql::{Connection, Row, params, to_json};
 use crate::domain::{
-    Event, EventData, Execution, ExecutionId, ExecutionPlan, ExecutionStatus, Finished, ListOptions, Page, Principal, Queued,
-    ResourceId, Step, StepKind, Timestamp, UserId, Waiting,
+    Event, EventData, Execution, ExecutionId, ExecutionPlan, ExecutionStatus, Finished, ListOptions, Page, Principal,
+    Queued, ResourceId, Step, StepKind, Timestamp, UserId, Waiting,
 };
 use crate::error::{Error, Result};
 
@@ -44,7 +44,6 @@ pub(crate) struct ExecutionRow {
     pub(crate) principal: Principal,
     pub(crate) definition_hash: String,
     pub(crate) depth: u32,
-    pub(crate) status: ExecutionStatus,
     pub(crate) waiting_for: Vec<Waiting>,
     pub(crate) cancel_requested: bool,
     pub(crate) boot_id: Option<String>,
@@ -57,7 +56,7 @@ pub(crate) struct ExecutionRow {
 macro_rules! row_sql {
     ($rest:literal) => {
         concat!(
-            "SELECT id, root_id, parent_id, agent_id, principal, definition_hash, depth, status, waiting_for, cancel_requested,
+            "SELECT id, root_id, parent_id, agent_id, principal, definition_hash, depth, waiting_for, cancel_requested,
                 boot_id, epoch, resume_attempts, deadline, finished FROM executions ",
             $rest
         )
@@ -73,14 +72,13 @@ fn row(row: &Row) -> Result<ExecutionRow> {
         principal: row.json(4)?,
         definition_hash: row.text(5)?.to_owned(),
         depth: u32::try_from(row.int(6)?).unwrap_or(u32::MAX),
-        status: status(row.text(7)?)?,
-        waiting_for: row.opt_json(8)?.unwrap_or_default(),
-        cancel_requested: row.bool(9)?,
-        boot_id: row.opt_text(10)?.map(str::to_owned),
-        epoch: row.int(11)?,
-        resume_attempts: u32::try_from(row.int(12)?).unwrap_or(u32::MAX),
-        deadline: Timestamp(row.int(13)?),
-        finished: row.opt_json(14)?,
+        waiting_for: row.opt_json(7)?.unwrap_or_default(),
+        cancel_requested: row.bool(8)?,
+        boot_id: row.opt_text(9)?.map(str::to_owned),
+        epoch: row.int(10)?,
+        resume_attempts: u32::try_from(row.int(11)?).unwrap_or(u32::MAX),
+        deadline: Timestamp(row.int(12)?),
+        finished: row.opt_json(13)?,
     })
 }
 
@@ -105,7 +103,7 @@ pub(crate) fn plan(tx: &mut dyn Connection, hash: &str) -> Result<ExecutionPlan>
     row.json(0)
 }
 
-/// Makes an execution's row. Its journal begins with [`append`].
+/// Makes an execution's row. A root learns its own id with its first records: [`append`].
 pub(crate) fn create(tx: &mut dyn Connection, now: Timestamp, new: &NewExecution<'_>) -> Result<ExecutionId> {
     let parent = new.parent.as_ref();
     let row = tx.query_one(
@@ -128,9 +126,6 @@ pub(crate) fn create(tx: &mut dyn Connection, now: Timestamp, new: &NewExecution
         ],
     )?;
     let id = ExecutionId(row.ok_or_else(|| Error::internal("an insert gave no id"))?.int(0)?);
-    if parent.is_none() {
-        tx.execute("UPDATE executions SET root_id = ?1 WHERE id = ?1", params![id])?;
-    }
     Ok(id)
 }
 
@@ -155,7 +150,8 @@ pub(crate) fn append(
     let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
     let last = tx
         .query_one(
-            "UPDATE executions SET last_seq = last_seq + ?2 WHERE id = ?1 AND epoch = coalesce(?3, epoch) RETURNING last_seq",
+            "UPDATE executions SET last_seq = last_seq + ?2, root_id = ?1
+             WHERE id = ?1 AND epoch = coalesce(?3, epoch) RETURNING last_seq",
             params![root_id, count, epoch],
         )?
         .ok_or_else(taken_over)?
@@ -163,11 +159,22 @@ pub(crate) fn append(
     let mut events = Vec::with_capacity(entries.len());
     for (seq, entry) in (last - count + 1..).zip(entries) {
         let json = to_json(&entry.data)?;
-        let (data, blob) = if json.len() > INLINE_BYTES { (None, Some(put_blob(tx, json.as_bytes())?)) } else { (Some(json), None) };
+        let (data, blob) =
+            if json.len() > INLINE_BYTES { (None, Some(put_blob(tx, json.as_bytes())?)) } else { (Some(json), None) };
         tx.execute(
             "INSERT INTO journal (root_id, seq, execution_id, at, path, type, schema, data, blob_hash)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![root_id, seq, entry.execution_id, now, &entry.path, entry.data.type_name(), JOURNAL_SCHEMA, data, blob],
+            params![
+                root_id,
+                seq,
+                entry.execution_id,
+                now,
+                &entry.path,
+                entry.data.type_name(),
+                JOURNAL_SCHEMA,
+                data,
+                blob
+            ],
         )?;
         events.push(Event::new(seq, now, entry.execution_id, entry.path, entry.data));
     }
@@ -234,15 +241,41 @@ pub(crate) fn journal_of(
     events(tx, &rows)
 }
 
+/// The decisions on steps of an execution behind `after`; from now on they count as read.
+pub(crate) fn take_decisions(
+    tx: &mut dyn Connection,
+    root_id: ExecutionId,
+    id: ExecutionId,
+    after: i64,
+) -> Result<Vec<Event>> {
+    tx.execute("UPDATE executions SET next_wake = NULL WHERE id = ?1 AND next_wake = 0", params![id])?;
+    let rows = tx.query_all(
+        "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
+         WHERE root_id = ?1 AND seq > ?3 AND execution_id = ?2 AND type = 'decision.made' ORDER BY seq LIMIT 1000",
+        params![root_id, id, after],
+    )?;
+    events(tx, &rows)
+}
+
 /// Where an execution stands, without an end.
-pub(crate) fn set_status(tx: &mut dyn Connection, id: ExecutionId, status: ExecutionStatus, waiting: &[Waiting]) -> Result<()> {
+///
+/// Where a decision has come that its driver has not read, the open waits stay as the decision left
+/// them, and so does the wake-up: the driver will read it, and say anew.
+pub(crate) fn set_status(
+    tx: &mut dyn Connection,
+    id: ExecutionId,
+    status: ExecutionStatus,
+    waiting: &[Waiting],
+) -> Result<()> {
     let next_wake = waiting.iter().filter_map(|wait| match wait {
         Waiting::Timer { at, .. } => Some(*at),
         _ => None,
     });
     let waiting_json = if waiting.is_empty() { None } else { Some(to_json(waiting)?) };
     tx.execute(
-        "UPDATE executions SET status = ?2, waiting_for = ?3, next_wake = ?4 WHERE id = ?1",
+        "UPDATE executions SET status = ?2, waiting_for = CASE WHEN next_wake = 0 THEN waiting_for ELSE ?3 END,
+            next_wake = CASE WHEN next_wake = 0 THEN 0 ELSE ?4 END
+         WHERE id = ?1",
         params![id, status.name(), waiting_json, next_wake.min()],
     )?;
     Ok(())
@@ -271,22 +304,19 @@ pub(crate) fn get(tx: &mut dyn Connection, id: ExecutionId) -> Result<Option<Exe
     tx.query_one(sql, params![id])?.as_ref().map(row).transpose()
 }
 
-/// The child that hangs at a step of its parent.
-pub(crate) fn child_at(tx: &mut dyn Connection, parent: ExecutionId, key: &str) -> Result<Option<ExecutionRow>> {
-    let sql = row_sql!("WHERE parent_id = ?1 AND parent_key = ?2");
-    tx.query_one(sql, params![parent, key])?.as_ref().map(row).transpose()
-}
-
-/// The children of an execution that have ended.
-pub(crate) fn finished_children(tx: &mut dyn Connection, root_id: ExecutionId, parent: ExecutionId) -> Result<Vec<ExecutionRow>> {
-    let sql = row_sql!("WHERE root_id = ?1 AND parent_id = ?2 AND finished_at IS NOT NULL ORDER BY id LIMIT 1000"
-    );
-    tx.query_all(sql, params![root_id, parent])?.iter().map(row).collect()
+/// How the children of an execution ended that have.
+pub(crate) fn ended_children(tx: &mut dyn Connection, parent: ExecutionId) -> Result<Vec<Finished>> {
+    let rows = tx.query_all(
+        "SELECT finished FROM executions WHERE parent_id = ?1 AND finished IS NOT NULL ORDER BY id LIMIT 1000",
+        params![parent],
+    )?;
+    rows.iter().map(|row| row.json(0)).collect()
 }
 
 /// The executions of a tree that have not ended, children before their parents.
 pub(crate) fn open_tree(tx: &mut dyn Connection, root_id: ExecutionId) -> Result<Vec<ExecutionRow>> {
-    let sql = row_sql!("WHERE (id = ?1 OR (root_id = ?1 AND parent_id IS NOT NULL)) AND finished_at IS NULL 
+    let sql = row_sql!(
+        "WHERE (id = ?1 OR (root_id = ?1 AND parent_id IS NOT NULL)) AND finished_at IS NULL 
          ORDER BY id DESC LIMIT 1000"
     );
     tx.query_all(sql, params![root_id])?.iter().map(row).collect()
@@ -294,8 +324,7 @@ pub(crate) fn open_tree(tx: &mut dyn Connection, root_id: ExecutionId) -> Result
 
 /// Root executions that have not ended, with the process that has each, behind an id.
 pub(crate) fn open_roots(tx: &mut dyn Connection, after: ExecutionId, limit: u32) -> Result<Vec<ExecutionRow>> {
-    let sql = row_sql!("WHERE finished_at IS NULL AND parent_id IS NULL AND id > ?1 ORDER BY id LIMIT ?2"
-    );
+    let sql = row_sql!("WHERE finished_at IS NULL AND parent_id IS NULL AND id > ?1 ORDER BY id LIMIT ?2");
     tx.query_all(sql, params![after, limit])?.iter().map(row).collect()
 }
 
@@ -335,15 +364,33 @@ pub(crate) fn decided(tx: &mut dyn Connection, id: ExecutionId, still_waiting: &
     Ok(())
 }
 
-/// Takes an execution over from a process that is gone. False where another was faster.
-pub(crate) fn claim(tx: &mut dyn Connection, old: &ExecutionRow, boot_id: &str) -> Result<bool> {
-    let changed = tx.execute(
-        "UPDATE executions SET boot_id = ?1, epoch = epoch + 1, resume_attempts = resume_attempts + 1,
+/// Takes a root and its open children over from a process that is gone; gives the new epoch.
+///
+/// Errors: `Internal` where the row is not as it was read in this transaction.
+pub(crate) fn claim(tx: &mut dyn Connection, root: &ExecutionRow, boot_id: &str) -> Result<i64> {
+    let claimed = tx.query_one(
+        "UPDATE executions SET boot_id = ?3, epoch = epoch + 1, resume_attempts = resume_attempts + 1,
             status = 'running', waiting_for = NULL, next_wake = NULL
-         WHERE id = ?2 AND epoch = ?3 AND finished_at IS NULL",
-        params![boot_id, old.id, old.epoch],
+         WHERE id = ?1 AND epoch = ?2 AND finished_at IS NULL RETURNING epoch",
+        params![root.id, root.epoch, boot_id],
     )?;
-    Ok(changed == 1)
+    let epoch = claimed.ok_or_else(|| Error::internal("an execution changed under its claim"))?.int(0)?;
+    // Whoever asks something of a child must find its owner too.
+    tx.execute(
+        "UPDATE executions SET boot_id = ?2, status = 'running', waiting_for = NULL, next_wake = NULL
+         WHERE root_id = ?1 AND parent_id IS NOT NULL AND finished_at IS NULL",
+        params![root.id, boot_id],
+    )?;
+    Ok(epoch)
+}
+
+/// The executions that a process leaves interrupted at its clean end were not taken up in vain.
+pub(crate) fn left_cleanly(tx: &mut dyn Connection, boot_id: &str) -> Result<()> {
+    tx.execute(
+        "UPDATE executions SET resume_attempts = 0 WHERE boot_id = ?1 AND finished_at IS NULL AND resume_attempts > 0",
+        params![boot_id],
+    )?;
+    Ok(())
 }
 
 /// An execution that was taken up again has finished a step: its count of attempts begins anew.
@@ -377,7 +424,11 @@ macro_rules! public_sql {
 }
 
 /// One execution as users see it; `alive` tells whether a process still runs.
-pub(crate) fn show(tx: &mut dyn Connection, id: ExecutionId, alive: &dyn Fn(&str) -> bool) -> Result<Option<Execution>> {
+pub(crate) fn show(
+    tx: &mut dyn Connection,
+    id: ExecutionId,
+    alive: &dyn Fn(&str) -> bool,
+) -> Result<Option<Execution>> {
     let row = tx.query_one(public_sql!("WHERE e.id = ?1"), params![id])?;
     row.as_ref().map(|row| public(row, alive)).transpose()
 }
@@ -411,6 +462,10 @@ fn public(row: &Row, alive: &dyn Fn(&str) -> bool) -> Result<Execution> {
         _ => Value::Null,
     };
     let ended = finished.is_some();
+    let status = status(row.text(6)?)?;
+    // Kept also while something else runs, for those who decide; shown only where nothing does.
+    let waiting_for =
+        if status == ExecutionStatus::Waiting { row.opt_json(7)?.unwrap_or_default() } else { Vec::new() };
     Ok(Execution {
         id: ExecutionId(row.int(0)?),
         root_id: ExecutionId(row.int(1)?),
@@ -418,8 +473,8 @@ fn public(row: &Row, alive: &dyn Fn(&str) -> bool) -> Result<Execution> {
         agent_id: ResourceId(row.int(3)?),
         name: row.text(4)?.to_owned(),
         user_id: row.opt_int(5)?.map(UserId),
-        status: status(row.text(6)?)?,
-        waiting_for: row.opt_json(7)?.unwrap_or_default(),
+        status,
+        waiting_for,
         cancel_requested: row.bool(8)?,
         interrupted: !ended && !row.opt_text(9)?.is_some_and(alive),
         resume_attempts: u32::try_from(row.int(10)?).unwrap_or(u32::MAX),
@@ -434,7 +489,12 @@ fn public(row: &Row, alive: &dyn Fn(&str) -> bool) -> Result<Execution> {
 }
 
 /// The steps of an execution that have ended, in order.
-pub(crate) fn steps(tx: &mut dyn Connection, root_id: ExecutionId, id: ExecutionId, page: &ListOptions) -> Result<Page<Step>> {
+pub(crate) fn steps(
+    tx: &mut dyn Connection,
+    root_id: ExecutionId,
+    id: ExecutionId,
+    page: &ListOptions,
+) -> Result<Page<Step>> {
     let limit = page.limit.clamp(1, ListOptions::MAX_LIMIT);
     let after = super::cursor(page)?.unwrap_or(0);
     let rows = tx.query_all(

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::sql::{self, Connection, Row, SqlValue, params};
 use crate::domain::{
-    BudgetId, BudgetScope, EntryFlag, EntryKind, ExecutionId, Money, Price, ReservationId, Timestamp, Usage, UserId,
+    BudgetId, EntryFlag, EntryKind, ExecutionId, Money, Price, ReservationId, Timestamp, Usage, UserId,
 };
 use crate::error::{Error, Result};
 
@@ -225,12 +225,14 @@ pub(crate) struct MatchedBudget {
 }
 
 // Two index lookups on each side: the budgets of this id, and those of each id on its own.
-const MATCHING: &str ="SELECT b.id, b.scope, CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard, coalesce(w.posted, 0), coalesce(w.pending, 0)
+const MATCHING: &str = "SELECT b.id, 1, CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard,
+        coalesce(w.posted, 0), coalesce(w.pending, 0)
      FROM budgets b LEFT JOIN budget_windows w
          ON w.budget_id = b.id AND w.scope_id = ?1 AND w.window_start = 0
      WHERE ?1 IS NOT NULL AND b.scope = 'user' AND b.scope_id IN (0, ?1) AND b.deleted_at IS NULL
      UNION ALL
-     SELECT b.id, b.scope, CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard, coalesce(w.posted, 0), coalesce(w.pending, 0)
+     SELECT b.id, 0, CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard,
+        coalesce(w.posted, 0), coalesce(w.pending, 0)
      FROM budgets b LEFT JOIN budget_windows w
          ON w.budget_id = b.id AND w.scope_id = ?2 AND w.window_start = 0
      WHERE b.scope = 'execution' AND b.scope_id IN (0, ?2) AND b.deleted_at IS NULL";
@@ -243,8 +245,8 @@ pub(crate) fn matching_budgets(
 ) -> Result<Vec<MatchedBudget>> {
     let rows = tx.query_all(MATCHING, params![user_id, root_id])?;
     let matched = |row: &Row| {
-        let scope_id = match (row.text(1)?, user_id) {
-            ("user", Some(user)) => user.0,
+        let scope_id = match (row.bool(1)?, user_id) {
+            (true, Some(user)) => user.0,
             _ => root_id.0,
         };
         Ok(MatchedBudget {

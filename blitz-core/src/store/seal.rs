@@ -84,7 +84,6 @@ impl KeySource {
 pub(crate) struct Keys {
     sealing: XChaCha20Poly1305,
     audit: hmac::Key,
-    api_keys: hmac::Key,
     id: String,
 }
 
@@ -103,7 +102,6 @@ impl Keys {
         Self {
             sealing: XChaCha20Poly1305::new((&*derived(b"sealing")).into()),
             audit: hmac::Key::new(hmac::HMAC_SHA256, &*derived(b"audit")),
-            api_keys: hmac::Key::new(hmac::HMAC_SHA256, &*derived(b"api keys")),
             id: hex(&derived(b"key id")[..16]),
         }
     }
@@ -137,11 +135,6 @@ impl Keys {
     /// The key of the audit trail's chain.
     pub(crate) fn audit_key(&self) -> hmac::Key {
         self.audit.clone()
-    }
-
-    /// The key under which API keys are hashed.
-    pub(crate) fn api_key_key(&self) -> hmac::Key {
-        self.api_keys.clone()
     }
 
     /// Which master key this is: a hash that gives nothing of it away.
@@ -276,7 +269,6 @@ mod tests {
         let keys = keys();
         assert_eq!(keys.key_id(), "b073f3b1d9693985a22c36c470efe993");
         assert_eq!(hex(&hmac::sign(&keys.audit_key(), b"x").as_ref()[..8]), "8ccff29bfc852ac0");
-        assert_eq!(hex(&hmac::sign(&keys.api_key_key(), b"x").as_ref()[..8]), "025283cd61ec4b1a");
         let sealed = concat!(
             "58a5ecb4e6b9955fd9fa862f965626651fff6f57ec180916",
             "3aaca28102d663cf5cd7ab4d3638a553f8d67323b5c0",

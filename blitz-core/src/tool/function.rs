@@ -1,76 +1,164 @@
-//! A Rust closure as a tool: `tool_fn!`, schema from types.
+//! A closure as a tool: its argument type gives the schema.
 
+use std::any::TypeId;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::pool::run_blocking;
 use super::{Tool, ToolContext, ToolError};
 use crate::domain::{Effect, NewTool, ToolSpec};
 
-type Call = dyn Fn(Value, ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> + Send + Sync;
+/// Makes a tool of an async closure or function whose argument is a struct with a JSON Schema.
+///
+/// The closure gives a `Result` whose error is a [`ToolError`]; `?` turns every
+/// [`std::error::Error`] into one. A second argument, the [`ToolContext`], is optional. A tool that
+/// says nothing is `unsafe`: after a crash in the middle of a call it is not run again by itself.
+///
+/// ```
+/// use blitz::tool::{ToolContext, tool_fn};
+///
+/// #[derive(serde::Deserialize, schemars::JsonSchema)]
+/// struct AddArgs {
+///     a: f64,
+///     b: f64,
+/// }
+///
+/// let add = tool_fn!("add", "Add two numbers.", |a: AddArgs| async move { Ok(a.a + a.b) }).pure();
+/// let key = tool_fn!("key", "Gives the key.", |_: (), context: ToolContext| async move {
+///     Ok(context.idempotency_key)
+/// });
+/// ```
+#[macro_export]
+macro_rules! tool_fn {
+    ($name:expr, $description:expr, |_: $arguments:ty, $context:ident: $type:ty| $body:expr) => {
+        $crate::tool::FunctionTool::with_context($name, $description, |_: $arguments, $context: $type| $body)
+    };
+    ($name:expr, $description:expr, |$given:ident: $arguments:ty, $context:ident: $type:ty| $body:expr) => {
+        $crate::tool::FunctionTool::with_context($name, $description, |$given: $arguments, $context: $type| $body)
+    };
+    ($name:expr, $description:expr, move |_: $arguments:ty, $context:ident: $type:ty| $body:expr) => {
+        $crate::tool::FunctionTool::with_context($name, $description, move |_: $arguments, $context: $type| $body)
+    };
+    ($name:expr, $description:expr, move |$given:ident: $arguments:ty, $context:ident: $type:ty| $body:expr) => {
+        $crate::tool::FunctionTool::with_context($name, $description, move |$given: $arguments, $context: $type| $body)
+    };
+    ($name:expr, $description:expr, $function:expr) => {
+        $crate::tool::FunctionTool::new($name, $description, $function)
+    };
+}
 
-/// A function of the host as a tool. [`tool_fn!`](crate::tool_fn) makes one.
+/// What a function of the host is called by.
+type Function = dyn Fn(Value, ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> + Send + Sync;
+
+/// A function of the host as a tool; made by [`tool_fn!`](crate::tool_fn) or the constructors here.
 #[derive(Clone)]
 pub struct FunctionTool {
     spec: ToolSpec,
     effect: Effect,
     timeout: Duration,
-    call: Arc<Call>,
+    function: Arc<Function>,
 }
 
 impl FunctionTool {
-    /// A tool of an async function; the schema of its arguments follows from their type.
-    ///
-    /// The function's error is a [`ToolError`], so `?` works on every error; the model is told its
-    /// message. Without a stated effect it is `unsafe`: after a crash it waits for a decision.
-    pub fn new<A, T, F, R>(name: impl Into<String>, description: impl Into<String>, function: F) -> Self
+    /// An async function of its arguments.
+    pub fn new<A, T, F, Fut>(name: impl Into<String>, description: impl Into<String>, function: F) -> Self
     where
         A: DeserializeOwned + JsonSchema + Send + 'static,
-        T: Serialize + Send + 'static,
-        F: Fn(A, ToolContext) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<T, ToolError>> + Send + 'static,
+        T: Serialize,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, ToolError>> + Send + 'static,
     {
-        let schema = schema_of::<A>();
-        let unit = schema.get("type") == Some(&json!("null"));
-        let schema = if unit { json!({"type": "object", "properties": {}, "additionalProperties": false}) } else { schema };
-        let call = move |arguments: Value, context: ToolContext| -> BoxFuture<'static, Result<Value, ToolError>> {
-            let arguments = if unit { Value::Null } else { arguments };
-            let running = serde_json::from_value(arguments).map(|arguments| function(arguments, context));
-            Box::pin(async move {
-                let value = running.map_err(|error| ToolError::Retry(format!("the arguments do not fit: {error}")))?.await?;
-                serde_json::to_value(value).map_err(|error| ToolError::Failed(format!("the result has no JSON form: {error}")))
-            })
-        };
-        Self::with_call(ToolSpec::new(name, description, schema), Arc::new(call))
+        Self::with_context(name, description, move |arguments: A, _: ToolContext| function(arguments))
     }
 
-    /// A tool of a function over JSON, with a schema of its own: for hosts that make tools at run time.
-    pub fn from_json_schema<F, R>(name: impl Into<String>, description: impl Into<String>, schema: Value, function: F) -> Self
+    /// An async function of its arguments and the context of the call.
+    pub fn with_context<A, T, F, Fut>(name: impl Into<String>, description: impl Into<String>, function: F) -> Self
     where
-        F: Fn(Value, ToolContext) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<Value, ToolError>> + Send + 'static,
+        A: DeserializeOwned + JsonSchema + Send + 'static,
+        T: Serialize,
+        F: Fn(A, ToolContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, ToolError>> + Send + 'static,
     {
-        let call = move |arguments, context| -> BoxFuture<'static, _> { Box::pin(function(arguments, context)) };
-        Self::with_call(ToolSpec::new(name, description, schema), Arc::new(call))
+        let call = move |arguments, context| -> BoxFuture<'static, _> {
+            match typed::<A>(arguments) {
+                Ok(arguments) => {
+                    let future = function(arguments, context);
+                    async move { to_json(future.await?) }.boxed()
+                }
+                Err(error) => std::future::ready(Err(error)).boxed(),
+            }
+        };
+        Self::of(ToolSpec::new(name, description, schema_of::<A>()), call)
     }
 
-    fn with_call(spec: ToolSpec, call: Arc<Call>) -> Self {
-        Self { spec, effect: Effect::Unsafe, timeout: NewTool::DEFAULT_TIMEOUT, call }
+    /// A plain function that may block: it runs on the engine's own threads, never on the async ones.
+    ///
+    /// Past its time limit its result is void, but it is not interrupted: look at `context.cancel`.
+    pub fn blocking<A, T, F>(name: impl Into<String>, description: impl Into<String>, function: F) -> Self
+    where
+        A: DeserializeOwned + JsonSchema + Send + 'static,
+        T: Serialize,
+        F: Fn(A, ToolContext) -> Result<T, ToolError> + Send + Sync + 'static,
+    {
+        let spec = ToolSpec::new(name, description, schema_of::<A>());
+        Self::of(spec, off_thread(move |given, context| to_json(function(typed(given)?, context)?)))
     }
 
-    /// The same tool as one without any effect: it may run any number of times.
+    /// An async function over plain JSON, for hosts that make their schemas themselves.
+    pub fn from_json_schema<F, Fut>(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        input_schema: Value,
+        function: F,
+    ) -> Self
+    where
+        F: Fn(Value, ToolContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Value, ToolError>> + Send + 'static,
+    {
+        let spec = ToolSpec::new(name, description, input_schema);
+        Self::of(spec, move |arguments, context| function(arguments, context).boxed())
+    }
+
+    /// A plain function over plain JSON that may block; see [`FunctionTool::blocking`].
+    pub fn blocking_from_json_schema<F>(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        input_schema: Value,
+        function: F,
+    ) -> Self
+    where
+        F: Fn(Value, ToolContext) -> Result<Value, ToolError> + Send + Sync + 'static,
+    {
+        Self::of(ToolSpec::new(name, description, input_schema), off_thread(function))
+    }
+
+    fn of<F>(spec: ToolSpec, function: F) -> Self
+    where
+        F: Fn(Value, ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> + Send + Sync + 'static,
+    {
+        Self { spec, effect: Effect::Unsafe, timeout: NewTool::DEFAULT_TIMEOUT, function: Arc::new(function) }
+    }
+
+    /// The same tool, known to change nothing: it may run any number of times.
     pub fn pure(self) -> Self {
-        Self { effect: Effect::Pure, ..self }
+        self.with_effect(Effect::Pure)
     }
 
-    /// The same tool as one that may run twice under the same idempotency key.
+    /// The same tool, known to do the same once or twice under one idempotency key.
     pub fn idempotent(self) -> Self {
-        Self { effect: Effect::Idempotent, ..self }
+        self.with_effect(Effect::Idempotent)
+    }
+
+    /// The same tool with an effect class.
+    pub fn with_effect(self, effect: Effect) -> Self {
+        Self { effect, ..self }
     }
 
     /// The same tool with another time limit of one call.
@@ -93,49 +181,137 @@ impl Tool for FunctionTool {
     }
 
     fn call(&self, arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {
-        (self.call)(arguments, context)
+        (self.function)(arguments, context)
     }
 }
 
 impl std::fmt::Debug for FunctionTool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FunctionTool").field("name", &self.spec.name).field("effect", &self.effect).finish_non_exhaustive()
+        f.debug_struct("FunctionTool").field("name", &self.spec.name).finish_non_exhaustive()
     }
 }
 
-/// The schema of a type, without what no model needs.
-fn schema_of<A: JsonSchema>() -> Value {
-    let mut schema = schemars::schema_for!(A).to_value();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.remove("$schema");
-        schema.remove("title");
+fn off_thread<F>(
+    function: F,
+) -> impl Fn(Value, ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> + Send + Sync + 'static
+where
+    F: Fn(Value, ToolContext) -> Result<Value, ToolError> + Send + Sync + 'static,
+{
+    let function = Arc::new(function);
+    move |arguments, context| {
+        let function = Arc::clone(&function);
+        let done = run_blocking(move || function(arguments, context));
+        async move { done.await.unwrap_or_else(|| Err(ToolError::failed("the tool panicked"))) }.boxed()
+    }
+}
+
+/// The schema of an argument type: always an object, closed to unknown fields unless the type says otherwise.
+pub(super) fn schema_of<A: JsonSchema + 'static>() -> Value {
+    let mut schema =
+        schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<A>().to_value();
+    if is_unit::<A>() {
+        return json!({"type": "object", "properties": {}, "additionalProperties": false});
+    }
+    // A type that takes any JSON has the schema `true`.
+    let Some(map) = schema.as_object_mut() else { return json!({"type": "object"}) };
+    map.shift_remove("$schema");
+    map.shift_remove("title");
+    let open = ["additionalProperties", "unevaluatedProperties", "$ref", "allOf", "anyOf", "oneOf"];
+    if !open.iter().any(|key| map.contains_key(*key)) {
+        map.insert("additionalProperties".into(), json!(false));
     }
     schema
 }
 
-/// Makes a [`FunctionTool`](crate::tool::FunctionTool) of an async closure.
-///
-/// The argument's type gives the schema: any type with serde's `Deserialize` and schemars'
-/// `JsonSchema`. The closure may take a [`ToolContext`](crate::tool::ToolContext) beside it.
-///
-/// ```
-/// use blitz::tool_fn;
-///
-/// #[derive(serde::Deserialize, schemars::JsonSchema)]
-/// struct AddArgs { a: f64, b: f64 }
-///
-/// let add = tool_fn!("add", "Add two numbers.", |args: AddArgs| async move { Ok(args.a + args.b) }).pure();
-/// let keyed = tool_fn!("pay", "Pay an amount.", |args: AddArgs, context| async move {
-///     Ok(format!("{} under {}", args.a, context.idempotency_key))
-/// });
-/// # let _ = (add, keyed);
-/// ```
-#[macro_export]
-macro_rules! tool_fn {
-    ($name:expr, $description:expr, |$args:tt : $type:ty $(,)?| $body:expr $(,)?) => {
-        $crate::tool::FunctionTool::new($name, $description, move |$args: $type, _: $crate::tool::ToolContext| $body)
-    };
-    ($name:expr, $description:expr, |$args:tt : $type:ty, $context:tt $(: $context_type:ty)? $(,)?| $body:expr $(,)?) => {
-        $crate::tool::FunctionTool::new($name, $description, move |$args: $type, $context: $crate::tool::ToolContext| $body)
-    };
+/// Arguments as their type. They have passed the schema; a type may be stricter than its schema.
+fn typed<A: DeserializeOwned + 'static>(arguments: Value) -> Result<A, ToolError> {
+    let arguments = if is_unit::<A>() { Value::Null } else { arguments };
+    A::deserialize(arguments).map_err(|error| ToolError::retry(format!("the arguments do not fit: {error}")))
+}
+
+/// Whether a tool takes nothing: `()` is null in JSON, while arguments are always an object.
+fn is_unit<A: 'static>() -> bool {
+    TypeId::of::<A>() == TypeId::of::<()>()
+}
+
+fn to_json<T: Serialize>(result: T) -> Result<Value, ToolError> {
+    serde_json::to_value(result).map_err(|error| ToolError::failed(format!("the result is no JSON: {error}")))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize, JsonSchema)]
+    struct AddArgs {
+        /// The first number.
+        a: f64,
+        b: f64,
+    }
+
+    async fn call(tool: &FunctionTool, arguments: Value) -> Result<Value, ToolError> {
+        tool.call(arguments, ToolContext::detached("key")).await
+    }
+
+    #[tokio::test]
+    async fn a_closure_that_only_says_ok_is_a_tool() {
+        let add = tool_fn!("add", "Add two numbers.", |a: AddArgs| async move { Ok(a.a + a.b) });
+        assert_eq!(call(&add, json!({"a": 2, "b": 3})).await.unwrap(), json!(5.0));
+        assert_eq!(
+            (add.spec().name.as_str(), add.effect(), add.timeout()),
+            ("add", Effect::Unsafe, NewTool::DEFAULT_TIMEOUT)
+        );
+        let schema = add.spec().input_schema;
+        assert_eq!(schema["type"], "object");
+        assert_eq!(schema["required"], json!(["a", "b"]));
+        assert_eq!(schema["properties"]["a"]["description"], "The first number.");
+        assert_eq!(schema["additionalProperties"], false);
+    }
+
+    #[tokio::test]
+    async fn context_functions_and_question_marks_work() {
+        let suffix = "!".to_owned();
+        let key = tool_fn!("key", "", move |_: (), context: ToolContext| {
+            let suffix = suffix.clone();
+            async move { Ok(context.idempotency_key + &suffix) }
+        });
+        assert_eq!(call(&key, json!({})).await.unwrap(), "key!");
+        async fn parse(text: AddArgs) -> Result<i32, ToolError> {
+            Ok(format!("{}x", text.a).parse::<i32>()?)
+        }
+        let parse = tool_fn!("parse", "", parse).idempotent().with_timeout(Duration::from_secs(1));
+        assert!(
+            matches!(call(&parse, json!({"a": 1, "b": 1})).await, Err(ToolError::Failed(text)) if text.contains("invalid digit"))
+        );
+        assert_eq!((parse.effect(), parse.timeout()), (Effect::Idempotent, Duration::from_secs(1)));
+    }
+
+    #[tokio::test]
+    async fn no_arguments_are_an_empty_object() {
+        let tool = tool_fn!("now", "", |_: ()| async { Ok("noon") });
+        assert_eq!(
+            tool.spec().input_schema,
+            json!({"type": "object", "properties": {}, "additionalProperties": false})
+        );
+        assert_eq!(call(&tool, json!({})).await.unwrap(), "noon");
+    }
+
+    #[tokio::test]
+    async fn blocking_functions_run_on_threads_of_the_engine() {
+        let tool =
+            FunctionTool::blocking("thread", "", |_: (), _| Ok(std::thread::current().name().map(str::to_owned)));
+        assert_eq!(call(&tool, json!({})).await.unwrap(), "blitz-tool");
+        let tool = FunctionTool::blocking_from_json_schema("echo", "", json!({"type": "object"}), |given, _| Ok(given));
+        assert_eq!(call(&tool, json!({"x": 1})).await.unwrap(), json!({"x": 1}));
+        let tool =
+            FunctionTool::from_json_schema("echo", "", json!({"type": "object"}), |given, _| async { Ok(given) });
+        assert_eq!(call(&tool, json!({"x": 1})).await.unwrap(), json!({"x": 1}));
+    }
+
+    #[tokio::test]
+    async fn arguments_off_their_type_ask_for_another_try() {
+        let add = tool_fn!("add", "", |a: AddArgs| async move { Ok(a.a + a.b) });
+        assert!(matches!(call(&add, json!({"a": 2})).await, Err(ToolError::Retry(_))));
+    }
 }

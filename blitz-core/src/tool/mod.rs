@@ -5,9 +5,11 @@
 
 mod arguments;
 pub(crate) mod builtin;
-mod function;
+pub(crate) mod function;
+mod pool;
 pub(crate) mod registry;
 
+pub use crate::tool_fn;
 pub use function::FunctionTool;
 
 use std::any::Any;
@@ -82,6 +84,18 @@ pub enum ToolError {
     Retry(String),
     /// The execution must end.
     Fatal(Error),
+}
+
+impl ToolError {
+    /// It failed; the model is told this.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed(message.into())
+    }
+
+    /// The model should call again in another way; it is told this hint.
+    pub fn retry(hint: impl Into<String>) -> Self {
+        Self::Retry(hint.into())
+    }
 }
 
 impl<E: std::error::Error> From<E> for ToolError {

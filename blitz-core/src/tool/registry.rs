@@ -1,44 +1,58 @@
 //! From a tool record to something that runs: argument check by schema, time limit, result cap.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::FutureExt;
 use serde_json::Value;
 
-use super::arguments;
-use super::builtin;
-use super::{Tool, ToolContext, ToolError};
+use super::builtin::Builtin;
+use super::{Tool, ToolContext, ToolError, arguments};
 use crate::domain::schema::{SchemaCheck, describe};
 use crate::domain::{Effect, NewTool, ToolCall, ToolKind, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
 
 /// The most bytes of a result that a model is shown.
-const MAX_RESULT: usize = 256 << 10;
+const MAX_RESULT: usize = 256 * 1024;
+/// The most characters of a tool's name, as providers bound it.
+const MAX_NAME: usize = 64;
+/// The longest time limit of one call: a day.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Prepared tools that are kept; more than any catalogue needs at once.
 const MAX_PREPARED: usize = 4096;
 
-/// The functions that the host has registered, and the tools that are ready to run.
+/// The functions that the host has registered in this process, and the tools that are ready to run.
 #[derive(Default)]
 pub(crate) struct HostTools {
-    functions: RwLock<HashMap<String, Arc<dyn Tool>>>,
+    functions: RwLock<BTreeMap<String, Arc<dyn Tool>>>,
+    /// Counts the registrations.
+    generation: AtomicU64,
+    /// By the content hash of the record.
     prepared: Mutex<HashMap<String, Arc<PreparedTool>>>,
 }
 
 impl HostTools {
-    /// Makes a function available under its name; one that was there is replaced.
+    /// Registers a function under its own name, in place of an earlier one.
     pub(crate) fn register(&self, tool: Arc<dyn Tool>) {
         let name = tool.spec().name;
         self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool);
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// The tool of a record, ready to run. `hash` is the record's content hash.
+    /// Counts the registrations: what was prepared at one count holds while it lasts.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The tool of a record with this content hash, ready to run.
     ///
-    /// Errors: `InvalidInput` where the host has not registered the function, or has another one of
-    /// that name; where a builtin's settings do not hold.
+    /// Errors: `InvalidInput` where it is a function that this process has not registered, or has
+    /// registered with other arguments, and where a builtin's settings do not hold.
     pub(crate) fn prepare(&self, hash: &str, record: &NewTool) -> Result<Arc<PreparedTool>> {
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tool) = prepared.get(hash) {
@@ -58,50 +72,51 @@ impl HostTools {
             Error::invalid(format!("the tool {:?} is a function that this process has not registered", record.name))
         })?;
         if record.input_schema.as_ref().is_some_and(|schema| *schema != function.spec().input_schema) {
-            let message = format!("the function {:?} of this process takes other arguments than its record says", record.name);
+            let message =
+                format!("the function {:?} of this process takes other arguments than its record says", record.name);
             return Err(Error::invalid(message));
         }
         Ok(Arc::clone(function))
     }
 }
 
-/// A tool that is ready to run.
-pub(crate) struct PreparedTool {
-    spec: ToolSpec,
-    effect: Effect,
-    timeout: Duration,
-    check: SchemaCheck,
-    tool: Arc<dyn Tool>,
-}
-
-/// What came of a call. It is always something that the model can be told.
+/// What one call gave. There is always a result: whatever went wrong is told to the model.
 #[derive(Debug)]
 pub(crate) struct ToolOutcome {
-    /// What the model is told.
+    /// For the model.
     pub(crate) result: ToolResult,
-    /// The tool ends the whole execution.
+    /// Set where the tool says that the execution must end.
     pub(crate) fatal: Option<Error>,
 }
 
+/// A tool record with its code, ready to be called.
+pub(crate) struct PreparedTool {
+    tool: Arc<dyn Tool>,
+    check: SchemaCheck,
+    spec: ToolSpec,
+    effect: Effect,
+    timeout: Duration,
+}
+
 impl PreparedTool {
+    /// Finds a record's code. The record's name, description, effect and time limit win.
     fn new(record: &NewTool, host: &HostTools) -> Result<Self> {
         let tool = match record.kind {
+            ToolKind::Builtin => Builtin::of(record)?.open(&record.config)?,
             ToolKind::Function => host.function(record)?,
-            ToolKind::Builtin => builtin::prepare(record.builtin.as_deref().unwrap_or(&record.name), &record.config)?,
         };
         let own = tool.spec();
         let description = if record.description.is_empty() { own.description } else { record.description.clone() };
-        let spec = ToolSpec::new(record.name.clone(), description, own.input_schema);
         Ok(Self {
-            check: SchemaCheck::new(&spec.input_schema)?,
-            spec,
-            effect: record.effect.unwrap_or_else(|| tool.effect()),
-            timeout: record.timeout_ms.map_or_else(|| tool.timeout(), Duration::from_millis),
+            check: SchemaCheck::new(&own.input_schema)?,
+            effect: record.effect.unwrap_or(tool.effect()),
+            timeout: if record.timeout_ms.is_some() { record.timeout() } else { tool.timeout() },
+            spec: ToolSpec::new(&record.name, description, own.input_schema),
             tool,
         })
     }
 
-    /// The tool as a model sees it.
+    /// Name, description and schema, as a model sees them.
     pub(crate) fn spec(&self) -> &ToolSpec {
         &self.spec
     }
@@ -111,85 +126,96 @@ impl PreparedTool {
         self.effect
     }
 
-    /// The arguments of a call, read and checked; else what the model is told.
-    pub(crate) fn arguments(&self, call: &ToolCall) -> std::result::Result<Value, ToolResult> {
-        let refused = |message: String| ToolResult::error(&call.id, &call.name, message);
-        let value = arguments::read(&call.arguments).map_err(&refused)?;
-        match self.check.check(&value) {
-            Ok(()) => Ok(value),
-            Err(problems) => Err(refused(format!("the arguments do not follow the schema: {}", describe(&problems)))),
+    /// The arguments that a call means. Errors: what is wrong with them, for the model.
+    pub(crate) fn arguments(&self, call: &ToolCall) -> Result<Value, String> {
+        let value = arguments::parse(&call.arguments)?;
+        self.check.check(&value).map_err(|problems| format!("the arguments do not fit: {}", describe(&problems)))?;
+        Ok(value)
+    }
+
+    /// Runs one call with arguments that were checked: time limited, panics caught, result capped.
+    ///
+    /// Dropping the future drops the tool's. `context.cancel` of the tool is a child of the given one
+    /// and is set when the time is over.
+    pub(crate) async fn run(&self, call: &ToolCall, arguments: Value, context: ToolContext) -> ToolOutcome {
+        match self.call(arguments, context).await {
+            Ok(content) => ToolOutcome { result: ToolResult::new(&call.id, &call.name, capped(content)), fatal: None },
+            Err(ToolError::Failed(message) | ToolError::Retry(message)) => failure(call, message),
+            Err(ToolError::Fatal(error)) => ToolOutcome { fatal: Some(error), ..failure(call, "the tool gave up") },
         }
     }
 
-    /// Runs a call with arguments that were checked. Panics, time-outs and failures become the result.
-    pub(crate) async fn run(&self, call: &ToolCall, arguments: Value, context: ToolContext) -> ToolOutcome {
-        let cancel = context.cancel.clone();
-        let running = AssertUnwindSafe(async { self.tool.call(arguments, context).await });
-        let ended = tokio::time::timeout(self.timeout, running.catch_unwind()).await;
-        let failed = |message: String| ToolResult::error(&call.id, &call.name, shortened(message));
-        let (result, fatal) = match ended {
-            Ok(Ok(Ok(value))) => (ToolResult::new(&call.id, &call.name, capped(value)), None),
-            Ok(Ok(Err(ToolError::Failed(message)))) => (failed(format!("the tool failed: {message}")), None),
-            Ok(Ok(Err(ToolError::Retry(hint)))) => (failed(format!("call it again in another way: {hint}")), None),
-            Ok(Ok(Err(ToolError::Fatal(error)))) => (failed("the tool ended the execution".to_owned()), Some(error)),
-            Ok(Err(_)) => (failed("the tool panicked".to_owned()), None),
+    async fn call(&self, arguments: Value, mut context: ToolContext) -> Result<Value, ToolError> {
+        let cancel = context.cancel.child_token();
+        context.cancel = cancel.clone();
+        let tool = Arc::clone(&self.tool);
+        // The tool's own code begins inside, so that a panic before its first await is caught too.
+        let work = AssertUnwindSafe(async move { tool.call(arguments, context).await }).catch_unwind();
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(ToolError::failed("the tool panicked")),
             Err(_) => {
                 cancel.cancel();
-                (failed(format!("the tool did not answer within {:?}", self.timeout)), None)
+                Err(ToolError::failed(format!("the tool timed out after {} ms", self.timeout.as_millis())))
             }
-        };
-        ToolOutcome { result, fatal }
+        }
     }
 }
 
-/// A result of at most [`MAX_RESULT`] bytes; what is cut off is said.
-fn capped(value: Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(shortened(text)),
-        other => match other.to_string() {
-            text if text.len() > MAX_RESULT => Value::String(shortened(text)),
-            _ => other,
-        },
+impl std::fmt::Debug for PreparedTool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PreparedTool").field("name", &self.spec.name).finish_non_exhaustive()
     }
 }
 
-fn shortened(mut text: String) -> String {
-    let whole = text.len();
-    if whole > MAX_RESULT {
-        let end = (0..=MAX_RESULT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        text.truncate(end);
-        text.push_str(&format!("\n[cut off: the first {end} of {whole} bytes are shown]"));
+/// Whether a tool may be put into the catalogue. Errors: `InvalidInput`, saying what to change.
+pub(crate) fn validate_tool(tool: &NewTool) -> Result<()> {
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if tool.name.is_empty() || tool.name.len() > MAX_NAME || !tool.name.chars().all(name) {
+        return Err(Error::invalid(format!("a tool's name is 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")));
     }
-    text
+    if tool.timeout().is_zero() || tool.timeout() > MAX_TIMEOUT {
+        return Err(Error::invalid("timeout_ms is between 1 and 86400000"));
+    }
+    match tool.kind {
+        ToolKind::Function => validate_function(tool),
+        ToolKind::Builtin if tool.input_schema.is_some() => Err(Error::invalid("a builtin has its own input_schema")),
+        ToolKind::Builtin => Builtin::of(tool)?.check(&tool.config),
+    }
 }
 
-/// Refuses a tool record that no process could run.
-pub(crate) fn validate_tool(record: &NewTool) -> Result<()> {
-    let name = &record.name;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
-        return Err(Error::invalid("a tool's name has 1 to 64 letters, digits, underscores or hyphens"));
+fn validate_function(tool: &NewTool) -> Result<()> {
+    if tool.builtin.is_some() || !tool.config.is_empty() {
+        return Err(Error::invalid("builtin and config are for kind builtin"));
     }
-    if record.timeout_ms == Some(0) {
-        return Err(Error::invalid("timeout_ms must be at least 1"));
+    let schema = tool.input_schema.as_ref().ok_or_else(|| Error::invalid("a function needs an input_schema"))?;
+    if schema.get("type").and_then(Value::as_str) != Some("object") {
+        return Err(Error::invalid("input_schema must have type object at its root"));
     }
-    match (record.kind, &record.input_schema) {
-        (ToolKind::Builtin, Some(_)) => Err(Error::invalid("a builtin has its own input_schema: leave it out")),
-        (ToolKind::Builtin, None) => {
-            builtin::prepare(record.builtin.as_deref().unwrap_or(name), &record.config).map(drop)
-        }
-        (ToolKind::Function, _) if !record.config.is_empty() || record.builtin.is_some() => {
-            Err(Error::invalid("config and builtin are for tools of the kind builtin"))
-        }
-        (ToolKind::Function, None) => Err(Error::invalid("a function needs an input_schema")),
-        (ToolKind::Function, Some(schema)) => {
-            if schema.get("type").and_then(Value::as_str) != Some("object") {
-                return Err(Error::invalid("the input_schema of a tool must have the type object at its root"));
-            }
-            SchemaCheck::new(schema).map(drop)
-        }
+    SchemaCheck::new(schema).map(drop)
+}
+
+fn failure(call: &ToolCall, message: impl Into<String>) -> ToolOutcome {
+    let mut result = ToolResult::error(&call.id, &call.name, message);
+    result.content = capped(result.content);
+    ToolOutcome { result, fatal: None }
+}
+
+/// A result as it is, or its beginning with a note where it is too long for a model.
+fn capped(content: Value) -> Value {
+    let text = match &content {
+        Value::String(text) if text.len() <= MAX_RESULT => return content,
+        Value::String(text) => text,
+        Value::Array(_) | Value::Object(_) => &content.to_string(),
+        _ => return content,
+    };
+    if text.len() <= MAX_RESULT {
+        return content;
     }
+    let shown = &text[..text.floor_char_boundary(MAX_RESULT)];
+    Value::String(format!("{shown}\n[cut: the first {} of {} bytes are shown]", shown.len(), text.len()))
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

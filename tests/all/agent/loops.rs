@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use blitz::provider::{Reply, Scripted};
 use blitz::{
-    ErrorCode, ExecutionStatus, Limits, ListOptions, Message, MessageRole, NewAgent, Part, StepKind, ToolCall, Usage, tool_fn,
+    ErrorCode, ExecutionStatus, Limits, ListOptions, Message, MessageRole, NewAgent, Part, StepKind, ToolCall, Usage,
+    tool_fn,
 };
 use serde_json::{Value, json};
 
@@ -50,19 +51,20 @@ async fn an_agent_calls_a_tool_and_answers() {
 
 #[tokio::test]
 async fn b7_b9_parallel_calls_run_in_parallel_and_answer_in_order() {
-    let calls = vec![("wait", json!({"a": 0, "b": 0})), ("go", json!({"a": 1, "b": 0})), ("boom", json!({"a": 0, "b": 0}))];
+    let calls =
+        vec![("wait", json!({"a": 0, "b": 0})), ("go", json!({"a": 1, "b": 0})), ("boom", json!({"a": 0, "b": 0}))];
     let (_engine, me, provider) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
     // `wait` ends only once `go` has run: one after the other they would never end.
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let opened = Arc::clone(&gate);
-    let wait = tool_fn!("wait", "", |_args: AddArgs| {
+    let wait = tool_fn!("wait", "", move |_args: AddArgs| {
         let gate = Arc::clone(&gate);
         async move {
             gate.acquire().await?.forget();
             Ok("waited")
         }
     });
-    let go = tool_fn!("go", "", |_args: AddArgs| {
+    let go = tool_fn!("go", "", move |_args: AddArgs| {
         let opened = Arc::clone(&opened);
         async move {
             opened.add_permits(1);
@@ -107,7 +109,7 @@ async fn b6_a_tool_that_was_never_offered_is_answered_and_capped() {
 async fn t48_arguments_off_schema_are_a_message_to_the_model() {
     let ran = Arc::new(AtomicU32::new(0));
     let counter = Arc::clone(&ran);
-    let tool = tool_fn!("add", "Add.", |args: AddArgs| {
+    let tool = tool_fn!("add", "Add.", move |args: AddArgs| {
         counter.fetch_add(1, Ordering::SeqCst);
         async move { Ok(args.a + args.b) }
     });
@@ -124,7 +126,8 @@ async fn t48_arguments_off_schema_are_a_message_to_the_model() {
 
 #[tokio::test]
 async fn b45_the_turn_limit_keeps_messages_and_usage() {
-    let endless = Scripted::from_fn(|_| Reply::tool_call("add", json!({"a": 1, "b": 1})).with_usage(Usage::new(10, 10)));
+    let endless =
+        Scripted::from_fn(|_| Reply::tool_call("add", json!({"a": 1, "b": 1})).with_usage(Usage::new(10, 10)));
     let (_engine, me, _) = with_provider(endless).await;
     me.tools().register(add()).await.unwrap();
     let mut limits = Limits::default();
@@ -142,7 +145,8 @@ async fn b45_the_turn_limit_keeps_messages_and_usage() {
 
 #[tokio::test]
 async fn t25_tokens_and_cost_stop_a_loop_too() {
-    let endless = Scripted::from_fn(|_| Reply::tool_call("add", json!({"a": 1, "b": 1})).with_usage(Usage::new(1000, 0)));
+    let endless =
+        Scripted::from_fn(|_| Reply::tool_call("add", json!({"a": 1, "b": 1})).with_usage(Usage::new(1000, 0)));
     let (_engine, me, _) = with_provider(endless).await;
     me.tools().register(add()).await.unwrap();
     let mut limits = Limits::default();
@@ -154,7 +158,8 @@ async fn t25_tokens_and_cost_stop_a_loop_too() {
     (limits.max_tokens, limits.max_cost) = (None, Some("0.012".parse_money()));
     me.agents().put(agent("cost", &["add"]).limits(limits)).await.unwrap();
     let done = me.run("cost", "loop").await.unwrap();
-    assert_eq!(done.error.unwrap().code, ErrorCode::BudgetExceeded);
+    let error = done.error.unwrap();
+    assert_eq!((error.code, error.details["limit"].as_str()), (ErrorCode::LimitExceeded, Some("cost")));
     assert!(done.cost.unwrap() <= "0.012".parse_money(), "{}", done.cost.unwrap());
     assert!(done.usage.requests > 1);
 }

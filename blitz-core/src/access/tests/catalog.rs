@@ -112,7 +112,7 @@ async fn t39_shares_open_as_far_as_they_say() {
     let (bob_id, bob) = world.user("bob@example.com", Role::BusinessUser).await;
     let gate = &world.gate;
     let id = gate.create(&ana, NewPrompt::new("p", "x"), Visibility::Private).await.unwrap().id;
-    let edit = async || gate.update::<NewPrompt>(&bob, id.into(), patch(json!({"template": "y"}))).await;
+    let edit = async || gate.update::<NewPrompt>(&bob, id.into(), patch(json!({"template": "y"})), Ok).await;
     assert_eq!(code(edit().await), Some(ErrorCode::NotFound));
     gate.share::<NewPrompt>(&ana, id.into(), Share::with_role("business_user", ShareLevel::View)).await.unwrap();
     assert_eq!(code(edit().await), Some(ErrorCode::PermissionDenied));
@@ -177,7 +177,7 @@ async fn a_patch_changes_the_fields_it_names() {
     let (gate, root) = (&world.gate, &world.root);
     world.agent(root, "a", Visibility::Private).await;
     world.agent(root, "taken", Visibility::Private).await;
-    let update = async |change| gate.update::<NewAgent>(root, by("a"), patch(change)).await;
+    let update = async |change| gate.update::<NewAgent>(root, by("a"), patch(change), Ok).await;
     let record = update(json!({"description": "new", "limits": {"max_turns": 3}})).await.unwrap();
     assert_eq!((record.spec.description.as_str(), record.revision), ("new", 2));
     let record = update(json!({"description": null})).await.unwrap();
@@ -242,7 +242,7 @@ async fn a_key_is_sealed_kept_and_dropped_with_its_host() {
     assert_eq!(key().await.as_deref(), Some("sk-canary"));
     let kept = gate.put(root, model(), Visibility::Private).await.unwrap();
     assert_eq!((kept.revision, key().await.as_deref()), (1, Some("sk-canary")));
-    let update = async |change| gate.update::<NewModel>(root, by("m"), patch(change)).await.unwrap();
+    let update = async |change| gate.update::<NewModel>(root, by("m"), patch(change), Ok).await.unwrap();
     update(json!({"base_url": "https://ONE.example/v2"})).await;
     assert_eq!(key().await.as_deref(), Some("sk-canary"), "another path of the same host");
     update(json!({"base_url": "https://two.example/v1"})).await;

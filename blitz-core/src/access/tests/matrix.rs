@@ -44,7 +44,7 @@ const PLAIN: &[(Permission, &str)] = &[
     (Permission::AgentsCreate, "+"),
     (Permission::ExecutionsRecover, "d"),
     (Permission::CostsRead, "+"),
-    (Permission::BudgetsRead, "+"),
+    (Permission::BudgetsRead, "d"),
     (Permission::BudgetsManage, "d"),
     (Permission::UsersRead, "d"),
     (Permission::UsersManage, "d"),

@@ -30,7 +30,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let OpenGate { gate, work, .. } = Gate::over(memory());
-        let root = gate.root("test").unwrap();
+        let root = gate.root("test");
         Self { gate, work, root }
     }
 

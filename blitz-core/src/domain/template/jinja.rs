@@ -12,10 +12,10 @@ use super::{MAX_OUTPUT, output_too_large, unknown};
 use crate::error::{Error, Result};
 
 /// Units of work of one rendering: about one per instruction, item or 64 bytes.
-///
-/// Fuel is taken for a text after it is made, so a list that holds lists many times over, turned to
-/// text by `~` or a filter, costs more than this bounds. Whoever may save prompts is trusted so far.
 const FUEL: u64 = 100_000;
+/// The most bytes that a value can grow to when it is turned to text. Fuel is taken for a text only
+/// after it is made, so what a template may multiply is bounded before it runs.
+const MAX_GROWTH: u64 = 256 << 20;
 const MAX_RECURSION: usize = 100;
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -29,6 +29,8 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_formatter(format);
     environment.add_filter("tojson", |value: &JinjaValue| json(value));
     environment.remove_global("debug");
+    // A namespace carries values from one turn of a loop to the next: growth without a bound.
+    environment.remove_global("namespace");
     environment
 });
 
@@ -43,6 +45,12 @@ pub(super) fn variables(template: &str) -> Result<BTreeSet<String>> {
 }
 
 pub(super) fn render(template: &str, values: &Map<String, Value>) -> Result<String> {
+    let given: u64 = values.iter().map(|(name, value)| (name.len() + value.to_string().len()) as u64).sum();
+    if growth(template).saturating_mul(given + template.len() as u64) > MAX_GROWTH {
+        return Err(Error::expression(
+            "the template multiplies what it is given too often: take lists out of its sets and loops",
+        ));
+    }
     let mut text = Capped::default();
     compile(template)?.render_captured_to(Serde(values), &mut text).map_err(|error| render_error(&error, values))?;
     String::from_utf8(text.bytes).map_err(|_| Error::internal("a template made a text that is not UTF-8"))
@@ -55,6 +63,42 @@ fn compile<'a>(template: &'a str) -> Result<Template<'a, 'a>> {
         let detail = error.detail().unwrap_or("not a template");
         Error::expression(format!("line {}: {detail}", error.line().unwrap_or(1)))
     })
+}
+
+/// How many times over the tags of a template can repeat a value: each one that names values can
+/// hold them once more than it has commas, and the next can hold that again. What is printed is not
+/// carried on.
+fn growth(template: &str) -> u64 {
+    let (mut carried, mut printed): (u64, u64) = (1, 1);
+    let mut rest = template;
+    while let Some(at) = first_tag(rest) {
+        let prints = rest[at..].starts_with("{{");
+        rest = &rest[at + 2..];
+        let mut commas = 0;
+        let mut quote = None;
+        let mut escaped = false;
+        let end = rest.char_indices().find_map(|(index, c)| {
+            match quote {
+                Some(open) if !escaped && c == open => quote = None,
+                Some(_) => escaped = !escaped && c == '\\',
+                None if matches!(c, '"' | '\'') => (quote, escaped) = (Some(c), false),
+                None if matches!(c, '%' | '}') && rest[index + 1..].starts_with('}') => return Some(index),
+                None => commas += u64::from(c == ','),
+            }
+            None
+        });
+        if prints {
+            printed = printed.max(commas + 1);
+        } else {
+            carried = carried.saturating_mul(commas + 1);
+        }
+        rest = end.map_or("", |end| &rest[end..]);
+    }
+    carried.saturating_mul(printed)
+}
+
+fn first_tag(text: &str) -> Option<usize> {
+    [text.find("{%"), text.find("{{")].into_iter().flatten().min()
 }
 
 /// Writes objects and lists as JSON, and all else as it is.

@@ -137,12 +137,24 @@ fn t50_bombs_stop_quickly() {
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),
         "{% for i in range(2000) %}{{ 'x' * 1000 }}{% endfor %}".to_owned(),
     ];
+    let sets = "{% set a = ['%}', a or 1, a] %}".repeat(40);
+    bombs.push(format!("{{% set a = 1 %}}{sets}{{{{ a ~ '' }}}}"));
+    bombs.push(format!("{{% set a = 1 %}}{sets}{{{{ a | string | length }}}}"));
+    bombs.push(format!("{{% set a = 1 %}}{}x", "{% for a in [[a, a], [a, a]] %}".repeat(30)));
     bombs.push(format!("{lists}{{{{ n.a }}}}"));
     bombs.push(format!("{lists}{{{{ n.a | tojson }}}}"));
     for bomb in bombs {
         let error = jinja_error(&bomb, json!({}));
         assert!(matches!(error.code(), ErrorCode::Expression | ErrorCode::TooLarge), "{bomb}: {error}");
     }
+}
+
+#[test]
+fn long_prompts_over_large_inputs_are_no_bombs() {
+    let values = map(json!({"doc": "y".repeat(300_000), "rows": [[1, 2], [3, 4]], "missing": ""}));
+    let template = "{% set kinds = ['a', 'b', 'c'] %}{% for a, b in rows %}{{ a }}, {{ b }}{% endfor %}\
+                    {{ kinds | join(', ') }} {{ missing | default('no, nothing', true) }} {{ doc }}";
+    assert!(render(Jinja, template, &values).is_ok());
 }
 
 #[test]

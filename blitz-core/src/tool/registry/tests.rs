@@ -1,5 +1,4 @@
 //! Whatever a model writes and whatever a tool does, the model is told and nothing breaks.
-#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
@@ -25,14 +24,16 @@ fn prepared(tool: FunctionTool) -> Arc<PreparedTool> {
 }
 
 fn double() -> Arc<PreparedTool> {
-    prepared(tool_fn!("double", "Doubles.", |args: Args| async move { Ok(args.a * 2.0 + args.note.len() as f64) }).pure())
+    prepared(
+        tool_fn!("double", "Doubles.", |args: Args| async move { Ok(args.a * 2.0 + args.note.len() as f64) }).pure(),
+    )
 }
 
 async fn run(tool: &PreparedTool, arguments: &str) -> ToolResult {
     let call = ToolCall::new("c1", "double", arguments);
     match tool.arguments(&call) {
         Ok(arguments) => tool.run(&call, arguments, ToolContext::detached("key")).await.result,
-        Err(refused) => refused,
+        Err(problem) => ToolResult::error("c1", "double", problem),
     }
 }
 
@@ -54,8 +55,17 @@ async fn t48_arguments_off_schema_are_told_and_not_run() {
     let deep = format!("{{\"a\": {}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
     let huge = format!("{{\"a\": 1, \"note\": \"{}\"}}", "x".repeat(10 << 20));
     let wrong = [
-        "", "[1]", "7", "not json", r#"{"a": "x"}"#, r#"{"a": 1, "b": 2}"#, r#"{"a": 1, "a": 2}"#, r#"{"a": 1e999}"#,
-        r#"{"__proto__": {"a": 1}}"#, &deep, &huge,
+        "",
+        "[1]",
+        "7",
+        "not json",
+        r#"{"a": "x"}"#,
+        r#"{"a": 1, "b": 2}"#,
+        r#"{"a": 1, "a": 2}"#,
+        r#"{"a": 1e999}"#,
+        r#"{"__proto__": {"a": 1}}"#,
+        &deep,
+        &huge,
     ];
     for text in wrong {
         let result = run(&double(), text).await;
@@ -66,7 +76,7 @@ async fn t48_arguments_off_schema_are_told_and_not_run() {
 
 #[tokio::test]
 async fn b9_a_panic_is_a_result() {
-    let tool = prepared(FunctionTool::new("double", "", |_: Args, _| async move {
+    let tool = prepared(FunctionTool::new("double", "", |_: Args| async move {
         if true {
             panic!("boom");
         }
@@ -79,7 +89,7 @@ async fn b9_a_panic_is_a_result() {
 #[tokio::test(start_paused = true)]
 async fn a_tool_that_hangs_is_cut_off_and_told_to_stop() {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let hangs = tool_fn!("double", "", |_args: Args, context| {
+    let hangs = tool_fn!("double", "", move |_args: Args, context: ToolContext| {
         let tell = tell.clone();
         async move {
             let cancel = context.cancel.clone();
@@ -93,7 +103,7 @@ async fn a_tool_that_hangs_is_cut_off_and_told_to_stop() {
     });
     let tool = prepared(hangs.with_timeout(Duration::from_secs(3)));
     let result = run(&tool, r#"{"a": 1}"#).await;
-    assert!(result.is_error && result.as_text().contains("3s"), "{}", result.as_text());
+    assert!(result.is_error && result.as_text().contains("3000 ms"), "{}", result.as_text());
     assert_eq!(told.recv().await, Some(()));
 }
 
@@ -101,7 +111,7 @@ async fn a_tool_that_hangs_is_cut_off_and_told_to_stop() {
 async fn b47_a_huge_result_is_cut_off_and_says_so() {
     let tool = prepared(tool_fn!("double", "", |_a: Args| async move { Ok("é".repeat(400_000)) }));
     let text = run(&tool, r#"{"a": 1}"#).await.as_text();
-    assert!(text.len() < MAX_RESULT + 100 && text.contains("cut off"));
+    assert!(text.len() < MAX_RESULT + 100 && text.contains("[cut:"));
 }
 
 #[test]

@@ -79,6 +79,22 @@ CREATE TABLE shares (
     PRIMARY KEY (resource_id, user_id, role)
 ) STRICT, WITHOUT ROWID;
 
+-- Counts every change of what a run may use: what was found at one count holds while it lasts.
+CREATE TABLE catalog_state (
+    id         INTEGER PRIMARY KEY CHECK (id = 1),
+    generation INTEGER NOT NULL
+) STRICT;
+INSERT INTO catalog_state (id, generation) VALUES (1, 1);
+CREATE TRIGGER resources_insert_counts AFTER INSERT ON resources BEGIN UPDATE catalog_state SET generation = generation + 1; END;
+CREATE TRIGGER resources_update_counts AFTER UPDATE ON resources BEGIN UPDATE catalog_state SET generation = generation + 1; END;
+CREATE TRIGGER resources_delete_counts AFTER DELETE ON resources BEGIN UPDATE catalog_state SET generation = generation + 1; END;
+CREATE TRIGGER shares_insert_counts AFTER INSERT ON shares BEGIN UPDATE catalog_state SET generation = generation + 1; END;
+CREATE TRIGGER shares_update_counts AFTER UPDATE ON shares BEGIN UPDATE catalog_state SET generation = generation + 1; END;
+CREATE TRIGGER shares_delete_counts AFTER DELETE ON shares BEGIN UPDATE catalog_state SET generation = generation + 1; END;
+CREATE TRIGGER secrets_insert_counts AFTER INSERT ON secrets BEGIN UPDATE catalog_state SET generation = generation + 1; END;
+CREATE TRIGGER secrets_update_counts AFTER UPDATE ON secrets BEGIN UPDATE catalog_state SET generation = generation + 1; END;
+CREATE TRIGGER secrets_delete_counts AFTER DELETE ON secrets BEGIN UPDATE catalog_state SET generation = generation + 1; END;
+
 -- Executions and their journal ----------------------------------------------------------------
 
 CREATE TABLE executions (
@@ -106,7 +122,7 @@ CREATE TABLE executions (
     finished_at      INTEGER
 ) STRICT;
 CREATE INDEX executions_open ON executions (boot_id) WHERE finished_at IS NULL;
-CREATE INDEX executions_user ON executions (user_id, id);
+CREATE INDEX executions_user ON executions (user_id, id) WHERE user_id IS NOT NULL;
 CREATE INDEX executions_root ON executions (root_id, id) WHERE parent_id IS NOT NULL;
 CREATE UNIQUE INDEX executions_child ON executions (parent_id, parent_key) WHERE parent_id IS NOT NULL;
 

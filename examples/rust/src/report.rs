@@ -1,0 +1,266 @@
+//! The figures of a batch: a table for the screen and a page, both from the database alone.
+
+use std::time::Duration;
+
+use blitz::{CostFilter, CostSummary, ExecutionId, ExecutionStatus, Provenance, Session};
+use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
+use futures_util::StreamExt as _;
+
+use crate::Result;
+use crate::batch::Review;
+use crate::documents::Document;
+use crate::progress::RunningTime;
+use crate::setup::{Issue, Severity, Verdict};
+use crate::show;
+
+const STYLE: TableStyle = TableStyle::new()
+    .top_border(LineStyle::new('╭', '─', '┬', '╮'))
+    .header_lines(ContentLineStyle::new('│', '│', '│'))
+    .header_separator(LineStyle::new('├', '─', '┼', '┤'))
+    .content_lines(ContentLineStyle::new('│', '│', '│'))
+    .bottom_border(LineStyle::new('╰', '─', '┴', '╯'));
+
+/// What became of one document.
+pub struct Row {
+    document: String,
+    /// The verdict, or why there is none.
+    verdict: std::result::Result<Verdict, String>,
+    /// What was booked for it; nothing where it was never asked about.
+    spent: Option<CostSummary>,
+    /// How long it ran, pauses of a dead process left out.
+    time: Option<Duration>,
+}
+
+impl Row {
+    /// The figures of a review: what came out, what the ledger booked, how long it ran.
+    pub async fn of(me: &Session, review: &Review) -> Result<Self> {
+        let execution = &review.execution;
+        let verdict = match (execution.status, &execution.error) {
+            (ExecutionStatus::Completed, _) => {
+                serde_json::from_value(execution.output.clone()).map_err(|error| error.to_string())
+            }
+            (_, Some(error)) => Err(format!("{}: {}", error.code, error.message)),
+            (status, None) => Err(status.name().to_owned()),
+        };
+        Ok(Self {
+            document: review.question.document.clone(),
+            verdict,
+            spent: Some(me.costs().summary(CostFilter::of_root(execution.id)).await?),
+            time: if execution.status.is_final() { Some(running_time(me, execution.id).await?) } else { None },
+        })
+    }
+
+    /// A document that cannot be reviewed, if it is one.
+    pub fn unreadable(document: &Document) -> Option<Self> {
+        let reason = document.fingerprint.as_ref().err()?;
+        let verdict = Err(format!("not reviewed: {reason}"));
+        Some(Self { document: document.name.clone(), verdict, spent: None, time: None })
+    }
+
+    /// Whether it has a verdict.
+    pub fn is_reviewed(&self) -> bool {
+        self.verdict.is_ok()
+    }
+}
+
+async fn running_time(me: &Session, id: ExecutionId) -> Result<Duration> {
+    let mut events = me.executions().events(id, 0);
+    let mut running = RunningTime::default();
+    while let Some(event) = events.next().await {
+        running.see(&event?);
+    }
+    Ok(running.time)
+}
+
+/// The figures of a batch, the greatest risk first.
+pub struct Report {
+    /// The number of the batch.
+    pub batch: u64,
+    rows: Vec<Row>,
+}
+
+impl Report {
+    /// Of these rows.
+    pub fn new(batch: u64, mut rows: Vec<Row>) -> Self {
+        let risk = |row: &Row| row.verdict.as_ref().map_or(-1.0, |verdict| verdict.risk_score);
+        rows.sort_by(|a, b| risk(b).total_cmp(&risk(a)).then_with(|| a.document.cmp(&b.document)));
+        Self { batch, rows }
+    }
+
+    /// The table, for a screen with colours or without.
+    pub fn table(&self, colours: bool) -> String {
+        let mut table = Table::new();
+        table.load_style(STYLE);
+        table.set_header(["Document", "Risk score", "Issues found", "Tokens", "Cost", "Time"]);
+        for row in &self.rows {
+            let (risk, issues) = match &row.verdict {
+                Ok(verdict) => (gauge(verdict.risk_score), severities(&verdict.issues)),
+                Err(reason) => ("—".to_owned(), wrapped(reason, 34)),
+            };
+            let [tokens, cost, time] = figures(row.spent.as_ref(), row.time).map(right);
+            table.add_row([
+                Cell::new(show::shortened(&row.document, 32)),
+                Cell::new(risk),
+                Cell::new(issues),
+                tokens,
+                cost,
+                time,
+            ]);
+        }
+        let spent = self.spent();
+        let issues = self.rows.iter().flat_map(|row| &row.verdict).map(|verdict| verdict.issues.len()).sum();
+        let [tokens, cost, time] = figures(Some(&spent), self.longest()).map(right);
+        let reviewed = format!("{} of {} reviewed", self.reviewed(), self.rows.len());
+        table.add_row([
+            Cell::new(reviewed),
+            Cell::new(""),
+            Cell::new(show::counted(issues, "issue")),
+            tokens,
+            cost,
+            time,
+        ]);
+        let mut lines: Vec<String> = table.lines().collect();
+        // The sum stands apart: below the same line as the header is above.
+        if let Some(rule) = lines.get(2).cloned() {
+            lines.insert(lines.len() - 2, rule);
+        }
+        ink(&lines.join("\n"), colours)
+    }
+
+    /// How many documents have a verdict.
+    pub fn reviewed(&self) -> usize {
+        self.rows.iter().filter(|row| row.is_reviewed()).count()
+    }
+
+    /// What all reviews used and cost, by the ledger.
+    pub fn spent(&self) -> CostSummary {
+        let mut sum = CostSummary::default();
+        for spent in self.rows.iter().filter_map(|row| row.spent.as_ref()) {
+            sum.cost = sum.cost.saturating_add(spent.cost);
+            sum.unpriced_calls += spent.unpriced_calls;
+            sum.usage.add(&spent.usage);
+        }
+        sum
+    }
+
+    /// They run side by side, so the longest is the time of all.
+    fn longest(&self) -> Option<Duration> {
+        self.rows.iter().filter_map(|row| row.time).max()
+    }
+
+    /// The page: the table, and what was found in each document.
+    pub fn page(&self, model: &str) -> String {
+        let mut page = format!(
+            "# Review of {}\n\nBatch {}, by {model}.\n\n",
+            show::counted(self.rows.len(), "document"),
+            self.batch
+        );
+        page += "| Document | Risk score | Issues found | Tokens | Cost | Time |\n|---|--:|---|--:|--:|--:|\n";
+        for row in &self.rows {
+            let (risk, issues) = match &row.verdict {
+                Ok(verdict) => (format!("{:.0}", verdict.risk_score), severities(&verdict.issues)),
+                Err(reason) => ("—".to_owned(), reason.clone()),
+            };
+            let [tokens, cost, time] = figures(row.spent.as_ref(), row.time);
+            page +=
+                &format!("| {} | {risk} | {} | {tokens} | {cost} | {time} |\n", plain(&row.document), plain(&issues));
+        }
+        let [tokens, cost, time] = figures(Some(&self.spent()), self.longest());
+        page += &format!("| {} of {} reviewed | | | {tokens} | {cost} | {time} |\n", self.reviewed(), self.rows.len());
+        self.rows
+            .iter()
+            .filter_map(|row| Some((row, row.verdict.as_ref().ok()?)))
+            .fold(page, |page, (row, verdict)| page + &chapter(&row.document, verdict))
+    }
+}
+
+fn chapter(document: &str, verdict: &Verdict) -> String {
+    let mut text =
+        format!("\n## {}: {:.0} of 100\n\n{}\n", plain(document), verdict.risk_score, plain(&verdict.summary));
+    for issue in &verdict.issues {
+        text += &format!("\n- **{}** ({})\n  > {}\n", plain(&issue.title), word(issue.severity), plain(&issue.quote));
+    }
+    text
+}
+
+fn figures(spent: Option<&CostSummary>, time: Option<Duration>) -> [String; 3] {
+    let tokens = spent.map_or("—".to_owned(), |spent| at_most(spent, show::count(spent.usage.total_tokens())));
+    let cost = spent.map_or("—".to_owned(), |spent| at_most(spent, show::cost(spent.known_cost())));
+    [tokens, cost, time.map_or("—".to_owned(), show::time)]
+}
+
+/// A call whose process died under way is booked at its bound: then so is the sum.
+fn at_most(spent: &CostSummary, figure: String) -> String {
+    if spent.usage.provenance == Provenance::Estimated { format!("≤ {figure}") } else { figure }
+}
+
+fn right(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::High => "high",
+        Severity::Medium => "medium",
+        Severity::Low => "low",
+    }
+}
+
+/// `7: 2 high, 5 low`.
+fn severities(issues: &[Issue]) -> String {
+    let parts = [Severity::High, Severity::Medium, Severity::Low].into_iter().filter_map(|severity| {
+        let count = issues.iter().filter(|issue| issue.severity == severity).count();
+        (count > 0).then(|| format!("{count} {}", word(severity)))
+    });
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() { "none".to_owned() } else { format!("{:>2}: {}", issues.len(), parts.join(", ")) }
+}
+
+/// Marks that take no room on a screen, so that the table counts its columns right; [`ink`] makes colours of them.
+const RED: &str = "\u{2061}";
+const YELLOW: &str = "\u{2062}";
+const GREEN: &str = "\u{2063}";
+const PLAIN: &str = "\u{2064}";
+
+/// The score as a bar and a number.
+fn gauge(score: f64) -> String {
+    let tenths = (score / 10.0).round().clamp(0.0, 10.0) as usize;
+    let colour = if score >= 70.0 {
+        RED
+    } else if score >= 40.0 {
+        YELLOW
+    } else {
+        GREEN
+    };
+    format!("{colour}{}{PLAIN}{} {score:>3.0}", "█".repeat(tenths), "░".repeat(10 - tenths))
+}
+
+/// The text with its marks as colours, or without them.
+fn ink(text: &str, colours: bool) -> String {
+    let codes = [(RED, "\x1b[31m"), (YELLOW, "\x1b[33m"), (GREEN, "\x1b[32m"), (PLAIN, "\x1b[0m")];
+    codes.iter().fold(text.to_owned(), |text, (mark, code)| text.replace(mark, if colours { code } else { "" }))
+}
+
+/// The words of a text in lines of at most so many characters.
+fn wrapped(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < width => *line += &format!(" {word}"),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+/// A text on one line of a page, where no character of it means anything.
+fn plain(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().fold(String::with_capacity(line.len()), |mut plain, c| {
+        if r"\`*_{}[]<>#|~".contains(c) {
+            plain.push('\\');
+        }
+        plain.push(c);
+        plain
+    })
+}

@@ -1,0 +1,260 @@
+//! An engine on a file, with everything a review needs in its catalogue.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use blitz::provider::{CallContext, ModelStream, Offline, Profile, Provider};
+use blitz::{Engine, Limits, ModelRequest, NewAgent, NewModel, NewPrompt, NewTool, Price, PromptRef, Session};
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::Result;
+
+/// The agent that reviews, and the prompt that it is asked by.
+pub const AGENT: &str = "risk_reviewer";
+const PROMPT: &str = "risk_analysis";
+const MODEL: &str = "reviewer";
+/// How long a review may take: days, because the time that a killed program is away counts too.
+const PATIENCE: Duration = Duration::from_secs(7 * 86_400);
+
+const TEMPLATE: &str = "\
+Review a document for a person who is about to agree to it.
+
+Document: {document}
+
+Read it with file_read. Find what puts that person at risk: liability, missing warranty, duties, loss of rights,
+one-sided terms. Each issue has a short title, a severity and a quote, which is one sentence, word for word.
+
+The risk score goes from 0, harmless, to 100. Compute it with the calculator: ten points for any document, ten for
+each issue of high severity and four for each other one, a hundred at the most.
+
+Sum the document up in two or three sentences.";
+
+/// What a review is asked with. The prompt needs the document's name only; the rest says later
+/// which batch the execution belongs to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Question {
+    /// The name of the document.
+    pub document: String,
+    /// A hash of its content.
+    pub fingerprint: String,
+    /// A hash of the names of all files of the batch, and of the model.
+    pub files: String,
+    /// The number of the batch.
+    pub batch: u64,
+}
+
+/// What a review gives.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Verdict {
+    /// The document in a few sentences.
+    pub summary: String,
+    /// From 0, harmless, to 100.
+    pub risk_score: f64,
+    /// What was found.
+    pub issues: Vec<Issue>,
+}
+
+/// Something in a document that puts its reader at risk.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Issue {
+    /// What it is about.
+    pub title: String,
+    /// How grave it is.
+    pub severity: Severity,
+    /// The sentence.
+    pub quote: String,
+}
+
+/// How grave an issue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Severity {
+    High,
+    Medium,
+    Low,
+}
+
+fn question_schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "document": {"type": "string", "minLength": 1},
+            "fingerprint": {"type": "string"},
+            "files": {"type": "string"},
+            "batch": {"type": "integer"},
+        },
+        "required": ["document"],
+    })
+}
+
+fn verdict_schema() -> Value {
+    let issue = json!({
+        "type": "object",
+        "properties": {
+            "title": {"type": "string"},
+            "severity": {"type": "string", "enum": ["low", "medium", "high"]},
+            "quote": {"type": "string"},
+        },
+        "required": ["title", "severity", "quote"],
+    });
+    json!({
+        "type": "object",
+        "properties": {
+            "summary": {"type": "string"},
+            "risk_score": {"type": "number", "minimum": 0, "maximum": 100},
+            "issues": {"type": "array", "items": issue},
+        },
+        "required": ["summary", "risk_score", "issues"],
+    })
+}
+
+/// Where the program keeps what it makes.
+pub struct Places {
+    /// The folder of all of it.
+    pub folder: PathBuf,
+    /// The database.
+    pub database: PathBuf,
+    /// The copies of the documents.
+    pub documents: PathBuf,
+    /// The report as a page.
+    pub page: PathBuf,
+    /// The same figures as a question in SQL.
+    pub query: PathBuf,
+}
+
+impl Places {
+    /// The places below a folder.
+    pub fn below(folder: &Path) -> Self {
+        Self {
+            database: folder.join("review.db"),
+            documents: folder.join("documents"),
+            page: folder.join("review.md"),
+            query: folder.join("figures.sql"),
+            folder: folder.to_owned(),
+        }
+    }
+}
+
+/// Which model reviews.
+pub struct Choice {
+    /// The record to put into the catalogue.
+    pub model: NewModel,
+    /// How long each answer of the stand-in takes, where it is to be slow.
+    pub slow: Option<Duration>,
+}
+
+impl Choice {
+    /// Reads the environment: a model of the user's own, else the stand-in that needs none.
+    pub fn from_env() -> Result<Self> {
+        let model = match (set("BLITZ_BASE_URL"), set("BLITZ_MODEL"), set("OPENAI_API_KEY")) {
+            (Some(url), Some(name), _) => {
+                let model = NewModel::new(MODEL, "openai_compatible", name).with_base_url(url);
+                set("BLITZ_API_KEY").into_iter().fold(model, |model, key| model.with_api_key(&key))
+            }
+            (Some(_), None, _) => {
+                return Err("BLITZ_BASE_URL is set: BLITZ_MODEL must name a model that it serves".into());
+            }
+            (None, name, Some(key)) => {
+                NewModel::new(MODEL, "openai", name.as_deref().unwrap_or("gpt-4o-mini")).with_api_key(&key)
+            }
+            (None, Some(_), None) => {
+                return Err("BLITZ_MODEL is set: OPENAI_API_KEY or BLITZ_BASE_URL is missing".into());
+            }
+            (None, None, None) => NewModel::new(MODEL, Offline::NAME, Offline::NAME),
+        };
+        let model = match (set("BLITZ_PRICE_INPUT"), set("BLITZ_PRICE_OUTPUT")) {
+            (Some(input), Some(output)) => model.with_price(Price::per_million(&input, &output)?),
+            (None, None) => model,
+            _ => {
+                return Err("BLITZ_PRICE_INPUT and BLITZ_PRICE_OUTPUT go together: dollars for a million tokens".into());
+            }
+        };
+        let slow =
+            set("BLITZ_DEMO_SLOW").map(|text| text.parse().map_err(|_| "BLITZ_DEMO_SLOW is a number of seconds"));
+        let slow = slow.transpose()?.map(Duration::try_from_secs_f64).transpose()?;
+        let slow = slow.filter(|_| model.provider == Offline::NAME);
+        Ok(Self { model, slow })
+    }
+
+    /// The model in words.
+    pub fn in_words(&self) -> String {
+        let NewModel { provider, model_name, base_url, .. } = &self.model;
+        match (self.is_offline(), base_url) {
+            (true, _) => {
+                "Offline, which is no model: rules in this program that find risky words and understand nothing"
+                    .to_owned()
+            }
+            (false, Some(url)) => format!("{model_name} at {url}"),
+            (false, None) => format!("{model_name} of {provider}"),
+        }
+    }
+
+    /// Whether the stand-in reviews.
+    pub fn is_offline(&self) -> bool {
+        self.model.provider == Offline::NAME
+    }
+}
+
+fn set(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// Opens the database with the providers of the choice.
+pub async fn open(places: &Places, choice: &Choice) -> Result<Engine> {
+    std::fs::create_dir_all(&places.folder).map_err(|error| format!("{}: {error}", places.folder.display()))?;
+    let builder = Engine::builder(places.database.to_string_lossy());
+    let builder = match choice.slow {
+        Some(pause) => builder.with_provider(Slow { pause }),
+        None => builder,
+    };
+    Ok(builder.open().await?)
+}
+
+/// Puts the model, the tools, the prompt and the agent; where nothing changed nothing is written.
+pub async fn fill_catalogue(me: &Session, places: &Places, choice: &Choice) -> Result<()> {
+    let root = std::path::absolute(&places.documents)?;
+    me.models().put(choice.model.clone()).await?;
+    me.tools().put(NewTool::builtin("file_read").with_config("root", root.to_string_lossy())).await?;
+    me.tools().put(NewTool::builtin("calculator")).await?;
+    let prompt = NewPrompt::new(PROMPT, TEMPLATE).with_input_schema(question_schema());
+    me.prompts().put(prompt.with_output_schema(verdict_schema())).await?;
+    let agent = NewAgent::new(AGENT, MODEL)
+        .instructions("You review documents for risks. You quote exactly and invent nothing.")
+        .prompt(PromptRef::latest(PROMPT))
+        .tool("file_read")
+        .tool("calculator")
+        .limits(Limits::default().with_timeout(PATIENCE));
+    me.agents().put(agent).await?;
+    Ok(())
+}
+
+/// The stand-in, slowed down: a provider of the host that stands before the engine's own.
+struct Slow {
+    pause: Duration,
+}
+
+impl Provider for Slow {
+    fn name(&self) -> &str {
+        Offline::NAME
+    }
+
+    fn stream(&self, request: ModelRequest, context: CallContext) -> ModelStream {
+        // A long conversation takes longer, as with a real model.
+        let bound = Offline::new().input_token_bound(&request) as f64;
+        let pause = self.pause.mul_f64(1.0 + bound / 20_000.0);
+        let answer = Offline.stream(request, context);
+        let late = async move {
+            tokio::time::sleep(pause).await;
+            answer
+        };
+        futures_util::stream::once(late).flatten().boxed()
+    }
+
+    fn profile(&self, model_name: &str) -> Profile {
+        Offline.profile(model_name)
+    }
+}
