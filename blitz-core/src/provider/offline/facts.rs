@@ -2,7 +2,7 @@
 
 use super::conversation::{Call, Conversation};
 use super::findings::{Finding, Severity, findings};
-use super::text::{Analysis, one_line};
+use super::text::{Analysis, is_statement, one_line};
 
 /// Bytes from which a text that the user gives is a document and not just a question.
 const DOCUMENT: usize = 200;
@@ -155,6 +155,7 @@ impl<'a> Facts<'a> {
         match (&material.reply, &material.failure) {
             (Some((tool, text)), _) if !text.trim().is_empty() => format!("The tool {tool} gave: {}", one_line(text)),
             (_, Some((tool, message))) => failure(tool, message),
+            _ if self.analysis.sentences.iter().any(|sentence| is_statement(sentence)) => self.salient(3).join(" "),
             _ => ABILITIES.to_owned(),
         }
     }

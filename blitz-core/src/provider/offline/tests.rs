@@ -264,7 +264,11 @@ fn plain_questions_get_salient_sentences_or_the_truth() {
     let summed = text(&respond(&request(&format!("Sum this up:\n\n{LEASE}"), vec![])));
     assert!(summed.starts_with("[offline] ") && summed.contains("tenant"), "{summed}");
     assert!(summed.matches(". ").count() <= 4);
-    assert!(text(&respond(&request("Who are you?", vec![]))).contains("no language model"));
+    let short = "Rivers carry water to the sea.";
+    assert_eq!(text(&respond(&request(short, vec![]))), format!("[offline] {short}"));
+    for asked in ["Who are you?", "Please write me a poem about the sea.", "Hello.", ""] {
+        assert!(text(&respond(&request(asked, vec![]))).contains("no language model"), "{asked}");
+    }
 }
 
 #[test]
