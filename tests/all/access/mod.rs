@@ -1,0 +1,1 @@
+//! Who may do what: logins, reach, shares, and executions whose user loses its standing.
