@@ -7,6 +7,7 @@ mod bad_input;
 mod conformance;
 mod dependencies;
 mod errors_doc;
+mod events;
 mod house;
 mod provider_faults;
 mod source;

@@ -94,13 +94,12 @@ impl Catalog<NewAgent> {
 
     /// Starts an agent and lets it run by itself.
     pub async fn start(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<ExecutionHandle> {
-        let started = self.session.begin(agent.into(), input.into()).await?;
-        Ok(ExecutionHandle::new(self.session.clone(), started.id))
+        let id = self.session.begin(agent.into(), input.into()).await?;
+        Ok(ExecutionHandle::new(self.session.clone(), id))
     }
 
     /// Starts an agent and gives its events. Dropping the stream cancels the execution.
     pub async fn stream(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<EventStream> {
-        let owned = self.session.begin_owned(agent.into(), input.into()).await?;
-        Ok(EventStream::new(self.session.clone(), owned.started.id, 0).owning(owned.guard))
+        self.session.begin_heard(agent.into(), input.into()).await
     }
 }

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use crate::access::{EngineWork, Gate};
 use crate::domain::Secret;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::execution::Runtime;
 
 /// How long [`Engine::close`] waits for what still runs.
@@ -127,8 +127,12 @@ impl Engine {
     /// Like [`Engine::close`], with another grace.
     pub async fn close_within(&self, grace: Duration) -> Result<()> {
         self.inner.runtime.close(grace).await;
-        self.inner.gate.close();
-        self.inner.runtime.boot.release();
-        Ok(())
+        let inner = Arc::clone(&self.inner);
+        // The store waits for its threads.
+        let closing = tokio::task::spawn_blocking(move || {
+            inner.gate.close();
+            inner.runtime.boot.release();
+        });
+        closing.await.map_err(|error| Error::internal("closing the engine was broken off").with_source(error))
     }
 }

@@ -4,10 +4,13 @@ use std::any::Any;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tokio_util::sync::DropGuard;
 
-use super::{EventStream, Session};
+use super::stream::{EventStream, Live};
+use super::Session;
 use crate::access::Target;
+use crate::domain::schema::admit_kept;
 use crate::domain::{Decision, ExecutionId, Outcome, Permission, ResourceKind, ResourceRef};
 use crate::error::{Error, Result};
 use crate::execution::begin::{Beginning, begin};
@@ -60,23 +63,69 @@ impl ExecutionHandle {
 
 /// A root execution that ends when its caller goes away.
 pub(super) struct Owned {
-    pub(super) started: Started,
-    pub(super) guard: DropGuard,
+    started: Started,
+    guard: DropGuard,
 }
 
 impl Session {
-    /// Begins an execution in one transaction and drives it in a task of its own.
-    pub(super) async fn begin(&self, agent: ResourceRef, input: Value) -> Result<Started> {
+    /// Begins an execution and drives it, in a task of its own: it runs whatever becomes of this future.
+    pub(super) async fn begin(&self, agent: ResourceRef, input: Value) -> Result<ExecutionId> {
+        let (started, _) = self.begin_for(Interest::None, agent, input).await?;
+        Ok(started.id)
+    }
+
+    /// Begins an execution whose caller owns it: one that goes away while it begins cancels it too.
+    pub(super) async fn begin_owned(&self, agent: ResourceRef, input: Value) -> Result<Owned> {
+        let (started, _) = self.begin_for(Interest::Outcome, agent, input).await?;
+        Ok(Owned::new(started))
+    }
+
+    /// The same for a caller that reads its events: it hears the first one too.
+    pub(super) async fn begin_heard(&self, agent: ResourceRef, input: Value) -> Result<EventStream> {
+        let (started, live) = self.begin_for(Interest::Events, agent, input).await?;
+        let Owned { started, guard } = Owned::new(started);
+        let events = match live {
+            Some(live) => EventStream::from_the_first(self.clone(), started.id, live),
+            None => EventStream::new(self.clone(), started.id, 0),
+        };
+        Ok(events.owning(guard))
+    }
+
+    async fn begin_for(&self, interest: Interest, agent: ResourceRef, input: Value) -> Result<(Started, Option<Live>)> {
+        admit_kept("the input", &input)?;
+        self.inner.runtime.open_for_work()?;
+        let session = self.clone();
+        let (tell, told) = oneshot::channel();
+        // What is queued for the store is written even if nobody waits: then somebody must drive it.
+        self.inner.runtime.spawn(async move {
+            let beginning = match session.write_beginning(agent, input).await {
+                Ok(beginning) => beginning,
+                Err(error) => {
+                    let _ = tell.send(Err(error));
+                    return;
+                }
+            };
+            let Beginning { setup, begun, events, store } = beginning;
+            let (runtime, root) = (&session.inner.runtime, begun.ids.root_id);
+            let live = (interest == Interest::Events).then(|| runtime.hub.subscribe(root));
+            runtime.hub.publish(root, events);
+            let (started, driving) = runtime.launch(store, setup, begun, Some(session.shared()));
+            let cancel = started.cancel.clone();
+            if tell.send(Ok((started, live))).is_err() && interest != Interest::None {
+                cancel.cancel();
+            }
+            driving.await;
+        });
+        told.await.map_err(|_| Error::interrupted("the runtime ended while the execution began"))?
+    }
+
+    /// Writes the beginning of an execution in one transaction.
+    async fn write_beginning(&self, agent: ResourceRef, input: Value) -> Result<Beginning> {
         let runtime = Arc::clone(&self.inner.runtime);
-        runtime.open_for_work()?;
         let seed = fresh_seed()?;
         let target = Target::Resource(ResourceKind::Agent, agent);
-        let beginning = self
-            .write(Permission::AgentsRun, target, "agents.run", move |tx, grant| begin(tx, grant, &runtime, &input, seed))
-            .await?;
-        let Beginning { setup, begun, events, store } = beginning;
-        self.inner.runtime.hub.publish(begun.ids.root_id, events);
-        Ok(self.inner.runtime.launch(store, setup, begun, Some(self.shared())))
+        self.write(Permission::AgentsRun, target, "agents.run", move |tx, grant| begin(tx, grant, &runtime, &input, seed))
+            .await
     }
 
     /// Goes on with every interrupted execution that this process can run.
@@ -93,15 +142,22 @@ impl Session {
     fn shared(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::new(self.clone())
     }
+}
 
-    pub(super) async fn begin_owned(&self, agent: ResourceRef, input: Value) -> Result<Owned> {
-        let started = self.begin(agent, input).await?;
-        let guard = started.cancel.clone().drop_guard();
-        Ok(Owned { started, guard })
-    }
+/// What the caller that begins an execution waits for; where it waits, the execution ends with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interest {
+    None,
+    Outcome,
+    Events,
 }
 
 impl Owned {
+    fn new(started: Started) -> Self {
+        let guard = started.cancel.clone().drop_guard();
+        Self { started, guard }
+    }
+
     /// Waits for the end; dropping this future cancels.
     pub(super) async fn outcome(self) -> Result<Outcome> {
         let outcome = self.started.outcome.await.map_err(|_| Error::interrupted("the runtime ended while the execution ran"))?;

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::Runtime;
 use super::recover::{RESUME_KEY, is_orphan};
 use crate::access::Grant;
+use crate::domain::schema::admit_kept;
 use crate::domain::{
     CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Waiting,
 };
@@ -53,6 +54,9 @@ fn end_tree(tx: &mut dyn Connection, grant: &Grant, root_id: ExecutionId, error:
 
 /// Answers a wait. The record is the decision: whoever runs the execution reads it.
 pub(crate) fn decide(tx: &mut dyn Connection, grant: &Grant, id: ExecutionId, key: &str, decision: &Decision) -> Result<()> {
+    if let Decision::Skip { value } = decision {
+        admit_kept("the value", value)?;
+    }
     let row = find(tx, id)?;
     let still: Vec<Waiting> = row.waiting_for.iter().filter(|wait| !is_decision(wait, key)).cloned().collect();
     if still.len() == row.waiting_for.len() || row.finished.is_some() {

@@ -46,7 +46,32 @@ impl Hub {
         self.lock().remove(&root);
     }
 
+    /// Forgets a root that nobody hears any more: one that has ended, or that runs elsewhere.
+    pub(crate) fn leave(&self, root: ExecutionId) {
+        let mut roots = self.lock();
+        if roots.get(&root).is_some_and(|sender| sender.receiver_count() == 0) {
+            roots.remove(&root);
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, broadcast::Sender<Arc<Event>>>> {
         self.roots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_forgotten_with_its_last_reader() {
+        let (hub, root) = (Hub::default(), ExecutionId(1));
+        let (first, second) = (hub.subscribe(root), hub.subscribe(root));
+        drop(first);
+        hub.leave(root);
+        assert!(hub.has_readers(root));
+        drop(second);
+        hub.leave(root);
+        assert!(hub.lock().is_empty());
     }
 }

@@ -21,6 +21,7 @@ pub(crate) mod turn;
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub(crate) struct Runtime {
     pub(crate) closing: CancellationToken,
     tasks: TaskTracker,
     live: Mutex<HashMap<ExecutionId, Live>>,
+    /// Whether somebody looks for what other processes ask.
+    watched: AtomicBool,
 }
 
 /// How an execution that runs here is reached.
@@ -83,17 +86,23 @@ impl Runtime {
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             live: Mutex::default(),
+            watched: AtomicBool::new(false),
         })
     }
 
-    /// Drives a root execution that has begun, in a task of its own.
+    /// Runs what an execution needs in a task of its own, which closing waits for.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
+    /// A root execution that has begun, and what drives it to its end.
     pub(crate) fn launch(
         self: &Arc<Self>,
         store: ExecutionStore,
         setup: Arc<Setup>,
         begun: Begun,
         session: Option<Arc<dyn Any + Send + Sync>>,
-    ) -> Started {
+    ) -> (Started, impl Future<Output = ()> + Send + 'static) {
         let Begun { ids, state, deadline, first, reserved } = begun;
         let driver = Driver {
             runtime: Arc::clone(self),
@@ -107,27 +116,28 @@ impl Runtime {
             session,
             parent: None,
         };
-        self.spawn(driver, |driver| driver.run_new(first, reserved))
+        self.start(driver, |driver| driver.run_new(first, reserved))
     }
 
-    fn spawn<F>(self: &Arc<Self>, driver: Driver, run: impl FnOnce(Driver) -> F) -> Started
+    fn start<R, F>(self: &Arc<Self>, driver: Driver, run: R) -> (Started, impl Future<Output = ()> + Send + use<R, F>)
     where
+        R: FnOnce(Driver) -> F,
         F: Future<Output = Result<Outcome>> + Send + 'static,
     {
         let (id, cancel) = (driver.ids.id, driver.cancel.clone());
         let (tell, outcome) = oneshot::channel();
-        self.watch(&driver.store);
         self.enter(id, &cancel);
+        self.watch(&driver.store);
         let run = run(driver);
-        self.tasks.spawn(async move {
+        let driving = async move {
             let ended = run.await;
             if let Err(error) = &ended {
                 tracing::warn!(execution = id.0, code = error.code().name(), "an execution stopped without an end: recover() goes on with it");
             }
             // Nobody may be waiting.
             let _ = tell.send(ended);
-        });
-        Started { id, outcome, cancel }
+        };
+        (Started { id, outcome, cancel }, driving)
     }
 
     /// Refuses new work once the engine closes.
@@ -180,8 +190,11 @@ impl Runtime {
     }
 
     /// Looks for what other processes asked of the executions that run here, while any do.
+    ///
+    /// Called behind [`Runtime::enter`]: a watcher that ends says so under the lock that showed it
+    /// that nothing runs, so that either it sees the new execution or this sees that it has ended.
     fn watch(self: &Arc<Self>, store: &ExecutionStore) {
-        if !self.lock().is_empty() {
+        if self.watched.swap(true, Ordering::AcqRel) {
             return;
         }
         let (runtime, store) = (Arc::downgrade(self), store.clone());
@@ -189,8 +202,7 @@ impl Runtime {
             loop {
                 tokio::time::sleep(WATCH_EVERY).await;
                 let Some(runtime) = runtime.upgrade() else { return };
-                let waiting: Vec<ExecutionId> = runtime.lock().keys().copied().collect();
-                if waiting.is_empty() || runtime.closing.is_cancelled() {
+                if !runtime.still_watches() {
                     return;
                 }
                 let boot = runtime.boot_id.clone();
@@ -200,6 +212,14 @@ impl Runtime {
                 }
             }
         });
+    }
+
+    /// Whether there is still something to watch; noted under the lock that shows it.
+    fn still_watches(&self) -> bool {
+        let live = self.lock();
+        let watches = !live.is_empty() && !self.closing.is_cancelled();
+        self.watched.store(watches, Ordering::Release);
+        watches
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Live>> {

@@ -11,7 +11,7 @@ use super::pin::{Pinned, keys};
 use super::setup::{Setup, first_state};
 use super::state::State;
 use super::turn::Ids;
-use super::{Runtime, Started};
+use super::Runtime;
 use crate::access::{Caller, EngineWork, ExecutionStore, Gate, Grant, Target};
 use crate::audit::AuditLine;
 use crate::domain::{Event, EventData, ExecutionId, ExecutionPlan, ExecutionStatus, Outcome, Permission, Timestamp, Waiting};
@@ -201,7 +201,7 @@ impl Runtime {
         self: &Arc<Self>,
         claimed: Claimed,
         session: Arc<dyn Any + Send + Sync>,
-    ) -> Started {
+    ) {
         let cancel = CancellationToken::new();
         if claimed.cancel_requested {
             cancel.cancel();
@@ -220,7 +220,8 @@ impl Runtime {
             session: Some(session),
             parent: None,
         };
-        self.spawn(driver, Driver::run_resumed)
+        let (_, driving) = self.start(driver, Driver::run_resumed);
+        self.spawn(driving);
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::builtin::Builtin;
 use super::{Tool, ToolContext, ToolError, arguments};
-use crate::domain::schema::{SchemaCheck, describe};
+use crate::domain::schema::{SchemaCheck, can_be_kept, describe};
 use crate::domain::{Effect, NewTool, ToolCall, ToolKind, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
 
@@ -129,6 +129,7 @@ impl PreparedTool {
     /// and is set when the time is over.
     pub(crate) async fn run(&self, call: &ToolCall, arguments: Value, context: ToolContext) -> ToolOutcome {
         match self.call(arguments, context).await {
+            Ok(content) if !can_be_kept(&content) => failure(call, "the tool's result is nested too deep to be used"),
             Ok(content) => ToolOutcome { result: ToolResult::new(&call.id, &call.name, capped(content)), fatal: None },
             Err(ToolError::Failed(message) | ToolError::Retry(message)) => failure(call, message),
             Err(ToolError::Fatal(error)) => ToolOutcome { fatal: Some(error), ..failure(call, "the tool gave up") },

@@ -37,7 +37,8 @@ async fn call_with(texts: Vec<String>) -> (u32, Vec<blitz::ToolResult>) {
 
 #[tokio::test]
 async fn t48_arguments_off_schema_never_reach_the_tool() {
-    let deep = |open: &str, close: &str| format!("{{\"a\": {}1{}, \"b\": 1}}", open.repeat(10_000), close.repeat(10_000));
+    let deep =
+        |open: &str, close: &str| format!("{{\"a\": {}1{}, \"b\": 1}}", open.repeat(10_000), close.repeat(10_000));
     let texts = vec![
         "{}".to_owned(),
         "{\"a\": 1}".into(),

@@ -3,6 +3,7 @@
 mod arguments;
 mod files;
 mod names;
+mod provider;
 mod schemas;
 mod templates;
 mod tools;

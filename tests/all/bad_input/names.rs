@@ -125,8 +125,17 @@ async fn the_events_of_a_child_are_asked_of_its_root() {
 #[tokio::test]
 async fn a_method_that_is_not_there_is_not_found() {
     let (_engine, me, _) = scripted(vec![]).await;
-    for name in ["", "agents", "agents.", ".list", "agents.nope", "Agents.List", "agents.list ", "agents.list\0", "models.list; drop"]
-    {
+    for name in [
+        "",
+        "agents",
+        "agents.",
+        ".list",
+        "agents.nope",
+        "Agents.List",
+        "agents.list ",
+        "agents.list\0",
+        "models.list; drop",
+    ] {
         assert_eq!(code(me.call(name, json!({})).await), ErrorCode::NotFound, "{name:?}");
     }
     for name in ["agents.stream", "executions.events", "tools.register"] {

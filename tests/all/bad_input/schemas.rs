@@ -47,7 +47,12 @@ async fn what_is_no_schema_is_refused_everywhere() {
 async fn t49_a_schema_reaches_nothing_outside_itself() {
     let server = Server::start([]).await;
     let (_engine, me, _) = scripted(vec![]).await;
-    for target in [format!("{}/schema.json", server.url()), "file:///etc/passwd".into(), "other.json#/a".into(), "//host/x".into()] {
+    for target in [
+        format!("{}/schema.json", server.url()),
+        "file:///etc/passwd".into(),
+        "other.json#/a".into(),
+        "//host/x".into(),
+    ] {
         for keyword in ["$ref", "$dynamicRef"] {
             let schema = json!({"type": "object", "properties": {"a": {keyword: target}}});
             for (place, result) in put_everywhere(&me, &schema).await {
@@ -74,7 +79,8 @@ async fn t49_a_schema_that_unfolds_without_end_is_refused() {
 
 #[tokio::test]
 async fn t49_a_pattern_runs_in_linear_time() {
-    let schema = json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}, "required": ["a"]});
+    let schema =
+        json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}, "required": ["a"]});
     let evil = "a".repeat(100_000) + "!";
     let replies = vec![Reply::text(json!({"a": evil}).to_string()), Reply::text("{\"a\": \"aaa\"}")];
     let (_engine, me, _) = scripted(replies).await;
@@ -128,7 +134,8 @@ async fn an_input_nested_too_deep_to_be_kept_is_refused() {
 #[tokio::test]
 async fn settings_nested_too_deep_to_be_kept_are_refused() {
     let (_engine, me, _) = scripted(vec![]).await;
-    let model = json!({"name": "deep", "provider": "scripted", "model_name": "x", "settings": {"extra": {"a": nested(200)}}});
+    let model =
+        json!({"name": "deep", "provider": "scripted", "model_name": "x", "settings": {"extra": {"a": nested(200)}}});
     assert_eq!(code(me.call("models.put", model).await), ErrorCode::InvalidInput);
     let tool = json!({"name": "deep", "kind": "builtin", "builtin": "calculator", "config": {"a": nested(200)}});
     assert_eq!(code(me.call("tools.put", tool).await), ErrorCode::InvalidInput);

@@ -19,7 +19,7 @@ fn values(value: Value) -> Map<String, Value> {
 #[tokio::test]
 async fn a_missing_variable_is_named_and_nothing_is_asked() {
     let (_engine, me, provider) = scripted(vec![]).await;
-    for (name, template) in [("braces", "Hello {name}, {{greeting}}"), ("jinja", "Hello {{ name }}, {{ greeting }}")] {
+    for (name, template) in [("braces", "Hello {name}, {greeting}"), ("jinja", "Hello {{ name }}, {{ greeting }}")] {
         me.prompts().put(NewPrompt::new(name, template)).await.unwrap();
         me.agents().put(agent(name, &[]).prompt(PromptRef::latest(name))).await.unwrap();
 
