@@ -1,6 +1,8 @@
 //! What users, models and the world get wrong: each gets its own clear answer, and nothing else breaks.
 
 mod arguments;
+mod closing;
+mod database;
 mod files;
 mod names;
 mod provider;
