@@ -4,11 +4,13 @@
 mod access;
 mod agent;
 mod bad_input;
+mod catalog;
 mod conformance;
 mod dependencies;
 mod errors_doc;
 mod events;
 mod house;
+mod methods;
 mod provider_faults;
 mod source;
 mod support;

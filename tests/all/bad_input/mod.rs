@@ -1,6 +1,7 @@
 //! What users, models and the world get wrong: each gets its own clear answer, and nothing else breaks.
 
 mod arguments;
+mod canary;
 mod closing;
 mod database;
 mod files;
