@@ -184,6 +184,9 @@ async fn fields_that_cannot_be_are_refused() {
         ("tools", json!(["calculator", "calculator"])),
         ("agents", json!(["x"])),
         ("tool_choice", json!({"tool": 5})),
+        ("tool_choice", json!({"tool": "calculator"})),
+        ("agents", json!(["someone@example.com/a", "a"])),
+        ("agents", json!(["Größe"])),
         ("prompt", json!({"name": 5})),
     ] {
         assert_eq!(

@@ -47,12 +47,6 @@ fn every_row_has_schemas_that_are_schemas() {
                 assert!(schema.pointer(target).is_some(), "{}: {target} leads nowhere", method.name);
             }
         }
-        // What a tool may take is checked as strictly as anything: the engine's own check is the judge.
-        let mut open = input.clone();
-        open.as_object_mut().unwrap().remove("$schema");
-        let prompt = NewPrompt::new("p", "x").with_input_schema(open);
-        let stored = futures_util::FutureExt::now_or_never(async { serde_json::to_value(&prompt) });
-        assert!(stored.unwrap().is_ok(), "{}", method.name);
     }
 }
 

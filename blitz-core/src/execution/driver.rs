@@ -159,7 +159,7 @@ impl Driver {
             actions = self.take_in(woken, &mut turn).await?;
             // Whatever else is ready goes into the same commit.
             while let Some(Ok(more)) = self.work.effects.try_join_next() {
-                actions.extend(self.happened(more, &mut turn));
+                actions.extend(self.happened(more, &mut turn)?);
             }
         }
     }
@@ -187,7 +187,7 @@ impl Driver {
 
     async fn take_in(&mut self, woken: Woken, turn: &mut Turn) -> Result<Vec<Action>> {
         match woken {
-            Woken::Happened(happening) => Ok(self.happened(happening, turn)),
+            Woken::Happened(happening) => self.happened(happening, turn),
             Woken::Stop(finish) => Ok(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish })),
             Woken::ChildStatus(key, now_waits) => {
                 if let Some(Running { what: RunningWhat::Child { waits, .. }, .. }) = self.work.running.get_mut(&key) {
@@ -206,8 +206,11 @@ impl Driver {
     // What happened -----------------------------------------------------------------------------
 
     /// Turns what happened into records of the turn, gives the actions that follow.
-    fn happened(&mut self, happening: Happening, turn: &mut Turn) -> Vec<Action> {
-        match happening {
+    ///
+    /// Errors: a child's driver stopped without the child's end. Then this one stops too, so that
+    /// recovery finds the whole tree as it was.
+    fn happened(&mut self, happening: Happening, turn: &mut Turn) -> Result<Vec<Action>> {
+        Ok(match happening {
             Happening::Model { key, attempt, reservation, result, delivered } => {
                 self.work.running.remove(&key);
                 self.model_ended(key, attempt, reservation, result, delivered, turn)
@@ -221,12 +224,12 @@ impl Driver {
                 }
                 actions
             }
-            Happening::Child { key, outcome } => self.child_ended(key, outcome, turn),
+            Happening::Child { key, outcome } => self.child_ended(key, outcome?, turn),
             Happening::Timer { key } => {
                 self.work.timers.remove(&key);
                 self.open_action(&key).into_iter().collect()
             }
-        }
+        })
     }
 
     fn model_ended(
@@ -282,18 +285,12 @@ impl Driver {
         }
     }
 
-    fn child_ended(&mut self, key: String, outcome: Result<Outcome>, turn: &mut Turn) -> Vec<Action> {
+    fn child_ended(&mut self, key: String, outcome: Outcome, turn: &mut Turn) -> Vec<Action> {
         self.work.running.remove(&key);
         let Some(Action::CallTool { call, .. }) = self.open_action(&key) else { return Vec::new() };
         let mut step = StepFinished::new(StepKind::Child, 1);
-        let result = match outcome {
-            Ok(outcome) => {
-                (step.usage, step.cost) = (outcome.usage, outcome.cost);
-                child_result(&call, &outcome)
-            }
-            Err(error) => ToolResult::error(&call.id, &call.name, format!("the agent could not run: {error}")),
-        };
-        step.result = Some(result);
+        (step.usage, step.cost) = (outcome.usage, outcome.cost);
+        step.result = Some(child_result(&call, &outcome));
         self.record(turn, key, EventData::StepFinished(step), None)
     }
 

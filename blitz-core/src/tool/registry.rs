@@ -159,10 +159,15 @@ impl std::fmt::Debug for PreparedTool {
     }
 }
 
+/// Whether a model can be offered something under this name.
+pub(crate) fn is_callable(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(plain)
+}
+
 /// Whether a tool may be put into the catalogue. Errors: `InvalidInput`, saying what to change.
 pub(crate) fn validate_tool(tool: &NewTool) -> Result<()> {
-    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if tool.name.is_empty() || tool.name.len() > MAX_NAME || !tool.name.chars().all(name) {
+    if !is_callable(&tool.name) {
         return Err(Error::invalid(format!("a tool's name is 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")));
     }
     if tool.timeout().is_zero() || tool.timeout() > MAX_TIMEOUT {

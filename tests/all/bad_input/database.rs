@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use blitz::provider::{Reply, Scripted};
-use blitz::{Engine, ErrorCode, ExecutionStatus, ListOptions, Session};
+use blitz::{Engine, ErrorCode, ExecutionStatus, ListOptions, NewModel, Session};
 
 use super::code;
 use crate::support::engine::{agent, priced};
@@ -198,8 +198,12 @@ async fn waiting(path: &Path) -> (Engine, Session, std::sync::Arc<tokio::sync::S
         2 => Reply::tool_call("wait", serde_json::json!({})),
         _ => Reply::text("done"),
     });
-    let builder = Engine::builder(url(path)).with_provider(provider).with_busy_limit(Duration::from_millis(50));
-    let engine = builder.open().await.unwrap();
+    let asks = Scripted::from_fn(|request| match request.messages.len() {
+        2 => Reply::tool_call("a", serde_json::json!({"input": "x"})),
+        _ => Reply::text("the child said done"),
+    });
+    let builder = Engine::builder(url(path)).with_provider(provider).with_provider(asks.named("asks"));
+    let engine = builder.with_busy_limit(Duration::from_millis(50)).open().await.unwrap();
     let me = engine.root("test");
     me.models().put(priced("m")).await.unwrap();
     let wait = blitz::tool_fn!("wait", "", move |_: ()| {
@@ -234,6 +238,40 @@ async fn an_execution_that_meets_a_locked_database_stops_and_is_recovered() {
     gate.add_permits(1);
     let done = tokio::time::timeout(Duration::from_secs(20), handle.wait()).await.expect("it goes on").unwrap();
     assert_eq!((done.status, done.text().as_str()), (ExecutionStatus::Completed, "done"));
+}
+
+#[tokio::test]
+async fn a_child_that_meets_a_locked_database_takes_its_parent_with_it_and_both_are_recovered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("blitz.db");
+    let (engine, me, gate) = waiting(&path).await;
+    let limit = blitz::Money::parse("1").unwrap();
+    let budget = me.budgets().create(blitz::NewBudget::per_execution("each", limit)).await.unwrap();
+    me.models().put(NewModel::new("asks", "asks", "x").with_price(priced("m").price.unwrap())).await.unwrap();
+    me.agents().put(blitz::NewAgent::new("parent", "asks").instructions("Ask.").agent("a")).await.unwrap();
+    let handle = me.start("parent", "x").await.unwrap();
+    let in_its_tool = async || {
+        let mut all = blitz::ExecutionFilter::default();
+        all.children = true;
+        let listed = me.executions().list(all, ListOptions::default()).await.unwrap().items;
+        let Some(child) = listed.iter().find(|execution| execution.parent_id.is_some()) else { return false };
+        !me.executions().steps(child.id, ListOptions::default()).await.unwrap().items.is_empty()
+    };
+    while !in_its_tool().await {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let holder = lock(&path);
+    gate.add_permits(1);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(holder);
+
+    assert_eq!(engine.recover().await.unwrap(), [handle.id()], "the whole tree had stopped");
+    gate.add_permits(1);
+    let done = tokio::time::timeout(Duration::from_secs(20), handle.wait()).await.expect("it goes on").unwrap();
+    assert_eq!((done.status, done.text().as_str()), (ExecutionStatus::Completed, "the child said done"));
+    for window in me.budgets().windows(budget.id, ListOptions::default()).await.unwrap().items {
+        assert_eq!(window.pending, blitz::Money::ZERO, "something stays reserved: {window:?}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod arguments;
 mod canary;
 mod closing;
+mod codes;
 mod database;
 mod files;
 mod names;
