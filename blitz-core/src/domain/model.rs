@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::message::{Message, Part};
+use super::schema::can_be_kept;
 use super::secret::Secret;
 use super::tool::ToolSpec;
 use super::usage::{Price, Usage};
@@ -283,6 +284,14 @@ impl ModelResponse {
     /// The same answer with usage.
     pub fn with_usage(self, usage: Usage) -> Self {
         Self { usage: Some(usage), ..self }
+    }
+
+    /// Drops what a provider nested so deep that the journal could not be read again.
+    pub(crate) fn forget_what_cannot_be_kept(&mut self) {
+        if !can_be_kept(&self.raw_usage) {
+            self.raw_usage = Value::Null;
+        }
+        self.extra.retain(|_, value| can_be_kept(value));
     }
 
     /// The same answer with another finish reason.

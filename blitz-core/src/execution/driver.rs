@@ -281,7 +281,8 @@ impl Driver {
     ) -> Vec<Action> {
         let now = Timestamp::now();
         match result {
-            Ok(response) => {
+            Ok(mut response) => {
+                response.forget_what_cannot_be_kept();
                 let settle = match response.usage {
                     Some(usage) => Settle::Used { reservation, usage, raw: response.raw_usage.clone() },
                     None => Settle::Unknown { reservation, delivered_tokens: delivered },

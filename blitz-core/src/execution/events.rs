@@ -58,3 +58,20 @@ impl Hub {
         self.roots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_forgotten_with_its_last_reader() {
+        let (hub, root) = (Hub::default(), ExecutionId(1));
+        let (first, second) = (hub.subscribe(root), hub.subscribe(root));
+        drop(first);
+        hub.left(root);
+        assert!(hub.has_readers(root));
+        drop(second);
+        hub.left(root);
+        assert!(hub.lock().is_empty());
+    }
+}

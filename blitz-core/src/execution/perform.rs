@@ -19,6 +19,9 @@ use crate::ledger::Reserved;
 use crate::tool::ToolContext;
 use crate::tool::registry::ToolOutcome;
 
+/// How long behind its execution's deadline a call may go on, were it not ended by the driver.
+const BEYOND_THE_DEADLINE: Duration = Duration::from_secs(1);
+
 /// What a commit leads to.
 pub(super) enum After {
     /// Actions that follow from refusals.
@@ -115,7 +118,8 @@ impl Driver {
             request,
             provider: Arc::clone(&self.setup.provider),
             ids: self.ids,
-            timeout: self.deadline.since(Timestamp::now()),
+            // The driver itself ends the call at the deadline, and says that it was the limit.
+            timeout: self.deadline.since(Timestamp::now()) + BEYOND_THE_DEADLINE,
             delivered: Arc::clone(&delivered),
         };
         let handle = self.work.effects.spawn(call.perform(Arc::clone(&self.runtime)));

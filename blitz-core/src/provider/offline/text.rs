@@ -16,9 +16,37 @@ const STOP_WORDS: &[&str] = &[
 ];
 /// Words of a wish that say what to do, not about what.
 const WISH_WORDS: &[&str] = &[
-    "analyse", "analyze", "calculate", "can", "check", "compute", "could", "create", "do", "document", "explain", "file", "find",
-    "give", "help", "let", "list", "make", "please", "read", "review", "say", "show", "summarise", "summarize", "summary", "tell",
-    "text", "translate", "use", "write",
+    "analyse",
+    "analyze",
+    "calculate",
+    "can",
+    "check",
+    "compute",
+    "could",
+    "create",
+    "do",
+    "document",
+    "explain",
+    "file",
+    "find",
+    "give",
+    "help",
+    "let",
+    "list",
+    "make",
+    "please",
+    "read",
+    "review",
+    "say",
+    "show",
+    "summarise",
+    "summarize",
+    "summary",
+    "tell",
+    "text",
+    "translate",
+    "use",
+    "write",
 ];
 /// What a full stop may follow without ending a sentence.
 const ABBREVIATIONS: &[&str] =
@@ -166,7 +194,9 @@ pub(super) fn name_words(name: &str) -> Vec<String> {
 /// Whether a sentence says something: it is no question, no wish and no mere word.
 pub(super) fn is_statement(sentence: &str) -> bool {
     let first = words(sentence).next().unwrap_or_default().to_lowercase();
-    sentence.ends_with(['.', '!', '。']) && words(sentence).nth(3).is_some() && WISH_WORDS.binary_search(&first.as_str()).is_err()
+    sentence.ends_with(['.', '!', '。'])
+        && words(sentence).nth(3).is_some()
+        && WISH_WORDS.binary_search(&first.as_str()).is_err()
 }
 
 /// Writes a word in lower case and in the singular; says whether it tells what a text is about.
