@@ -7,6 +7,7 @@ mod bad_input;
 mod catalog;
 mod conformance;
 mod dependencies;
+mod durability;
 mod errors_doc;
 mod events;
 mod examples;
