@@ -110,7 +110,7 @@ pub struct ModelSettings {
     /// Whether the model may ask for several tools at once; the provider's default where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallel_tool_calls: Option<bool>,
-    /// Whether the answer is streamed; it is where absent.
+    /// Whether the answer is streamed. Where absent it is, unless a caller waits for the outcome alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
     /// Fields of the provider's request that the engine does not know, passed through as they are.

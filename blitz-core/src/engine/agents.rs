@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, MethodKind, Named, Update, method, schema};
+use super::run::Audience;
 use super::{EventStream, ExecutionHandle};
 use crate::domain::schema::SchemaCheck;
 use crate::domain::{
@@ -115,7 +116,8 @@ impl Catalog<NewAgent> {
 
     /// Starts an agent and lets it run by itself.
     pub async fn start(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<ExecutionHandle> {
-        let (started, _) = self.session.begin(agent.into(), input.into(), CancellationToken::new(), false).await?;
+        let (started, _) =
+            self.session.begin(agent.into(), input.into(), CancellationToken::new(), Audience::Open).await?;
         Ok(ExecutionHandle::new(self.session.clone(), started.id))
     }
 

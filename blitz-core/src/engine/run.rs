@@ -67,8 +67,7 @@ pub(super) struct Owned {
 }
 
 impl Session {
-    /// Begins an execution in one transaction and drives it in a task of its own; `heard` asks for its
-    /// events from the very first.
+    /// Begins an execution in one transaction and drives it in a task of its own.
     ///
     /// Whoever stops waiting for this in the middle leaves no execution that nobody drives.
     pub(super) async fn begin(
@@ -76,11 +75,11 @@ impl Session {
         agent: ResourceRef,
         input: Value,
         cancel: CancellationToken,
-        heard: bool,
+        audience: Audience,
     ) -> Result<(Started, Option<Live>)> {
         admit_kept("the input", &input)?;
         let session = self.clone();
-        self.inner.runtime.to_its_end(async move { session.begin_here(agent, input, cancel, heard).await }).await
+        self.inner.runtime.to_its_end(async move { session.begin_here(agent, input, cancel, audience).await }).await
     }
 
     async fn begin_here(
@@ -88,7 +87,7 @@ impl Session {
         agent: ResourceRef,
         input: Value,
         cancel: CancellationToken,
-        heard: bool,
+        audience: Audience,
     ) -> Result<(Started, Option<Live>)> {
         let runtime = Arc::clone(&self.inner.runtime);
         let seed = fresh_seed()?;
@@ -101,16 +100,16 @@ impl Session {
         let Beginning { setup, begun, events, store, key, generation } = beginning;
         let (runtime, root) = (&self.inner.runtime, begun.ids.root_id);
         runtime.setups.keep(key, generation, Arc::clone(&setup));
-        let live = heard.then(|| runtime.hub.subscribe(root));
+        let live = (audience == Audience::Events).then(|| runtime.hub.subscribe(root));
         runtime.hub.publish(root, events);
-        Ok((runtime.launch(store, setup, begun, cancel, Some(self.shared())), live))
+        Ok((runtime.launch(store, setup, begun, cancel, audience != Audience::Outcome, Some(self.shared())), live))
     }
 
     /// Begins an execution whose caller owns it: one that goes away while it begins cancels it too.
     pub(super) async fn begin_owned(&self, agent: ResourceRef, input: Value) -> Result<Owned> {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
-        let (started, _) = self.begin(agent, input, cancel, false).await?;
+        let (started, _) = self.begin(agent, input, cancel, Audience::Outcome).await?;
         Ok(Owned { started, guard })
     }
 
@@ -118,7 +117,7 @@ impl Session {
     pub(super) async fn begin_heard(&self, agent: ResourceRef, input: Value) -> Result<EventStream> {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
-        let (started, live) = self.begin(agent, input, cancel, true).await?;
+        let (started, live) = self.begin(agent, input, cancel, Audience::Events).await?;
         let events = match live {
             Some(live) => EventStream::from_the_first(self.clone(), started.id, live),
             None => EventStream::new(self.clone(), started.id, 0),
@@ -144,6 +143,18 @@ impl Session {
     fn shared(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::new(self.clone())
     }
+}
+
+/// Who is there when an execution begins. For a caller that waits for the outcome alone the model's
+/// answers are not streamed, unless its settings say so: whole ones cost less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Nobody yet; readers may come.
+    Open,
+    /// A caller that waits for the outcome.
+    Outcome,
+    /// A caller that reads its events.
+    Events,
 }
 
 impl Owned {

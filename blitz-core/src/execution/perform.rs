@@ -110,6 +110,7 @@ impl Driver {
             Err(error) => return self.state.tell(Timestamp::now(), Input::Refused { key: &key, error: &error }),
         };
         request.settings.max_output_tokens = Some(reserved.output_cap);
+        request.settings.stream.get_or_insert(self.streams);
         let delivered = Arc::new(AtomicU64::new(0));
         let call = ModelCall {
             key: key.clone(),
@@ -167,15 +168,13 @@ impl Driver {
             state: begun.state,
             deadline: begun.deadline,
             cancel: cancel.clone(),
+            streams: self.streams,
             session: self.session.clone(),
             parent: Some(self.line(&start.key)),
         };
-        self.spawn_child(
-            start.key.clone(),
-            id,
-            cancel,
-            async move { child.run_new(begun.first, begun.reserved).await },
-        );
+        self.spawn_child(start.key.clone(), id, cancel, async move {
+            child.run_new(begun.first, begun.requests, begun.reserved).await
+        });
     }
 
     /// The line on which a child at a step tells whether it waits.

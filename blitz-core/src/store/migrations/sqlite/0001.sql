@@ -138,7 +138,7 @@ CREATE TABLE journal (
     data         TEXT,
     blob_hash    TEXT,
     PRIMARY KEY (root_id, seq)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE blobs (
     hash TEXT PRIMARY KEY,
