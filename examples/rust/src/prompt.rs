@@ -15,8 +15,8 @@ Document: {document}
 Read it with file_read. Find what puts that person at risk: liability, missing warranty, duties, loss of rights,
 one-sided terms. Each issue has a short title, a severity and a quote, which is one sentence, word for word.
 
-The risk score goes from 0, harmless, to 100. Compute it with the calculator: ten points for any document, ten for
-each issue of high severity and four for each other one, a hundred at the most.
+The risk score goes from 0, harmless, to 100. Compute it with the calculator: four points for each issue of high
+severity, two for each of medium, one for each of low, a hundred at the most.
 
 Sum the document up in two or three sentences.";
 
