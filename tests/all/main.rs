@@ -1,12 +1,18 @@
 //! Black-box tests of the engine, one module per topic: what a user relies on, through the public API.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
 mod agent;
+mod bad_input;
+mod catalog;
 mod conformance;
 mod dependencies;
 mod durability;
 mod errors_doc;
+mod events;
+mod examples;
 mod house;
+mod methods;
 mod provider_faults;
 mod source;
 mod support;

@@ -69,7 +69,8 @@ fn ours_in_memory(context: &Context) -> Result<Sample> {
 
 /// 64 users of one engine.
 fn sharing(opened: Opened) -> Vec<Arc<Opened>> {
-    vec![Arc::new(opened); AT_ONCE as usize]
+    let opened = Arc::new(opened);
+    (0..AT_ONCE).map(|_| Arc::clone(&opened)).collect()
 }
 
 /// Lets all run their share at once. The first share is not measured: it opens the connections.

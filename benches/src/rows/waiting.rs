@@ -38,7 +38,7 @@ fn floor(context: &Context) -> Result<Sample> {
 fn ours(context: &Context) -> Result<Sample> {
     runtime()?.block_on(async {
         let opened = Opened::durable(context, HOLD).await?;
-        measure(context, async || Ok(drop(opened.me.start(AGENT, QUESTION).await?))).await
+        measure(context, async || opened.me.start(AGENT, QUESTION).await.map(drop).map_err(Into::into)).await
     })
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::message::{Message, Part};
+use super::schema::can_be_kept;
 use super::secret::Secret;
 use super::tool::ToolSpec;
 use super::usage::{Price, Usage};
@@ -109,7 +110,7 @@ pub struct ModelSettings {
     /// Whether the model may ask for several tools at once; the provider's default where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallel_tool_calls: Option<bool>,
-    /// Whether the answer is streamed; it is where absent.
+    /// Whether the answer is streamed. Where absent it is, unless a caller waits for the outcome alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
     /// Fields of the provider's request that the engine does not know, passed through as they are.
@@ -283,6 +284,14 @@ impl ModelResponse {
     /// The same answer with usage.
     pub fn with_usage(self, usage: Usage) -> Self {
         Self { usage: Some(usage), ..self }
+    }
+
+    /// Drops what a provider nested so deep that the journal could not be read again.
+    pub(crate) fn forget_what_cannot_be_kept(&mut self) {
+        if !can_be_kept(&self.raw_usage) {
+            self.raw_usage = Value::Null;
+        }
+        self.extra.retain(|_, value| can_be_kept(value));
     }
 
     /// The same answer with another finish reason.

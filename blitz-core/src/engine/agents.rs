@@ -8,12 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, MethodKind, Named, Update, method, schema};
+use super::run::Audience;
 use super::{EventStream, ExecutionHandle};
 use crate::domain::schema::SchemaCheck;
 use crate::domain::{
-    Event, ExecutionId, ListOptions, Money, NewAgent, Outcome, Page, Permission, Record, ResourceRef, Share,
+    Event, ExecutionId, ListOptions, Money, NewAgent, Outcome, Page, Permission, Record, ResourceRef, Share, ToolChoice,
 };
 use crate::error::{Error, Result};
+use crate::tool::registry::is_callable;
 
 /// The agents of the catalogue.
 pub type Agents = Catalog<NewAgent>;
@@ -75,15 +77,32 @@ impl Noun for NewAgent {
         if self.retry.max_attempts == 0 || self.settings.max_output_tokens == Some(0) {
             return Err(Error::invalid("retry.max_attempts and settings.max_output_tokens must be at least 1"));
         }
-        let mut names: Vec<&String> = self.tools.iter().chain(&self.agents).collect();
-        names.sort_unstable();
-        match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(Error::invalid(format!("the name {:?} is on offer twice", pair[0]))),
-            None if self.agents.contains(&self.name) => {
-                Err(Error::invalid(format!("the agent {:?} may not call itself", self.name)))
-            }
-            None => Ok(self),
+        check_offer(&self)?;
+        Ok(self)
+    }
+}
+
+/// Whether a model can be offered what an agent may call: each under a name of its own that a tool may have.
+fn check_offer(agent: &NewAgent) -> Result<()> {
+    // A reference may name the owner too; the model sees the name alone.
+    let shown = |reference: &'_ String| reference.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut names: Vec<String> = agent.tools.iter().chain(&agent.agents).map(shown).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::invalid(format!("the name {:?} is on offer twice", pair[0])));
+    }
+    if agent.agents.contains(&agent.name) {
+        return Err(Error::invalid(format!("the agent {:?} may not call itself", agent.name)));
+    }
+    if let Some(name) = agent.agents.iter().map(shown).find(|name| !is_callable(name)) {
+        let message = "cannot be called by a model: a name for that is 1 to 64 of the characters A-Z a-z 0-9 _ -";
+        return Err(Error::invalid(format!("the agent {name:?} {message}")));
+    }
+    match &agent.tool_choice {
+        Some(ToolChoice::Tool(chosen)) if !names.contains(chosen) => {
+            Err(Error::invalid(format!("tool_choice names {chosen:?}, which is none of the agent's tools")))
         }
+        _ => Ok(()),
     }
 }
 
@@ -97,13 +116,13 @@ impl Catalog<NewAgent> {
 
     /// Starts an agent and lets it run by itself.
     pub async fn start(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<ExecutionHandle> {
-        let started = self.session.begin(agent.into(), input.into(), CancellationToken::new()).await?;
+        let (started, _) =
+            self.session.begin(agent.into(), input.into(), CancellationToken::new(), Audience::Open).await?;
         Ok(ExecutionHandle::new(self.session.clone(), started.id))
     }
 
     /// Starts an agent and gives its events. Dropping the stream cancels the execution.
     pub async fn stream(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<EventStream> {
-        let owned = self.session.begin_owned(agent.into(), input.into()).await?;
-        Ok(EventStream::new(self.session.clone(), owned.started.id, 0).owning(owned.guard))
+        self.session.begin_heard(agent.into(), input.into()).await
     }
 }

@@ -1,6 +1,7 @@
 //! Opening an engine with other settings than the usual ones.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Engine;
 use crate::access::{Gate, OpenGate};
@@ -26,6 +27,12 @@ impl EngineBuilder {
     /// How much of a commit must be on the disk before it counts; [`Durability::Full`] where nothing is said.
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.options.durability = durability;
+        self
+    }
+
+    /// How long a write waits for another process to let go of the database; ten seconds where nothing is said.
+    pub fn with_busy_limit(mut self, limit: Duration) -> Self {
+        self.options.busy_limit = limit;
         self
     }
 

@@ -153,7 +153,13 @@ impl Executions {
     pub(super) async fn events_after(&self, root: ExecutionId, after: i64, limit: u32) -> Result<Vec<Event>> {
         self.session
             .read(Permission::ExecutionsRead, Target::Execution(root), move |tx, _| {
-                sql::journal(tx, root, after, limit)
+                let events = sql::journal(tx, root, after, limit)?;
+                if events.is_empty()
+                    && let Some(child) = sql::get(tx, root)?.filter(|row| row.root_id != root)
+                {
+                    return Err(of_a_child(child.root_id));
+                }
+                Ok(events)
             })
             .await
     }
@@ -214,6 +220,11 @@ impl Executions {
     pub async fn recover(&self) -> Result<Vec<ExecutionId>> {
         self.session.recover_all().await
     }
+}
+
+fn of_a_child(root: ExecutionId) -> Error {
+    let message = format!("this execution was called by another one: its events are among those of its root {root}");
+    Error::invalid(message).with_details(serde_json::json!({"root_id": root}))
 }
 
 fn missing() -> Error {

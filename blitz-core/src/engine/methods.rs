@@ -98,12 +98,19 @@ pub(super) async fn call(session: Session, name: &str, input: Value) -> Result<V
 /// Reads a method's input; no input at all is an empty object.
 pub(super) fn input<T: DeserializeOwned>(value: Value) -> Result<T> {
     let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
-    // The message of a serde error names fields and types; it shows a value only where an enum
-    // does not know it, so only its beginning is kept.
-    serde_json::from_value(value).map_err(|error| {
-        let message: String = error.to_string().chars().take(200).collect();
-        Error::invalid(format!("the input does not fit: {message}"))
-    })
+    serde_json::from_value(value)
+        .map_err(|error| Error::invalid(format!("the input does not fit: {}", without_value(&error.to_string()))))
+}
+
+/// The message of a serde error without the value that it quotes: a value may be a secret in the wrong field.
+fn without_value(message: &str) -> String {
+    const LONGEST: usize = 200;
+    let quotes = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
+    let expected = match quotes.iter().find(|start| message.starts_with(**start)).and(message.rfind(", expected ")) {
+        Some(at) => &message[at + 2..],
+        None => message,
+    };
+    expected.chars().take(LONGEST).collect()
 }
 
 pub(super) fn output<T: Serialize>(value: &T) -> Result<Value> {

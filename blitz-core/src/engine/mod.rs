@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use crate::access::{EngineWork, Gate};
 use crate::domain::{ExecutionId, Secret};
-use crate::error::{ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::execution::{Runtime, recover};
 
 /// How long [`Engine::close`] waits for what still runs.
@@ -126,15 +126,19 @@ impl Engine {
 
     /// Like [`Engine::close`], with another grace.
     pub async fn close_within(&self, grace: Duration) -> Result<()> {
-        let Inner { gate, work, runtime } = &*self.inner;
+        let Inner { work, runtime, .. } = &*self.inner;
         runtime.close(grace).await;
         if let Err(error) = recover::left_cleanly(work, &runtime.boot_id).await
             && error.code() != ErrorCode::Closed
         {
             tracing::warn!(code = error.code().name(), "what still ran will count as taken up in vain");
         }
-        gate.close();
-        runtime.boot.release();
-        Ok(())
+        let inner = Arc::clone(&self.inner);
+        // The store waits for its threads.
+        let closing = tokio::task::spawn_blocking(move || {
+            inner.gate.close();
+            inner.runtime.boot.release();
+        });
+        closing.await.map_err(|error| Error::internal("closing the engine was broken off").with_source(error))
     }
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{EventStream, Session};
+use super::Session;
+use super::stream::{EventStream, Live};
 use crate::access::Target;
+use crate::domain::schema::admit_kept;
 use crate::domain::{Decision, ExecutionId, Outcome, Permission, ResourceKind, ResourceRef};
 use crate::error::{Error, Result};
 use crate::execution::begin::{Beginning, begin};
@@ -60,20 +62,33 @@ impl ExecutionHandle {
 
 /// A root execution that ends when its caller goes away.
 pub(super) struct Owned {
-    pub(super) started: Started,
-    pub(super) guard: DropGuard,
+    started: Started,
+    guard: DropGuard,
 }
 
 impl Session {
     /// Begins an execution in one transaction and drives it in a task of its own.
     ///
     /// Whoever stops waiting for this in the middle leaves no execution that nobody drives.
-    pub(super) async fn begin(&self, agent: ResourceRef, input: Value, cancel: CancellationToken) -> Result<Started> {
+    pub(super) async fn begin(
+        &self,
+        agent: ResourceRef,
+        input: Value,
+        cancel: CancellationToken,
+        audience: Audience,
+    ) -> Result<(Started, Option<Live>)> {
+        admit_kept("the input", &input)?;
         let session = self.clone();
-        self.inner.runtime.to_its_end(async move { session.begin_here(agent, input, cancel).await }).await
+        self.inner.runtime.to_its_end(async move { session.begin_here(agent, input, cancel, audience).await }).await
     }
 
-    async fn begin_here(&self, agent: ResourceRef, input: Value, cancel: CancellationToken) -> Result<Started> {
+    async fn begin_here(
+        &self,
+        agent: ResourceRef,
+        input: Value,
+        cancel: CancellationToken,
+        audience: Audience,
+    ) -> Result<(Started, Option<Live>)> {
         let runtime = Arc::clone(&self.inner.runtime);
         let seed = fresh_seed()?;
         let target = Target::Resource(ResourceKind::Agent, agent);
@@ -83,9 +98,31 @@ impl Session {
             })
             .await?;
         let Beginning { setup, begun, events, store, key, generation } = beginning;
-        self.inner.runtime.setups.keep(key, generation, Arc::clone(&setup));
-        self.inner.runtime.hub.publish(begun.ids.root_id, events);
-        Ok(self.inner.runtime.launch(store, setup, begun, cancel, Some(self.shared())))
+        let (runtime, root) = (&self.inner.runtime, begun.ids.root_id);
+        runtime.setups.keep(key, generation, Arc::clone(&setup));
+        let live = (audience == Audience::Events).then(|| runtime.hub.subscribe(root));
+        runtime.hub.publish(root, events);
+        Ok((runtime.launch(store, setup, begun, cancel, audience != Audience::Outcome, Some(self.shared())), live))
+    }
+
+    /// Begins an execution whose caller owns it: one that goes away while it begins cancels it too.
+    pub(super) async fn begin_owned(&self, agent: ResourceRef, input: Value) -> Result<Owned> {
+        let cancel = CancellationToken::new();
+        let guard = cancel.clone().drop_guard();
+        let (started, _) = self.begin(agent, input, cancel, Audience::Outcome).await?;
+        Ok(Owned { started, guard })
+    }
+
+    /// The same for a caller that reads its events: it hears the first one too.
+    pub(super) async fn begin_heard(&self, agent: ResourceRef, input: Value) -> Result<EventStream> {
+        let cancel = CancellationToken::new();
+        let guard = cancel.clone().drop_guard();
+        let (started, live) = self.begin(agent, input, cancel, Audience::Events).await?;
+        let events = match live {
+            Some(live) => EventStream::from_the_first(self.clone(), started.id, live),
+            None => EventStream::new(self.clone(), started.id, 0),
+        };
+        Ok(events.owning(guard))
     }
 
     /// Goes on with every interrupted execution that this process can run.
@@ -106,13 +143,18 @@ impl Session {
     fn shared(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::new(self.clone())
     }
+}
 
-    pub(super) async fn begin_owned(&self, agent: ResourceRef, input: Value) -> Result<Owned> {
-        let cancel = CancellationToken::new();
-        let guard = cancel.clone().drop_guard();
-        let started = self.begin(agent, input, cancel).await?;
-        Ok(Owned { started, guard })
-    }
+/// Who is there when an execution begins. For a caller that waits for the outcome alone the model's
+/// answers are not streamed, unless its settings say so: whole ones cost less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Nobody yet; readers may come.
+    Open,
+    /// A caller that waits for the outcome.
+    Outcome,
+    /// A caller that reads its events.
+    Events,
 }
 
 impl Owned {

@@ -20,6 +20,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// Events that are read from the journal at once.
 const PAGE: u32 = 500;
 
+/// What a running execution tells whoever hears it.
+pub(super) type Live = broadcast::Receiver<Arc<Event>>;
+
 /// The events of a root execution and its children, in order, without a gap.
 ///
 /// It ends behind the root's `execution.finished`. Deltas are live only: a slow reader misses some,
@@ -31,12 +34,21 @@ pub struct EventStream {
 
 impl EventStream {
     pub(super) fn new(session: Session, root: ExecutionId, after: i64) -> Self {
-        let reader = Reader { live: None, session, root, last: after, ready: VecDeque::new(), ended: false };
+        Self::of(Reader { live: None, session, root, last: after, ready: VecDeque::new(), behind: false, ended: false })
+    }
+
+    fn of(reader: Reader) -> Self {
         let events = futures_util::stream::unfold(reader, |mut reader| async move {
             let item = reader.next().await?;
             Some((item, reader))
         });
         Self { events: Box::pin(events), owner: None }
+    }
+
+    /// The events of an execution that `live` hears from the very first.
+    pub(super) fn from_the_first(session: Session, root: ExecutionId, live: Live) -> Self {
+        let ready = VecDeque::new();
+        Self::of(Reader { live: Some(live), session, root, last: 0, ready, behind: false, ended: false })
     }
 
     /// The same stream as the owner of its execution: dropped before the end, it cancels it.
@@ -65,21 +77,23 @@ impl std::fmt::Debug for EventStream {
     }
 }
 
-struct Reader {
-    session: Session,
-    root: ExecutionId,
-    /// The last state event that was given out.
-    last: i64,
-    live: Option<broadcast::Receiver<Arc<Event>>>,
-    ready: VecDeque<Event>,
-    ended: bool,
-}
-
 impl Drop for Reader {
     fn drop(&mut self) {
         self.live = None;
         self.session.inner.runtime.hub.left(self.root);
     }
+}
+
+struct Reader {
+    session: Session,
+    root: ExecutionId,
+    /// The last state event that was given out.
+    last: i64,
+    live: Option<Live>,
+    ready: VecDeque<Event>,
+    /// Whether the journal had more than the page that was read.
+    behind: bool,
+    ended: bool,
 }
 
 impl Reader {
@@ -99,7 +113,8 @@ impl Reader {
             if self.ended {
                 return None;
             }
-            if let Err(error) = self.wait().await {
+            let further = if self.behind { self.read_journal().await } else { self.wait().await };
+            if let Err(error) = further {
                 self.ended = true;
                 return Some(Err(error));
             }
@@ -131,7 +146,12 @@ impl Reader {
         match heard {
             Ok(event) if event.seq == 0 || event.seq == self.last + 1 => self.ready.push_back(Event::clone(&event)),
             Ok(event) if event.seq <= self.last => {}
-            Ok(_) | Err(RecvError::Lagged(_)) => self.read_journal().await?,
+            Ok(_) => self.read_journal().await?,
+            Err(RecvError::Lagged(_)) => {
+                // The deltas that are still queued are older than what the journal now shows.
+                *live = live.resubscribe();
+                self.read_journal().await?;
+            }
             Err(RecvError::Closed) => {
                 // It no longer runs here: the rest is in the journal, or will be.
                 self.read_journal().await?;
@@ -150,6 +170,7 @@ impl Reader {
 
     async fn read_journal(&mut self) -> Result<()> {
         let events = self.session.executions().events_after(self.root, self.last, PAGE).await?;
+        self.behind = events.len() == PAGE as usize;
         self.ready.extend(events);
         Ok(())
     }

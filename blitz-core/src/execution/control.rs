@@ -5,6 +5,7 @@ use serde_json::json;
 use super::Runtime;
 use super::recover::RESUME_KEY;
 use crate::access::Grant;
+use crate::domain::schema::admit_kept;
 use crate::domain::{
     CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Money, Timestamp, Usage, Waiting,
 };
@@ -72,6 +73,9 @@ pub(crate) fn decide(
     key: &str,
     decision: &Decision,
 ) -> Result<()> {
+    if let Decision::Skip { value } = decision {
+        admit_kept("the value", value)?;
+    }
     let row = find(tx, id)?;
     let still: Vec<Waiting> = row.waiting_for.iter().filter(|wait| !is_decision(wait, key)).cloned().collect();
     if still.len() == row.waiting_for.len() || row.finished.is_some() {

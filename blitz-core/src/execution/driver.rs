@@ -37,6 +37,8 @@ pub(crate) struct Driver {
     pub(crate) deadline: Timestamp,
     /// Set when the end is asked for; a child's hangs below its parent's.
     pub(crate) cancel: CancellationToken,
+    /// Whether answers are streamed where neither agent nor model says so: someone may read along.
+    pub(crate) streams: bool,
     /// The session that tools may act through.
     pub(crate) session: Option<Arc<dyn Any + Send + Sync>>,
     /// Where a child tells its parent whether it waits.
@@ -125,15 +127,15 @@ impl Driver {
     pub(crate) async fn run_new(
         mut self,
         first: Vec<Action>,
+        requests: Vec<ModelRequest>,
         reserved: Vec<Result<Reserved, ErrorInfo>>,
     ) -> Result<Outcome> {
         if self.runtime.closing.is_cancelled() {
             return Err(left_interrupted());
         }
         let mut follow = Vec::new();
-        for (action, outcome) in first.into_iter().zip(reserved) {
-            if let Action::CallModel { key, first, .. } = action {
-                let request = self.setup.request(&mut self.state.transcript, first);
+        for ((action, request), outcome) in first.into_iter().zip(requests).zip(reserved) {
+            if let Action::CallModel { key, .. } = action {
                 follow.extend(self.send_or_refuse(key, 1, request, outcome));
             }
         }
@@ -281,7 +283,8 @@ impl Driver {
     ) -> Vec<Action> {
         let now = Timestamp::now();
         match result {
-            Ok(response) => {
+            Ok(mut response) => {
+                response.forget_what_cannot_be_kept();
                 let settle = match response.usage {
                     Some(usage) => Settle::Used { reservation, usage, raw: response.raw_usage.clone() },
                     None => Settle::Unknown { reservation, delivered_tokens: delivered },

@@ -64,13 +64,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_root_without_readers_is_not_kept() {
+    fn a_root_is_forgotten_with_its_last_reader() {
         let (hub, root) = (Hub::default(), ExecutionId(1));
-        let (one, two) = (hub.subscribe(root), hub.subscribe(root));
-        drop(one);
+        let (first, second) = (hub.subscribe(root), hub.subscribe(root));
+        drop(first);
         hub.left(root);
         assert!(hub.has_readers(root));
-        drop(two);
+        drop(second);
         hub.left(root);
         assert!(hub.lock().is_empty());
     }

@@ -129,9 +129,10 @@ impl Runtime {
         setup: Arc<Setup>,
         begun: Begun,
         cancel: CancellationToken,
+        streams: bool,
         session: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Started {
-        let Begun { ids, state, deadline, first, reserved } = begun;
+        let Begun { ids, state, deadline, first, requests, reserved } = begun;
         let driver = Driver {
             seat: self.enter(ids, &cancel, &store),
             runtime: Arc::clone(self),
@@ -142,10 +143,11 @@ impl Runtime {
             state,
             deadline,
             cancel,
+            streams,
             session,
             parent: None,
         };
-        self.spawn(ids.id, driver.run_new(first, reserved))
+        self.spawn(ids.id, driver.run_new(first, requests, reserved))
     }
 
     fn spawn<F>(&self, id: ExecutionId, run: F) -> Started

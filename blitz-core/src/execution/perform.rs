@@ -19,6 +19,9 @@ use crate::ledger::Reserved;
 use crate::tool::ToolContext;
 use crate::tool::registry::ToolOutcome;
 
+/// How long behind its execution's deadline a call may go on, were it not ended by the driver.
+const BEYOND_THE_DEADLINE: Duration = Duration::from_secs(1);
+
 /// What a commit leads to.
 pub(super) enum After {
     /// Actions that follow from refusals.
@@ -107,6 +110,7 @@ impl Driver {
             Err(error) => return self.state.tell(Timestamp::now(), Input::Refused { key: &key, error: &error }),
         };
         request.settings.max_output_tokens = Some(reserved.output_cap);
+        request.settings.stream.get_or_insert(self.streams);
         let delivered = Arc::new(AtomicU64::new(0));
         let call = ModelCall {
             key: key.clone(),
@@ -115,7 +119,8 @@ impl Driver {
             request,
             provider: Arc::clone(&self.setup.provider),
             ids: self.ids,
-            timeout: self.deadline.since(Timestamp::now()),
+            // The driver itself ends the call at the deadline, and says that it was the limit.
+            timeout: self.deadline.since(Timestamp::now()) + BEYOND_THE_DEADLINE,
             delivered: Arc::clone(&delivered),
         };
         let handle = self.work.effects.spawn(call.perform(Arc::clone(&self.runtime)));
@@ -163,15 +168,13 @@ impl Driver {
             state: begun.state,
             deadline: begun.deadline,
             cancel: cancel.clone(),
+            streams: self.streams,
             session: self.session.clone(),
             parent: Some(self.line(&start.key)),
         };
-        self.spawn_child(
-            start.key.clone(),
-            id,
-            cancel,
-            async move { child.run_new(begun.first, begun.reserved).await },
-        );
+        self.spawn_child(start.key.clone(), id, cancel, async move {
+            child.run_new(begun.first, begun.requests, begun.reserved).await
+        });
     }
 
     /// The line on which a child at a step tells whether it waits.

@@ -319,6 +319,8 @@ impl Resumed {
             state,
             deadline: row.deadline,
             cancel: self.cancel,
+            // Whoever reads the events of a resumed execution came before it was resumed.
+            streams: true,
             session: self.session,
             parent: self.parent,
             work,

@@ -13,8 +13,9 @@ use super::state::{State, Tally};
 use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
-    Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Principal,
-    Queued, ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall, ToolStarted, Usage, Waiting,
+    Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished,
+    ModelRequest, Principal, Queued, ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall,
+    ToolStarted, Usage, Waiting,
 };
 use crate::error::{ErrorInfo, Result};
 use crate::ledger::{self, Booked, ReserveOutcome, ReserveRequest, Reserved};
@@ -127,6 +128,8 @@ pub(crate) struct Begun {
     pub(crate) state: State,
     pub(crate) deadline: Timestamp,
     pub(crate) first: Vec<Action>,
+    /// The requests of the model calls among them, in order.
+    pub(crate) requests: Vec<ModelRequest>,
     pub(crate) reserved: Vec<std::result::Result<Reserved, ErrorInfo>>,
 }
 
@@ -391,25 +394,27 @@ impl Begin {
         let first = state.absorb(now, "", &queued);
         writer.entry("", queued);
         writer.entry("", EventData::ExecutionStarted { epoch });
+        let mut requests = Vec::with_capacity(1);
         for action in &first {
             if let Action::CallModel { key, first, .. } = action {
                 let request = self.setup.request(&mut state.transcript, *first);
                 let start = ModelStart::new(key.clone(), 1, &self.setup, &request);
                 let outcome = writer.model(tx, &start)?;
                 writer.committed.reserved.push(outcome);
+                requests.push(request);
             }
         }
         for entry in writer.entries.iter().filter(|entry| !entry.path.is_empty()) {
             state.absorb(now, &entry.path, &entry.data);
         }
         let Writer { entries, committed, .. } = writer;
-        Ok((Begun { ids, state, deadline: self.deadline, first, reserved: committed.reserved }, entries))
+        Ok((Begun { ids, state, deadline: self.deadline, first, requests, reserved: committed.reserved }, entries))
     }
 }
 
 impl ModelStart {
     /// The bounds of a request, for its reservation.
-    pub(crate) fn new(key: String, attempt: u32, setup: &Setup, request: &crate::domain::ModelRequest) -> Self {
+    pub(crate) fn new(key: String, attempt: u32, setup: &Setup, request: &ModelRequest) -> Self {
         Self {
             key,
             attempt,

@@ -149,10 +149,7 @@ pub(super) fn page<T>(
     fetch: impl FnOnce(i64, u32) -> Result<Vec<T>>,
     place: impl Fn(&T) -> i64,
 ) -> Result<Page<T>> {
-    let after = match &options.cursor {
-        Some(cursor) => cursor.parse().map_err(|_| Error::invalid("no page ends at this cursor"))?,
-        None => 0,
-    };
+    let after = options.after_id()?;
     let limit = options.limit.clamp(1, ListOptions::MAX_LIMIT);
     // One more than asked for tells whether another page follows.
     let mut items = fetch(after, limit + 1)?;

@@ -59,7 +59,7 @@ impl CallContext {
 
 /// Someone who serves models. Hosts may bring their own.
 ///
-/// Errors of the stream are [`Error::Provider`](crate::Error::Provider): code, status, Retry-After,
+/// Errors of the stream are [`Error::Provider`]: code, status, Retry-After,
 /// whether it may pass, and whether the provider may charge for it.
 pub trait Provider: Send + Sync + 'static {
     /// The name that model records use.
@@ -178,9 +178,9 @@ fn input_token_bound(request: &ModelRequest) -> u64 {
     let tools: u64 = request
         .tools
         .iter()
-        .map(|tool| OVERHEAD + len(&tool.name) + len(&tool.description) + len(&tool.input_schema.to_string()))
+        .map(|tool| OVERHEAD + len(&tool.name) + len(&tool.description) + json_len(&tool.input_schema))
         .sum();
-    let schema = request.output_schema.as_ref().map_or(0, |schema| OVERHEAD + len(&schema.schema.to_string()));
+    let schema = request.output_schema.as_ref().map_or(0, |schema| OVERHEAD + json_len(&schema.schema));
     OVERHEAD + messages + tools + schema
 }
 
@@ -217,4 +217,25 @@ mod tests {
         let empty = futures_util::stream::empty().boxed();
         assert_eq!(complete(empty).await.unwrap_err().code(), ErrorCode::BadOutput);
     }
+}
+
+/// How many bytes a value has as JSON, without making them.
+fn json_len(value: &serde_json::Value) -> u64 {
+    struct Counted(u64);
+
+    impl std::io::Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut counted = Counted(0);
+    // A counter takes every write, and a `Value` always has a JSON form.
+    let _ = serde_json::to_writer(&mut counted, value);
+    counted.0
 }

@@ -189,7 +189,8 @@ fn name_calls(number: usize, parts: &mut [Part]) {
     }
 }
 
-fn deltas(parts: &[Part]) -> Vec<Delta> {
+/// An answer in pieces, text word by word.
+pub(super) fn deltas(parts: &[Part]) -> Vec<Delta> {
     let mut calls = 0..;
     parts
         .iter()
@@ -212,7 +213,7 @@ fn words(text: &str, delta: fn(String) -> Delta) -> Vec<Delta> {
 }
 
 /// Usage as an ordinary tokenizer might count it: a token for each four bytes begun.
-fn counted(messages: &[Message], answer: &[Part]) -> Usage {
+pub(super) fn counted(messages: &[Message], answer: &[Part]) -> Usage {
     let bytes = |parts: &[Part]| -> usize { parts.iter().map(bytes).sum() };
     let tokens = |bytes: usize| bytes.div_ceil(4) as u64;
     let input = messages.iter().map(|message| bytes(&message.parts)).sum();

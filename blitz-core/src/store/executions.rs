@@ -439,18 +439,16 @@ pub(crate) fn list(
     page: &ListOptions,
     has_owner: HasOwner<'_>,
 ) -> Result<Page<Execution>> {
-    let limit = page.limit.clamp(1, ListOptions::MAX_LIMIT);
     let before = super::cursor(page)?.unwrap_or(i64::MAX);
     let rows = tx.query_all(
         public_sql!(
             "WHERE e.id < ?1 AND (?2 IS NULL OR e.user_id = ?2) AND (?3 IS NULL OR e.status = ?3)
              AND (?4 = 1 OR e.parent_id IS NULL) ORDER BY e.id DESC LIMIT ?5"
         ),
-        params![before, filter.user_id, filter.status.map(ExecutionStatus::name), filter.children, limit],
+        params![before, filter.user_id, filter.status.map(ExecutionStatus::name), filter.children, page.rows()],
     )?;
     let items = rows.iter().map(|row| public(row, has_owner)).collect::<Result<Vec<_>>>()?;
-    let next = (items.len() == limit as usize).then(|| items.last().map(|last| last.id.to_string())).flatten();
-    Ok(Page::new(items, next))
+    Ok(Page::cut(items, page, |execution| execution.id.0))
 }
 
 fn public(row: &Row, has_owner: HasOwner<'_>) -> Result<Execution> {
@@ -495,15 +493,13 @@ pub(crate) fn steps(
     id: ExecutionId,
     page: &ListOptions,
 ) -> Result<Page<Step>> {
-    let limit = page.limit.clamp(1, ListOptions::MAX_LIMIT);
-    let after = super::cursor(page)?.unwrap_or(0);
+    let after = page.after_id()?;
     let rows = tx.query_all(
         "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
          WHERE root_id = ?1 AND execution_id = ?2 AND seq > ?3 AND type IN ('step.finished', 'tool.finished')
          ORDER BY seq LIMIT ?4",
-        params![root_id, id, after, limit],
+        params![root_id, id, after, page.rows()],
     )?;
-    let next = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.int(0))).flatten().transpose()?;
     let items = events(tx, &rows)?
         .into_iter()
         .map(|event| {
@@ -514,5 +510,5 @@ pub(crate) fn steps(
             Step::new(event.seq, event.execution_id, event.path, kind, event.ts, event.data)
         })
         .collect();
-    Ok(Page::new(items, next.map(|seq| seq.to_string())))
+    Ok(Page::cut(items, page, |step: &Step| step.seq))
 }

@@ -156,6 +156,5 @@ pub(crate) fn content_hash(content: &[u8]) -> String {
 
 /// Where a page begins. Errors: `InvalidInput` for a cursor that no page gave.
 pub(crate) fn cursor(page: &crate::domain::ListOptions) -> Result<Option<i64>> {
-    let parse = |text: &String| text.parse().map_err(|_| Error::invalid("the cursor is not one that a page gave"));
-    page.cursor.as_ref().map(parse).transpose()
+    page.cursor.as_ref().map(|_| page.after_id()).transpose()
 }

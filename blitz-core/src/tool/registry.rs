@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::builtin::Builtin;
 use super::{Tool, ToolContext, ToolError, arguments};
-use crate::domain::schema::{SchemaCheck, describe};
+use crate::domain::schema::{SchemaCheck, can_be_kept, describe};
 use crate::domain::{Effect, NewTool, ToolCall, ToolKind, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
 
@@ -139,6 +139,7 @@ impl PreparedTool {
     /// and is set when the time is over.
     pub(crate) async fn run(&self, call: &ToolCall, arguments: Value, context: ToolContext) -> ToolOutcome {
         match self.call(arguments, context).await {
+            Ok(content) if !can_be_kept(&content) => failure(call, "the tool's result is nested too deep to be used"),
             Ok(content) => ToolOutcome { result: ToolResult::new(&call.id, &call.name, capped(content)), fatal: None },
             Err(ToolError::Failed(message) | ToolError::Retry(message)) => failure(call, message),
             Err(ToolError::Fatal(error)) => ToolOutcome { fatal: Some(error), ..failure(call, "the tool gave up") },
@@ -168,10 +169,15 @@ impl std::fmt::Debug for PreparedTool {
     }
 }
 
+/// Whether a model can be offered something under this name.
+pub(crate) fn is_callable(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(plain)
+}
+
 /// Whether a tool may be put into the catalogue. Errors: `InvalidInput`, saying what to change.
 pub(crate) fn validate_tool(tool: &NewTool) -> Result<()> {
-    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if tool.name.is_empty() || tool.name.len() > MAX_NAME || !tool.name.chars().all(name) {
+    if !is_callable(&tool.name) {
         return Err(Error::invalid(format!("a tool's name is 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")));
     }
     if tool.timeout().is_zero() || tool.timeout() > MAX_TIMEOUT {

@@ -12,7 +12,8 @@ use serde_json::json;
 use crate::Result;
 use crate::documents::{Document, fingerprint};
 use crate::progress::{Line, Progress};
-use crate::setup::{AGENT, Choice, Question};
+use crate::prompt::Question;
+use crate::setup::{AGENT, Choice};
 
 /// Reviews that run at the same time.
 const AT_ONCE: usize = 16;
@@ -112,8 +113,14 @@ impl Batch {
             let earlier = earlier.iter().filter(|_| unfinished.is_some());
             let review = earlier.copied().find(|review| review.question.document == document.name);
             let standing = review.map_or(Standing::New, |review| standing(review, fingerprint));
-            let (document, fingerprint) = (document.name.clone(), fingerprint.clone());
-            Task { question: Question { document, fingerprint, files: files.clone(), batch: number }, standing }
+            let question = Question {
+                document: document.name.clone(),
+                source: document.source.to_string_lossy().into_owned(),
+                fingerprint: fingerprint.clone(),
+                files: files.clone(),
+                batch: number,
+            };
+            Task { question, standing }
         };
         Self { number, tasks: readable().map(task).collect() }
     }
@@ -196,8 +203,8 @@ fn standing(review: &Review, fingerprint: &str) -> Standing {
     let execution = &review.execution;
     let is_current = review.question.fingerprint == fingerprint;
     match execution.status {
-        ExecutionStatus::Cancelled => Standing::New,
-        status if status.is_final() && is_current => Standing::Ended(execution.id),
+        ExecutionStatus::Completed if is_current => Standing::Ended(execution.id),
+        // One that failed, or that judged another text.
         status if status.is_final() => Standing::New,
         _ if is_current => Standing::Begun(Box::new(execution.clone())),
         _ => Standing::Outdated(execution.id),

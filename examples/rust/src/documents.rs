@@ -94,7 +94,7 @@ fn read(file: &Path) -> std::result::Result<String, String> {
     }
     if metadata.len() > LARGEST {
         let size = metadata.len().div_ceil(1024);
-        return Err(format!("too large: {size} KB, at most {} are reviewed", LARGEST / 1024));
+        return Err(format!("too large: {size} KB, at most {} KB are reviewed", LARGEST / 1024));
     }
     let mut bytes = Vec::new();
     File::open(file).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)).map_err(|error| in_words(&error))?;

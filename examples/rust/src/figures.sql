@@ -1,8 +1,8 @@
 -- The figures of a batch: the newest review of each document, what the ledger booked, how long it ran.
 WITH reviews AS (
-    SELECT max(e.id) AS id, q.data -> 'input' ->> 'document' AS document
+    SELECT max(e.id) AS id, q.data -> 'data' -> 'input' ->> 'document' AS document
     FROM executions e JOIN journal q ON q.root_id = e.id AND q.seq = 1
-    WHERE q.data -> 'input' ->> 'batch' = {batch}
+    WHERE q.data -> 'data' -> 'input' ->> 'batch' = {batch}
     GROUP BY document
 ), moments AS (
     SELECT root_id, type, at - lag(at, 1, at) OVER (PARTITION BY root_id ORDER BY seq) AS passed FROM journal

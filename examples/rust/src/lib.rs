@@ -1,6 +1,6 @@
 //! What the example programs share: the parts of `review`, which reviews documents for risks.
 //!
-//! - [`setup`]: an engine with a model, tools, a prompt and an agent.
+//! - [`setup`]: an engine with a model, tools, a prompt and an agent; [`prompt`]: what is asked and answered.
 //! - [`documents`]: the files, and their copies in the one folder that the agent may read.
 //! - [`batch`]: one execution for each document, and how to go on where a dead process was.
 //! - [`progress`]: what happens, live, from the engine's stream of events.
@@ -12,6 +12,7 @@
 pub mod batch;
 pub mod documents;
 pub mod progress;
+pub mod prompt;
 pub mod report;
 pub mod screen;
 pub mod setup;

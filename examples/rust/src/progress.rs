@@ -10,7 +10,7 @@ use console::{Term, style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use crate::setup::Verdict;
+use crate::prompt::Verdict;
 use crate::show;
 
 /// How often a live line turns its wheel.
@@ -109,9 +109,7 @@ impl Line<'_> {
         match &event.data {
             EventData::StepFinished(step) => self.count(step.usage.total_tokens()),
             EventData::StepStarted(_) => self.written = 0,
-            EventData::ModelDelta { delta: Delta::Text { text } | Delta::Arguments { text, .. }, .. } => {
-                self.written += text.len()
-            }
+            EventData::ModelDelta { delta: Delta::Text { text }, .. } => self.written += text.chars().count(),
             EventData::ExecutionFinished(finished) => return self.finish(finished),
             _ => {}
         }
@@ -144,7 +142,9 @@ impl Line<'_> {
                 let issues = show::counted(verdict.issues.len(), "issue");
                 (style("✓").green(), format!("risk {:>3.0}  {issues:>9}", verdict.risk_score))
             }
-            (_, Some(error), _) => (style("✗").red(), format!("{}: {}", error.code, error.message)),
+            (_, Some(error), _) => {
+                (style("✗").red(), show::shortened(&format!("{}: {}", error.code, error.message), PHASE))
+            }
             (status, None, _) => (style("✗").red(), status.name().to_owned()),
         };
         let figures = [
@@ -192,12 +192,14 @@ fn phase(event: &EventData, written: usize) -> Option<String> {
             _ => "asks the model".to_owned(),
         },
         EventData::StepRetrying { error, .. } => format!("tries again: {}", error.message),
-        EventData::ModelDelta { .. } => format!("the model writes: {} characters", show::count(written as u64)),
+        EventData::ModelDelta { delta: Delta::ToolCall { name, .. }, .. } => format!("the model asks for {name}"),
+        EventData::ModelDelta { delta: Delta::Text { .. }, .. } => {
+            format!("the model writes: {} characters", show::count(written as u64))
+        }
         EventData::ToolStarted(tool) => doing(&tool.call),
         EventData::ToolFinished { result, .. } if result.is_error => {
             format!("{} failed: {}", result.name, result.as_text())
         }
-        EventData::ExecutionWaiting { .. } => "waits".to_owned(),
         EventData::ExecutionCancelling => "is being cancelled".to_owned(),
         EventData::BudgetAlert { budget, threshold, .. } => format!("{threshold} % of the budget {budget} is spent"),
         _ => return None,

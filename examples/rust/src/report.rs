@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use blitz::{CostFilter, CostSummary, ExecutionId, ExecutionStatus, Provenance, Session};
+use blitz::{CostFilter, CostSummary, ExecutionId, ExecutionStatus, Money, Provenance, Session};
 use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
 use futures_util::StreamExt as _;
 
@@ -10,7 +10,7 @@ use crate::Result;
 use crate::batch::Review;
 use crate::documents::Document;
 use crate::progress::RunningTime;
-use crate::setup::{Issue, Severity, Verdict};
+use crate::prompt::{Issue, Severity, Verdict};
 use crate::show;
 
 const STYLE: TableStyle = TableStyle::new()
@@ -23,6 +23,8 @@ const STYLE: TableStyle = TableStyle::new()
 /// What became of one document.
 pub struct Row {
     document: String,
+    /// Where it was found.
+    source: String,
     /// The verdict, or why there is none.
     verdict: std::result::Result<Verdict, String>,
     /// What was booked for it; nothing where it was never asked about.
@@ -44,6 +46,7 @@ impl Row {
         };
         Ok(Self {
             document: review.question.document.clone(),
+            source: review.question.source.clone(),
             verdict,
             spent: Some(me.costs().summary(CostFilter::of_root(execution.id)).await?),
             time: if execution.status.is_final() { Some(running_time(me, execution.id).await?) } else { None },
@@ -54,7 +57,8 @@ impl Row {
     pub fn unreadable(document: &Document) -> Option<Self> {
         let reason = document.fingerprint.as_ref().err()?;
         let verdict = Err(format!("not reviewed: {reason}"));
-        Some(Self { document: document.name.clone(), verdict, spent: None, time: None })
+        let (document, source) = (document.name.clone(), document.source.to_string_lossy().into_owned());
+        Some(Self { document, source, verdict, spent: None, time: None })
     }
 
     /// Whether it has a verdict.
@@ -94,8 +98,8 @@ impl Report {
         table.set_header(["Document", "Risk score", "Issues found", "Tokens", "Cost", "Time"]);
         for row in &self.rows {
             let (risk, issues) = match &row.verdict {
-                Ok(verdict) => (gauge(verdict.risk_score), severities(&verdict.issues)),
-                Err(reason) => ("—".to_owned(), wrapped(reason, 34)),
+                Ok(verdict) => (show::gauge(verdict.risk_score), severities(&verdict.issues)),
+                Err(reason) => ("—".to_owned(), show::wrapped(reason, 34)),
             };
             let [tokens, cost, time] = figures(row.spent.as_ref(), row.time).map(right);
             table.add_row([
@@ -124,7 +128,7 @@ impl Report {
         if let Some(rule) = lines.get(2).cloned() {
             lines.insert(lines.len() - 2, rule);
         }
-        ink(&lines.join("\n"), colours)
+        show::ink(&lines.join("\n"), colours)
     }
 
     /// How many documents have a verdict.
@@ -162,30 +166,42 @@ impl Report {
                 Err(reason) => ("—".to_owned(), reason.clone()),
             };
             let [tokens, cost, time] = figures(row.spent.as_ref(), row.time);
-            page +=
-                &format!("| {} | {risk} | {} | {tokens} | {cost} | {time} |\n", plain(&row.document), plain(&issues));
+            page += &format!(
+                "| {} | {risk} | {} | {tokens} | {cost} | {time} |\n",
+                show::plain(&row.document),
+                show::plain(&issues)
+            );
         }
         let [tokens, cost, time] = figures(Some(&self.spent()), self.longest());
         page += &format!("| {} of {} reviewed | | | {tokens} | {cost} | {time} |\n", self.reviewed(), self.rows.len());
         self.rows
             .iter()
             .filter_map(|row| Some((row, row.verdict.as_ref().ok()?)))
-            .fold(page, |page, (row, verdict)| page + &chapter(&row.document, verdict))
+            .fold(page, |page, (row, verdict)| page + &chapter(row, verdict))
     }
 }
 
-fn chapter(document: &str, verdict: &Verdict) -> String {
-    let mut text =
-        format!("\n## {}: {:.0} of 100\n\n{}\n", plain(document), verdict.risk_score, plain(&verdict.summary));
+fn chapter(row: &Row, verdict: &Verdict) -> String {
+    let (document, source, summary) =
+        (show::plain(&row.document), show::plain(&row.source), show::plain(&verdict.summary));
+    let mut text = format!("\n## {document}: {:.0} of 100\n\n*{source}*\n\n{summary}\n", verdict.risk_score);
     for issue in &verdict.issues {
-        text += &format!("\n- **{}** ({})\n  > {}\n", plain(&issue.title), word(issue.severity), plain(&issue.quote));
+        text += &format!(
+            "\n- **{}** ({})\n  > {}\n",
+            show::plain(&issue.title),
+            word(issue.severity),
+            show::plain(&issue.quote)
+        );
     }
     text
 }
 
 fn figures(spent: Option<&CostSummary>, time: Option<Duration>) -> [String; 3] {
     let tokens = spent.map_or("—".to_owned(), |spent| at_most(spent, show::count(spent.usage.total_tokens())));
-    let cost = spent.map_or("—".to_owned(), |spent| at_most(spent, show::cost(spent.known_cost())));
+    let cost = spent.map_or("—".to_owned(), |spent| match spent.known_cost() {
+        Some(Money::ZERO) => show::cost(Some(Money::ZERO)),
+        cost => at_most(spent, show::cost(cost)),
+    });
     [tokens, cost, time.map_or("—".to_owned(), show::time)]
 }
 
@@ -206,61 +222,12 @@ fn word(severity: Severity) -> &'static str {
     }
 }
 
-/// `7: 2 high, 5 low`.
+/// `7 (2 high, 5 low)`.
 fn severities(issues: &[Issue]) -> String {
     let parts = [Severity::High, Severity::Medium, Severity::Low].into_iter().filter_map(|severity| {
         let count = issues.iter().filter(|issue| issue.severity == severity).count();
         (count > 0).then(|| format!("{count} {}", word(severity)))
     });
     let parts: Vec<String> = parts.collect();
-    if parts.is_empty() { "none".to_owned() } else { format!("{:>2}: {}", issues.len(), parts.join(", ")) }
-}
-
-/// Marks that take no room on a screen, so that the table counts its columns right; [`ink`] makes colours of them.
-const RED: &str = "\u{2061}";
-const YELLOW: &str = "\u{2062}";
-const GREEN: &str = "\u{2063}";
-const PLAIN: &str = "\u{2064}";
-
-/// The score as a bar and a number.
-fn gauge(score: f64) -> String {
-    let tenths = (score / 10.0).round().clamp(0.0, 10.0) as usize;
-    let colour = if score >= 70.0 {
-        RED
-    } else if score >= 40.0 {
-        YELLOW
-    } else {
-        GREEN
-    };
-    format!("{colour}{}{PLAIN}{} {score:>3.0}", "█".repeat(tenths), "░".repeat(10 - tenths))
-}
-
-/// The text with its marks as colours, or without them.
-fn ink(text: &str, colours: bool) -> String {
-    let codes = [(RED, "\x1b[31m"), (YELLOW, "\x1b[33m"), (GREEN, "\x1b[32m"), (PLAIN, "\x1b[0m")];
-    codes.iter().fold(text.to_owned(), |text, (mark, code)| text.replace(mark, if colours { code } else { "" }))
-}
-
-/// The words of a text in lines of at most so many characters.
-fn wrapped(text: &str, width: usize) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + word.chars().count() < width => *line += &format!(" {word}"),
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines.join("\n")
-}
-
-/// A text on one line of a page, where no character of it means anything.
-fn plain(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().fold(String::with_capacity(line.len()), |mut plain, c| {
-        if r"\`*_{}[]<>#|~".contains(c) {
-            plain.push('\\');
-        }
-        plain.push(c);
-        plain
-    })
+    if parts.is_empty() { "none".to_owned() } else { format!("{:>2} ({})", issues.len(), parts.join(", ")) }
 }

@@ -34,7 +34,9 @@ pub async fn before(me: &Session, choice: &Choice, places: &Places, batch: &Batc
             batch.number
         );
         let calls = batch.calls_before(me).await?;
-        println!("             {} kept: not made and not paid again.", show::counted(calls.kept, "model call"));
+        if calls.kept > 0 {
+            println!("             {} kept: not made and not paid again.", show::counted(calls.kept, "model call"));
+        }
         if calls.in_doubt > 0 {
             let calls = show::counted(calls.in_doubt, "call");
             println!("             {calls} under way at its end: booked at the most they can cost, and made again.");

@@ -5,112 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use blitz::provider::{CallContext, ModelStream, Offline, Profile, Provider};
-use blitz::{Engine, Limits, ModelRequest, NewAgent, NewModel, NewPrompt, NewTool, Price, PromptRef, Session};
+use blitz::{Engine, Limits, ModelRequest, NewAgent, NewModel, NewTool, Price, PromptRef, Session};
 use futures_util::StreamExt as _;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::Result;
+use crate::prompt;
 
-/// The agent that reviews, and the prompt that it is asked by.
+/// The agent that reviews.
 pub const AGENT: &str = "risk_reviewer";
-const PROMPT: &str = "risk_analysis";
 const MODEL: &str = "reviewer";
 /// How long a review may take: days, because the time that a killed program is away counts too.
 const PATIENCE: Duration = Duration::from_secs(7 * 86_400);
-
-const TEMPLATE: &str = "\
-Review a document for a person who is about to agree to it.
-
-Document: {document}
-
-Read it with file_read. Find what puts that person at risk: liability, missing warranty, duties, loss of rights,
-one-sided terms. Each issue has a short title, a severity and a quote, which is one sentence, word for word.
-
-The risk score goes from 0, harmless, to 100. Compute it with the calculator: ten points for any document, ten for
-each issue of high severity and four for each other one, a hundred at the most.
-
-Sum the document up in two or three sentences.";
-
-/// What a review is asked with. The prompt needs the document's name only; the rest says later
-/// which batch the execution belongs to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Question {
-    /// The name of the document.
-    pub document: String,
-    /// A hash of its content.
-    pub fingerprint: String,
-    /// A hash of the names of all files of the batch, and of the model.
-    pub files: String,
-    /// The number of the batch.
-    pub batch: u64,
-}
-
-/// What a review gives.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Verdict {
-    /// The document in a few sentences.
-    pub summary: String,
-    /// From 0, harmless, to 100.
-    pub risk_score: f64,
-    /// What was found.
-    pub issues: Vec<Issue>,
-}
-
-/// Something in a document that puts its reader at risk.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Issue {
-    /// What it is about.
-    pub title: String,
-    /// How grave it is.
-    pub severity: Severity,
-    /// The sentence.
-    pub quote: String,
-}
-
-/// How grave an issue is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Severity {
-    High,
-    Medium,
-    Low,
-}
-
-fn question_schema() -> Value {
-    json!({
-        "type": "object",
-        "properties": {
-            "document": {"type": "string", "minLength": 1},
-            "fingerprint": {"type": "string"},
-            "files": {"type": "string"},
-            "batch": {"type": "integer"},
-        },
-        "required": ["document"],
-    })
-}
-
-fn verdict_schema() -> Value {
-    let issue = json!({
-        "type": "object",
-        "properties": {
-            "title": {"type": "string"},
-            "severity": {"type": "string", "enum": ["low", "medium", "high"]},
-            "quote": {"type": "string"},
-        },
-        "required": ["title", "severity", "quote"],
-    });
-    json!({
-        "type": "object",
-        "properties": {
-            "summary": {"type": "string"},
-            "risk_score": {"type": "number", "minimum": 0, "maximum": 100},
-            "issues": {"type": "array", "items": issue},
-        },
-        "required": ["summary", "risk_score", "issues"],
-    })
-}
 
 /// Where the program keeps what it makes.
 pub struct Places {
@@ -220,11 +125,10 @@ pub async fn fill_catalogue(me: &Session, places: &Places, choice: &Choice) -> R
     me.models().put(choice.model.clone()).await?;
     me.tools().put(NewTool::builtin("file_read").with_config("root", root.to_string_lossy())).await?;
     me.tools().put(NewTool::builtin("calculator")).await?;
-    let prompt = NewPrompt::new(PROMPT, TEMPLATE).with_input_schema(question_schema());
-    me.prompts().put(prompt.with_output_schema(verdict_schema())).await?;
+    me.prompts().put(prompt::risk_analysis()).await?;
     let agent = NewAgent::new(AGENT, MODEL)
         .instructions("You review documents for risks. You quote exactly and invent nothing.")
-        .prompt(PromptRef::latest(PROMPT))
+        .prompt(PromptRef::latest(prompt::NAME))
         .tool("file_read")
         .tool("calculator")
         .limits(Limits::default().with_timeout(PATIENCE));

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
@@ -25,6 +25,11 @@ fn kills(short: u64, long: u64) -> u64 {
 fn seed() -> u64 {
     let seed = std::env::var("BLITZ_SEED").ok().and_then(|seed| seed.parse().ok());
     seed.unwrap_or_else(|| RandomState::new().hash_one(0))
+}
+
+/// Tells what a campaign does and has seen, also where nobody asked for the output of tests.
+pub(super) fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A worker and what it has said so far; it ends with the test, however that ends.
@@ -102,7 +107,7 @@ pub(super) async fn settle(world: &World, acknowledged: &BTreeMap<ExecutionId, S
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_is_killed_again_and_again_loses_repeats_and_pays_nothing_twice() {
     let (kills, seed) = (kills(12, 100), seed());
-    println!("{kills} kills, BLITZ_SEED={seed}");
+    say(format_args!("{kills} kills, BLITZ_SEED={seed}"));
     let chance = Chance::new(seed);
     let folder = tempfile::tempdir().expect("a folder");
     let world = World::new(folder.path(), seed);
@@ -118,7 +123,7 @@ async fn a_process_that_is_killed_again_and_again_loses_repeats_and_pays_nothing
         acknowledged.extend(worker.kill());
     }
     let verdict = settle(&world, &acknowledged).await;
-    println!("{kills} kills: {verdict:?}");
+    say(format_args!("{kills} kills: {verdict:?}"));
     assert!(verdict.executions >= acknowledged.len());
     assert!(verdict.begun_again > 0, "no kill came in the middle of a step: the test shows nothing");
 }
@@ -126,7 +131,7 @@ async fn a_process_that_is_killed_again_and_again_loses_repeats_and_pays_nothing
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_share_a_file_never_run_one_execution_both() {
     let (kills, seed) = (kills(8, 60), seed());
-    println!("{kills} kills, BLITZ_SEED={seed}");
+    say(format_args!("{kills} kills, BLITZ_SEED={seed}"));
     let chance = Chance::new(seed);
     let folder = tempfile::tempdir().expect("a folder");
     let world = World::new(folder.path(), seed);
@@ -144,6 +149,6 @@ async fn processes_that_share_a_file_never_run_one_execution_both() {
         acknowledged.extend(worker.kill());
     }
     let verdict = settle(&world, &acknowledged).await;
-    println!("{kills} kills of two: {verdict:?}");
+    say(format_args!("{kills} kills of two: {verdict:?}"));
     assert!(verdict.begun_again > 0 && verdict.taken_up > 0);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use blitz::Message;
 
-use super::kills::{Worker, settle};
+use super::kills::{Worker, say, settle};
 use super::worker::{Role, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,7 +29,7 @@ async fn an_execution_that_dies_behind_any_of_its_records_ends_as_if_it_had_not(
         acknowledged.extend(run(&world, seq));
     }
     let verdict = settle(&world, &acknowledged).await;
-    println!("died behind each of {} records: {verdict:?}", records - 1);
+    say(format_args!("died behind each of {} records: {verdict:?}", records - 1));
     assert!(verdict.begun_again > 0);
 
     let (engine, me) = world.open().await;

@@ -91,6 +91,24 @@ pub(crate) fn depth_within(value: &Value, max: usize) -> bool {
     }
 }
 
+/// How deep a value from outside may be nested: what is kept is read again by a parser that stops at 128.
+const MAX_KEPT_DEPTH: usize = 100;
+
+/// Whether a value can be kept in a record of the journal and read again.
+pub(crate) fn can_be_kept(value: &Value) -> bool {
+    depth_within(value, MAX_KEPT_DEPTH)
+}
+
+/// Refuses a value that could not be read again; `what` is the value in the message.
+///
+/// Errors: `InvalidInput`.
+pub(crate) fn admit_kept(what: &str, value: &Value) -> Result<()> {
+    if can_be_kept(value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{what} is nested deeper than {MAX_KEPT_DEPTH} levels")))
+}
+
 /// All problems in one line, for a message.
 pub(crate) fn describe(problems: &[SchemaProblem]) -> String {
     problems.iter().map(SchemaProblem::to_string).collect::<Vec<_>>().join("; ")

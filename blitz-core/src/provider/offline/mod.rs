@@ -1,40 +1,59 @@
-//! A rule-based stand-in for a model: no key, no network, the same answer every time.
+//! A rule-based stand-in that needs no key and says so wherever it answers.
 //!
-//! It does real but modest work: it reads the file that a question names, hands arithmetic to tools,
-//! fills an output schema from what stands out in the text, and else repeats the salient sentences.
-//! It says `offline` wherever it answers, so that nobody takes it for a model.
+//! It is no language model. [`Conversation`] finds what is asked; [`tools`] calls for files and
+//! arithmetic; [`Facts`] holds what a text says and what should be looked at in it; [`shape`] puts
+//! that into the form of a schema. The same request always gives the same answer.
 
 mod arithmetic;
-mod fill;
-mod material;
+mod conversation;
+mod facts;
+mod files;
+mod findings;
+mod shape;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod text;
+mod tools;
 
 use futures_util::stream::{self, StreamExt};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use self::material::{Material, is_reader, named_file};
-use self::text::{Sentence, salient};
+use self::conversation::Conversation;
+use self::facts::{Facts, Material};
+use self::tools::Wish;
+use super::scripted::{counted, deltas};
 use super::{CallContext, ModelStream, Profile, Provider, StreamItem};
-use crate::domain::{
-    Delta, FinishReason, Message, ModelRequest, ModelResponse, Part, Provenance, ToolCall, ToolChoice, ToolSpec, Usage,
-};
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, Part, ToolCall, ToolChoice, ToolSpec};
+use crate::error::{Error, Result};
 
-/// What begins every prose answer.
-const MARK: &str = "[offline]";
-/// Sentences of a summary.
-const SUMMARY: usize = 3;
-/// Bytes that count as one token.
-const TOKEN: usize = 4;
+/// What every answer in words begins with.
+const MARK: &str = "[offline] ";
+/// Bytes of output that one token of the cap allows at most.
+const BYTES_PER_TOKEN: u64 = 8;
+/// How many entries the lists of an answer have; fewer are tried where the answer is too long.
+const LIST_LENGTHS: [usize; 4] = [30, 10, 3, 0];
+/// Bytes of messages from which an answer is worked out off the async threads.
+const LARGE: usize = 64 * 1024;
 
-/// The stand-in provider, named `offline`. It costs nothing.
+/// A provider that runs inside the process, needs no key, costs nothing and is no language model.
+///
+/// It reads files and works out arithmetic by the tools on offer, extracts the salient sentences of
+/// a text and those that hold a risk, and fills any JSON Schema from them. Its prose begins with
+/// `[offline] `, and its model is named `offline` whatever was asked for.
+///
+/// ```
+/// use blitz::provider::{Offline, Provider};
+/// assert_eq!(Offline::new().name(), Offline::NAME);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Offline;
 
 impl Offline {
-    /// Its name, in model records and wherever it answers.
-    pub const NAME: &'static str = "offline";
+    /// Its name as a provider and as a model.
+    pub const NAME: &str = "offline";
 
-    /// The stand-in; it has no settings.
+    /// The stand-in. It holds nothing.
     pub fn new() -> Self {
         Self
     }
@@ -45,197 +64,126 @@ impl Provider for Offline {
         Self::NAME
     }
 
-    fn stream(&self, request: ModelRequest, _context: CallContext) -> ModelStream {
-        stream::once(async move { stream::iter(items(&request)) }).flatten().map(Ok).boxed()
+    fn stream(&self, request: ModelRequest, _: CallContext) -> ModelStream {
+        stream::once(async move {
+            match answer(request).await {
+                Ok(response) => stream::iter(items(response)).left_stream(),
+                Err(error) => stream::iter([Err(error)]).right_stream(),
+            }
+        })
+        .flatten()
+        .boxed()
     }
 
-    fn profile(&self, _model_name: &str) -> Profile {
+    fn profile(&self, _: &str) -> Profile {
         Profile { free: true, ..Profile::default() }
     }
 }
 
-fn items(request: &ModelRequest) -> Vec<StreamItem> {
-    let response = respond(request);
-    let shown: &[Part] = if request.settings.stream == Some(false) { &[] } else { &response.message.parts };
-    let deltas = shown.iter().flat_map(deltas).map(StreamItem::Delta);
-    deltas.chain([StreamItem::Done(Box::new(response.clone()))]).collect()
+/// The deltas of an answer and the answer itself.
+fn items(response: ModelResponse) -> Vec<Result<StreamItem>> {
+    let deltas = deltas(&response.message.parts).into_iter().map(StreamItem::Delta);
+    let mut items: Vec<_> = deltas.map(Ok).collect();
+    items.push(Ok(StreamItem::Done(Box::new(response))));
+    items
 }
 
-fn deltas(part: &Part) -> Vec<Delta> {
-    match part {
-        Part::Text { text } => text.split_inclusive(' ').map(|word| Delta::Text { text: word.to_owned() }).collect(),
-        Part::ToolCall(call) => vec![
-            Delta::ToolCall { index: 0, name: call.name.clone() },
-            Delta::Arguments { index: 0, text: call.arguments.clone() },
-        ],
-        _ => Vec::new(),
+async fn answer(request: ModelRequest) -> Result<ModelResponse> {
+    let size: usize = request.messages.iter().map(|message| message.text_content().len()).sum();
+    if size < LARGE {
+        return Ok(respond(&request));
     }
+    let work = tokio::task::spawn_blocking(move || respond(&request));
+    work.await.map_err(|_| Error::internal("the offline stand-in failed on this request"))
 }
 
-/// The whole answer to a request.
+/// The answer to a request: a call if a rule asks for one, else what is known by now.
 fn respond(request: &ModelRequest) -> ModelResponse {
-    let material = Material::of(request);
-    let (part, output) = match next_call(request, &material) {
-        Some((tool, arguments)) => {
-            let arguments = Value::Object(arguments).to_string();
-            let made = request.messages.iter().flat_map(Message::tool_calls).count();
-            let size = tool.len() + arguments.len();
-            (Part::ToolCall(ToolCall::new(format!("offline-{}", made + 1), tool, arguments)), size)
+    let talk = Conversation::of(request);
+    let material = Material::of(&talk);
+    let (part, is_cut) = match next_call(request, &talk, &material) {
+        Some(wish) => {
+            let name = wish.tool.name.clone();
+            let arguments = wish.arguments(&material).to_string();
+            (Part::ToolCall(ToolCall::new(talk.next_id(), name, arguments)), false)
         }
         None => {
-            let text = answer(request, &material);
-            let size = text.len();
-            (Part::text(text), size)
+            let (text, is_cut) = final_text(request, &material);
+            (Part::text(text), is_cut)
         }
     };
-    capped(part, output, request)
-}
-
-/// The answer within the cap of the request, with its usage.
-fn capped(part: Part, output: usize, request: &ModelRequest) -> ModelResponse {
-    let cap = request.settings.max_output_tokens.unwrap_or(u64::MAX);
-    let tokens = output.div_ceil(TOKEN) as u64;
-    let input: usize = request.messages.iter().map(message_size).sum();
-    let usage = Usage::new(input.div_ceil(TOKEN) as u64, tokens.min(cap)).with_provenance(Provenance::Counted);
-    let (part, cut) = match part {
-        Part::Text { text } if tokens > cap => {
-            let end = usize::try_from(cap).unwrap_or(usize::MAX).saturating_mul(TOKEN).min(text.len());
-            (Part::text(&text[..text.floor_char_boundary(end)]), true)
-        }
-        part => (part, false),
-    };
-    let mut response = ModelResponse::new(vec![part]).with_usage(usage);
-    if cut {
-        response.finish_reason = FinishReason::Length;
+    let parts = vec![part];
+    let usage = counted(&request.messages, &parts);
+    let mut response = ModelResponse::new(parts).with_usage(usage);
+    if is_cut {
+        response = response.with_finish_reason(FinishReason::Length);
     }
-    response.model_name = "offline".to_owned();
+    response.model_name = Offline::NAME.to_owned();
     response
 }
 
-fn message_size(message: &Message) -> usize {
-    let size = |part: &Part| match part {
-        Part::Text { text } | Part::Thinking { text, .. } | Part::Refusal { text } => text.len(),
-        Part::ToolCall(call) => call.name.len() + call.arguments.len(),
-        Part::ToolResult(result) => result.as_text().len(),
-        Part::Image { .. } => 0,
-    };
-    message.parts.iter().map(size).sum()
+/// The call to make next, if any; a forced choice holds until something was called.
+fn next_call<'a>(request: &'a ModelRequest, talk: &Conversation<'_>, material: &Material) -> Option<Wish<'a>> {
+    let tools = &request.tools;
+    let is_first = talk.current().is_empty();
+    match &request.tool_choice {
+        ToolChoice::None => None,
+        ToolChoice::Tool(name) if is_first && tools.iter().any(|tool| tool.name == *name) => {
+            let only = tools.iter().find(|tool| tool.name == *name)?;
+            by_rule(std::slice::from_ref(only), talk, material).or_else(|| Some(Wish::blank(only)))
+        }
+        ToolChoice::Required if is_first => by_rule(tools, talk, material).or_else(|| tools.first().map(Wish::blank)),
+        _ => by_rule(tools, talk, material),
+    }
 }
 
-/// The tool to call next, if any rule asks for one: read the file, do the sum, compute the score.
-fn next_call(request: &ModelRequest, material: &Material) -> Option<(String, Map<String, Value>)> {
-    let tools: Vec<&ToolSpec> = match &request.tool_choice {
-        ToolChoice::None => return None,
-        ToolChoice::Tool(name) => request.tools.iter().filter(|tool| tool.name == *name).collect(),
-        _ => request.tools.iter().collect(),
-    };
-    let fresh: Vec<&ToolSpec> = tools.iter().copied().filter(|tool| !material.called(&tool.name)).collect();
-    let chosen =
-        read_call(&fresh, material).or_else(|| sum_call(&fresh, material)).or_else(|| score_call(&fresh, material));
-    let must = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Tool(_));
-    chosen.or_else(|| if must { forced_call(tools.first()?, material) } else { None })
-}
-
-fn read_call(tools: &[&ToolSpec], material: &Material) -> Option<(String, Map<String, Value>)> {
-    let path = named_file(material)?;
-    let field = |tool: &ToolSpec| {
-        ["path", "file", "filename", "document"].into_iter().find(|name| property(tool, name, &["string"]))
-    };
-    let (tool, field) =
-        tools.iter().filter(|tool| is_reader(&tool.name)).find_map(|tool| Some((tool, field(tool)?)))?;
-    call(tool, [(field, json!(path))])
-}
-
-fn sum_call(tools: &[&ToolSpec], material: &Material) -> Option<(String, Map<String, Value>)> {
-    // One sum, one tool: what was computed is not handed to the next one.
-    if material.number().is_some() {
+/// What the rules ask for, in their order: files, the score of a document, arithmetic.
+fn by_rule<'a>(tools: &'a [ToolSpec], talk: &Conversation<'_>, material: &Material) -> Option<Wish<'a>> {
+    if tools.is_empty() {
         return None;
     }
-    let expression = arithmetic::expression(&material.question)?;
-    if let Some(tool) = calculator(tools) {
-        return call(tool, [("expression", json!(expression))]);
+    if let Some(wish) = tools::read(tools, talk) {
+        return Some(wish);
     }
-    let sum = arithmetic::binary(&expression)?;
-    let words: &[&str] = match sum.operator {
-        '+' => &["add", "sum", "plus"],
-        '-' => &["subtract", "minus", "difference"],
-        '*' => &["multiply", "times", "product"],
-        _ => &["divide", "quotient", "ratio"],
-    };
-    let fits = |tool: &&&ToolSpec| {
-        let text = format!("{} {}", tool.name, tool.description).to_lowercase();
-        words.iter().any(|word| text.contains(word)) && number_fields(tool).len() == 2
-    };
-    let tool = tools.iter().find(fits)?;
-    let fields = number_fields(tool);
-    call(tool, [(fields[0], number(tool, fields[0], sum.left)), (fields[1], number(tool, fields[1], sum.right))])
-}
-
-/// Computes the score of a document where the prompt asks for a calculator.
-fn score_call(tools: &[&ToolSpec], material: &Material) -> Option<(String, Map<String, Value>)> {
-    let wanted = material.document && material.prompt.contains("calculator");
-    let tool = calculator(tools).filter(|_| wanted)?;
-    call(tool, [("expression", json!(material.score_expression()))])
-}
-
-/// A call that the request demands, with arguments by its schema.
-fn forced_call(tool: &ToolSpec, material: &Material) -> Option<(String, Map<String, Value>)> {
-    match fill::value(&tool.input_schema, material) {
-        Value::Object(arguments) => Some((tool.name.clone(), arguments)),
-        _ => None,
+    let calculation = talk.asked.calculation.as_ref();
+    let is_scored =
+        material.has_document && (calculation.is_none() || material.file.is_some()) && mentions_calculator(talk);
+    if is_scored && tools::calculator(tools).is_some() {
+        return tools::evaluate(tools, talk, || Facts::of(material).score_expression());
     }
-}
-
-fn calculator<'a>(tools: &[&'a ToolSpec]) -> Option<&'a ToolSpec> {
-    tools.iter().copied().find(|tool| property(tool, "expression", &["string"]))
-}
-
-/// A call with these arguments, unless the tool demands others.
-fn call<const N: usize>(tool: &ToolSpec, arguments: [(&str, Value); N]) -> Option<(String, Map<String, Value>)> {
-    let arguments: Map<String, Value> = arguments.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let required = tool.input_schema.get("required").and_then(Value::as_array);
-    let given = |name: &Value| name.as_str().is_some_and(|name| arguments.contains_key(name));
-    required.is_none_or(|names| names.iter().all(given)).then(|| (tool.name.clone(), arguments))
-}
-
-fn property(tool: &ToolSpec, name: &str, types: &[&str]) -> bool {
-    let schema = tool.input_schema.get("properties").and_then(|properties| properties.get(name));
-    schema.and_then(|schema| schema.get("type")?.as_str()).is_some_and(|found| types.contains(&found))
-}
-
-fn number_fields(tool: &ToolSpec) -> Vec<&str> {
-    let properties = tool.input_schema.get("properties").and_then(Value::as_object);
-    let names = properties.into_iter().flat_map(Map::keys).map(String::as_str);
-    names.filter(|name| property(tool, name, &["number", "integer"])).collect()
-}
-
-/// A number as a field takes it: whole numbers without a fraction.
-fn number(tool: &ToolSpec, field: &str, value: f64) -> Value {
-    if property(tool, field, &["integer"]) || value.fract() == 0.0 { json!(value as i64) } else { json!(value) }
-}
-
-/// The last answer: a value of the schema, or prose with the mark.
-fn answer(request: &ModelRequest, material: &Material) -> String {
-    if let Some(output) = &request.output_schema {
-        return fill::value(&output.schema, material).to_string();
+    let calculation = calculation?;
+    if tools::calculator(tools).is_some() {
+        return tools::evaluate(tools, talk, || calculation.to_string());
     }
-    let last = material.calls.last().map(|(_, result)| result);
-    let prose = match last {
-        Some(result) if result.is_error => format!("The tool {} failed: {}", result.name, result.as_text()),
-        Some(result) if !material.document => match material.number() {
-            Some(number) => format!("The result is {number}."),
-            None => format!("The tool {} gave: {}", result.name, result.as_text()),
-        },
-        _ => summary(&material.sentences),
+    tools::operate(tools, talk, calculation)
+}
+
+fn mentions_calculator(talk: &Conversation<'_>) -> bool {
+    [&talk.instructions, &talk.asked.text].iter().any(|text| text.to_lowercase().contains("calculator"))
+}
+
+/// The final answer in the form that is asked for, and whether it is cut off at the cap.
+fn final_text(request: &ModelRequest, material: &Material) -> (String, bool) {
+    let tokens = request.settings.max_output_tokens.unwrap_or(u64::MAX);
+    let cap = usize::try_from(tokens.saturating_mul(BYTES_PER_TOKEN)).unwrap_or(usize::MAX);
+    let facts = Facts::of(material);
+    let mut text = match &request.output_schema {
+        Some(schema) => shaped(&schema.schema, &facts, cap),
+        None => format!("{MARK}{}", facts.answer()),
     };
-    format!("{MARK} {prose}").trim_end().to_owned()
+    let is_cut = text.len() > cap;
+    text.truncate(text.floor_char_boundary(cap));
+    (text, is_cut)
 }
 
-/// The sentences that stand out.
-fn summary(sentences: &[Sentence]) -> String {
-    salient(sentences, SUMMARY).iter().map(|sentence| sentence.text.as_str()).collect::<Vec<_>>().join(" ")
+/// A value that follows a schema, as JSON; its lists are as long as the cap allows.
+fn shaped(schema: &Value, facts: &Facts<'_>, cap: usize) -> String {
+    let mut text = String::new();
+    for length in LIST_LENGTHS {
+        text = shape::output(schema, facts, length).to_string();
+        if text.len() <= cap {
+            break;
+        }
+    }
+    text
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests;

@@ -1,288 +1,337 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use serde_json::json;
 
+use super::super::complete;
 use super::*;
-use crate::domain::schema::SchemaCheck;
-use crate::domain::{MessageRole, OutputSchema, ToolResult};
+use crate::domain::{Delta, Message, MessageRole, ModelSettings, OutputSchema, Provenance, ToolResult, Usage};
 
-const LEASE: &str = "LEASE AGREEMENT\n\nThis lease is between Ana Silva and Harbour Homes. The rent is 1200 a month.\n\n\
-    The landlord may terminate this lease without notice. The tenant shall not sublet the flat. \
-    The landlord gives no warranty for the boiler. The tenant is liable for all damages. The flat has two rooms.";
+const LEASE: &str = "# Lease of the flat\n\n1. Rent. The tenant pays the rent on the first day of each month. \
+    2. Liability. The tenant is liable for all damages to the flat and must repair them. \
+    3. End. The landlord may terminate the lease without notice after a breach of it. \
+    The flat is let as is, in the state in which the tenant has seen it.";
 
-fn add_tool() -> ToolSpec {
-    let schema = json!({"type": "object", "required": ["a", "b"],
-        "properties": {"a": {"type": "number", "format": "double"}, "b": {"type": "number", "format": "double"}}});
-    ToolSpec::new("add", "Add two numbers.", schema)
+fn tool(name: &str, properties: Value, required: &[&str]) -> ToolSpec {
+    ToolSpec::new(name, "", json!({"type": "object", "properties": properties, "required": required}))
 }
 
-fn calculator_tool() -> ToolSpec {
-    let schema =
-        json!({"type": "object", "properties": {"expression": {"type": "string"}}, "required": ["expression"]});
-    ToolSpec::new("calculator", "Computes.", schema)
+fn binary(name: &str, kind: &str) -> ToolSpec {
+    tool(name, json!({"a": {"type": kind}, "b": {"type": kind}}), &["a", "b"])
 }
 
-fn read_tool() -> ToolSpec {
-    let schema = json!({"type": "object", "required": ["path"],
-        "properties": {"path": {"type": "string"}, "offset": {"type": "integer"}}});
-    ToolSpec::new("file_read", "Reads a text file.", schema)
+fn calculator() -> ToolSpec {
+    tool("calculator", json!({"expression": {"type": "string"}}), &["expression"])
 }
 
-fn request(question: &str, tools: &[ToolSpec]) -> ModelRequest {
-    ModelRequest::new("offline", vec![Message::user(question)]).with_tools(tools.to_vec())
+fn reader() -> ToolSpec {
+    tool("file_read", json!({"path": {"type": "string"}, "offset": {"type": "integer"}}), &["path"])
 }
 
-fn only_call(request: &ModelRequest) -> ToolCall {
-    let response = respond(request);
-    assert_eq!(response.finish_reason, FinishReason::ToolCalls);
-    response.message.tool_calls().next().unwrap().clone()
+fn request(text: &str, tools: Vec<ToolSpec>) -> ModelRequest {
+    ModelRequest::new("m", vec![Message::user(text)]).with_tools(tools)
 }
 
-/// The request that follows when the one tool call of this one gave `content`.
-fn answered(mut request: ModelRequest, content: Value) -> ModelRequest {
-    let call = only_call(&request);
-    let result = ToolResult::new(&call.id, &call.name, content);
-    request.messages.push(Message::new(MessageRole::Assistant, vec![Part::ToolCall(call)]));
-    request.messages.push(Message::new(MessageRole::Tool, vec![Part::ToolResult(result)]));
-    request
+/// The text of an answer.
+fn text(response: &ModelResponse) -> String {
+    response.message.text_content()
 }
 
-fn arguments(call: &ToolCall) -> Value {
-    serde_json::from_str(&call.arguments).unwrap()
+/// The name and the arguments of an answer's only call.
+fn call(response: &ModelResponse) -> Option<(String, Value)> {
+    let mut calls = response.message.tool_calls();
+    let call = calls.next()?;
+    assert!(calls.next().is_none());
+    Some((call.name.clone(), serde_json::from_str(&call.arguments).unwrap()))
 }
 
-fn text(request: &ModelRequest) -> String {
-    respond(request).message.text_content()
+/// Answers calls by a function until there is a final answer; gives the calls and that answer.
+fn play(
+    mut request: ModelRequest,
+    run: impl Fn(&str, &Value) -> std::result::Result<Value, String>,
+) -> (Vec<(String, Value)>, ModelResponse) {
+    let mut calls = Vec::new();
+    loop {
+        let response = respond(&request);
+        assert_eq!(respond(&request), response, "the same request gives the same answer");
+        assert!(calls.len() < 20, "it does not end");
+        let Some((name, arguments)) = call(&response) else { return (calls, response) };
+        let id = response.message.tool_calls().next().unwrap().id.clone();
+        let is_known = |part: &Part| matches!(part, Part::ToolCall(call) if call.id == id);
+        assert!(!request.messages.iter().flat_map(|message| &message.parts).any(is_known));
+        let result = match run(&name, &arguments) {
+            Ok(value) => ToolResult::new(id, &name, value),
+            Err(message) => ToolResult::error(id, &name, message),
+        };
+        request.messages.push(response.message);
+        request.messages.push(Message::new(MessageRole::Tool, vec![Part::ToolResult(result)]));
+        calls.push((name, arguments));
+    }
 }
 
-fn output(request: ModelRequest, schema: Value) -> Value {
-    let check = SchemaCheck::new(&schema).unwrap();
-    let value = serde_json::from_str(&text(&request.with_output_schema(OutputSchema::new("out", schema)))).unwrap();
-    check.check(&value).unwrap_or_else(|problems| panic!("{value}: {problems:?}"));
-    value
-}
-
-#[test]
-fn the_quickstart_adds_with_its_tool() {
-    let first = request(r#"{"question":"2 + 3?"}"#, &[add_tool()]);
-    let call = only_call(&first);
-    assert_eq!((call.name.as_str(), arguments(&call)), ("add", json!({"a": 2, "b": 3})));
-    let second = answered(first, json!(5.0));
-    assert_eq!(text(&second), "[offline] The result is 5.");
-}
-
-#[test]
-fn the_right_tool_is_found_for_an_operator() {
-    let schema = add_tool().input_schema;
-    let tools = [add_tool(), ToolSpec::new("mul", "Multiply two numbers.", schema)];
-    assert_eq!(only_call(&request("what is 4 times 5.5", &tools)).name, "mul");
-    assert_eq!(respond(&request("what is 4 - 5", &tools)).finish_reason, FinishReason::Stop);
-    let call = only_call(&request("what is 12.5 * (3+4)?", &[add_tool(), calculator_tool()]));
-    assert_eq!(arguments(&call), json!({"expression": "12.5 * (3+4)"}));
+fn add(_: &str, arguments: &Value) -> std::result::Result<Value, String> {
+    Ok(json!(arguments["a"].as_f64().unwrap() + arguments["b"].as_f64().unwrap()))
 }
 
 #[test]
-fn a_second_question_calls_again_with_another_id() {
-    let mut talk = answered(request("2 + 3", &[add_tool()]), json!(5));
-    talk.messages.push(Message::assistant("[offline] The result is 5."));
-    talk.messages.push(Message::user("4 + 4"));
-    let call = only_call(&talk);
-    assert_eq!((call.id.as_str(), arguments(&call)), ("offline-2", json!({"a": 4, "b": 4})));
+fn the_first_example_works() {
+    let (calls, done) = play(request(r#"{"question":"2 + 3?"}"#, vec![binary("add", "number")]), add);
+    assert_eq!(calls, [("add".to_owned(), json!({"a": 2, "b": 3}))]);
+    assert_eq!(text(&done), "[offline] The result is 5.");
+    assert_eq!((done.model_name.as_str(), done.finish_reason), ("offline", FinishReason::Stop));
 }
 
 #[test]
-fn a_named_file_is_read_once_and_summed_up() {
-    for question in [
-        "Read the file docs/lease.txt and sum it up.",
-        "document: docs/lease.txt",
-        r#"{"document": "docs/lease.txt"}"#,
-        "Analyse the contract in docs/lease.txt.",
-    ] {
-        let first = request(question, &[calculator_tool(), read_tool()]);
-        assert_eq!(arguments(&only_call(&first)), json!({"path": "docs/lease.txt"}), "{question}");
-        let second = answered(first, json!({"path": "docs/lease.txt", "content": LEASE, "size": 1}));
-        let summary = text(&second);
-        assert!(summary.starts_with("[offline] ") && summary.contains("lease"), "{summary}");
+fn a_chain_of_operations_goes_through_tools_one_by_one() {
+    let tools = vec![binary("add_numbers", "number"), binary("multiply", "integer")];
+    let (calls, done) = play(request("What is 2 + 3 * 4 + 1?", tools.clone()), |name, arguments| {
+        let [a, b] = ["a", "b"].map(|key| arguments[key].as_f64().unwrap());
+        Ok(json!({"result": if name == "multiply" { a * b } else { a + b }}))
+    });
+    let names: Vec<&str> = calls.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["multiply", "add_numbers", "add_numbers"]);
+    assert!(text(&done).contains("15"));
+    // Without a tool for every operation none is called, and no wrong number is given.
+    let (calls, done) = play(request("What is 2 + 3 / 4?", tools), add);
+    assert_eq!(calls, []);
+    assert!(text(&done).contains("stand-in"));
+}
+
+#[test]
+fn a_tool_is_found_by_its_description() {
+    let mut tool = binary("op7", "number");
+    tool.description = "Divides one number by another.".into();
+    let response = respond(&request("Please divide 10 by 4.", vec![binary("add", "number"), tool]));
+    assert_eq!(call(&response), Some(("op7".into(), json!({"a": 10, "b": 4}))));
+}
+
+#[test]
+fn a_calculator_gets_the_whole_expression_once() {
+    let (calls, done) = play(request("what is 12.5 * (3+4)", vec![binary("add", "number"), calculator()]), |_, _| {
+        Ok(json!({"expression": "12.5 * (3 + 4)", "result": 87.5}))
+    });
+    assert_eq!(calls, [("calculator".to_owned(), json!({"expression": "12.5 * (3 + 4)"}))]);
+    assert_eq!(text(&done), "[offline] The result is 87.5.");
+    let (calls, done) = play(request("what is 1/0?", vec![calculator()]), |_, _| Err("division by zero".into()));
+    assert_eq!(calls.len(), 1);
+    assert!(text(&done).contains("division by zero"));
+}
+
+#[test]
+fn a_named_file_is_read_and_summed_up() {
+    let asked = r#"Read the file "lease.txt" and tell me what the rent is about."#;
+    let (calls, done) = play(request(asked, vec![reader()]), |_, _| Ok(json!(LEASE)));
+    assert_eq!(calls, [("file_read".to_owned(), json!({"path": "lease.txt"}))]);
+    assert!(text(&done).starts_with("[offline] "));
+    assert!(text(&done).contains("The tenant pays the rent"));
+}
+
+#[test]
+fn a_long_file_is_read_on_but_not_without_end() {
+    let page = |_: &str, arguments: &Value| {
+        let offset = arguments["offset"].as_u64().unwrap_or(0);
+        Ok(json!({"content": format!("Page {offset} of it. "), "next_offset": offset + 10}))
+    };
+    let (calls, _) = play(request(r#"{"document": "long.txt"}"#, vec![reader()]), page);
+    let offsets: Vec<&Value> = calls.iter().map(|(_, arguments)| &arguments["offset"]).collect();
+    assert_eq!(offsets, [&Value::Null, &json!(10), &json!(20), &json!(30)]);
+    let ends = |_: &str, _: &Value| Ok(json!({"content": "All of it.", "next_offset": null, "truncated": false}));
+    assert_eq!(play(request("document: a.txt", vec![reader()]), ends).0.len(), 1);
+    // A server that does not move on is not asked again.
+    let stuck = |_: &str, _: &Value| Ok(json!({"content": "", "next_offset": 0, "truncated": true}));
+    assert_eq!(play(request("document: a.txt", vec![reader()]), stuck).0.len(), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told() {
+    let (calls, done) = play(request("Summarise a.txt", vec![reader()]), |_, _| Err("no such file".into()));
+    assert_eq!(calls.len(), 1);
+    assert!(text(&done).contains("no such file"));
+}
+
+fn report() -> OutputSchema {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "document": {"type": "string"},
+            "summary": {"type": "string"},
+            "risk_score": {"type": "integer", "minimum": 0, "maximum": 100},
+            "issues": {"type": "array", "items": {
+                "type": "object",
+                "properties": {"severity": {"enum": ["low", "medium", "high"]}, "quote": {"type": "string"}},
+                "required": ["severity", "quote"]
+            }},
+            "issues_found": {"type": "integer"}
+        },
+        "required": ["document", "summary", "risk_score", "issues", "issues_found"]
+    });
+    OutputSchema::new("output", schema)
+}
+
+#[test]
+fn a_document_is_read_scored_by_calculator_and_reported() {
+    let asked = r#"{"document": "papers/lease.txt"}"#;
+    let mut request = request(asked, vec![reader(), calculator()]).with_output_schema(report());
+    request.messages.insert(0, Message::system("Read the document and work out the score with the calculator."));
+    let (calls, done) =
+        play(request, |name, _| if name == "calculator" { Ok(json!(11)) } else { Ok(json!({"content": LEASE})) });
+    let (name, arguments) = &calls[1];
+    assert_eq!((calls.len(), name.as_str()), (2, "calculator"));
+    assert_eq!(arguments["expression"], "4 * 2 + 2 * 1 + 0");
+    let report: Value = serde_json::from_str(&text(&done)).unwrap();
+    assert_eq!((&report["risk_score"], &report["document"]), (&json!(11), &json!("lease.txt")));
+    assert_eq!(report["issues"].as_array().unwrap().len(), 3);
+    assert_eq!(report["issues_found"], 3);
+    for issue in report["issues"].as_array().unwrap() {
+        assert!(LEASE.contains(issue["quote"].as_str().unwrap()));
     }
 }
 
 #[test]
-fn a_contract_is_scored_with_the_calculator_and_shaped() {
-    let schema = json!({"type": "object", "additionalProperties": false,
-        "required": ["summary", "issues", "risk_score", "needs_review"],
-        "properties": {
-            "summary": {"type": "string"},
-            "issues": {"type": "array", "items": {"$ref": "#/$defs/Issue"}},
-            "risks": {"type": "array", "items": {"type": "string"}},
-            "risk_score": {"type": "integer", "minimum": 0, "maximum": 100},
-            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-            "needs_review": {"type": "boolean"}},
-        "$defs": {"Issue": {"type": "object", "required": ["title", "severity", "quote"], "properties": {
-            "title": {"type": "string", "maxLength": 40}, "severity": {"enum": ["low", "medium", "high"]},
-            "quote": {"type": "string"}}}}});
-    let question = "Analyse the document: lease.txt. Compute the risk score with the calculator.";
-    let first = request(question, &[read_tool(), calculator_tool()]);
-    let second = answered(first, json!(LEASE));
-    let call = only_call(&second);
-    assert_eq!((call.name.as_str(), arguments(&call)), ("calculator", json!({"expression": "10 + 4 * 2 + 10 * 2"})));
-    let value = output(answered(second, json!(38)), schema);
-    assert_eq!(value["risk_score"], 38);
-    assert_eq!(value["needs_review"], true);
-    let issues = value["issues"].as_array().unwrap();
-    assert_eq!(issues.len(), 4);
-    assert_eq!(issues[0]["quote"], "The landlord may terminate this lease without notice.");
-    assert_eq!((&issues[0]["severity"], &issues[1]["severity"]), (&json!("high"), &json!("medium")));
-    assert_eq!(value["risks"][1], "The tenant shall not sublet the flat.");
-    assert!(value["summary"].as_str().unwrap().contains("lease"));
+fn a_document_in_the_question_is_scored_too() {
+    let asked = format!("Judge this lease, use the calculator for the score:\n\n{LEASE}");
+    let response = respond(&request(&asked, vec![calculator()]));
+    assert_eq!(call(&response), Some(("calculator".into(), json!({"expression": "4 * 2 + 2 * 1 + 0"}))));
 }
 
 #[test]
-fn a_failed_tool_is_told_and_not_called_again() {
-    let mut talk = request("Read the file x.txt", &[read_tool()]);
-    let call = only_call(&talk);
-    talk.messages.push(Message::new(MessageRole::Assistant, vec![Part::ToolCall(call.clone())]));
-    let result = ToolResult::error(call.id, call.name, "there is no such file or folder");
-    talk.messages.push(Message::new(MessageRole::Tool, vec![Part::ToolResult(result)]));
-    assert_eq!(text(&talk), "[offline] The tool file_read failed: there is no such file or folder");
+fn scores_beyond_a_hundred_are_bounded_in_the_expression() {
+    let text: String = (0..40).map(|i| format!("The seller is liable for every defect number {i}. ")).collect();
+    let response = respond(&request(&format!("Use the calculator:\n\n{text}"), vec![calculator()]));
+    assert_eq!(call(&response).unwrap().1["expression"], "min(100, 4 * 30 + 2 * 0 + 0)");
 }
 
 #[test]
-fn tool_choice_is_followed() {
-    let none = request("2 + 3", &[add_tool()]).with_tool_choice(ToolChoice::None);
-    assert_eq!(respond(&none).finish_reason, FinishReason::Stop);
-    let named = request("hello", &[calculator_tool(), add_tool()]).with_tool_choice(ToolChoice::Tool("add".into()));
-    assert_eq!(only_call(&named).name, "add");
-    let required = request("hello", &[calculator_tool()]).with_tool_choice(ToolChoice::Required);
-    assert_eq!(only_call(&required).name, "calculator");
+fn choices_of_tools_are_respected() {
+    let asked = "2 + 3?";
+    let tools = || {
+        vec![
+            binary("add", "number"),
+            tool(
+                "note",
+                json!({"severity": {"enum": ["x", "y"]}, "input": {"type": "string"}}),
+                &["severity", "input"],
+            ),
+        ]
+    };
+    let with = |choice: ToolChoice| request(asked, tools()).with_tool_choice(choice);
+    assert_eq!(call(&respond(&with(ToolChoice::None))), None);
+    assert_eq!(call(&respond(&with(ToolChoice::Required))).unwrap().0, "add");
+    let forced = call(&respond(&with(ToolChoice::Tool("note".into())))).unwrap();
+    assert_eq!(forced, ("note".into(), json!({"severity": "x", "input": "2 + 3?"})));
+    assert_eq!(call(&respond(&with(ToolChoice::Tool("gone".into())))).unwrap().0, "add");
+    // Nothing asks for a call here, so the first tool on offer is called, once.
+    let required = request("Hello!", tools()).with_tool_choice(ToolChoice::Required);
+    let (calls, _) = play(required, |_, _| Ok(json!("done")));
+    assert_eq!(calls, [("add".to_owned(), json!({"a": 0, "b": 0}))]);
 }
 
 #[test]
-fn a_sum_without_a_document_fills_a_schema() {
-    let schema = json!({"type": "object", "properties": {"answer": {"type": "string"}, "result": {"type": "number"}}, "required": ["answer", "result"]});
-    let value = output(answered(request("2 + 3?", &[add_tool()]), json!(5.0)), schema);
-    assert_eq!(value, json!({"answer": "The result is 5.", "result": 5}));
+fn a_correction_is_no_new_question() {
+    let schema = OutputSchema::new(
+        "output",
+        json!({"type": "object", "properties": {"result": {"type": "number"}}, "required": ["result"]}),
+    );
+    let first = respond(&request("2 + 3?", vec![binary("add", "number")]));
+    let id = first.message.tool_calls().next().unwrap().id.clone();
+    let result = Part::ToolResult(ToolResult::new(id, "add", json!(5.0)));
+    let mut messages = vec![Message::user("2 + 3?"), first.message, Message::new(MessageRole::Tool, vec![result])];
+    messages.push(Message::assistant("five"));
+    messages.push(Message::user("Your last answer holds no JSON value."));
+    let again = ModelRequest::new("m", messages).with_tools(vec![binary("add", "number")]).with_output_schema(schema);
+    assert_eq!(text(&respond(&again)), r#"{"result":5}"#);
 }
 
 #[test]
-fn the_cap_on_output_is_kept_and_usage_counted() {
-    let mut asked = request(LEASE, &[]);
-    asked.settings.max_output_tokens = Some(5);
-    let response = respond(&asked);
-    assert_eq!(response.finish_reason, FinishReason::Length);
-    assert!(response.message.text_content().len() <= 20);
-    let usage = response.usage.unwrap();
-    assert_eq!((usage.output_tokens, usage.requests, usage.provenance), (5, 1, Provenance::Counted));
-    assert!(usage.input_tokens > 0 && usage.input_tokens <= Offline.input_token_bound(&asked));
-    assert_eq!(response.model_name, "offline");
-    assert!(Offline.profile("offline").free);
+fn a_new_question_makes_new_calls_and_forgets_the_old_number() {
+    let (_, done) = play(request("2 + 3?", vec![binary("add", "number")]), add);
+    let mut next = request("2 + 3?", vec![binary("add", "number")]);
+    let first = respond(&next);
+    let id = first.message.tool_calls().next().unwrap().id.clone();
+    next.messages.extend([
+        first.message,
+        Message::new(MessageRole::Tool, vec![Part::ToolResult(ToolResult::new(id, "add", json!(5)))]),
+    ]);
+    next.messages.extend([done.message, Message::user("And 4 + 5?")]);
+    let second = respond(&next);
+    assert_eq!(second.message.tool_calls().next().unwrap().id, "offline_2");
+    next.messages.push(Message::user("Hello there"));
+    assert!(text(&respond(&next)).contains("no language model"));
+}
+
+#[test]
+fn plain_questions_get_salient_sentences_or_the_truth() {
+    let summed = text(&respond(&request(&format!("Sum this up:\n\n{LEASE}"), vec![])));
+    assert!(summed.starts_with("[offline] ") && summed.contains("tenant"), "{summed}");
+    assert!(summed.matches(". ").count() <= 4);
+    let short = "Rivers carry water to the sea.";
+    assert_eq!(text(&respond(&request(short, vec![]))), format!("[offline] {short}"));
+    for asked in ["Who are you?", "Please write me a poem about the sea.", "Hello.", ""] {
+        assert!(text(&respond(&request(asked, vec![]))).contains("no language model"), "{asked}");
+    }
+}
+
+#[test]
+fn the_cap_cuts_prose_and_shortens_lists() {
+    let long: String = (0..40).map(|i| format!("The seller is liable for every defect number {i}. ")).collect();
+    let capped = |tokens: u64| ModelSettings { max_output_tokens: Some(tokens), ..ModelSettings::default() };
+    let prose = respond(&request(&long, vec![]).with_settings(capped(4)));
+    assert_eq!((text(&prose).len(), prose.finish_reason), (32, FinishReason::Length));
+    let full = respond(&request(&long, vec![]).with_output_schema(report()));
+    let short = respond(&request(&long, vec![]).with_output_schema(report()).with_settings(capped(250)));
+    assert_eq!(short.finish_reason, FinishReason::Stop);
+    let issues = |response: &ModelResponse| {
+        serde_json::from_str::<Value>(&text(response)).unwrap()["issues"].as_array().unwrap().len()
+    };
+    assert_eq!((issues(&full), issues(&short)), (30, 10));
 }
 
 #[tokio::test]
-async fn words_stream_and_fold_to_the_whole() {
-    let stream =
-        Offline.stream(request("Blitz is an engine for agents.", &[]), CallContext::new(Duration::from_secs(1)));
-    let items: Vec<StreamItem> = stream.map(Result::unwrap).collect().await;
-    let streamed: String = items
-        .iter()
-        .filter_map(|item| match item {
-            StreamItem::Delta(Delta::Text { text }) => Some(text.as_str()),
-            _ => None,
-        })
-        .collect();
-    let Some(StreamItem::Done(whole)) = items.last() else { panic!("no end") };
-    assert_eq!(streamed, "[offline] Blitz is an engine for agents.");
-    assert_eq!(whole.message.text_content(), streamed);
+async fn an_answer_streams_and_counts_its_usage() {
+    let offline = Offline::new();
+    assert!(offline.profile("offline").free);
+    let context = CallContext::new(Duration::from_secs(5));
+    let items: Vec<StreamItem> =
+        offline.stream(request("2 + 3?", vec![binary("add", "number")]), context).map(Result::unwrap).collect().await;
+    assert_eq!(items[0], StreamItem::Delta(Delta::ToolCall { index: 0, name: "add".into() }));
+    assert_eq!(items[1], StreamItem::Delta(Delta::Arguments { index: 0, text: r#"{"a":2,"b":3}"#.into() }));
+    let StreamItem::Done(done) = &items[2] else { panic!("{items:?}") };
+    assert_eq!(done.usage, Some(Usage::new(2, 4).with_provenance(Provenance::Counted)));
+    assert_eq!(done.finish_reason, FinishReason::ToolCalls);
+    // A large request is worked out elsewhere, with the same answer.
+    let large = request(&LEASE.repeat(300), vec![]);
+    let expected = respond(&large);
+    assert_eq!(complete(offline.stream(large, context)).await.unwrap(), expected);
 }
 
 #[test]
-fn schemas_of_every_kind_get_valid_values() {
-    for schema in [
-        json!({"type": ["string", "null"]}),
-        json!({"anyOf": [{"type": "null"}, {"type": "integer", "minimum": 3}]}),
-        json!({"oneOf": [{"type": "object", "properties": {"kind": {"const": "a"}}, "required": ["kind"]},
-                         {"type": "object", "properties": {"kind": {"const": "b"}}, "required": ["kind"]}]}),
-        json!({"allOf": [{"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"properties": {"b": {"type": "integer"}}, "required": ["b"]}]}),
-        json!({"type": "object", "required": ["x"], "additionalProperties": {"type": "integer"}}),
-        json!({"type": "object", "minProperties": 2, "additionalProperties": {"type": "string"}}),
-        json!({"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "items": false, "minItems": 2}),
-        json!({"type": "array", "items": {"enum": ["a", "b", "c"]}, "minItems": 3, "uniqueItems": true}),
-        json!({"type": "array", "items": {"type": "string", "maxLength": 10}, "minItems": 9, "uniqueItems": true}),
-        json!({"type": "array", "items": {"type": "integer", "multipleOf": 5}, "minItems": 4, "uniqueItems": true}),
-        json!({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
-        json!({"type": "integer", "minimum": 7, "multipleOf": 5}),
-        json!({"type": "string", "format": "date-time"}),
-        json!({"type": "string", "minLength": 900}),
-        json!({"enum": [null, 3]}),
-        json!({"type": "object", "properties": {"next": {"$ref": "#"}, "n": {"type": "integer"}}, "required": ["n"]}),
-        json!({"$defs": {"t": {"type": "object", "required": ["v", "kids"], "properties": {
-            "v": {"type": "string"}, "kids": {"type": "array", "items": {"$ref": "#/$defs/t"}}}}}, "$ref": "#/$defs/t"}),
-        json!({"type": "object", "properties": {"up": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}, "required": ["up"]}),
-        json!({"properties": {"default": {"type": "boolean", "default": true}}}),
-        json!(true),
-        json!({}),
-    ] {
-        for material in ["", "hello", LEASE] {
-            output(request(material, &[]), schema.clone());
-        }
-    }
-}
-
-#[test]
-fn t49_a_schema_that_demands_itself_ends() {
-    let twice =
-        json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}});
-    let branches = json!({"anyOf": [{"$ref": "#/$defs/x"}, {"$ref": "#/$defs/x"}], "$defs": {"x": {
-        "type": "object", "required": ["a", "b"], "properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}}}});
-    for schema in [twice, branches, json!({"$ref": "#"})] {
-        respond(&request(LEASE, &[]).with_output_schema(OutputSchema::new("out", schema)));
-    }
-}
-
-fn any_schema() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(json!({"type": "boolean"})),
-        Just(json!({"type": "null"})),
-        Just(json!({"enum": ["low", "high", 3]})),
-        Just(json!({"const": {"x": [1]}})),
-        (-50i64..50, 0i64..50)
-            .prop_map(|(least, more)| json!({"type": "integer", "minimum": least, "maximum": least + more})),
-        (-5i64..5, 1i64..50)
-            .prop_map(|(least, more)| json!({"type": "number", "exclusiveMinimum": least, "maximum": least + more})),
-        (0usize..40, 0usize..40)
-            .prop_map(|(least, more)| json!({"type": "string", "minLength": least, "maxLength": least + more})),
+fn a_large_document_takes_well_under_a_second() {
+    let texts = [
+        LEASE.repeat(1 << 20 >> 8),
+        "word ".repeat(40_000),
+        ". ".repeat(100_000),
+        "1. ".repeat(60_000),
+        "(\"".repeat(100_000),
+        "liable".repeat(30_000),
+        "\n#\n".repeat(60_000),
     ];
-    let name = prop_oneof!["summary", "issues", "risk_score", "title", "quote", "severity", "count", "flag", "x"];
-    leaf.prop_recursive(4, 24, 4, move |inner| {
-        prop_oneof![
-            prop::collection::vec((name.clone(), inner.clone(), any::<bool>()), 0..4).prop_map(|fields| {
-                let required: Vec<String> = fields
-                    .iter()
-                    .filter(|field| field.2)
-                    .map(|field| field.0.clone())
-                    .collect::<std::collections::BTreeSet<_>>()
-                    .into_iter()
-                    .collect();
-                let properties: Map<String, Value> =
-                    fields.into_iter().map(|(name, schema, _)| (name, schema)).collect();
-                json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
-            }),
-            (inner.clone(), 0usize..4, 0usize..4).prop_map(|(items, least, more)| {
-                json!({"type": "array", "items": items, "minItems": least, "maxItems": least + more})
-            }),
-            (inner.clone(), inner).prop_map(|(a, b)| json!({"anyOf": [a, b]})),
-        ]
-    })
+    for text in texts {
+        let start = Instant::now();
+        let request = request(&text, vec![reader(), calculator()])
+            .with_output_schema(report())
+            .with_tool_choice(ToolChoice::None);
+        respond(&request);
+        let took = start.elapsed();
+        // Unoptimised, on a busy machine; twice quadratic work would take minutes.
+        assert!(took < Duration::from_secs(10), "{took:?} for {:?}", &text[..12]);
+    }
 }
 
 proptest! {
     #[test]
-    fn any_schema_gets_a_valid_value(schema in any_schema(), long: bool) {
-        output(request(if long { LEASE } else { "Hi there" }, &[]), schema);
-    }
-
-    #[test]
-    fn any_question_gets_the_same_answer_twice(question in ".{0,200}") {
-        let asked = request(&question, &[add_tool(), calculator_tool(), read_tool()]);
-        prop_assert_eq!(respond(&asked), respond(&asked));
+    fn any_text_does_no_harm(asked in "\\PC{0,200}|[0-9+*/().,: \"a-f-]{0,80}", read in "(\\PC|\n){0,200}") {
+        let tools = vec![reader(), calculator(), binary("add", "number")];
+        let request = request(&asked, tools).with_output_schema(report());
+        play(request, |name, _| if name == "add" { Ok(json!(1)) } else { Ok(json!(read)) });
     }
 }

@@ -4,6 +4,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use ring::digest;
 use serde_json::{Map, Value};
 
+use crate::domain::schema::depth_within;
 use crate::domain::{Patch, Spec};
 use crate::error::{Error, Result};
 use crate::store::seal::hex;
@@ -11,6 +12,10 @@ use crate::store::sql::to_json;
 
 /// The longest body in bytes.
 const MAX_BODY: usize = 1024 * 1024;
+
+/// How deep a body may be nested. An execution's plan holds bodies below bodies, and the parser that
+/// reads it again stops at 128.
+const MAX_DEPTH: usize = 80;
 
 /// The longest name in characters.
 const MAX_NAME: usize = 128;
@@ -32,8 +37,11 @@ impl Body {
         Self::of_value(&value)
     }
 
-    /// The body of any definition. Errors: `TooLarge` over 1 MiB.
+    /// The body of any definition. Errors: `TooLarge` over 1 MiB, `InvalidInput` where it is nested too deep.
     pub(crate) fn of_value(value: &Value) -> Result<Self> {
+        if !depth_within(value, MAX_DEPTH) {
+            return Err(Error::invalid(format!("a definition is nested deeper than {MAX_DEPTH} levels")));
+        }
         let text = to_json(value)?;
         if text.len() > MAX_BODY {
             return Err(Error::too_large("a definition is larger than 1 MiB: make it smaller"));

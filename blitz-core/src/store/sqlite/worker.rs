@@ -169,9 +169,10 @@ impl Writer<'_> {
     /// No transaction can be begun: everyone who waits hears so now, not each after a wait of its own.
     fn refuse_waiting(&mut self, first: Box<dyn Job>, cause: &Error) {
         let again = || Error::new(cause.code(), cause.to_string()).with_details(cause.details());
-        first.finish(Err(again()));
+        // Taken before anybody is told: whoever hears it and calls again gets a wait of its own.
         let mut arrived = VecDeque::new();
         self.queue.take_waiting(&mut arrived);
+        first.finish(Err(again()));
         for work in self.taken.drain(..).chain(arrived) {
             work.into_job().finish(Err(again()));
         }

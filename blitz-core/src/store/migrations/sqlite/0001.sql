@@ -138,7 +138,7 @@ CREATE TABLE journal (
     data         TEXT,
     blob_hash    TEXT,
     PRIMARY KEY (root_id, seq)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE blobs (
     hash TEXT PRIMARY KEY,
@@ -278,7 +278,7 @@ CREATE VIEW agents AS SELECT r.id, r.name, r.owner_id, r.visibility, r.revision,
     d.body ->> 'model' AS model, d.body ->> 'description' AS description
     FROM resources r JOIN definitions d ON d.hash = r.hash WHERE r.kind = 'agent' AND r.deleted_at IS NULL;
 CREATE VIEW execution_steps AS SELECT root_id, seq, execution_id, at AS finished_at, path,
-    CASE type WHEN 'tool.finished' THEN 'tool' ELSE data ->> '$.kind' END AS kind, data
+    CASE type WHEN 'tool.finished' THEN 'tool' ELSE data ->> '$.data.kind' END AS kind, data
     FROM journal WHERE type IN ('step.finished', 'tool.finished');
 -- What was booked; amounts in nano-USD, NULL where the price is unknown.
 CREATE VIEW costs AS SELECT seq AS id, at, kind, root_id, execution_id, user_id, model, provider, attempt,

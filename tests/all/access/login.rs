@@ -1,0 +1,149 @@
+//! Logging in, and sessions that outlive what they were given for.
+
+use blitz::{Engine, ErrorCode, ListOptions, NewUser, Role, Secret, UserUpdate};
+
+use super::{PASSWORD, member};
+use crate::bad_input::code;
+use crate::support::engine::scripted;
+
+fn update(change: impl FnOnce(&mut UserUpdate)) -> UserUpdate {
+    let mut update = UserUpdate::default();
+    change(&mut update);
+    update
+}
+
+#[tokio::test]
+async fn t33_every_failed_login_is_the_same_error() {
+    let (engine, root, _) = scripted(vec![]).await;
+    member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
+    let (ben, _) = member(&engine, &root, "ben@example.com", Role::BusinessUser).await;
+    let (cem, _) = member(&engine, &root, "cem@example.com", Role::BusinessUser).await;
+    root.users().update(ben.id, update(|user| user.active = Some(false))).await.unwrap();
+    root.users().delete(cem.id).await.unwrap();
+    let mut shown = Vec::new();
+    for (email, password) in [
+        ("ana@example.com", "a wrong passphrase"),
+        ("ben@example.com", PASSWORD),
+        ("cem@example.com", PASSWORD),
+        ("nobody@example.com", PASSWORD),
+        ("no address", PASSWORD),
+        ("", ""),
+        ("ana@example.com", ""),
+        ("ana@example.com\0", PASSWORD),
+        ("ana@example.com", " a long passphrase"),
+        ("ana@example.com", "A long passphrase"),
+    ] {
+        let error = engine.login(email, password).await.map(drop).unwrap_err();
+        shown.push((error.code(), error.to_string(), error.details()));
+    }
+    assert_eq!(shown[0].0, ErrorCode::Unauthenticated);
+    assert!(shown.iter().all(|each| *each == shown[0]), "{shown:#?}");
+    assert!(!shown[0].1.contains("passphrase"));
+}
+
+#[tokio::test]
+async fn t35_odd_passwords_are_refused_before_they_are_hashed() {
+    let (engine, root, _) = scripted(vec![]).await;
+    member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
+    let endless = "x".repeat(1 << 20);
+    assert_eq!(code(engine.login("ana@example.com", &endless).await), ErrorCode::InvalidInput);
+    for weak in ["", "short", "password123", &endless] {
+        assert_eq!(
+            code(root.users().create(NewUser::new("ben@example.com", weak)).await),
+            ErrorCode::InvalidInput,
+            "{weak:.20}"
+        );
+    }
+    for email in [
+        "",
+        "ben",
+        "ben@",
+        "@example.com",
+        "ben@example..com",
+        "bén@example.com",
+        "ben@example.com\n.org",
+        &"b".repeat(300),
+    ] {
+        assert_eq!(
+            code(root.users().create(NewUser::new(email, PASSWORD)).await),
+            ErrorCode::InvalidInput,
+            "{email:.20}"
+        );
+    }
+    assert_eq!(root.users().list(ListOptions::default()).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn t43_an_address_is_taken_whatever_its_case_and_space() {
+    let (engine, root, _) = scripted(vec![]).await;
+    member(&engine, &root, "Ana@Example.com", Role::BusinessUser).await;
+    for same in ["ana@example.com", " ANA@EXAMPLE.COM ", "ana@example.com."] {
+        assert_eq!(code(root.users().create(NewUser::new(same, PASSWORD)).await), ErrorCode::Conflict, "{same:?}");
+        assert!(engine.login(same, PASSWORD).await.is_ok(), "{same:?}");
+    }
+}
+
+/// Whether a session still may do what everybody may.
+async fn works(session: &blitz::Session) -> Result<(), ErrorCode> {
+    session.agents().list(ListOptions::default()).await.map(drop).map_err(|error| error.code())
+}
+
+#[tokio::test]
+async fn t30_a_session_ends_with_the_standing_it_was_given_for() {
+    let (engine, root, _) = scripted(vec![]).await;
+    let changes: [(&str, UserUpdate); 4] = [
+        ("role", update(|user| user.role = Some(Role::Admin))),
+        ("disabled", update(|user| user.active = Some(false))),
+        ("password", update(|user| user.password = Some(Secret::new("another passphrase")))),
+        ("name", update(|user| user.name = Some("Ana".into()))),
+    ];
+    for (number, (what, change)) in changes.into_iter().enumerate() {
+        let (user, session) = member(&engine, &root, &format!("user{number}@example.com"), Role::BusinessUser).await;
+        works(&session).await.unwrap();
+        root.users().update(user.id, change).await.unwrap();
+        let expected = if what == "name" { Ok(()) } else { Err(ErrorCode::Unauthenticated) };
+        assert_eq!(works(&session).await, expected, "{what}");
+        assert_eq!(
+            session.run("nothing", "x").await.map(drop).map_err(|error| error.code()),
+            expected.and(Err(ErrorCode::NotFound))
+        );
+    }
+    let (user, session) = member(&engine, &root, "last@example.com", Role::BusinessUser).await;
+    root.users().delete(user.id).await.unwrap();
+    assert_eq!(works(&session).await, Err(ErrorCode::Unauthenticated), "deleted");
+    root.users().create(NewUser::new("last@example.com", PASSWORD)).await.unwrap();
+    assert_eq!(works(&session).await, Err(ErrorCode::Unauthenticated), "the next user of that address is another one");
+}
+
+#[tokio::test]
+async fn a_user_that_is_enabled_again_logs_in_anew() {
+    let (engine, root, _) = scripted(vec![]).await;
+    let (user, session) = member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
+    root.users().update(user.id, update(|user| user.active = Some(false))).await.unwrap();
+    root.users().update(user.id, update(|user| user.active = Some(true))).await.unwrap();
+    assert_eq!(works(&session).await, Err(ErrorCode::Unauthenticated));
+    works(&engine.login("ana@example.com", PASSWORD).await.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn t41_the_last_active_admin_stays() {
+    let (engine, root, _) = scripted(vec![]).await;
+    let (admin, session) = member(&engine, &root, "admin@example.com", Role::Admin).await;
+    let demoted = || update(|user| user.role = Some(Role::BusinessUser));
+    let disabled = || update(|user| user.active = Some(false));
+    for by in [&root, &session] {
+        assert_eq!(code(by.users().update(admin.id, demoted()).await), ErrorCode::Conflict);
+        assert_eq!(code(by.users().update(admin.id, disabled()).await), ErrorCode::Conflict);
+        assert_eq!(code(by.users().delete(admin.id).await), ErrorCode::Conflict);
+    }
+    member(&engine, &root, "second@example.com", Role::Admin).await;
+    root.users().update(admin.id, demoted()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_of_one_engine_opens_no_other() {
+    let (engine, root, _) = scripted(vec![]).await;
+    member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
+    let other = Engine::open(":memory:").await.unwrap();
+    assert_eq!(code(other.login("ana@example.com", PASSWORD).await), ErrorCode::Unauthenticated);
+}

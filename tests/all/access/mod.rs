@@ -1,0 +1,21 @@
+//! Who may do what: logins, reach, shares, and executions whose user loses its standing.
+
+mod login;
+mod reach;
+mod running;
+mod sharing;
+
+use blitz::{Engine, NewUser, Role, Session, User, Visibility};
+
+const PASSWORD: &str = "a long passphrase";
+
+/// Adds a user and lets it log in.
+async fn member(engine: &Engine, root: &Session, email: &str, role: Role) -> (User, Session) {
+    let user = root.users().create(NewUser::new(email, PASSWORD).with_role(role)).await.unwrap();
+    (user, engine.login(email, PASSWORD).await.unwrap())
+}
+
+/// Opens the model `m` of the host to everybody.
+async fn share_model(root: &Session) {
+    root.models().set_visibility("m", Visibility::Shared).await.unwrap();
+}
