@@ -3,14 +3,13 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::effects::Happening;
+use super::effects::{Delivered, Happening};
 use super::perform::After;
 use super::retry::RetryDecision;
 use super::setup::Setup;
@@ -82,7 +81,7 @@ pub(super) struct Running {
 }
 
 pub(super) enum RunningWhat {
-    Model { attempt: u32, reservation: ReservationId, delivered: Arc<AtomicU64> },
+    Model { attempt: u32, reservation: ReservationId, delivered: Delivered },
     Tool { attempt: u32, call: ToolCall },
     Child { id: ExecutionId, cancel: CancellationToken, waits: bool },
 }

@@ -39,21 +39,54 @@ pub(crate) struct ModelCall {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) ids: Ids,
     pub(crate) timeout: Duration,
-    /// Bytes of output so far: what is counted when the call breaks off.
-    pub(crate) delivered: Arc<AtomicU64>,
+    pub(crate) delivered: Delivered,
+}
+
+/// How many bytes of output have come so far: what is counted when the call breaks off.
+///
+/// Of an answer that comes whole nothing can be counted on the way, so it counts as all that it may be.
+#[derive(Clone)]
+pub(crate) struct Delivered(Arc<AtomicU64>);
+
+impl Delivered {
+    const UNCOUNTED: u64 = u64::MAX;
+
+    pub(crate) fn new(streams: bool) -> Self {
+        Self(Arc::new(AtomicU64::new(if streams { 0 } else { Self::UNCOUNTED })))
+    }
+
+    /// Bytes, and so the most tokens that they can be.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Only the call itself counts, so nothing comes between the two.
+    fn add(&self, bytes: u64) {
+        let before = if self.bytes() == Self::UNCOUNTED { 0 } else { self.bytes() };
+        self.0.store(before.saturating_add(bytes), Ordering::Relaxed);
+    }
+
+    /// The whole answer is there.
+    fn complete(&self, answer: &ModelResponse) {
+        if self.bytes() == Self::UNCOUNTED {
+            let calls = answer.message.tool_calls().map(|call| call.name.len() + call.arguments.len());
+            let text = answer.message.text_content().len();
+            self.0.store((text + calls.sum::<usize>()) as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 impl ModelCall {
     /// Sends the request and reads the answer to its end, handing deltas to whoever listens.
     pub(crate) async fn perform(self, runtime: Arc<Runtime>) -> Happening {
         let Self { key, attempt, reservation, request, provider, ids, timeout, delivered } = self;
+        let mut index = 0;
         let asked = AssertUnwindSafe(async {
             let mut stream = provider.stream(request, CallContext::new(timeout));
-            let mut index = 0;
             while let Some(item) = stream.next().await {
                 match item? {
                     StreamItem::Delta(delta) => {
-                        delivered.fetch_add(delta_bytes(&delta), Ordering::Relaxed);
+                        delivered.add(delta_bytes(&delta));
                         if runtime.hub.has_readers(ids.root_id) {
                             runtime.hub.publish(
                                 ids.root_id,
@@ -62,7 +95,10 @@ impl ModelCall {
                         }
                         index += 1;
                     }
-                    StreamItem::Done(response) => return Ok(*response),
+                    StreamItem::Done(response) => {
+                        delivered.complete(&response);
+                        return Ok(*response);
+                    }
                 }
             }
             Err(Error::bad_output("the model's stream ended without an answer"))
@@ -72,11 +108,10 @@ impl ModelCall {
             Ok(Err(_)) => Err(Error::new(ErrorCode::Panic, "the provider panicked")),
             Err(_) => Err(Error::timeout("the model did not answer before the execution's deadline")),
         };
-        if result.is_err() && delivered.load(Ordering::Relaxed) > 0 {
+        if result.is_err() && index > 0 {
             runtime.hub.publish(ids.root_id, [live(ids.id, &key, EventData::ModelReset { attempt })]);
         }
-        let delivered = delivered.load(Ordering::Relaxed);
-        Happening::Model { key, attempt, reservation, result, delivered }
+        Happening::Model { key, attempt, reservation, result, delivered: delivered.bytes() }
     }
 }
 

@@ -1,13 +1,12 @@
 //! Commits a turn and performs what it started; stops what still runs at the end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Running, RunningWhat, Work};
-use super::effects::{Happening, ModelCall, call_tool};
+use super::effects::{Delivered, Happening, ModelCall, call_tool};
 use super::setup::Offer;
 use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
 use crate::domain::{
@@ -110,8 +109,7 @@ impl Driver {
             Err(error) => return self.state.tell(Timestamp::now(), Input::Refused { key: &key, error: &error }),
         };
         request.settings.max_output_tokens = Some(reserved.output_cap);
-        request.settings.stream.get_or_insert(self.streams);
-        let delivered = Arc::new(AtomicU64::new(0));
+        let delivered = Delivered::new(*request.settings.stream.get_or_insert(self.streams));
         let call = ModelCall {
             key: key.clone(),
             attempt,
@@ -121,7 +119,7 @@ impl Driver {
             ids: self.ids,
             // The driver itself ends the call at the deadline, and says that it was the limit.
             timeout: self.deadline.since(Timestamp::now()) + BEYOND_THE_DEADLINE,
-            delivered: Arc::clone(&delivered),
+            delivered: delivered.clone(),
         };
         let handle = self.work.effects.spawn(call.perform(Arc::clone(&self.runtime)));
         let what = RunningWhat::Model { attempt, reservation: reserved.id, delivered };
@@ -208,7 +206,7 @@ impl Driver {
                     running.handle.abort();
                     let mut step = StepFinished::new(StepKind::Model, *attempt);
                     step.error = Some(cancelled.to_info());
-                    let delivered_tokens = delivered.load(Ordering::Relaxed);
+                    let delivered_tokens = delivered.bytes();
                     let settle = Settle::Unknown { reservation: *reservation, delivered_tokens };
                     turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: Some(settle) });
                 }

@@ -149,3 +149,24 @@ async fn whoever_stops_waiting_for_a_run_cancels_it_at_any_moment() {
         life.cut().await;
     }
 }
+
+#[tokio::test]
+async fn a_broken_off_call_is_booked_by_what_may_have_come_of_it() {
+    // Of a whole answer nothing was seen on the way: all of it may have been made, and is charged.
+    for (whole, least) in [(true, 4096), (false, 0)] {
+        let stage = Stage::calling(&[]);
+        stage.model.held.hold("a/1");
+        let life = stage.open().await;
+        let started = tokio::spawn({
+            let me = life.me.clone();
+            async move { if whole { drop(me.run("a", "go").await) } else { drop(me.start("a", "go").await) } }
+        });
+        stage.model.was_asked(1).await;
+        let all = life.me.executions().list(ExecutionFilter::default(), ListOptions::default()).await.unwrap().items;
+        life.me.executions().cancel(all[0].id).await.unwrap();
+        let done = life.wait(all[0].id).await;
+        started.await.unwrap();
+        assert_eq!((done.usage.requests, done.usage.output_tokens), (1, least));
+        life.audit(&done).await;
+    }
+}
