@@ -117,7 +117,7 @@ impl Executions {
         let runtime = Arc::clone(&self.session.inner.runtime);
         self.session
             .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| {
-                sql::show(tx, id, &|boot| runtime.boot.is_alive(boot))?.ok_or_else(missing)
+                sql::show(tx, id, &|root, boot| runtime.has_owner(root, boot))?.ok_or_else(missing)
             })
             .await
     }
@@ -129,7 +129,7 @@ impl Executions {
             .read(Permission::ExecutionsRead, Target::None, move |tx, grant| {
                 let user_id = if grant.reach() == Reach::All { None } else { grant.user_id() };
                 let filter = sql::Filter { user_id, status: filter.status, children: filter.children };
-                sql::list(tx, filter, &options, &|boot| runtime.boot.is_alive(boot))
+                sql::list(tx, filter, &options, &|root, boot| runtime.has_owner(root, boot))
             })
             .await
     }

@@ -300,7 +300,8 @@ impl Driver {
                     _ => Settle::Unknown { reservation, delivered_tokens: delivered },
                 };
                 let policy = &self.setup.agent().retry;
-                let data = match policy.decide(attempt, &error, now, self.deadline, self.state.seed) {
+                let failures = self.state.failures(&key, attempt);
+                let data = match policy.decide(failures, &error, now, self.deadline, self.state.seed) {
                     RetryDecision::RetryAt(at) => EventData::StepRetrying {
                         attempt,
                         error: error.to_info(),
@@ -309,8 +310,8 @@ impl Driver {
                         usage: Usage::default(),
                     },
                     RetryDecision::Fail => {
-                        let error = if attempt > 1 {
-                            Error::RetriesExhausted { attempts: attempt, last: Box::new(error) }
+                        let error = if failures > 1 {
+                            Error::RetriesExhausted { attempts: failures, last: Box::new(error) }
                         } else {
                             error
                         };

@@ -188,13 +188,15 @@ impl Runtime {
         self.lock().live.contains_key(&id)
     }
 
-    /// Whether nobody runs a root execution: its process is gone, or is this one and its driver has stopped.
+    /// Whether nobody runs a root execution.
     pub(crate) fn is_orphan(&self, root: &ExecutionRow) -> bool {
-        match root.boot_id.as_deref() {
-            Some(id) if id == self.boot_id => self.lock().stopped.contains(&root.id),
-            Some(id) => !self.boot.is_alive(id),
-            None => true,
-        }
+        !root.boot_id.as_deref().is_some_and(|boot| self.has_owner(root.id, boot))
+    }
+
+    /// Whether the process that a root belongs to still runs it: it lives, and where it is this one, the
+    /// root's driver has not stopped.
+    pub(crate) fn has_owner(&self, root: ExecutionId, boot_id: &str) -> bool {
+        if boot_id == self.boot_id { !self.lock().stopped.contains(&root) } else { self.boot.is_alive(boot_id) }
     }
 
     /// Takes a stopped execution in hand, so that no other call of this process does; gives whether it was there.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ use crate::store::executions::{self, Entry, ExecutionRow};
 
 /// Records, executions or reservations that one transaction takes.
 const PAGE: u32 = 500;
+/// How many executions are taken over at the same time: they share commits, and bound the memory.
+const CLAIMS: usize = 64;
 /// How often an execution is taken up again without one finished step in between.
 const MAX_RESUMES: u32 = 10;
 /// What an execution that is taken up in vain waits for: `rerun` tries again, `fail` ends it.
@@ -79,9 +82,11 @@ pub(crate) async fn recover_all(
             .await?;
         let Some(last) = page.last() else { break };
         after = last.id;
-        for row in page.into_iter().filter(|row| runtime.is_orphan(row)) {
-            let id = row.id;
-            match take_up(gate, caller, runtime, row).await {
+        let orphans = page.into_iter().filter(|row| runtime.is_orphan(row));
+        let claims = orphans.map(|row| async move { (row.id, take_up(gate, caller, runtime, row).await) });
+        let mut claims = stream::iter(claims).buffer_unordered(CLAIMS);
+        while let Some((id, claimed)) = claims.next().await {
+            match claimed {
                 Ok(None) => {}
                 Ok(Some(claimed)) => {
                     let session = session(claimed.caller.clone());
@@ -99,6 +104,7 @@ pub(crate) async fn recover_all(
             }
         }
     }
+    taken.sort_unstable();
     match failed {
         Some(error) if taken.is_empty() => Err(error),
         _ => Ok(taken),

@@ -12,7 +12,7 @@ use crate::domain::{
     Action, Decision, EventData, ExecutionId, Finished, Input, Machine, Message, Money, Outcome, StepFinished,
     StepKind, Timestamp, ToolResult, Usage,
 };
-use crate::error::Result;
+use crate::error::{ErrorCode, Result};
 
 /// How far an open step has come.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +36,8 @@ pub(crate) struct State {
     /// The progress of each open step, by its key. A step that is not here was never started.
     pub(crate) open: BTreeMap<String, Progress>,
     pub(crate) seed: u64,
+    /// How many attempts of each open step ended with their process: no failures, so no policy counts them.
+    lost: BTreeMap<String, u32>,
     offered: Arc<HashSet<String>>,
 }
 
@@ -43,7 +45,15 @@ impl State {
     /// The state before the first record.
     pub(crate) fn new(machine: AgentMachine, instructions: &str, user: Message, offered: Arc<HashSet<String>>) -> Self {
         let transcript = Transcript::new(instructions, user);
-        Self { machine, transcript, tally: Tally::default(), open: BTreeMap::new(), seed: 0, offered }
+        Self {
+            machine,
+            transcript,
+            tally: Tally::default(),
+            open: BTreeMap::new(),
+            seed: 0,
+            lost: BTreeMap::new(),
+            offered,
+        }
     }
 
     /// Applies one record and gives the actions that follow from it.
@@ -60,6 +70,11 @@ impl State {
     /// Tells the machine something that is no record of its own; gives the actions that follow.
     pub(crate) fn tell(&mut self, now: Timestamp, input: Input<'_>) -> Vec<Action> {
         self.machine.step(now, input)
+    }
+
+    /// How often a step has failed, when this attempt of it does.
+    pub(crate) fn failures(&self, path: &str, attempt: u32) -> u32 {
+        attempt.saturating_sub(self.lost.get(path).copied().unwrap_or_default()).max(1)
     }
 
     /// What the user gets, once the execution has ended.
@@ -94,7 +109,10 @@ impl State {
                 self.open.insert(path.to_owned(), Progress::Started { attempt: started.attempt });
                 Vec::new()
             }
-            EventData::StepRetrying { attempt, at, .. } => {
+            EventData::StepRetrying { attempt, at, error, .. } => {
+                if error.code == ErrorCode::Interrupted {
+                    *self.lost.entry(path.to_owned()).or_default() += 1;
+                }
                 self.open.insert(path.to_owned(), Progress::Retry { attempt: attempt + 1, at: *at });
                 Vec::new()
             }
@@ -108,6 +126,7 @@ impl State {
             }
             EventData::StepFinished(finished) => {
                 self.open.remove(path);
+                self.lost.remove(path);
                 self.step_finished(now, path, finished)
             }
             EventData::ToolFinished { result, .. } => {

@@ -423,14 +423,13 @@ macro_rules! public_sql {
     };
 }
 
-/// One execution as users see it; `alive` tells whether a process still runs.
-pub(crate) fn show(
-    tx: &mut dyn Connection,
-    id: ExecutionId,
-    alive: &dyn Fn(&str) -> bool,
-) -> Result<Option<Execution>> {
+/// Tells whether somebody has the tree of a root in hand: the root, and the process that owns it.
+pub(crate) type HasOwner<'a> = &'a dyn Fn(ExecutionId, &str) -> bool;
+
+/// One execution as users see it.
+pub(crate) fn show(tx: &mut dyn Connection, id: ExecutionId, has_owner: HasOwner<'_>) -> Result<Option<Execution>> {
     let row = tx.query_one(public_sql!("WHERE e.id = ?1"), params![id])?;
-    row.as_ref().map(|row| public(row, alive)).transpose()
+    row.as_ref().map(|row| public(row, has_owner)).transpose()
 }
 
 /// A page of executions as users see them, newest first.
@@ -438,7 +437,7 @@ pub(crate) fn list(
     tx: &mut dyn Connection,
     filter: Filter,
     page: &ListOptions,
-    alive: &dyn Fn(&str) -> bool,
+    has_owner: HasOwner<'_>,
 ) -> Result<Page<Execution>> {
     let before = super::cursor(page)?.unwrap_or(i64::MAX);
     let rows = tx.query_all(
@@ -448,11 +447,11 @@ pub(crate) fn list(
         ),
         params![before, filter.user_id, filter.status.map(ExecutionStatus::name), filter.children, page.rows()],
     )?;
-    let items = rows.iter().map(|row| public(row, alive)).collect::<Result<Vec<_>>>()?;
+    let items = rows.iter().map(|row| public(row, has_owner)).collect::<Result<Vec<_>>>()?;
     Ok(Page::cut(items, page, |execution| execution.id.0))
 }
 
-fn public(row: &Row, alive: &dyn Fn(&str) -> bool) -> Result<Execution> {
+fn public(row: &Row, has_owner: HasOwner<'_>) -> Result<Execution> {
     let finished: Option<Finished> = row.opt_json(11)?;
     let queued: Option<EventData> = row.opt_json(14)?;
     let input = match queued {
@@ -460,13 +459,14 @@ fn public(row: &Row, alive: &dyn Fn(&str) -> bool) -> Result<Execution> {
         _ => Value::Null,
     };
     let ended = finished.is_some();
+    let root_id = ExecutionId(row.int(1)?);
     let status = status(row.text(6)?)?;
     // Kept also while something else runs, for those who decide; shown only where nothing does.
     let waiting_for =
         if status == ExecutionStatus::Waiting { row.opt_json(7)?.unwrap_or_default() } else { Vec::new() };
     Ok(Execution {
         id: ExecutionId(row.int(0)?),
-        root_id: ExecutionId(row.int(1)?),
+        root_id,
         parent_id: row.opt_int(2)?.map(ExecutionId),
         agent_id: ResourceId(row.int(3)?),
         name: row.text(4)?.to_owned(),
@@ -474,7 +474,7 @@ fn public(row: &Row, alive: &dyn Fn(&str) -> bool) -> Result<Execution> {
         status,
         waiting_for,
         cancel_requested: row.bool(8)?,
-        interrupted: !ended && !row.opt_text(9)?.is_some_and(alive),
+        interrupted: !ended && !row.opt_text(9)?.is_some_and(|boot| has_owner(root_id, boot)),
         resume_attempts: u32::try_from(row.int(10)?).unwrap_or(u32::MAX),
         input,
         output: finished.as_ref().map_or(Value::Null, |f| f.output.clone()),

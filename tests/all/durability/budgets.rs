@@ -105,7 +105,7 @@ async fn t02_the_same_from_four_processes() {
     workers.iter().for_each(Worker::is_ready);
     std::fs::write(folder.path().join("go"), "").unwrap();
     // Each says once more that it is ready, when every start of its has been let through or refused.
-    workers.iter().for_each(Worker::is_ready);
+    workers.iter().for_each(Worker::says_again);
     assert_eq!(asked(), ROOM, "of {} at once", 4 * EACH);
     std::fs::write(folder.path().join("answer"), "").unwrap();
     for mut worker in workers {

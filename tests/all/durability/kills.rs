@@ -1,5 +1,6 @@
 //! Processes that are killed at random instants, over and over: nothing is lost, repeated or paid twice.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};
@@ -30,6 +31,7 @@ fn seed() -> u64 {
 pub(super) struct Worker {
     child: Child,
     ready: Receiver<()>,
+    began: Cell<bool>,
     reader: Option<JoinHandle<BTreeMap<ExecutionId, String>>>,
 }
 
@@ -51,12 +53,19 @@ impl Worker {
             }
             started
         });
-        Self { child, ready, reader: Some(reader) }
+        Self { child, ready, began: Cell::new(false), reader: Some(reader) }
     }
 
     /// Waits until the worker begins its work.
     pub(super) fn is_ready(&self) {
-        self.ready.recv_timeout(Duration::from_secs(60)).expect("the worker begins");
+        if !self.began.replace(true) {
+            self.says_again();
+        }
+    }
+
+    /// Waits until the worker says that it is ready, once more.
+    pub(super) fn says_again(&self) {
+        self.ready.recv_timeout(Duration::from_secs(60)).expect("the worker says so");
     }
 
     /// Kills it without a word, and gives what it had acknowledged.
@@ -125,9 +134,9 @@ async fn processes_that_share_a_file_never_run_one_execution_both() {
     let mut acknowledged = BTreeMap::new();
     let another = |kill: u64| Worker::start(Role::Share, folder.path(), seed ^ kill);
     let mut workers = [another(1 << 32), another(1 << 33)];
-    workers.iter().for_each(Worker::is_ready);
     for kill in 0..kills {
-        std::thread::sleep(Duration::from_millis(50 + chance.below(300)));
+        workers.iter().for_each(Worker::is_ready);
+        std::thread::sleep(Duration::from_millis(50 + chance.below(500)));
         let victim = std::mem::replace(&mut workers[chance.below(2) as usize], another(kill));
         acknowledged.extend(victim.kill());
     }

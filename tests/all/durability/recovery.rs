@@ -211,6 +211,55 @@ async fn a_retry_keeps_its_time() {
 }
 
 #[tokio::test]
+async fn attempts_that_ended_with_their_process_are_no_failures() {
+    let failed = Arc::new(AtomicU32::new(0));
+    let once = Arc::clone(&failed);
+    let stage = Stage::new(move |_| match once.fetch_add(1, Ordering::SeqCst) {
+        0 => busy(Duration::ZERO),
+        _ => Reply::text("done"),
+    });
+    let stage = stage.with_agent(|agent| agent.retry(RetryPolicy::attempts(2, Duration::ZERO)));
+    stage.model.held.hold("a/1");
+    let mut life = stage.open().await;
+    let id = life.start().await;
+    for times in 1..=3 {
+        stage.model.was_asked(times).await;
+        life.cut().await;
+        life = stage.recovered().await.0;
+    }
+    stage.model.held.release("a/1");
+    let done = life.wait(id).await;
+    assert_eq!((done.status, stage.model.asked().len()), (ExecutionStatus::Completed, 5), "{:?}", done.error);
+    life.audit(&done).await;
+}
+
+#[tokio::test]
+async fn an_execution_whose_driver_broke_off_is_shown_and_taken_up_in_the_same_process() {
+    let stage = Stage::calling(&["pure", "child"]);
+    let life = stage.open().await;
+    stage.model.panics(true);
+    let id = life.start().await;
+    let left = life.until(id, |execution| execution.interrupted).await;
+    assert_eq!(left.status, ExecutionStatus::Running);
+    stage.model.panics(false);
+    assert_eq!(life.engine.recover().await.unwrap(), [id]);
+    let done = life.wait(id).await;
+    assert_eq!(done.status, ExecutionStatus::Completed);
+    assert_eq!(stage.model.asked(), ["a/1", "child/1", "a/2"]);
+    life.audit(&done).await;
+
+    // Or it is given up where it is.
+    stage.model.panics(true);
+    let id = life.start().await;
+    life.until(id, |execution| execution.interrupted).await;
+    life.me.executions().cancel(id).await.unwrap();
+    let done = life.wait(id).await;
+    assert_eq!(done.status, ExecutionStatus::Cancelled);
+    assert_eq!(life.engine.recover().await.unwrap(), []);
+    life.audit(&done).await;
+}
+
+#[tokio::test]
 async fn a_time_limit_that_passed_meanwhile_ends_it_without_another_call() {
     let mut limits = Limits::default();
     limits.timeout_ms = 400;

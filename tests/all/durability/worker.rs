@@ -115,6 +115,23 @@ impl Chance {
     }
 }
 
+/// Does something again and again, with a pause in milliseconds, for as long as the process lives.
+fn again<F: Future<Output = ()> + Send>(pause: u64, deed: impl Fn() -> F + Send + 'static) {
+    tokio::spawn(async move {
+        loop {
+            // Whatever panics here must not be silent: the campaign would go on and show less.
+            if std::panic::AssertUnwindSafe(deed()).catch_unwind().await.is_err() {
+                std::process::abort();
+            }
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    });
+}
+
+async fn recover(engine: Engine) {
+    engine.recover().await.expect("recovers");
+}
+
 /// The file and the world around it, as every process sees them.
 #[derive(Clone)]
 pub(super) struct World {
@@ -217,19 +234,13 @@ impl World {
         for id in engine.recover().await.expect("recovers") {
             going.spawn(wait(id));
         }
-        tokio::spawn({
-            let (world, engine, me) = (self.clone(), engine.clone(), me.clone());
-            async move {
-                loop {
-                    world.decide(&me).await;
-                    if shares {
-                        engine.recover().await.expect("recovers");
-                        world.cancel_one(&me).await;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            }
-        });
+        let (world, asker) = (self.clone(), me.clone());
+        again(20, move || world.clone().decide(asker.clone()));
+        if shares {
+            again(5, move || recover(engine.clone()));
+            let (world, asker) = (self.clone(), me.clone());
+            again(20, move || world.clone().cancel_one(asker.clone()));
+        }
         for number in 0.. {
             while going.len() >= AT_ONCE {
                 going.join_next().await;
@@ -290,7 +301,7 @@ impl World {
         let end = executions.wait(id);
         let decide = async {
             loop {
-                self.decide(me).await;
+                self.clone().decide(me.clone()).await;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -303,17 +314,22 @@ impl World {
     }
 
     /// Decides each unsafe effect in doubt by what really happened.
-    async fn decide(&self, me: &Session) {
+    async fn decide(self, me: Session) {
         let mut waiting = ExecutionFilter::in_status(ExecutionStatus::Waiting);
         waiting.children = true;
         for execution in me.executions().list(waiting, ListOptions::default()).await.expect("lists").items {
             // Whoever ran it may be gone, and its tool with it; while it waits here, nobody runs its tool.
             for wait in execution.waiting_for {
                 let Waiting::Decision { key } = wait else { continue };
-                let called = self.idempotency_key(me, execution.root_id, execution.id, &key).await;
-                let decision = match self.truth.is_done(&called) {
-                    true => Decision::Skip { value: json!("unsafe done") },
-                    false => Decision::Rerun,
+                let decision = if key == "resume" {
+                    // Killed again and again before it got any further: try once more.
+                    Decision::Rerun
+                } else {
+                    let called = self.idempotency_key(&me, execution.root_id, execution.id, &key).await;
+                    match self.truth.is_done(&called) {
+                        true => Decision::Skip { value: json!("unsafe done") },
+                        false => Decision::Rerun,
+                    }
                 };
                 match me.executions().decide(execution.id, key, decision).await {
                     Ok(()) => {}
@@ -339,11 +355,11 @@ impl World {
     }
 
     /// Now and then asks for the end of an execution, whoever runs it.
-    async fn cancel_one(&self, me: &Session) {
+    async fn cancel_one(self, me: Session) {
         if self.chance.below(8) > 0 {
             return;
         }
-        let open = self.open_executions(me).await;
+        let open = self.open_executions(&me).await;
         let Some(chosen) = open.get(self.chance.below(open.len().max(1) as u64) as usize) else { return };
         if let Err(error) = me.executions().cancel(chosen.id).await {
             assert_eq!(error.code(), ErrorCode::Conflict, "{error}");
