@@ -58,11 +58,7 @@ pub(crate) fn get_budget(tx: &mut dyn Connection, id: BudgetId) -> Result<Budget
 
 /// A budget by its name. Errors: `NotFound`.
 pub(crate) fn find_budget(tx: &mut dyn Connection, name: &str) -> Result<Budget> {
-<<<<<<< HEAD
-    sql::find(tx, name)?.ok_or_else(|| Error::not_found("there is no budget of this name"))
-=======
     sql::find(tx, name)?.ok_or_else(|| Error::not_found(format!("there is no budget {}", shown(name))))
->>>>>>> bad
 }
 
 /// A page of the budgets, in order of id. Errors: `InvalidInput` for a cursor that no page gave.
