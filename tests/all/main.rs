@@ -1,5 +1,6 @@
 //! Black-box tests of the engine, one module per topic: what a user relies on, through the public API.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a campaign says its seed and what it saw")]
 
 mod access;
 mod agent;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{Session, agents, audit, budgets, costs, executions, models, prompts, tools, users};
 use crate::domain::{ListOptions, Patch, Permission, ResourceRef};
 use crate::error::{Error, Result};
+use crate::store::catalog::shown;
 
 /// How a method is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -88,7 +89,7 @@ const TABLE: &[&[Method]] = &[
 
 /// Calls a unary method by its name.
 pub(super) async fn call(session: Session, name: &str, input: Value) -> Result<Value> {
-    let method = Method::find(name).ok_or_else(|| Error::not_found(format!("there is no method {name:?}")))?;
+    let method = Method::find(name).ok_or_else(|| Error::not_found(format!("there is no method {}", shown(name))))?;
     let handler = method.handler.ok_or_else(|| {
         Error::invalid(format!("{name} gives events or takes a function: use the method of your language"))
     })?;

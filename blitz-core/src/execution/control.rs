@@ -12,6 +12,7 @@ use crate::domain::{
 use crate::error::{Error, Result};
 use crate::ledger;
 use crate::store::Connection;
+use crate::store::catalog::shown;
 use crate::store::executions::{self, Entry, ExecutionRow};
 
 /// Notes that the end of an execution is asked for; ends it here where no process runs it.
@@ -80,7 +81,8 @@ pub(crate) fn decide(
     let still: Vec<Waiting> = row.waiting_for.iter().filter(|wait| !is_decision(wait, key)).cloned().collect();
     if still.len() == row.waiting_for.len() || row.finished.is_some() {
         return Err(Error::conflict(format!(
-            "the step {key:?} does not wait for a decision: see waiting_for of the execution"
+            "the step {} does not wait for a decision: see waiting_for of the execution",
+            shown(key)
         )));
     }
     let data = EventData::DecisionMade { decision: decision.clone(), by: grant.principal().label() };

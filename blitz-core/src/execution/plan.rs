@@ -17,6 +17,7 @@ use crate::domain::{
     ToolResult, Usage, Waiting,
 };
 use crate::error::{Error, Result};
+use crate::store::catalog::shown;
 
 impl Driver {
     /// Puts what the machine wants into the turn.
@@ -68,7 +69,7 @@ impl Driver {
         let setup = Arc::clone(&self.setup);
         match setup.offer(&call.name) {
             None => {
-                let message = format!("there is no tool {:?}; on offer: {}", call.name, setup.offered_names());
+                let message = format!("there is no tool {}; on offer: {}", shown(&call.name), setup.offered_names());
                 Ok(self.tool_result(turn, key, ToolResult::error(&call.id, &call.name, message)))
             }
             Some(Offer::Agent { setup: child, takes_text }) => {

@@ -6,6 +6,7 @@ use crate::domain::{
     Budget, BudgetId, BudgetWindow, ExecutionId, ListOptions, Money, NewBudget, Page, Patch, Timestamp,
 };
 use crate::error::{Error, Result};
+use crate::store::catalog::shown;
 use crate::store::ledger::budgets as sql;
 use crate::store::sql::Connection;
 
@@ -57,7 +58,7 @@ pub(crate) fn get_budget(tx: &mut dyn Connection, id: BudgetId) -> Result<Budget
 
 /// A budget by its name. Errors: `NotFound`.
 pub(crate) fn find_budget(tx: &mut dyn Connection, name: &str) -> Result<Budget> {
-    sql::find(tx, name)?.ok_or_else(|| Error::not_found(format!("there is no budget {name:?}")))
+    sql::find(tx, name)?.ok_or_else(|| Error::not_found(format!("there is no budget {}", shown(name))))
 }
 
 /// A page of the budgets, in order of id. Errors: `InvalidInput` for a cursor that no page gave.

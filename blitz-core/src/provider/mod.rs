@@ -184,6 +184,27 @@ fn input_token_bound(request: &ModelRequest) -> u64 {
     OVERHEAD + messages + tools + schema
 }
 
+/// How many bytes a value has as JSON, without making them.
+fn json_len(value: &serde_json::Value) -> u64 {
+    struct Counted(u64);
+
+    impl std::io::Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut counted = Counted(0);
+    // A counter takes every write, and a `Value` always has a JSON form.
+    let _ = serde_json::to_writer(&mut counted, value);
+    counted.0
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -217,25 +238,4 @@ mod tests {
         let empty = futures_util::stream::empty().boxed();
         assert_eq!(complete(empty).await.unwrap_err().code(), ErrorCode::BadOutput);
     }
-}
-
-/// How many bytes a value has as JSON, without making them.
-fn json_len(value: &serde_json::Value) -> u64 {
-    struct Counted(u64);
-
-    impl std::io::Write for Counted {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len() as u64;
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let mut counted = Counted(0);
-    // A counter takes every write, and a `Value` always has a JSON form.
-    let _ = serde_json::to_writer(&mut counted, value);
-    counted.0
 }
