@@ -52,6 +52,16 @@ impl AgentMachine {
         })
     }
 
+    /// Lowers the limit of tokens to what the caller has left.
+    pub(crate) fn cap_tokens(&mut self, left: u64) {
+        self.max_tokens = Some(self.max_tokens.map_or(left, |own| own.min(left)));
+    }
+
+    /// The tokens that are left for a child, where there is a limit.
+    pub(crate) fn tokens_left(&self) -> Option<u64> {
+        self.max_tokens.map(|max| max.saturating_sub(self.usage.total_tokens()))
+    }
+
     fn close(&mut self, key: &str) -> bool {
         let before = self.open.len();
         self.open.retain(|action| action.key() != Some(key));

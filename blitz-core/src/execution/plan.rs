@@ -155,6 +155,7 @@ impl Driver {
             input,
             seed: super::derived_seed(self.state.seed, &key),
             deadline: own.min(self.deadline),
+            max_tokens: self.state.machine.tokens_left(),
         };
         turn.children.push(ChildStart { key, call, begin });
         Vec::new()

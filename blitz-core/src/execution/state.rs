@@ -95,6 +95,9 @@ impl State {
         match data {
             EventData::ExecutionQueued(queued) => {
                 self.seed = queued.seed;
+                if let Some(left) = queued.max_tokens {
+                    self.machine.cap_tokens(left);
+                }
                 self.machine.step(now, Input::Start)
             }
             EventData::StepStarted(started) => {

@@ -104,6 +104,8 @@ pub(crate) struct Begin {
     pub(crate) input: Value,
     pub(crate) seed: u64,
     pub(crate) deadline: Timestamp,
+    /// The tokens that the parent has left, where it has a limit.
+    pub(crate) max_tokens: Option<u64>,
 }
 
 /// What a commit gave.
@@ -387,6 +389,7 @@ impl Begin {
             self.setup.hash.clone(),
             self.seed,
             parent.map(|parent| parent.id),
+            self.max_tokens,
         );
         let mut writer =
             Writer { now, desk, ids, setup: &self.setup, entries: Vec::new(), committed: Committed::default() };

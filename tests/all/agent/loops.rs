@@ -250,6 +250,30 @@ async fn an_agent_calls_an_agent_and_its_cost_goes_up() {
 }
 
 #[tokio::test]
+async fn a_child_gets_the_tokens_that_its_parent_has_left() {
+    let provider = Scripted::from_fn(|request| {
+        let calls_child = request.messages[0].text_content() == "parent";
+        let reply = if calls_child {
+            Reply::tool_call("child", json!({"input": "go"}))
+        } else {
+            Reply::tool_call("add", json!({"a": 1, "b": 1}))
+        };
+        reply.with_usage(Usage::new(100, 0))
+    });
+    let (_engine, me, _) = with_provider(provider).await;
+    me.tools().register(add()).await.unwrap();
+    me.agents().put(NewAgent::new("child", "m").instructions("child").tool("add")).await.unwrap();
+    let mut limits = Limits::default();
+    limits.max_tokens = Some(450);
+    me.agents().put(NewAgent::new("parent", "m").instructions("parent").agent("child").limits(limits)).await.unwrap();
+
+    let done = me.run("parent", "x").await.unwrap();
+
+    // The parent's call leaves 350: the child stops behind its fourth, far from the twenty turns it may take.
+    assert_eq!((done.error.unwrap().details["limit"].as_str(), done.usage.requests), (Some("tokens"), 5));
+}
+
+#[tokio::test]
 async fn agents_that_call_themselves_are_refused() {
     let (_engine, me, _) = scripted(vec![]).await;
     me.agents().put(NewAgent::new("a", "m")).await.unwrap();
