@@ -181,13 +181,27 @@ impl Driver {
                     After::Follow(_) => {}
                 }
             }
-            let woken = self.wait().await;
-            actions = self.take_in(woken, &mut turn).await?;
-            // Whatever else is ready goes into the same commit.
-            while let Some(more) = self.work.effects.try_join_next() {
-                actions.extend(self.happened(more.map_err(|_| broken())?, &mut turn)?);
+            match self.hear(&mut turn).await {
+                Ok(follow) => actions = follow,
+                Err(error) => {
+                    self.break_off(turn).await;
+                    return Err(error);
+                }
             }
         }
+    }
+
+    /// Waits for something to happen; gives what follows from all that is there by then.
+    ///
+    /// Errors: the execution cannot go on here; what has ended so far is in the turn.
+    async fn hear(&mut self, turn: &mut Turn) -> Result<Vec<Action>> {
+        let woken = self.wait().await;
+        let mut actions = self.take_in(woken, turn).await?;
+        // Whatever else is ready goes into the same commit.
+        while let Some(more) = self.work.effects.try_join_next() {
+            actions.extend(self.happened(more.map_err(|_| broken())?, turn)?);
+        }
+        Ok(actions)
     }
 
     /// Why the execution must end at once, if it must.
@@ -234,10 +248,7 @@ impl Driver {
                 Ok(Vec::new())
             }
             Woken::Decisions => self.decisions().await,
-            Woken::Closing => {
-                self.break_off().await;
-                Err(left_interrupted())
-            }
+            Woken::Closing => Err(left_interrupted()),
             Woken::Broken => Err(broken()),
         }
     }

@@ -246,15 +246,15 @@ impl Driver {
         turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: None });
     }
 
-    /// Stops what runs where it is, because the engine closes. What had just ended is kept: nobody
-    /// pays for an answer twice that has come.
-    pub(super) async fn break_off(&mut self) {
+    /// Stops what runs where it is, because the execution does not go on here. What had just ended is
+    /// kept: nobody pays for an answer twice that has come.
+    pub(super) async fn break_off(&mut self, mut turn: Turn) {
+        // Children see by themselves that the engine closes; else nothing tells them.
+        let closing = self.runtime.closing.is_cancelled();
         let running = self.work.running.values();
-        let leaves = running.filter(|running| !matches!(running.what, RunningWhat::Child { .. }));
-        leaves.for_each(|leaf| leaf.handle.abort());
+        let stopped = running.filter(|running| !closing || !matches!(running.what, RunningWhat::Child { .. }));
+        stopped.for_each(|running| running.handle.abort());
         self.work.timers.values().for_each(|timer| timer.handle.abort());
-        let mut turn = Turn::default();
-        // Children stop by themselves, for they see the same.
         while let Some(joined) = self.work.effects.join_next().await {
             match joined {
                 // Its end would be the execution's, which is not written here: it stays in doubt.
