@@ -34,3 +34,16 @@ pub fn write_step(statement: &mut Statement<'_>, number: u64) -> Result<()> {
     statement.execute(params![execution as i64, seq as i64, 1_700_000_000_000_000i64, "1/model", DATA])?;
     Ok(())
 }
+
+/// Opens the database again and reads every step.
+pub fn read_all(folder: &Path) -> Result<u64> {
+    let connection = Connection::open(folder.join("floor.db"))?;
+    let mut statement =
+        connection.prepare("SELECT execution_id, seq, path, data FROM steps ORDER BY execution_id, seq")?;
+    let mut rows = statement.query([])?;
+    let mut read = 0;
+    while let Some(row) = rows.next()? {
+        read += row.get_ref(3)?.as_str()?.len() as u64;
+    }
+    Ok(read)
+}

@@ -4,6 +4,7 @@ mod cost;
 mod execution;
 mod execution_alone;
 mod prompt;
+mod recovery;
 mod schema;
 mod step;
 mod step_alone;
@@ -19,6 +20,7 @@ pub const ROWS: &[&Row] = &[
     &stream::BURSTS,
     &stream::PACKETS,
     &waiting::ROW,
+    &recovery::ROW,
     &step::ROW,
     &step_alone::ROW,
     &schema::ROW,
