@@ -126,7 +126,8 @@ fn is_unsafe(journal: &[Event], execution: ExecutionId, path: &str) -> bool {
 
 fn stories(journal: &[Event]) -> BTreeMap<(ExecutionId, String), StepStory> {
     let mut stories: BTreeMap<(ExecutionId, String), StepStory> = BTreeMap::new();
-    for event in journal.iter().filter(|event| !event.path.is_empty()) {
+    // The decision that a parked execution goes on is no step of it.
+    for event in journal.iter().filter(|event| !event.path.is_empty() && event.path != "resume") {
         let story = stories.entry((event.execution_id, event.path.clone())).or_default();
         let mut starts = |attempt: u32| {
             assert_eq!(attempt, story.attempts + 1, "attempts count up: {event:?}");
