@@ -106,6 +106,10 @@ async fn t02_the_same_from_four_processes() {
     std::fs::write(folder.path().join("go"), "").unwrap();
     // Each says once more that it is ready, when every start of its has been let through or refused.
     workers.iter().for_each(Worker::says_again);
+    // The last of them may still be on their way.
+    while asked() < ROOM {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(asked(), ROOM, "of {} at once", 4 * EACH);
     std::fs::write(folder.path().join("answer"), "").unwrap();
     for mut worker in workers {
@@ -143,8 +147,6 @@ pub(super) async fn hold(world: &World) {
             }
         }
     }
-    // The calls that were let through are on their way: let them arrive.
-    tokio::time::sleep(Duration::from_millis(200)).await;
     tell("ready");
     for handle in handles {
         let outcome = handle.wait().await.expect("ends");

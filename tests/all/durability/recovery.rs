@@ -192,7 +192,7 @@ async fn a_parent_goes_on_with_the_child_it_had() {
 async fn a_retry_keeps_its_time() {
     let failed = Arc::new(AtomicU32::new(0));
     let once = Arc::clone(&failed);
-    let pause = Duration::from_millis(900);
+    let pause = Duration::from_millis(2500);
     let stage = Stage::new(move |_| match once.fetch_add(1, Ordering::SeqCst) {
         0 => busy(pause),
         _ => Reply::text("done"),
@@ -267,7 +267,7 @@ async fn an_execution_whose_driver_broke_off_is_shown_and_taken_up_in_the_same_p
 #[tokio::test]
 async fn a_time_limit_that_passed_meanwhile_ends_it_without_another_call() {
     let mut limits = Limits::default();
-    limits.timeout_ms = 400;
+    limits.timeout_ms = 1200;
     for (tools, held) in [(&["pure"][..], "pure"), (&["child"][..], "child/1"), (&[][..], "a/1")] {
         let stage = Stage::calling(tools).with_agent(|agent| agent.limits(limits.clone()));
         if held.contains('/') {
@@ -283,7 +283,7 @@ async fn a_time_limit_that_passed_meanwhile_ends_it_without_another_call() {
             stage.tools.was_called("pure", 1).await;
         }
         life.cut().await;
-        tokio::time::sleep(Duration::from_millis(450)).await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
 
         let (life, taken) = stage.recovered().await;
         assert_eq!(taken, [id]);

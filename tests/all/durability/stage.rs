@@ -296,7 +296,21 @@ impl Stage {
             runtime.block_on(async move { part(stage.open().await).await })
             // Here the runtime is dropped, and with it every task where it stands.
         };
-        tokio::task::spawn_blocking(life).await.expect("it does not panic")
+        let others = self.alive();
+        let told = tokio::task::spawn_blocking(life).await.expect("it does not panic");
+        // Threads of the store may hold the last handle on the engine for a moment more.
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.alive() > others {
+            assert!(tokio::time::Instant::now() < deadline, "its lock is never let go");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        told
+    }
+
+    /// How many engines have the file open.
+    fn alive(&self) -> usize {
+        let files = std::fs::read_dir(self.folder.path()).expect("the folder").flatten();
+        files.filter(|file| file.file_name().to_string_lossy().contains("-boot-")).count()
     }
 }
 
