@@ -112,9 +112,9 @@ pub struct Execution {
     pub output: Value,
     /// Why it failed.
     pub error: Option<ErrorInfo>,
-    /// What it and its children used so far.
+    /// What it and its children used, once it has ended; the costs of one that runs are in `costs`.
     pub usage: Usage,
-    /// What that cost; `None` where a price is unknown.
+    /// What that cost, once it has ended; `None` where a price is unknown.
     pub cost: Option<Money>,
     /// When it was accepted.
     pub created_at: Timestamp,
