@@ -354,7 +354,7 @@ impl Begin {
         desk: &Desk<'_>,
     ) -> Result<(Begun, Vec<Event>)> {
         let (begun, entries) = self.write_at(tx, now, desk, None, 1)?;
-        let events = executions::append(tx, now, begun.ids.root_id, Some(1), entries)?;
+        let events = executions::append_first(tx, now, begun.ids.root_id, entries)?;
         Ok((begun, events))
     }
 

@@ -2,19 +2,18 @@
 
 use crate::domain::{Alert, Money, Timestamp};
 use crate::error::Result;
-use crate::store::ledger::{self as sql, Leg, budgets};
+use crate::store::ledger::{self as sql, Leg, Watched};
 use crate::store::sql::Connection;
 
 /// The alerts that a booking raises on one window, by what is booked there now.
 ///
 /// A budget that was deleted while the call ran, or has no limit, raises none.
-pub(super) fn raise(tx: &mut dyn Connection, now: Timestamp, leg: Leg, posted: Money) -> Result<Vec<Alert>> {
-    let Some(budget) = budgets::get(tx, leg.0)? else { return Ok(Vec::new()) };
-    let Some(limit) = budget.spec.limit else { return Ok(Vec::new()) };
+pub(super) fn raise(tx: &mut dyn Connection, now: Timestamp, leg: Leg) -> Result<Vec<Alert>> {
+    let Some(Watched { budget, limit, thresholds, posted }) = sql::watched(tx, leg)? else { return Ok(Vec::new()) };
     let mut alerts = Vec::new();
-    for &threshold in budget.spec.thresholds.iter().filter(|&&threshold| is_crossed(posted, limit, threshold)) {
+    for threshold in thresholds.into_iter().filter(|&threshold| is_crossed(posted, limit, threshold)) {
         if sql::insert_alert(tx, now, leg, threshold, posted)? {
-            let budget = budget.spec.name.clone();
+            let budget = budget.clone();
             alerts.push(Alert { budget_id: leg.0, budget, scope_id: leg.1, threshold, posted, limit });
         }
     }

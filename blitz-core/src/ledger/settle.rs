@@ -134,17 +134,19 @@ fn book(
     let cost = booking.cost.unwrap_or_default();
     let mut alerts = Vec::new();
     for &leg in &reservation.legs {
-        let posted = post(tx, leg, held, cost)?;
+        post(tx, leg, held, cost)?;
         if cost > Money::ZERO {
-            alerts.extend(alert::raise(tx, now, leg, posted)?);
+            alerts.extend(alert::raise(tx, now, leg)?);
         }
     }
     Ok(Booked { cost: booking.cost, overage, usage: booking.usage, alerts })
 }
 
-fn post(tx: &mut dyn Connection, leg: Leg, released: Money, booked: Money) -> Result<Money> {
-    sql::post(tx, leg, released, booked)?
-        .ok_or_else(|| Error::internal(format!("budget {} lost the window that a reservation holds", leg.0)))
+fn post(tx: &mut dyn Connection, leg: Leg, released: Money, booked: Money) -> Result<()> {
+    if sql::post(tx, leg, released, booked)? {
+        return Ok(());
+    }
+    Err(Error::internal(format!("budget {} lost the window that a reservation holds", leg.0)))
 }
 
 /// An entry that ends a reservation, without usage.

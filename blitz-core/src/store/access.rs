@@ -65,12 +65,12 @@ pub(crate) fn insert_user(
     role: Role,
     now: Timestamp,
 ) -> Result<UserId> {
-    let row = tx.query_one(
+    let id = tx.insert(
         "INSERT INTO users (email, name, role, active, session_version, created_at, updated_at)
-         VALUES (?1, ?2, ?3, 1, 1, ?4, ?4) RETURNING id",
+         VALUES (?1, ?2, ?3, 1, 1, ?4, ?4)",
         params![email, name, role.name(), now],
     )?;
-    row.ok_or_else(|| Error::internal("an insert gave no id"))?.int(0).map(UserId)
+    id.map(UserId).ok_or_else(|| Error::internal("an insert gave no id"))
 }
 
 /// Writes everything of a user that may change.

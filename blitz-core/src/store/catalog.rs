@@ -175,12 +175,12 @@ pub(crate) fn insert<S: Spec>(
     let body = Body::of(spec)?;
     refuse_taken::<S>(tx, ResourceId(0), owner, visibility, spec.name())?;
     define(tx, &body)?;
-    let row = tx.query_one(
+    let id = tx.insert(
         "INSERT INTO resources (kind, namespace, name, owner_id, visibility, revision, hash, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?7) RETURNING id",
+         VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?7)",
         params![S::KIND.name(), S::KIND.namespace(), spec.name(), owner, visibility.name(), body.hash(), now],
     )?;
-    let id = ResourceId(row.ok_or_else(|| Error::internal("an insert gave no id"))?.int(0)?);
+    let id = id.map(ResourceId).ok_or_else(|| Error::internal("an insert gave no id"))?;
     keep_version::<S>(tx, id, 1, body.hash(), now)?;
     Ok(ResourceRow {
         id,

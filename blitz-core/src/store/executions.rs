@@ -103,13 +103,15 @@ pub(crate) fn plan(tx: &mut dyn Connection, hash: &str) -> Result<ExecutionPlan>
     row.json(0)
 }
 
-/// Makes an execution's row. A root learns its own id with its first records: [`append`].
+/// Makes an execution's row; a root is its own root.
 pub(crate) fn create(tx: &mut dyn Connection, now: Timestamp, new: &NewExecution<'_>) -> Result<ExecutionId> {
     let parent = new.parent.as_ref();
-    let row = tx.query_one(
-        "INSERT INTO executions (root_id, parent_id, parent_key, agent_id, name, user_id, principal, definition_hash, depth,
-            status, boot_id, epoch, last_seq, deadline, created_at)
-         VALUES (coalesce(?1, 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'running', ?10, 1, 0, ?11, ?12) RETURNING id",
+    let id = tx.insert(
+        "INSERT INTO executions (id, root_id, parent_id, parent_key, agent_id, name, user_id, principal, definition_hash,
+            depth, status, boot_id, epoch, deadline, created_at)
+         VALUES ((SELECT coalesce(max(id), 0) + 1 FROM executions),
+            coalesce(?1, (SELECT coalesce(max(id), 0) + 1 FROM executions)),
+            ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'running', ?10, 1, ?11, ?12)",
         params![
             parent.map(|p| p.root_id),
             parent.map(|p| p.id),
@@ -125,8 +127,7 @@ pub(crate) fn create(tx: &mut dyn Connection, now: Timestamp, new: &NewExecution
             now,
         ],
     )?;
-    let id = ExecutionId(row.ok_or_else(|| Error::internal("an insert gave no id"))?.int(0)?);
-    Ok(id)
+    id.map(ExecutionId).ok_or_else(no_id)
 }
 
 /// A record to append to a journal.
@@ -147,17 +148,39 @@ pub(crate) fn append(
     epoch: Option<i64>,
     entries: Vec<Entry>,
 ) -> Result<Vec<Event>> {
-    let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
-    let last = tx
+    let root = tx
         .query_one(
-            "UPDATE executions SET last_seq = last_seq + ?2, root_id = ?1
-             WHERE id = ?1 AND epoch = coalesce(?3, epoch) RETURNING last_seq",
-            params![root_id, count, epoch],
+            "SELECT epoch, (SELECT max(seq) FROM journal WHERE root_id = ?1) FROM executions WHERE id = ?1",
+            params![root_id],
         )?
-        .ok_or_else(taken_over)?
-        .int(0)?;
+        .ok_or_else(|| Error::storage("an execution is missing: the file is damaged"))?;
+    let root_epoch = root.int(0)?;
+    if epoch.is_some_and(|epoch| root_epoch != epoch) {
+        return Err(taken_over());
+    }
+    append_behind(tx, now, root_id, root.opt_int(1)?.unwrap_or(0), entries)
+}
+
+/// Appends the first records of a root that was made in this transaction.
+pub(crate) fn append_first(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    root_id: ExecutionId,
+    entries: Vec<Entry>,
+) -> Result<Vec<Event>> {
+    append_behind(tx, now, root_id, 0, entries)
+}
+
+/// Appends records behind the last: a transaction has the writer to itself, so none comes between.
+fn append_behind(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    root_id: ExecutionId,
+    last: i64,
+    entries: Vec<Entry>,
+) -> Result<Vec<Event>> {
     let mut events = Vec::with_capacity(entries.len());
-    for (seq, entry) in (last - count + 1..).zip(entries) {
+    for (seq, entry) in (last + 1..).zip(entries) {
         let json = to_json(&entry.data)?;
         let (data, blob) =
             if json.len() > INLINE_BYTES { (None, Some(put_blob(tx, json.as_bytes())?)) } else { (Some(json), None) };
@@ -179,6 +202,10 @@ pub(crate) fn append(
         events.push(Event::new(seq, now, entry.execution_id, entry.path, entry.data));
     }
     Ok(events)
+}
+
+fn no_id() -> Error {
+    Error::internal("an insert gave no id")
 }
 
 fn taken_over() -> Error {
@@ -368,13 +395,16 @@ pub(crate) fn decided(tx: &mut dyn Connection, id: ExecutionId, still_waiting: &
 ///
 /// Errors: `Internal` where the row is not as it was read in this transaction.
 pub(crate) fn claim(tx: &mut dyn Connection, root: &ExecutionRow, boot_id: &str) -> Result<i64> {
-    let claimed = tx.query_one(
+    let claimed = tx.execute(
         "UPDATE executions SET boot_id = ?3, epoch = epoch + 1, resume_attempts = resume_attempts + 1,
             status = 'running', waiting_for = NULL, next_wake = NULL
-         WHERE id = ?1 AND epoch = ?2 AND finished_at IS NULL RETURNING epoch",
+         WHERE id = ?1 AND epoch = ?2 AND finished_at IS NULL",
         params![root.id, root.epoch, boot_id],
     )?;
-    let epoch = claimed.ok_or_else(|| Error::internal("an execution changed under its claim"))?.int(0)?;
+    if claimed != 1 {
+        return Err(Error::internal("an execution changed under its claim"));
+    }
+    let epoch = root.epoch + 1;
     // Whoever asks something of a child must find its owner too.
     tx.execute(
         "UPDATE executions SET boot_id = ?2, status = 'running', waiting_for = NULL, next_wake = NULL

@@ -103,11 +103,11 @@ pub(crate) fn insert_reservation(
     new: &NewReservation<'_>,
     legs: &[Leg],
 ) -> Result<Option<ReservationId>> {
-    let row = tx.query_one(
+    let id = tx.insert(
         "INSERT INTO reservations (execution_id, root_id, path, attempt, user_id, model, provider, price,
              input_bound, output_cap, amount, legs, state, boot_id, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', ?13, ?14)
-         ON CONFLICT (execution_id, path, attempt) DO NOTHING RETURNING id",
+         ON CONFLICT (execution_id, path, attempt) DO NOTHING",
         params![
             new.call.execution_id,
             new.call.root_id,
@@ -125,7 +125,7 @@ pub(crate) fn insert_reservation(
             now,
         ],
     )?;
-    row.map(|row| row.int(0).map(ReservationId)).transpose()
+    Ok(id.map(ReservationId))
 }
 
 /// Ends an open reservation and gives it; `None` where there is none such, or it has ended.
@@ -138,12 +138,14 @@ pub(crate) fn resolve_reservation(
         Resolution::Settled => "settled",
         Resolution::Void => "void",
     };
-    let row = tx.query_one(
-        "UPDATE reservations SET state = ?2 WHERE id = ?1 AND state = 'open'
-         RETURNING execution_id, root_id, user_id, model, provider, attempt, price, input_bound, output_cap, amount, legs",
-        params![id, state],
+    let open = tx.query_one(
+        "SELECT execution_id, root_id, user_id, model, provider, attempt, price, input_bound, output_cap, amount, legs
+         FROM reservations WHERE id = ?1 AND state = 'open'",
+        params![id],
     )?;
-    row.map(|row| reservation(id, &row)).transpose()
+    let Some(open) = open else { return Ok(None) };
+    tx.execute("UPDATE reservations SET state = ?2 WHERE id = ?1", params![id, state])?;
+    reservation(id, &open).map(Some)
 }
 
 fn reservation(id: ReservationId, row: &Row) -> Result<Reservation> {
@@ -275,14 +277,42 @@ pub(crate) fn hold(tx: &mut dyn Connection, leg: Leg, amount: Money, limit: Mone
     Ok(changed == 1)
 }
 
-/// Gives back what was held on a window and books what was spent; gives what is booked by then.
-pub(crate) fn post(tx: &mut dyn Connection, leg: Leg, released: Money, booked: Money) -> Result<Option<Money>> {
-    let row = tx.query_one(
+/// Gives back what was held on a window and books what was spent; false where there is no such window.
+pub(crate) fn post(tx: &mut dyn Connection, leg: Leg, released: Money, booked: Money) -> Result<bool> {
+    let changed = tx.execute(
         "UPDATE budget_windows SET pending = pending - ?4, posted = posted + ?5
-         WHERE budget_id = ?1 AND scope_id = ?2 AND window_start = ?3 RETURNING posted",
+         WHERE budget_id = ?1 AND scope_id = ?2 AND window_start = ?3",
         params![leg.0, leg.1, leg.2, released, booked],
     )?;
-    row.map(|row| row.int(0).map(Money::from_nanos)).transpose()
+    Ok(changed == 1)
+}
+
+/// A window of a budget that has a limit and thresholds.
+pub(crate) struct Watched {
+    pub(crate) budget: String,
+    pub(crate) limit: Money,
+    /// In percent of the limit.
+    pub(crate) thresholds: Vec<u32>,
+    pub(crate) posted: Money,
+}
+
+/// What a window has booked and where its budget raises alerts; `None` where it raises none.
+pub(crate) fn watched(tx: &mut dyn Connection, leg: Leg) -> Result<Option<Watched>> {
+    let row = tx.query_one(
+        "SELECT b.name, b.amount, b.thresholds, w.posted FROM budgets b
+         JOIN budget_windows w ON w.budget_id = b.id AND w.scope_id = ?2 AND w.window_start = ?3
+         WHERE b.id = ?1 AND b.name IS NOT NULL AND b.amount IS NOT NULL AND b.thresholds <> '[]' AND b.deleted_at IS NULL",
+        params![leg.0, leg.1, leg.2],
+    )?;
+    let watched = |row: Row| {
+        Ok(Watched {
+            budget: row.text(0)?.to_owned(),
+            limit: Money::from_nanos(row.int(1)?),
+            thresholds: row.json(2)?,
+            posted: Money::from_nanos(row.int(3)?),
+        })
+    };
+    row.map(watched).transpose()
 }
 
 /// Writes an alert; false where this threshold of this window has one.

@@ -113,7 +113,9 @@ where
     }
 
     fn finish(self: Box<Self>, outcome: Result<()>) {
-        let Self { value, done, .. } = *self;
+        // What the body holds is let go before the caller goes on: it may be the last to hold it then.
+        let Self { value, done, body } = *self;
+        drop(body);
         let answer = outcome.and_then(|()| value.ok_or_else(|| Error::internal("a transaction ended without a value")));
         // Nobody waits any more if the caller dropped its future; the commit stands.
         let _ = done.send(answer);
@@ -150,8 +152,7 @@ pub(crate) fn memory() -> Opened {
 
 /// The hash that content is known by: hex SHA-256.
 pub(crate) fn content_hash(content: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, content);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    seal::hex(ring::digest::digest(&ring::digest::SHA256, content).as_ref())
 }
 
 /// Where a page begins. Errors: `InvalidInput` for a cursor that no page gave.

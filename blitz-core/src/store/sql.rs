@@ -29,6 +29,12 @@ pub trait Connection {
     /// Runs a statement, gives the number of rows it changed.
     fn execute(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<usize>;
 
+    /// Runs an INSERT of one row and gives the row's id; `None` where `ON CONFLICT DO NOTHING` left it out.
+    ///
+    /// The table's key is one integer column. This is for INSERT alone: a RETURNING clause would do it
+    /// too, and costs a temporary table and a savepoint at each call.
+    fn insert(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Option<i64>>;
+
     /// Runs a query, gives its first row.
     fn query_one(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Option<Row>>;
 

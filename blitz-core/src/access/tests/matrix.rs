@@ -156,7 +156,7 @@ async fn execution(world: &World, user: Option<UserId>) -> ExecutionId {
         tx.execute("INSERT INTO definitions (hash, body) VALUES ('h', '{}') ON CONFLICT (hash) DO NOTHING", &[])?;
         let row = tx.query_one(
             "INSERT INTO executions (root_id, agent_id, name, user_id, principal, definition_hash, depth, status,
-             epoch, last_seq, deadline, created_at) VALUES (1, 1, 'a', ?1, '{}', 'h', 0, 'running', 1, 0, 0, 0)
+             epoch, deadline, created_at) VALUES (1, 1, 'a', ?1, '{}', 'h', 0, 'running', 1, 0, 0)
              RETURNING id",
             &[user.into()],
         )?;

@@ -10,10 +10,10 @@ const EACH: i64 = 0;
 
 /// Writes a budget at revision 1; `None` where a live one has its name.
 pub(crate) fn insert(tx: &mut dyn Connection, now: Timestamp, spec: &NewBudget) -> Result<Option<BudgetId>> {
-    let row = tx.query_one(
+    let id = tx.insert(
         "INSERT INTO budgets (name, scope, scope_id, amount, hard, thresholds, revision, created_at, updated_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7)
-         ON CONFLICT (name) WHERE deleted_at IS NULL DO NOTHING RETURNING id",
+         ON CONFLICT (name) WHERE deleted_at IS NULL DO NOTHING",
         params![
             &spec.name,
             spec.scope.name(),
@@ -24,7 +24,7 @@ pub(crate) fn insert(tx: &mut dyn Connection, now: Timestamp, spec: &NewBudget) 
             now,
         ],
     )?;
-    row.map(|row| row.int(0).map(BudgetId)).transpose()
+    Ok(id.map(BudgetId))
 }
 
 /// Writes a hard budget without a name for one root execution.

@@ -145,6 +145,11 @@ impl Connection for Session<'_> {
         self.with(sql, params, |statement| statement.raw_execute().map_err(|cause| error(&cause)))
     }
 
+    fn insert(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Option<i64>> {
+        let inserted = self.execute(sql, params)? == 1;
+        Ok(inserted.then(|| self.connection.last_insert_rowid()))
+    }
+
     fn query_one(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Option<Row>> {
         self.with(sql, params, |statement| {
             let columns = statement.column_count();

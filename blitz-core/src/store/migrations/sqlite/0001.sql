@@ -115,7 +115,6 @@ CREATE TABLE executions (
     boot_id          TEXT,
     epoch            INTEGER NOT NULL,
     resume_attempts  INTEGER NOT NULL DEFAULT 0,
-    last_seq         INTEGER NOT NULL,
     deadline         INTEGER NOT NULL,
     finished         TEXT,
     created_at       INTEGER NOT NULL,
