@@ -1,5 +1,7 @@
 //! The one stream of everything that happens: an [`Event`] is a journal record and what readers see.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -245,7 +247,7 @@ pub struct StepFinished {
     pub attempt: u32,
     /// The model's answer, where it is a model call that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response: Option<ModelResponse>,
+    pub response: Option<Arc<ModelResponse>>,
     /// What a child gave, as its caller's model is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<ToolResult>,

@@ -2,14 +2,16 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::effects::{Delivered, Happening};
+use super::effects::{Delivered, Happening, ToolEnd};
 use super::perform::After;
 use super::retry::RetryDecision;
 use super::setup::Setup;
@@ -65,6 +67,8 @@ pub(crate) struct Work {
     pub(super) in_doubt: Vec<String>,
     pub(super) timers: HashMap<String, Timer>,
     pub(super) permits: Arc<Semaphore>,
+    /// Rings at the execution's deadline.
+    pub(super) deadline: Pin<Box<Sleep>>,
     /// Where the database says that the execution stands.
     pub(super) status: (ExecutionStatus, Vec<Waiting>),
     pub(super) children: (mpsc::UnboundedSender<ChildWaits>, mpsc::UnboundedReceiver<ChildWaits>),
@@ -93,13 +97,14 @@ pub(super) struct Timer {
 }
 
 impl Work {
-    pub(crate) fn new(max_parallel_tools: u32) -> Self {
+    pub(crate) fn new(max_parallel_tools: u32, deadline: Timestamp) -> Self {
         Self {
             effects: JoinSet::new(),
             running: HashMap::new(),
             requests: HashMap::new(),
             in_doubt: Vec::new(),
             timers: HashMap::new(),
+            deadline: Box::pin(tokio::time::sleep(deadline.since(Timestamp::now()))),
             permits: Arc::new(Semaphore::new(max_parallel_tools.clamp(1, 1024) as usize)),
             status: (ExecutionStatus::Running, Vec::new()),
             children: mpsc::unbounded_channel(),
@@ -167,6 +172,10 @@ impl Driver {
     async fn turns(&mut self, mut actions: Vec<Action>, mut turn: Turn) -> Result<Finished> {
         loop {
             self.plan(actions, &mut turn)?;
+            actions = self.run_at_once(&mut turn);
+            if !actions.is_empty() {
+                continue;
+            }
             if turn.finish.is_some() {
                 self.stop_effects(&mut turn).await?;
             }
@@ -221,7 +230,6 @@ impl Driver {
     }
 
     async fn wait(&mut self) -> Woken {
-        let deadline = tokio::time::sleep(self.deadline.since(Timestamp::now()));
         let closing = self.runtime.closing.clone();
         tokio::select! {
             biased;
@@ -233,7 +241,7 @@ impl Driver {
             () = self.cancel.cancelled() => Woken::Stop(Finish::Cancelled),
             Some((key, waits)) = self.work.children.1.recv() => Woken::ChildStatus(key, waits),
             () = self.seat.wake.notified() => Woken::Decisions,
-            () = deadline => Woken::Stop(self.out_of_time()),
+            () = &mut self.work.deadline => Woken::Stop(self.out_of_time()),
         }
     }
 
@@ -264,15 +272,9 @@ impl Driver {
                 self.work.running.remove(&key);
                 self.model_ended(key, attempt, reservation, result, delivered, turn)
             }
-            Happening::Tool { key, attempt, outcome } => {
-                self.work.running.remove(&key);
-                let mut actions =
-                    self.record(turn, key, EventData::ToolFinished { attempt, result: outcome.result }, None);
-                if let Some(fatal) = outcome.fatal {
-                    let finish = Finish::failed(&fatal);
-                    actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish }));
-                }
-                actions
+            Happening::Tool(end) => {
+                self.work.running.remove(&end.key);
+                self.tool_ended(end, turn)
             }
             Happening::Child { key, outcome } => self.child_ended(key, outcome?, turn),
             Happening::Timer { key } => {
@@ -301,7 +303,7 @@ impl Driver {
                 };
                 let mut step = StepFinished::new(StepKind::Model, attempt);
                 step.usage = response.usage.unwrap_or_default();
-                step.response = Some(response);
+                step.response = Some(Arc::new(response));
                 self.record(turn, key, EventData::StepFinished(step), Some(settle))
             }
             Err(error) => {
@@ -338,6 +340,16 @@ impl Driver {
                 actions
             }
         }
+    }
+
+    pub(super) fn tool_ended(&mut self, end: ToolEnd, turn: &mut Turn) -> Vec<Action> {
+        let ToolEnd { key, attempt, outcome } = end;
+        let mut actions = self.record(turn, key, EventData::ToolFinished { attempt, result: outcome.result }, None);
+        if let Some(fatal) = outcome.fatal {
+            let finish = Finish::failed(&fatal);
+            actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish }));
+        }
+        actions
     }
 
     fn child_ended(&mut self, key: String, outcome: Outcome, turn: &mut Turn) -> Vec<Action> {

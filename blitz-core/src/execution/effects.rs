@@ -23,11 +23,18 @@ pub(crate) enum Happening {
     /// A model call.
     Model { key: String, attempt: u32, reservation: ReservationId, result: Result<ModelResponse>, delivered: u64 },
     /// A tool call.
-    Tool { key: String, attempt: u32, outcome: ToolOutcome },
+    Tool(ToolEnd),
     /// A child execution; an error is the child's driver's, not the child's.
     Child { key: String, outcome: Result<Outcome> },
     /// A wait.
     Timer { key: String },
+}
+
+/// How a tool call ended.
+pub(crate) struct ToolEnd {
+    pub(crate) key: String,
+    pub(crate) attempt: u32,
+    pub(crate) outcome: ToolOutcome,
 }
 
 /// A model call that was reserved and is to be sent.
@@ -138,12 +145,12 @@ pub(crate) async fn call_tool(
     tool: Arc<PreparedTool>,
     context: ToolContext,
     permits: Arc<tokio::sync::Semaphore>,
-) -> Happening {
+) -> ToolEnd {
     let attempt = context.attempt;
     // The permit is held while the tool runs, and only then. The semaphore is never closed.
     let _permit = permits.acquire_owned().await;
     let outcome = tool.run(&call, arguments, context).await;
-    Happening::Tool { key, attempt, outcome }
+    ToolEnd { key, attempt, outcome }
 }
 
 /// Waits for a moment.

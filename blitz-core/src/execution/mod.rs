@@ -137,7 +137,7 @@ impl Runtime {
             seat: self.enter(ids, &cancel, &store),
             runtime: Arc::clone(self),
             store,
-            work: Work::new(setup.agent().limits.max_parallel_tools),
+            work: Work::new(setup.agent().limits.max_parallel_tools, deadline),
             setup,
             ids,
             state,

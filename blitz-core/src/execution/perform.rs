@@ -1,17 +1,19 @@
 //! Commits a turn and performs what it started; stops what still runs at the end.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Running, RunningWhat, Work};
-use super::effects::{Delivered, Happening, ModelCall, call_tool};
+use super::effects::{Delivered, Happening, ModelCall, ToolEnd, call_tool};
 use super::setup::Offer;
 use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
 use crate::domain::{
-    Action, EventData, ExecutionId, Finish, Finished, Input, ModelRequest, Outcome, StepFinished, StepKind, Timestamp,
-    ToolResult,
+    Action, Effect, EventData, ExecutionId, Finish, Finished, Input, ModelRequest, Outcome, StepFinished, StepKind,
+    Timestamp, ToolResult,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
@@ -42,7 +44,7 @@ impl Driver {
             }
             self.state.tally.count(&event.data)?;
             match &event.data {
-                EventData::StepStarted(_) | EventData::ToolStarted(_) => {
+                EventData::StepStarted(_) | EventData::ToolStarted(_) if turn.starts(&event.path) => {
                     self.state.absorb(event.ts, &event.path, &event.data);
                 }
                 EventData::ExecutionFinished(finished) => ended = Some(Box::new(finished.clone())),
@@ -127,8 +129,55 @@ impl Driver {
         Vec::new()
     }
 
+    /// Runs the pure tools of a turn before it is written: nothing in the world waits for their record.
+    ///
+    /// One that is done at once goes into the turn with its result, and what follows is given; one
+    /// that is not goes on while its start is written. Where a user may have lost the right to
+    /// a tool, only the transaction knows, so it comes first.
+    pub(super) fn run_at_once(&mut self, turn: &mut Turn) -> Vec<Action> {
+        if self.store.principal().user_id().is_some() || turn.tools.iter().all(|start| start.effect != Effect::Pure) {
+            return Vec::new();
+        }
+        let mut actions = Vec::new();
+        for start in std::mem::take(&mut turn.tools) {
+            let runs = start.effect == Effect::Pure && !self.work.running.contains_key(&start.key);
+            let Some(mut effect) = runs.then(|| self.effect(&start)).flatten().map(futures_util::FutureExt::boxed)
+            else {
+                turn.tools.push(start);
+                continue;
+            };
+            match effect.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => {
+                    self.spawn_tool(&start, effect);
+                    turn.tools.push(start);
+                }
+                Poll::Ready(end) => {
+                    let started = start.started(&self.runtime.store_id, self.ids.id);
+                    actions.extend(self.record(turn, start.key, EventData::ToolStarted(started), None));
+                    actions.extend(self.tool_ended(end, turn));
+                }
+            }
+        }
+        actions
+    }
+
     fn call(&mut self, start: &ToolStart) {
-        let Some(Offer::Tool { tool, .. }) = self.setup.offer(&start.call.name) else { return };
+        if !self.work.running.contains_key(&start.key)
+            && let Some(effect) = self.effect(start)
+        {
+            self.spawn_tool(start, effect);
+        }
+    }
+
+    fn spawn_tool(&mut self, start: &ToolStart, effect: impl Future<Output = ToolEnd> + Send + 'static) {
+        let handle = self.work.effects.spawn(effect.map(Happening::Tool));
+        let what = RunningWhat::Tool { attempt: start.attempt, call: start.call.clone() };
+        self.work.running.insert(start.key.clone(), Running { handle, what });
+    }
+
+    /// One call of a tool, not begun.
+    fn effect(&self, start: &ToolStart) -> Option<impl Future<Output = ToolEnd> + Send + use<>> {
+        let Some(Offer::Tool { tool, .. }) = self.setup.offer(&start.call.name) else { return None };
         let context = ToolContext {
             execution_id: self.ids.id,
             call_id: start.call.id.clone(),
@@ -138,10 +187,7 @@ impl Driver {
             session: self.session.clone(),
         };
         let (tool, permits) = (Arc::clone(tool), Arc::clone(&self.work.permits));
-        let effect = call_tool(start.key.clone(), start.call.clone(), start.arguments.clone(), tool, context, permits);
-        let handle = self.work.effects.spawn(effect);
-        let what = RunningWhat::Tool { attempt: start.attempt, call: start.call.clone() };
-        self.work.running.insert(start.key.clone(), Running { handle, what });
+        Some(call_tool(start.key.clone(), start.call.clone(), start.arguments.clone(), tool, context, permits))
     }
 
     /// Tells the model that the caller may not use the tool; the record goes into the next turn.
@@ -150,7 +196,7 @@ impl Driver {
         let result = ToolResult::error(&start.call.id, &start.call.name, message);
         let (key, attempt) = (start.key.clone(), start.attempt);
         let outcome = ToolOutcome { result, fatal: None };
-        self.work.effects.spawn(std::future::ready(Happening::Tool { key, attempt, outcome }));
+        self.work.effects.spawn(std::future::ready(Happening::Tool(ToolEnd { key, attempt, outcome })));
     }
 
     fn start_child(&mut self, start: &ChildStart, begun: Begun) {
@@ -160,7 +206,7 @@ impl Driver {
             seat: self.runtime.enter(begun.ids, &cancel, &self.store),
             runtime: Arc::clone(&self.runtime),
             store: self.store.clone(),
-            work: Work::new(start.begin.setup.agent().limits.max_parallel_tools),
+            work: Work::new(start.begin.setup.agent().limits.max_parallel_tools, begun.deadline),
             setup: Arc::clone(&start.begin.setup),
             ids: begun.ids,
             state: begun.state,
@@ -258,7 +304,7 @@ impl Driver {
         while let Some(joined) = self.work.effects.join_next().await {
             match joined {
                 // Its end would be the execution's, which is not written here: it stays in doubt.
-                Err(_) | Ok(Happening::Tool { outcome: ToolOutcome { fatal: Some(_), .. }, .. }) => {}
+                Err(_) | Ok(Happening::Tool(ToolEnd { outcome: ToolOutcome { fatal: Some(_), .. }, .. })) => {}
                 Ok(happening) => {
                     // What follows is found again by the next replay; an error is a child's that stopped too.
                     let _ = self.happened(happening, &mut turn);

@@ -308,7 +308,7 @@ impl Resumed {
         if row.cancel_requested {
             self.cancel.cancel();
         }
-        let mut work = Work::new(self.setup.agent().limits.max_parallel_tools);
+        let mut work = Work::new(self.setup.agent().limits.max_parallel_tools, row.deadline);
         (work.decisions_seen, work.resumed) = (last_seq, true);
         let driver = Driver {
             runtime: self.runtime,

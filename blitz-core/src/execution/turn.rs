@@ -154,6 +154,13 @@ impl Turn {
             && self.status.is_none()
     }
 
+    /// Whether the step at a path is among those that the turn starts.
+    pub(crate) fn starts(&self, path: &str) -> bool {
+        let mut keys = self.models.iter().map(|model| &model.key);
+        let mut others = self.tools.iter().map(|tool| &tool.key).chain(self.children.iter().map(|child| &child.key));
+        keys.any(|key| key == path) || others.any(|key| key == path)
+    }
+
     /// Whether an execution that was taken up again gets further by it: a step has ended, or it rests.
     pub(crate) fn gets_further(&self) -> bool {
         let ends = |draft: &Draft| matches!(draft.data, EventData::StepFinished(_) | EventData::ToolFinished { .. });
@@ -255,12 +262,7 @@ impl Writer<'_> {
                 if tool.effect != Effect::Pure {
                     called.push(json!({"tool": tool.call.name, "key": tool.key, "effect": tool.effect}));
                 }
-                let started = ToolStarted::new(
-                    tool.attempt,
-                    tool.call.clone(),
-                    tool.effect,
-                    idempotency_key(self.desk.store_id, self.ids.id, &tool.key),
-                );
+                let started = tool.started(self.desk.store_id, self.ids.id);
                 self.entry(tool.key.clone(), EventData::ToolStarted(started));
             } else {
                 self.audit(tx, "tools.call", AuditOutcome::Denied, json!({"tool": tool.call.name, "key": tool.key}))?;
@@ -412,6 +414,14 @@ impl Begin {
         }
         let Writer { entries, committed, .. } = writer;
         Ok((Begun { ids, state, deadline: self.deadline, first, requests, reserved: committed.reserved }, entries))
+    }
+}
+
+impl ToolStart {
+    /// The record of the start.
+    pub(crate) fn started(&self, store_id: &str, id: ExecutionId) -> ToolStarted {
+        let key = idempotency_key(store_id, id, &self.key);
+        ToolStarted::new(self.attempt, self.call.clone(), self.effect, key)
     }
 }
 

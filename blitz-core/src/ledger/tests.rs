@@ -481,8 +481,8 @@ fn statements(ledger: &TestLedger) -> (usize, usize) {
 }
 
 #[test]
-fn a_call_takes_six_statements_and_a_budget_adds_four() {
-    assert_eq!(statements(&TestLedger::new()), (2, 3));
+fn a_call_takes_six_statements_and_a_budget_adds_three() {
+    assert_eq!(statements(&TestLedger::new()), (3, 3));
     let (ledger, _) = TestLedger::with_budgets([NewBudget::per_user("u", nanos(1_000_000))]);
     assert_eq!(statements(&ledger), (4, 5));
 }
