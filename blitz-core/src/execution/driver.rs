@@ -27,7 +27,8 @@ use crate::error::{Charged, Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
 use crate::store::executions;
 
-/// One execution in the hands of this process.
+/// One execution in the hands of this process. Boxed where it is handed on: each future that holds it
+/// by value would be as large as it is, for as long as a model thinks.
 pub(crate) struct Driver {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) store: ExecutionStore,
@@ -129,7 +130,7 @@ enum Woken {
 impl Driver {
     /// Goes on from the first commit of a new execution.
     pub(crate) async fn run_new(
-        mut self,
+        mut self: Box<Self>,
         first: Vec<Action>,
         requests: Vec<ModelRequest>,
         reserved: Vec<Result<Reserved, ErrorInfo>>,
@@ -147,7 +148,7 @@ impl Driver {
     }
 
     /// Goes on behind the last record of an execution that was interrupted.
-    pub(crate) async fn run_resumed(mut self) -> Result<Outcome> {
+    pub(crate) async fn run_resumed(mut self: Box<Self>) -> Result<Outcome> {
         let mut turn = Turn::default();
         let open = self.state.machine.open();
         let ends = open.iter().any(|action| matches!(action, Action::Finish(_)));
@@ -163,7 +164,7 @@ impl Driver {
         self.drive(actions, turn).await
     }
 
-    async fn drive(mut self, actions: Vec<Action>, turn: Turn) -> Result<Outcome> {
+    async fn drive(mut self: Box<Self>, actions: Vec<Action>, turn: Turn) -> Result<Outcome> {
         let finished = self.turns(actions, turn).await?;
         self.seat.ended = true;
         Ok(self.state.outcome(self.ids.id, finished))

@@ -133,7 +133,7 @@ impl Runtime {
         session: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Started {
         let Begun { ids, state, deadline, first, requests, reserved } = begun;
-        let driver = Driver {
+        let driver = Box::new(Driver {
             seat: self.enter(ids, &cancel, &store),
             runtime: Arc::clone(self),
             store,
@@ -146,7 +146,7 @@ impl Runtime {
             streams,
             session,
             parent: None,
-        };
+        });
         self.spawn(ids.id, driver.run_new(first, requests, reserved))
     }
 
@@ -155,6 +155,8 @@ impl Runtime {
         F: Future<Output = Result<Outcome>> + Send + 'static,
     {
         let (tell, outcome) = oneshot::channel();
+        // A future that is awaited inside another is kept twice, here and where it came from.
+        let run = Box::pin(run);
         self.tasks.spawn(async move {
             let ended = run.await;
             if let Err(error) = &ended {

@@ -202,7 +202,7 @@ impl Driver {
     fn start_child(&mut self, start: &ChildStart, begun: Begun) {
         let cancel = self.cancel.child_token();
         let id = begun.ids.id;
-        let child = Driver {
+        let child = Box::new(Driver {
             seat: self.runtime.enter(begun.ids, &cancel, &self.store),
             runtime: Arc::clone(&self.runtime),
             store: self.store.clone(),
@@ -215,7 +215,7 @@ impl Driver {
             streams: self.streams,
             session: self.session.clone(),
             parent: Some(self.line(&start.key)),
-        };
+        });
         self.spawn_child(start.key.clone(), id, cancel, async move {
             child.run_new(begun.first, begun.requests, begun.reserved).await
         });

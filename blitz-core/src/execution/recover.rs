@@ -310,7 +310,7 @@ impl Resumed {
         }
         let mut work = Work::new(self.setup.agent().limits.max_parallel_tools, row.deadline);
         (work.decisions_seen, work.resumed) = (last_seq, true);
-        let driver = Driver {
+        let driver = Box::new(Driver {
             runtime: self.runtime,
             store: self.store,
             setup: self.setup,
@@ -324,7 +324,7 @@ impl Resumed {
             session: self.session,
             parent: self.parent,
             work,
-        };
+        });
         driver.run_resumed().await
     }
 }

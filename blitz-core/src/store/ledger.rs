@@ -226,18 +226,37 @@ pub(crate) struct MatchedBudget {
     pub(crate) pending: Money,
 }
 
-// Two index lookups on each side: the budgets of this id, and those of each id on its own.
-const MATCHING: &str = "SELECT b.id, 1, CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard,
-        coalesce(w.posted, 0), coalesce(w.pending, 0)
-     FROM budgets b LEFT JOIN budget_windows w
-         ON w.budget_id = b.id AND w.scope_id = ?1 AND w.window_start = 0
-     WHERE ?1 IS NOT NULL AND b.scope = 'user' AND b.scope_id IN (0, ?1) AND b.deleted_at IS NULL
-     UNION ALL
-     SELECT b.id, 0, CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard,
-        coalesce(w.posted, 0), coalesce(w.pending, 0)
-     FROM budgets b LEFT JOIN budget_windows w
-         ON w.budget_id = b.id AND w.scope_id = ?2 AND w.window_start = 0
-     WHERE b.scope = 'execution' AND b.scope_id IN (0, ?2) AND b.deleted_at IS NULL";
+macro_rules! matching_sql {
+    ($is_user:literal, $scope:literal, $of:literal, $budgets:literal) => {
+        concat!(
+            "SELECT b.id, ",
+            $is_user,
+            ", CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard,
+                coalesce(w.posted, 0), coalesce(w.pending, 0)
+             FROM budgets b LEFT JOIN budget_windows w
+                 ON w.budget_id = b.id AND w.scope_id = ",
+            $of,
+            " AND w.window_start = 0
+             WHERE b.scope = '",
+            $scope,
+            "' AND b.scope_id = ",
+            $budgets,
+            " AND b.deleted_at IS NULL"
+        )
+    };
+}
+
+// Four look-ups in one index: the budgets of this id, and those of each id on its own. An `IN` list
+// would be two, and a temporary table at each call.
+const MATCHING: &str = concat!(
+    matching_sql!("1", "user", "?1", "?1"),
+    " UNION ALL ",
+    matching_sql!("1", "user", "?1", "0 AND ?1 IS NOT NULL"),
+    " UNION ALL ",
+    matching_sql!("0", "execution", "?2", "?2"),
+    " UNION ALL ",
+    matching_sql!("0", "execution", "?2", "0"),
+);
 
 /// Every budget that counts a call of this user in this root execution, in order of id.
 pub(crate) fn matching_budgets(
