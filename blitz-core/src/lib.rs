@@ -44,6 +44,9 @@ mod ledger;
 mod net;
 pub mod provider;
 mod store;
+#[cfg(feature = "test-support")]
+#[doc(hidden)]
+pub mod test_support;
 pub mod tool;
 
 pub use domain::{
@@ -53,13 +56,13 @@ pub use domain::{
     ModelRequest, ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser,
     Outcome, OutputSchema, Page, Part, Patch, Permission, Price, Principal, PromptRecord, PromptRef, PromptVersion,
     Provenance, Queued, Rate, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role,
-    Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat, Timestamp, ToolCall,
-    ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId, UserUpdate, Visibility,
-    Waiting,
+    RunLimits, RunOptions, Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat,
+    Timestamp, ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId,
+    UserUpdate, Visibility, Waiting,
 };
 pub use engine::{
-    Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EventStream, ExecutionFilter, ExecutionHandle,
-    Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
+    Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,
+    ExecutionHandle, Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use store::sqlite::Durability;

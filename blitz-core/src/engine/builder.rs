@@ -7,9 +7,9 @@ use super::Engine;
 use crate::access::{Gate, OpenGate};
 use crate::domain::Secret;
 use crate::error::Result;
-use crate::execution::setup::Providers;
 use crate::execution::{Runtime, recover};
 use crate::provider::Provider;
+use crate::provider::registry::Providers;
 use crate::store::{Durability, OpenOptions};
 
 /// The settings of an engine that is about to open.
@@ -47,6 +47,12 @@ impl EngineBuilder {
     /// Serves a provider of the host under its name.
     pub fn with_provider(self, provider: impl Provider) -> Self {
         self.providers.register(Arc::new(provider));
+        self
+    }
+
+    /// Whether models outside this process may be asked: see [`Engine::allow_real_requests`].
+    pub fn with_real_requests(self, allowed: bool) -> Self {
+        self.providers.allow_remote(allowed);
         self
     }
 

@@ -15,6 +15,7 @@ mod models;
 mod prompts;
 mod run;
 mod session;
+mod settings;
 mod stream;
 mod tools;
 mod users;
@@ -30,6 +31,7 @@ pub use models::Models;
 pub use prompts::Prompts;
 pub use run::ExecutionHandle;
 pub use session::Session;
+pub use settings::EngineSettings;
 pub use stream::EventStream;
 pub use tools::Tools;
 pub use users::Users;
@@ -41,6 +43,7 @@ use crate::access::{EngineWork, Gate};
 use crate::domain::{ExecutionId, Secret};
 use crate::error::{Error, ErrorCode, Result};
 use crate::execution::{Runtime, recover};
+use crate::provider::Provider;
 
 /// How long [`Engine::close`] waits for what still runs.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
@@ -89,6 +92,13 @@ impl Engine {
         Self::builder(database_url).open().await
     }
 
+    /// Opens a database by settings that are data: from a file, or from another language.
+    ///
+    /// Errors: as [`Engine::open`].
+    pub async fn open_with(settings: EngineSettings) -> Result<Self> {
+        settings.builder().open().await
+    }
+
     /// An engine with other settings than the usual ones.
     pub fn builder(database_url: impl Into<String>) -> EngineBuilder {
         EngineBuilder::new(database_url.into())
@@ -107,6 +117,50 @@ impl Engine {
     pub async fn login(&self, email: &str, password: &str) -> Result<Session> {
         let caller = self.inner.gate.login(email, &Secret::new(password)).await?;
         Ok(Session::new(Arc::clone(&self.inner), caller))
+    }
+
+    /// Serves a provider of the host under its name from now on, in place of an earlier one of that name.
+    ///
+    /// An execution that has begun keeps the one it began with.
+    pub fn register_provider(&self, provider: impl Provider) {
+        self.inner.runtime.providers.register(Arc::new(provider));
+    }
+
+    /// Lets one provider answer every model call of this engine, until `None` ends it: for tests.
+    ///
+    /// It holds from the next model call on, in executions that run already too; one that begins
+    /// meanwhile keeps the stand-in to its end. Models keep their prices.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// use std::sync::Arc;
+    /// use blitz::provider::{Reply, Scripted};
+    /// use blitz::{Engine, NewAgent, NewModel};
+    ///
+    /// let engine = Engine::open(":memory:").await?;
+    /// let me = engine.root("a test");
+    /// me.models().put(NewModel::new("m", "openai", "gpt-4o").with_api_key("none")).await?;
+    /// me.agents().put(NewAgent::new("helper", "m")).await?;
+    /// engine.allow_real_requests(false);
+    /// engine.override_models(Some(Arc::new(Scripted::new([Reply::text("as told")]))));
+    /// assert_eq!(me.run("helper", "Hello?").await?.text(), "as told");
+    /// engine.override_models(None);
+    /// let refused = me.run("helper", "Hello?").await?.error.expect("nothing was sent");
+    /// assert_eq!(refused.code, blitz::ErrorCode::PermissionDenied);
+    /// # engine.close().await
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn override_models(&self, provider: Option<Arc<dyn Provider>>) {
+        self.inner.runtime.providers.stand_in(provider);
+    }
+
+    /// Says whether models outside this process may be asked; they may where nothing is said.
+    ///
+    /// Where not, such a call fails with `PermissionDenied` before anything is sent. It holds from the
+    /// next model call on. Providers say by [`Provider::is_remote`] whom they ask.
+    pub fn allow_real_requests(&self, allowed: bool) {
+        self.inner.runtime.providers.allow_remote(allowed);
     }
 
     /// Goes on with the executions whose process is gone, and gives their ids.
