@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Running, RunningWhat, Work};
@@ -129,36 +129,31 @@ impl Driver {
         Vec::new()
     }
 
-    /// Runs the pure tools of a turn before it is written: nothing in the world waits for their record.
+    /// Runs the one pure tool of a turn before it is written: nothing in the world waits for its record.
     ///
-    /// One that is done at once goes into the turn with its result, and what follows is given; one
-    /// that is not goes on while its start is written. Where a user may have lost the right to
-    /// a tool, only the transaction knows, so it comes first.
+    /// Where it is done at once it goes into the turn with its result, and what follows is given; where
+    /// it is not, it goes on while its start is written. Several calls begin together, behind their
+    /// starts. Where a user may have lost the right to a tool, only the transaction knows, so it comes first.
     pub(super) fn run_at_once(&mut self, turn: &mut Turn) -> Vec<Action> {
-        if self.store.principal().user_id().is_some() || turn.tools.iter().all(|start| start.effect != Effect::Pure) {
+        let [start] = turn.tools.as_slice() else { return Vec::new() };
+        let asks = self.store.principal().user_id().is_some() || start.effect != Effect::Pure;
+        if asks || self.work.running.contains_key(&start.key) {
             return Vec::new();
         }
-        let mut actions = Vec::new();
-        for start in std::mem::take(&mut turn.tools) {
-            let runs = start.effect == Effect::Pure && !self.work.running.contains_key(&start.key);
-            let Some(mut effect) = runs.then(|| self.effect(&start)).flatten().map(futures_util::FutureExt::boxed)
-            else {
-                turn.tools.push(start);
-                continue;
-            };
-            match effect.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Pending => {
-                    self.spawn_tool(&start, effect);
-                    turn.tools.push(start);
-                }
-                Poll::Ready(end) => {
-                    let started = start.started(&self.runtime.store_id, self.ids.id);
-                    actions.extend(self.record(turn, start.key, EventData::ToolStarted(started), None));
-                    actions.extend(self.tool_ended(end, turn));
-                }
+        let Some(mut effect) = self.effect(start).map(FutureExt::boxed) else { return Vec::new() };
+        match effect.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => {
+                self.spawn_tool(start, effect);
+                Vec::new()
+            }
+            Poll::Ready(end) => {
+                let started = start.started(&self.runtime.store_id, self.ids.id);
+                let key = std::mem::take(&mut turn.tools).remove(0).key;
+                let mut actions = self.record(turn, key, EventData::ToolStarted(started), None);
+                actions.extend(self.tool_ended(end, turn));
+                actions
             }
         }
-        actions
     }
 
     fn call(&mut self, start: &ToolStart) {
