@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::c_char;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use blitz::provider::{Provider, Scripted};
@@ -37,7 +37,10 @@ impl Noun for Engine {
 /// What the handles of one engine share.
 pub(crate) struct Host {
     pub(crate) engine: blitz::Engine,
+    /// From the moment that closing begins.
     closed: AtomicBool,
+    /// Once closing has ended.
+    over: AtomicBool,
     /// Gone once the engine is freed; calls under way keep it till they end.
     workers: RwLock<Option<Arc<Workers>>>,
     known: Mutex<HashMap<String, Known>>,
@@ -55,7 +58,7 @@ impl Host {
         let workers = Workers::start()?;
         let engine = workers.wait(blitz::Engine::open_with(settings))?;
         let workers = RwLock::new(Some(Arc::new(workers)));
-        Ok(Self { engine, closed: AtomicBool::new(false), workers, known: Mutex::default() })
+        Ok(Self { engine, closed: AtomicBool::new(false), over: AtomicBool::new(false), workers, known: Mutex::default() })
     }
 
     /// Errors: `Closed` from the moment that closing begins.
@@ -84,7 +87,14 @@ impl Host {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Err(closed());
         }
-        self.threads()?.wait(self.engine.close_within(grace))
+        let closed = self.threads()?.wait(self.engine.close_within(grace));
+        self.over.store(true, Ordering::Release);
+        closed
+    }
+
+    /// Whether an engine that may be gone waits for nothing any more.
+    pub(crate) fn is_over(host: &Weak<Self>) -> bool {
+        host.upgrade().is_none_or(|host| host.over.load(Ordering::Acquire))
     }
 
     pub(crate) fn remember(&self, name: String, provider: Arc<dyn Provider>, script: Option<Scripted>) {

@@ -17,7 +17,8 @@ use crate::json;
 /// The events of an execution and its children, in order.
 pub struct Events {
     host: Arc<Host>,
-    stream: Mutex<EventStream>,
+    /// Gone behind the last event.
+    stream: Mutex<Option<EventStream>>,
     freed: Notify,
 }
 
@@ -27,18 +28,19 @@ impl Noun for Events {
 
 impl Events {
     pub(crate) fn new(host: &Arc<Host>, stream: EventStream) -> Self {
-        Self { host: Arc::clone(host), stream: Mutex::new(stream), freed: Notify::new() }
+        Self { host: Arc::clone(host), stream: Mutex::new(Some(stream)), freed: Notify::new() }
     }
 
     /// The next event; `None` behind the last. Errors: `Timeout` where none came in time, `Conflict` while another
     /// thread reads, `Cancelled` where the reader was freed meanwhile.
     fn next(&self, limit: Option<Duration>) -> Result<Option<Event>> {
-        let mut stream = match self.stream.try_lock() {
-            Ok(stream) => stream,
+        let mut place = match self.stream.try_lock() {
+            Ok(place) => place,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(Error::conflict("another thread waits for the next event")),
         };
-        let stream = &mut *stream;
+        let workers = self.host.workers()?;
+        let Some(stream) = place.as_mut() else { return Ok(None) };
         let next = async {
             tokio::select! {
                 biased;
@@ -47,12 +49,16 @@ impl Events {
             }
         };
         let late = || Error::timeout("there was no event in this time");
-        self.host.wait(async {
+        let event = workers.wait(async {
             match limit {
                 Some(limit) => tokio::time::timeout(limit, next).await.unwrap_or_else(|_| Err(late())),
                 None => next.await,
             }
-        })?
+        })?;
+        if event.is_none() {
+            *place = None;
+        }
+        Ok(event)
     }
 }
 

@@ -99,6 +99,40 @@ pub extern "C" fn blitz_provider_requests(
     })
 }
 
+/// From now on every model call of this process goes to the provider of this name, which was registered here; NULL ends
+/// that. For tests.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_engine_override_models(
+    engine: *const Engine,
+    provider: *const c_char,
+    out_error: *mut *mut Failure,
+) -> Status {
+    guard(out_error, || {
+        let host = Arc::clone(&handle::get(engine)?.host);
+        host.check_open()?;
+        let name = handle::optional_text(provider, "provider")?;
+        let provider = name.map(|name| host.known(name)).transpose()?.map(|known| known.provider);
+        host.engine.override_models(provider);
+        Ok(())
+    })
+}
+
+/// Whether providers may ask anybody outside this process, as they may unless the settings of blitz_engine_open() say
+/// otherwise. Where they may not, a model call of theirs fails before anything is sent.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_engine_allow_real_requests(
+    engine: *const Engine,
+    allowed: bool,
+    out_error: *mut *mut Failure,
+) -> Status {
+    guard(out_error, || {
+        let host = Arc::clone(&handle::get(engine)?.host);
+        host.check_open()?;
+        host.engine.allow_real_requests(allowed);
+        Ok(())
+    })
+}
+
 /// Lets the host's function answer a request.
 async fn answer(
     function: Arc<ProviderFunction>,
@@ -143,8 +177,8 @@ impl Noun for Reply {
     const NAME: &'static str = "model reply";
 }
 
-/// Gives the reply; it is copied. It is an object with one of `text`, `tool_calls` ([{"name":…,"arguments":{…}}]), `parts`
-/// and `error` ({"code":"rate_limited","message":"…"}), and if wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it
+/// Gives the reply; it is copied. It is an object with one of `text`, `tool_calls` ([{"name":"add","arguments":{}}]), `parts`
+/// and `error` ({"code":"rate_limited","message":"..."}), and if wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it
 /// is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_model_reply_json(reply: *mut Reply, reply_json: *const c_char) -> Status {
@@ -173,7 +207,10 @@ pub extern "C" fn blitz_model_reply_emit(reply: *mut Reply, text: *const c_char)
 /// Whether nobody waits for the answer any more: look now and then in a callback that takes long.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_model_reply_cancelled(reply: *const Reply) -> bool {
-    value_of(true, || Ok(handle::get(reply)?.call.cancel.is_cancelled()))
+    value_of(true, || {
+        let reply = handle::get(reply)?;
+        Ok(reply.call.cancel.is_cancelled() || Host::is_over(&reply.host))
+    })
 }
 
 /// Puts the reply off: return BLITZ_OK, and answer by the ticket later, from any thread. The callee owns *out_ticket:

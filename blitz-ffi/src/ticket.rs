@@ -174,7 +174,7 @@ pub extern "C" fn blitz_ticket_cancelled(ticket: *const Ticket) -> bool {
             Some(Giver::Model(give, _)) => give.is_closed(),
             None => true,
         };
-        Ok(alone || held.cancel.is_cancelled())
+        Ok(alone || held.cancel.is_cancelled() || Host::is_over(&held.host))
     })
 }
 

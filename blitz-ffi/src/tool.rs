@@ -150,7 +150,10 @@ pub extern "C" fn blitz_tool_call_attempt(call: *const Call) -> u32 {
 /// Whether nobody waits for the result any more: look now and then in a callback that takes long.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_tool_call_cancelled(call: *const Call) -> bool {
-    value_of(true, || Ok(handle::get(call)?.context.cancel.is_cancelled()))
+    value_of(true, || {
+        let call = handle::get(call)?;
+        Ok(call.context.cancel.is_cancelled() || Host::is_over(&call.host))
+    })
 }
 
 /// The session of whoever the execution acts for: what a tool does by it is done in that name. On BLITZ_OK the caller owns

@@ -63,7 +63,37 @@ fn generated() -> String {
     let builder = SOURCES.iter().map(source).fold(builder, |builder, path| builder.with_src(path));
     let mut header = Vec::new();
     builder.generate().unwrap().write(&mut header);
-    String::from_utf8(header).unwrap()
+    dressed(&String::from_utf8(header).unwrap())
+}
+
+/// Comments as C programs write them: short ones on a line, a star before each line of the others.
+fn dressed(header: &str) -> String {
+    let (mut text, mut inside) = (String::new(), false);
+    let lines: Vec<&str> = header.lines().map(|line| line.split(" // ").next().unwrap().trim_end()).collect();
+    for (at, line) in lines.iter().enumerate() {
+        let plain = inside && !line.starts_with(" *");
+        match *line {
+            "/*" if lines.get(at + 2) == Some(&" */") && !lines[at + 1].starts_with(" *") => {
+                writeln!(text, "/*{} */", lines[at + 1]).unwrap();
+                inside = true;
+                continue;
+            }
+            "/*" => inside = true,
+            " */" if inside && lines[at - 2] == "/*" && !lines[at - 1].starts_with(" *") => {
+                inside = false;
+                continue;
+            }
+            " */" => inside = false,
+            _ if plain && lines[at - 1] == "/*" && lines[at + 1] == " */" => continue,
+            _ => {}
+        }
+        if plain {
+            text += " *";
+        }
+        text += line;
+        text.push('\n');
+    }
+    text
 }
 
 #[test]
