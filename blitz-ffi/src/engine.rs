@@ -37,10 +37,10 @@ impl Noun for Engine {
 /// What the handles of one engine share.
 pub(crate) struct Host {
     pub(crate) engine: blitz::Engine,
-    /// From the moment that closing begins.
-    closed: AtomicBool,
+    /// From the moment that closing begins: the engine takes no new work, what runs may still call it.
+    closing: AtomicBool,
     /// Once closing has ended.
-    over: AtomicBool,
+    closed: AtomicBool,
     /// Gone once the engine is freed; calls under way keep it till they end.
     workers: RwLock<Option<Arc<Workers>>>,
     known: Mutex<HashMap<String, Known>>,
@@ -58,10 +58,16 @@ impl Host {
         let workers = Workers::start()?;
         let engine = workers.wait(blitz::Engine::open_with(settings))?;
         let workers = RwLock::new(Some(Arc::new(workers)));
-        Ok(Self { engine, closed: AtomicBool::new(false), over: AtomicBool::new(false), workers, known: Mutex::default() })
+        Ok(Self {
+            engine,
+            closing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            workers,
+            known: Mutex::default(),
+        })
     }
 
-    /// Errors: `Closed` from the moment that closing begins.
+    /// Errors: `Closed` once closing has ended.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
     }
@@ -84,17 +90,17 @@ impl Host {
 
     /// Closes the engine, once. Errors: `Closed` for the second time.
     fn close(&self, grace: Duration) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        if self.closing.swap(true, Ordering::AcqRel) {
             return Err(closed());
         }
-        let closed = self.threads()?.wait(self.engine.close_within(grace));
-        self.over.store(true, Ordering::Release);
-        closed
+        let ended = self.threads()?.wait(self.engine.close_within(grace));
+        self.closed.store(true, Ordering::Release);
+        ended
     }
 
     /// Whether an engine that may be gone waits for nothing any more.
     pub(crate) fn is_over(host: &Weak<Self>) -> bool {
-        host.upgrade().is_none_or(|host| host.over.load(Ordering::Acquire))
+        host.upgrade().is_none_or(|host| host.closed.load(Ordering::Acquire))
     }
 
     pub(crate) fn remember(&self, name: String, provider: Arc<dyn Provider>, script: Option<Scripted>) {

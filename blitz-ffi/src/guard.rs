@@ -43,9 +43,8 @@ pub(crate) fn value_of<T>(otherwise: T, body: impl FnOnce() -> Result<T>) -> T {
 /// A panic is an error like others, without the panic's text: that may hold anything.
 pub(crate) fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     // What a body shares with others is behind locks of the engine, which mind poison themselves.
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        Err(Error::new(ErrorCode::Panic, "the engine panicked: report it, with what was called"))
-    })
+    catch_unwind(AssertUnwindSafe(body))
+        .unwrap_or_else(|_| Err(Error::new(ErrorCode::Panic, "the engine panicked: report it, with what was called")))
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 //! out instead of followed. A call that uses a handle keeps what is behind it alive.
 
 use std::any::Any;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use blitz::{Error, Result};
 
@@ -142,7 +142,7 @@ impl<T: Noun> Drop for Lent<T> {
 }
 
 /// The strings that C owns, by the complement of their addresses: a leak checker must not take this list for an owner.
-static STRINGS: LazyLock<Mutex<HashSet<usize>>> = LazyLock::new(Mutex::default);
+static STRINGS: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
 
 /// A string for the caller to own.
 pub(crate) fn give_string(text: impl Into<Vec<u8>>) -> *mut c_char {
@@ -193,9 +193,9 @@ pub(crate) fn optional_text<'a>(given: *const c_char, name: &str) -> Result<Opti
     }
     // SAFETY: rule TEXT: it ends with NUL and stays as it is until the call returns; no function here keeps it.
     let bytes = unsafe { CStr::from_ptr(given) };
-    let text = bytes.to_str().map_err(|error| {
-        Error::invalid(format!("{name} is not UTF-8: see its byte {}", error.valid_up_to()))
-    })?;
+    let text = bytes
+        .to_str()
+        .map_err(|error| Error::invalid(format!("{name} is not UTF-8: see its byte {}", error.valid_up_to())))?;
     Ok(Some(text))
 }
 

@@ -4,7 +4,10 @@
 //! here: what needs one is in the engine. A function reads its arguments, calls the engine, and gives
 //! a status; a panic ends at [`guard`]. Raw pointers are followed in [`handle`] and [`callback`] only.
 
-#![allow(unsafe_code, reason = "exported names are unsafe attributes; tests/all/house.rs holds where else unsafe stands")]
+#![allow(
+    unsafe_code,
+    reason = "exported names are unsafe attributes; tests/all/house.rs holds where else unsafe stands"
+)]
 
 mod abi;
 mod call;

@@ -9,7 +9,18 @@ use blitz::ErrorCode;
 
 /// The files with exported functions, in the order a reader wants them.
 const SOURCES: &[&str] = &[
-    "guard", "callback", "abi", "error", "engine", "session", "call", "run", "execution", "events", "tool", "provider",
+    "guard",
+    "callback",
+    "abi",
+    "error",
+    "engine",
+    "session",
+    "call",
+    "run",
+    "execution",
+    "events",
+    "tool",
+    "provider",
     "ticket",
 ];
 

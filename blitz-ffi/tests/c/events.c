@@ -119,7 +119,8 @@ static void *reads_to_the_end(void *user_data) {
     reading->status = blitz_events_next(reading->events, -1, &event, NULL);
     if (event != NULL && strstr(event, "step.started") != NULL) gate_open(&reading->began);
     blitz_string_free(event);
-  } while (reading->status == BLITZ_OK);
+    /* The main thread may be reading just now. */
+  } while (reading->status == BLITZ_OK || reading->status == BLITZ_CONFLICT);
   return NULL;
 }
 
