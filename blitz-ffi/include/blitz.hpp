@@ -53,11 +53,19 @@ class retry : public std::runtime_error {
 
 namespace detail {
 
-/* Takes the error of a call and throws what it says. */
-inline void check(blitz_status status, blitz_error *failed = nullptr) {
+/* Throws what a status says. */
+inline void check(blitz_status status) {
+  if (status != BLITZ_OK) throw error(status, blitz_status_name(status));
+}
+
+/*
+ * Takes the error of a call and throws what it says. It comes by reference: the call may be the other argument, and is
+ * then made before or after this one is looked at, as the compiler likes.
+ */
+inline void check(blitz_status status, blitz_error *&failed) {
   if (status == BLITZ_OK) return;
   std::unique_ptr<blitz_error, blitz_status (*)(blitz_error *)> owned(failed, blitz_error_free);
-  if (failed == nullptr) throw error(status, blitz_status_name(status));
+  if (failed == nullptr) check(status);
   throw error(status, blitz_error_message(failed), blitz_error_retryable(failed), blitz_error_details(failed));
 }
 
@@ -202,7 +210,7 @@ class execution {
     detail::check(blitz_execution_cancel(handle_.get(), &failed), failed);
   }
 
-  /* Decides what becomes of a step in doubt: {"action":"rerun"}, {"action":"skip","value":5}, … */
+  /* Decides what becomes of a step in doubt: {"action":"rerun"}, {"action":"skip","value":5}. */
   void decide(const std::string &key, const std::string &decision_json) const {
     blitz_error *failed = nullptr;
     detail::check(blitz_execution_decide(handle_.get(), key.c_str(), decision_json.c_str(), &failed), failed);

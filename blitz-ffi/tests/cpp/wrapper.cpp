@@ -39,6 +39,13 @@ std::string twice() { return std::string("[") + CALL + R"(,{"text":"done"}])"; }
 void errors() {
   throws(BLITZ_INVALID_INPUT, [] { blitz::engine("{"); });
   desk desk("[]", "[]");
+  try {
+    desk.me.call("agents.get", R"({"id":"nobody"})");
+    CHECK(false);
+  } catch (const blitz::error &error) {
+    // The engine's own words, not the bare name of the status.
+    CHECK(error.what() != std::string(error.name()) && !error.retryable() && !error.details().empty());
+  }
   throws(BLITZ_NOT_FOUND, [&] { desk.me.call("agents.get", R"({"id":"nobody"})"); });
   throws(BLITZ_UNAUTHENTICATED, [&] { desk.engine.login("ana@example.com", "wrong"); });
   throws(BLITZ_NOT_FOUND, [&] { desk.me.run("nobody"); });
