@@ -244,3 +244,30 @@ pub extern "C" fn blitz_engine_free(engine: *mut Engine) -> Status {
         closed
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_thread_may_wait_and_end_the_threads() {
+        let workers = Arc::new(Workers::start().unwrap());
+        let inner = Arc::clone(&workers);
+        // A destructor of the host runs on a thread of the engine's own work, and calls the engine.
+        let within = async move { inner.wait(async { tokio::time::sleep(Duration::from_millis(1)).await }) };
+        workers.wait(workers.handle.spawn(within)).unwrap();
+        let (handle, last) = (workers.handle.clone(), Workers::start().unwrap());
+        handle.block_on(handle.spawn(async move { drop(last) })).unwrap();
+        drop(workers);
+    }
+
+    #[test]
+    fn a_panic_of_a_call_reaches_its_caller_from_another_thread_too() {
+        let workers = Arc::new(Workers::start().unwrap());
+        let inner = Arc::clone(&workers);
+        let within = async move { crate::guard::status_of(|| inner.wait(async { panic!("on purpose") })) };
+        let status = workers.wait(workers.handle.spawn(within)).unwrap();
+        assert_eq!(status, ErrorCode::Panic as Status);
+    }
+}

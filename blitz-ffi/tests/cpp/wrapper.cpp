@@ -135,8 +135,7 @@ void deferred() {
 }
 
 void listeners() {
-  desk desk(R"([{"text":"one two"},{"text":"x","delay_ms":600000},{"text":"x","delay_ms":600000},{"text":"three"},
-               {"text":"four"},{"text":"x","delay_ms":600000}])",
+  desk desk(R"([{"text":"one two"},{"text":"x","delay_ms":600000},{"text":"x","delay_ms":600000},{"text":"x","delay_ms":600000}])",
             "[]");
   int heard = 0;
   CHECK(holds(desk.me.run("a", R"("hello")", [&](const std::string &) { heard += 1; }), "one two") && heard > 5);
@@ -147,6 +146,11 @@ void listeners() {
   } catch (const std::out_of_range &thrown) {
     CHECK(thrown.what() == std::string("enough"));
   }
+  // Leaving the loop cancels.
+  for (const std::string &event : desk.me.stream("a")) {
+    if (event.find("step.started") != std::string::npos) break;
+  }
+  CHECK(holds(desk.me.execution(4).wait(), R"("status":"cancelled")"));
   desk.engine.scripted("scripted", R"([{"text":"three"},{"text":"{\"n\":4}"},{"text":"x","delay_ms":600000}])");
   std::string last;
   int count = 0;
