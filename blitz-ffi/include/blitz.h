@@ -15,7 +15,7 @@
  *           function here, also to close or free the engine. It may not throw, nor jump out.
  * DATA      `user_data` is handed to the function as it is, on any thread, on several at once. `destroy` may be NULL; else
  *           it gets `user_data` once, on any thread: when the function is no longer needed, at the latest when its
- *           engine and all handles of it are freed, and also where the registration fails.
+ *           engine and all handles of it are freed and nothing of it runs; and also where the registration fails.
  * THREAD    Any function may be called with any handle from any thread at any time, also while another thread frees it:
  *           calls under way end as they would. Calls wait on their own thread.
  */

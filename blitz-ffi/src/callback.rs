@@ -1,7 +1,7 @@
 //! Functions of the host: their C types, the threads they run on, and what becomes of their user data.
 //!
 //! A callback may block and may call the engine again, so it never runs on a thread that the engine's
-//! own work needs. There are [`AT_ONCE`] of them at a time, not counting those that wait in a call of
+//! own work needs. There are `AT_ONCE` of them at a time, not counting those that wait in a call of
 //! the engine: nested callbacks cannot starve each other.
 
 use std::cell::{Cell, RefCell};

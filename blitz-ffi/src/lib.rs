@@ -2,7 +2,7 @@
 //!
 //! `include/blitz.h` is made from these files and is where their callers read on. There are no rules
 //! here: what needs one is in the engine. A function reads its arguments, calls the engine, and gives
-//! a status; a panic ends at [`guard`]. Raw pointers are followed in [`handle`] and [`callback`] only.
+//! a status; a panic ends at `guard`. Raw pointers are followed in `handle` and `callback` only.
 
 #![allow(
     unsafe_code,

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use blitz::ErrorCode;
+use blitz::{ErrorCode, Method, MethodKind};
 
 /// The files with exported functions, in the order a reader wants them.
 const SOURCES: &[&str] = &[
@@ -132,6 +132,18 @@ fn every_exported_function_is_in_the_header() {
         }
     }
     assert!(exported >= 50, "{exported} functions");
+}
+
+#[test]
+fn every_row_of_the_method_table_has_a_function() {
+    let header = std::fs::read_to_string(folder().join("include/blitz.h")).unwrap().replace("\n * ", " ");
+    for method in Method::all().filter(|method| method.kind != MethodKind::Unary) {
+        let served = header.split(&format!("{:?} is blitz_", method.name)).nth(1);
+        let function = served.and_then(|rest| rest.split('(').next());
+        let function =
+            function.unwrap_or_else(|| panic!("blitz_methods() does not say which function is {}", method.name));
+        assert!(header.contains(&format!("blitz_status blitz_{function}(")), "{}: {function}", method.name);
+    }
 }
 
 #[test]
