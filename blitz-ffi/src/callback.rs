@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::{Arc, LazyLock};
 
-use blitz::{Error, Result};
+use blitz::{Error, ErrorCode, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::guard::Status;
@@ -82,7 +82,7 @@ impl ToolFunction {
 
     /// Calls it; what it was lent ends with the call.
     pub(crate) fn call(&self, call: &Lent<Call>, arguments: CString, result: &Lent<ToolResult>) -> Status {
-        let Some(function) = self.function else { return Error::internal("").code() as Status };
+        let Some(function) = self.function else { return ErrorCode::Internal as Status };
         // SAFETY: rule CALLBACK: the function is callable as long as its user data is not freed, takes what it is
         // lent until it returns, and throws nothing.
         unsafe { function(self.data.data, call.handle(), arguments.as_ptr(), result.handle()) }
@@ -104,7 +104,7 @@ impl ProviderFunction {
 
     /// Calls it; what it was lent ends with the call.
     pub(crate) fn call(&self, request: CString, reply: &Lent<Reply>) -> Status {
-        let Some(function) = self.function else { return Error::internal("").code() as Status };
+        let Some(function) = self.function else { return ErrorCode::Internal as Status };
         // SAFETY: rule CALLBACK: as for a tool.
         unsafe { function(self.data.data, request.as_ptr(), reply.handle()) }
     }

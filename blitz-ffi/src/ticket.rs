@@ -105,12 +105,16 @@ pub extern "C" fn blitz_ticket_complete(ticket: *mut Ticket, answer_json: *const
     status_of(|| {
         let held = handle::get(ticket)?;
         let answer = json::read(answer_json, "answer_json")?;
-        let is_model = matches!(&*held.lock(), Some(Giver::Model(..)));
-        let reply = if is_model { Some(json::fit(answer.clone(), "answer_json")?) } else { None };
-        use_up(ticket, |giver| match (giver, reply) {
-            (Giver::Model(give, _), Some(reply)) => give.send(Ok(reply)).is_ok(),
-            (Giver::Tool(give), None) => give.send(Ok(answer)).is_ok(),
-            _ => false,
+        if matches!(&*held.lock(), Some(Giver::Tool(_))) {
+            return use_up(ticket, |giver| match giver {
+                Giver::Tool(give) => give.send(Ok(answer)).is_ok(),
+                Giver::Model(..) => false,
+            });
+        }
+        let reply = json::fit(answer, "answer_json")?;
+        use_up(ticket, |giver| match giver {
+            Giver::Model(give, _) => give.send(Ok(reply)).is_ok(),
+            Giver::Tool(_) => false,
         })
     })
 }
