@@ -277,8 +277,9 @@ blitz_status blitz_run(const blitz_session *session,
                        blitz_error **out_error);
 
 /*
- * Like blitz_run(), with options as a JSON object: `output_schema` (JSON Schema that the answer has to follow this time).
- * options_json may be NULL.
+ * Like blitz_run(), with options as a JSON object: `output_schema` (JSON Schema that the answer has to follow this time)
+ * and `limits` (any of max_turns, timeout_ms, max_tokens, max_cost, max_depth, max_parallel_tools, where lower than the
+ * agent's). options_json may be NULL.
  */
 blitz_status blitz_run_with(const blitz_session *session,
                             const char *agent,

@@ -182,7 +182,7 @@ pub extern "C" fn blitz_engine_open(
 ) -> Status {
     guard(out_error, || {
         let out = Out::new(out_engine, "out_engine")?;
-        let settings = json::read_as(settings_json, "settings_json")?;
+        let settings = EngineSettings::from_json(json::read(settings_json, "settings_json")?)?;
         out.set_handle(Engine { host: Arc::new(Host::open(settings)?) })
     })
 }

@@ -33,8 +33,9 @@ pub extern "C" fn blitz_run(
     blitz_run_with(session, agent, input_json, std::ptr::null(), on_event, user_data, out_json, out_error)
 }
 
-/// Like blitz_run(), with options as a JSON object: `output_schema` (JSON Schema that the answer has to follow this time).
-/// options_json may be NULL.
+/// Like blitz_run(), with options as a JSON object: `output_schema` (JSON Schema that the answer has to follow this time)
+/// and `limits` (any of max_turns, timeout_ms, max_tokens, max_cost, max_depth, max_parallel_tools, where lower than the
+/// agent's). options_json may be NULL.
 #[unsafe(no_mangle)]
 #[allow(clippy::too_many_arguments, reason = "C has no builders")]
 pub extern "C" fn blitz_run_with(
