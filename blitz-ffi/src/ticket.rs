@@ -192,7 +192,8 @@ pub extern "C" fn blitz_ticket_free(ticket: *mut Ticket) -> Status {
 fn use_up(ticket: *mut Ticket, send: impl FnOnce(Giver) -> bool) -> Result<()> {
     let Some(held) = handle::take(ticket)? else { return Ok(()) };
     let Some(giver) = held.lock().take() else { return Ok(()) };
-    if send(giver) {
+    // Once it was cancelled the engine may still hold the other end, and looks at nothing that comes through.
+    if !held.cancel.is_cancelled() && send(giver) {
         return Ok(());
     }
     match held.host.upgrade().map(|host| host.check_open()) {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "blitz.h"
 /* A header that minds being included twice shows here. */
@@ -115,6 +116,12 @@ static inline void finish(blitz_session *session, blitz_engine *engine) {
     fprintf(stderr, "%zu handles or strings are not freed\n", blitz_live_count());
     exit(1);
   }
+}
+
+/* What a cancelled execution still waits for it lets go of in the background. */
+static inline void until_cancelled(blitz_ticket *ticket) {
+  const struct timespec moment = {0, 1000000};
+  while (!blitz_ticket_cancelled(ticket)) nanosleep(&moment, NULL);
 }
 
 /* A flag that one thread raises and another waits for. */
