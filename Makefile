@@ -8,6 +8,9 @@ CARGO := cargo
 # Files for `make demo`, arguments for `make bench`.
 FILES ?=
 ARGS ?=
+# Where `make install` puts the C library; DESTDIR goes before it.
+PREFIX ?= /usr/local
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 # All runs name the whole workspace: one choice of features, so nothing is built twice.
 # The runner of the tests: nextest where it is installed, else cargo's own, which finds the same.
@@ -20,10 +23,10 @@ else \
 fi
 endef
 
-.PHONY: help setup demo test check torture conformance bench py c docs clean
+.PHONY: help setup demo test check torture conformance bench py c c-test install docs clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## brings what a build needs, or says what is missing
 	@.ci/setup
@@ -34,6 +37,7 @@ demo: setup ## runs the example `review`, on FILES="…" if given; no key is nee
 test: check ## everything that must pass: check, documentation tests, all tests
 	$(CARGO) test --workspace --doc --locked
 	$(call run_tests)
+	$(MAKE) --no-print-directory c-test
 
 check: setup ## format, lints, documentation, licences and bans
 	$(CARGO) fmt --all --check
@@ -44,6 +48,7 @@ check: setup ## format, lints, documentation, licences and bans
 torture: export BLITZ_TORTURE = 1
 torture: setup ## the tests again, their campaigns at full length
 	$(call run_tests)
+	$(MAKE) --no-print-directory c-test CALLS=100000 ROUNDS=100
 
 conformance: setup ## the suites that every store, provider and tool must pass
 	$(call run_tests,conformance)
@@ -57,6 +62,14 @@ py: setup ## builds the library behind the Python package
 
 c: setup ## builds the C library
 	$(CARGO) build --release --locked -p blitz-ffi
+
+c-test: ## the C and C++ programs of blitz-ffi/tests, plain, under sanitizers and valgrind
+	@.ci/setup c
+	$(CARGO) build --workspace --lib --locked
+	@$(MAKE) --no-print-directory -j2 -C blitz-ffi/tests TARGET=$(TARGET)
+
+install: c ## installs the C library; PREFIX=/usr/local, DESTDIR=
+	blitz-ffi/install.sh $(TARGET)/release $(PREFIX)
 
 docs: setup ## the API pages in target/doc, and docs/errors.md from the code table
 	BLITZ_BLESS=1 $(CARGO) test --workspace --test all --locked --quiet -- errors_doc
