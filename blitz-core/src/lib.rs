@@ -58,8 +58,8 @@ pub use domain::{
     Waiting,
 };
 pub use engine::{
-    Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EventStream, ExecutionFilter, ExecutionHandle,
-    Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
+    Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,
+    ExecutionHandle, Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use store::sqlite::Durability;

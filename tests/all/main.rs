@@ -12,6 +12,7 @@ mod durability;
 mod errors_doc;
 mod events;
 mod examples;
+mod hosts;
 mod house;
 mod methods;
 mod provider_faults;

@@ -7,9 +7,9 @@ use super::Engine;
 use crate::access::{Gate, OpenGate};
 use crate::domain::Secret;
 use crate::error::Result;
-use crate::execution::setup::Providers;
 use crate::execution::{Runtime, recover};
 use crate::provider::Provider;
+use crate::provider::registry::Providers;
 use crate::store::{Durability, OpenOptions};
 
 /// The settings of an engine that is about to open.

@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::methods::{Method, MethodKind, Nothing, PageOf, method, schema};
-use super::{EventStream, Session};
+use super::{EventStream, ExecutionHandle, Session};
 use crate::access::Target;
 use crate::domain::{
     Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, Outcome, Page, Permission, Reach,
@@ -142,6 +142,27 @@ impl Executions {
                 sql::steps(tx, row.root_id, id, &options)
             })
             .await
+    }
+
+    /// The handle on an execution whose id is known; nothing is asked yet.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # use blitz::{Engine, NewAgent, NewModel};
+    /// # let engine = Engine::open(":memory:").await?;
+    /// # let me = engine.root("an example");
+    /// # me.models().put(NewModel::new("m", "offline", "offline")).await?;
+    /// # me.agents().put(NewAgent::new("helper", "m")).await?;
+    /// let id = me.start("helper", "Rivers carry water to the sea.").await?.id();
+    /// let done = me.executions().handle(id).wait().await?;
+    /// assert!(done.text().contains("Rivers"));
+    /// # engine.close().await?;
+    /// # Ok::<(), blitz::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn handle(&self, id: ExecutionId) -> ExecutionHandle {
+        ExecutionHandle::new(self.session.clone(), id)
     }
 
     /// The events of a root execution behind a place: what is written, then what comes.

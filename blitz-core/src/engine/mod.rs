@@ -15,6 +15,7 @@ mod models;
 mod prompts;
 mod run;
 mod session;
+mod settings;
 mod stream;
 mod tools;
 mod users;
@@ -30,6 +31,7 @@ pub use models::Models;
 pub use prompts::Prompts;
 pub use run::ExecutionHandle;
 pub use session::Session;
+pub use settings::EngineSettings;
 pub use stream::EventStream;
 pub use tools::Tools;
 pub use users::Users;
@@ -41,6 +43,7 @@ use crate::access::{EngineWork, Gate};
 use crate::domain::{ExecutionId, Secret};
 use crate::error::{Error, ErrorCode, Result};
 use crate::execution::{Runtime, recover};
+use crate::provider::Provider;
 
 /// How long [`Engine::close`] waits for what still runs.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
@@ -89,6 +92,13 @@ impl Engine {
         Self::builder(database_url).open().await
     }
 
+    /// Opens a database by settings that are data: from a file, or from another language.
+    ///
+    /// Errors: as [`Engine::open`].
+    pub async fn open_with(settings: EngineSettings) -> Result<Self> {
+        settings.builder().open().await
+    }
+
     /// An engine with other settings than the usual ones.
     pub fn builder(database_url: impl Into<String>) -> EngineBuilder {
         EngineBuilder::new(database_url.into())
@@ -107,6 +117,13 @@ impl Engine {
     pub async fn login(&self, email: &str, password: &str) -> Result<Session> {
         let caller = self.inner.gate.login(email, &Secret::new(password)).await?;
         Ok(Session::new(Arc::clone(&self.inner), caller))
+    }
+
+    /// Serves a provider of the host under its name from now on, in place of an earlier one of that name.
+    ///
+    /// An execution that has begun keeps the one it began with.
+    pub fn register_provider(&self, provider: impl Provider) {
+        self.inner.runtime.providers.register(Arc::new(provider));
     }
 
     /// Goes on with the executions whose process is gone, and gives their ids.

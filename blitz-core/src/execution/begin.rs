@@ -41,7 +41,11 @@ pub(crate) fn begin(
     let standing = grant.standing(&store);
     let agent = grant.resource().ok_or_else(|| Error::internal("a run has no agent as its target"))?;
     let key = SetupKey { agent: agent.id, user: grant.user_id(), role: grant.role() };
-    let generation = Generation { catalog: catalog::generation(tx)?, functions: runtime.tools.generation() };
+    let generation = Generation {
+        catalog: catalog::generation(tx)?,
+        functions: runtime.tools.generation(),
+        providers: runtime.providers.generation(),
+    };
     let setup = match runtime.setups.get(&key, generation) {
         Some(setup) => setup,
         None => {

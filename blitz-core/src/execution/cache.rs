@@ -1,7 +1,8 @@
 //! Setups of agents that run often: found, allowed and prepared once for each caller.
 //!
 //! An entry holds while nothing that a run may use has changed: neither the catalogue, its shares
-//! and secrets (counted in the database, whichever process changes them) nor the host's functions.
+//! and secrets (counted in the database, whichever process changes them) nor the host's functions
+//! and providers.
 //! Whether the caller may run the agent is asked anew each time.
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ pub(crate) struct SetupKey {
 pub(crate) struct Generation {
     pub(crate) catalog: i64,
     pub(crate) functions: u64,
+    pub(crate) providers: u64,
 }
 
 /// The setups that are kept.

@@ -32,13 +32,14 @@ use tokio_util::task::TaskTracker;
 use crate::access::ExecutionStore;
 use crate::domain::{ExecutionId, Outcome};
 use crate::error::{Error, Result};
+use crate::provider::registry::Providers;
 use crate::store::boot::Boot;
 use crate::store::executions::{self, ExecutionRow};
 use crate::tool::registry::HostTools;
 use cache::Setups;
 use driver::{Driver, Work};
 use events::Hub;
-use setup::{Providers, Setup};
+use setup::Setup;
 use turn::{Begun, Ids};
 
 /// How often this process looks whether another one asked for a cancellation or made a decision.

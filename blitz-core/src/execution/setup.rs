@@ -10,45 +10,17 @@ use super::state::State;
 use crate::agent::AgentMachine;
 use crate::agent::history::{Transcript, input_message};
 use crate::domain::{
-    ExecutionPlan, Message, ModelRequest, ModelSettings, NewAgent, OutputSchema, Price, ResourceId, Secret, ToolChoice,
+    ExecutionPlan, Message, ModelRequest, ModelSettings, NewAgent, OutputSchema, Price, ResourceId, ToolChoice,
     ToolSpec, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
-use crate::net::Http;
-use crate::provider::{self, Provider, offline::Offline};
+use crate::provider::Provider;
+use crate::provider::registry::Providers;
 use crate::tool::registry::{HostTools, PreparedTool};
 
 /// The output cap where neither agent nor model sets one.
 const DEFAULT_OUTPUT_CAP: u64 = 4_096;
-
-/// Where providers come from: the host's own by name, then the engine's.
-#[derive(Default)]
-pub(crate) struct Providers {
-    host: std::sync::RwLock<std::collections::HashMap<String, Arc<dyn Provider>>>,
-    http: Http,
-}
-
-impl Providers {
-    /// Serves a provider under its name from now on.
-    pub(crate) fn register(&self, provider: Arc<dyn Provider>) {
-        let mut host = self.host.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        host.insert(provider.name().to_owned(), provider);
-    }
-
-    /// The provider of a model. Errors: `InvalidInput` for a name that nobody serves.
-    pub(crate) fn connect(&self, name: &str, base_url: Option<&str>, key: Option<Secret>) -> Result<Arc<dyn Provider>> {
-        let host = self.host.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(provider) = host.get(name) {
-            return Ok(Arc::clone(provider));
-        }
-        drop(host);
-        if name == Offline::NAME {
-            return Ok(Arc::new(Offline::new()));
-        }
-        provider::connect(name, base_url, key, &self.http)
-    }
-}
 
 /// What a model may call by a name.
 #[derive(Clone)]

@@ -4,9 +4,12 @@
 //! with the whole [`ModelResponse`]. It knows no prices, no users and no store. It does not retry:
 //! the driver does, by data. Non-streaming is the folded stream.
 
+mod function;
 pub(crate) mod offline;
 pub(crate) mod openai;
 mod profile;
+pub(crate) mod registry;
+mod reply;
 pub(crate) mod scripted;
 
 use std::sync::Arc;
@@ -18,9 +21,11 @@ use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, Secret};
 use crate::error::{Error, ErrorCode, Result};
 use crate::net::Http;
 
+pub use function::{FunctionProvider, ProviderCall};
 pub use offline::Offline;
 pub use openai::OpenAi;
-pub use scripted::{Reply, Scripted};
+pub use reply::Reply;
+pub use scripted::Scripted;
 
 /// What a model stream gives.
 #[non_exhaustive]
@@ -71,6 +76,11 @@ pub trait Provider: Send + Sync + 'static {
     /// What a model of this provider can do.
     fn profile(&self, _model_name: &str) -> Profile {
         Profile::default()
+    }
+
+    /// Whether it asks somebody outside this process; `Engine::allow_real_requests` forbids those.
+    fn is_remote(&self) -> bool {
+        true
     }
 
     /// The most input tokens that this request can count as: never less than what is billed.

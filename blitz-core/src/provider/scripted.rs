@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use serde_json::Value;
 
+use super::reply::Reply;
 use super::{CallContext, ModelStream, Profile, Provider, StreamItem};
-use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, Provenance, ToolCall, Usage};
+use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, Provenance, Usage};
 use crate::error::{Error, Result};
 
 /// A provider that answers from a list or by a function, and remembers what it was asked.
@@ -35,52 +34,6 @@ struct Script {
 enum Replies {
     List(Mutex<VecDeque<Reply>>),
     Function(Box<dyn Fn(&ModelRequest) -> Reply + Send + Sync>),
-}
-
-/// One answer of a [`Scripted`] provider.
-#[derive(Debug)]
-pub struct Reply {
-    answer: Result<Vec<Part>>,
-    usage: Option<Usage>,
-    delay: Duration,
-}
-
-impl Reply {
-    /// An answer of these parts.
-    pub fn parts(parts: Vec<Part>) -> Self {
-        Self { answer: Ok(parts), usage: None, delay: Duration::ZERO }
-    }
-
-    /// An answer in words.
-    pub fn text(text: impl Into<String>) -> Self {
-        Self::parts(vec![Part::text(text)])
-    }
-
-    /// A call of one tool.
-    pub fn tool_call(name: impl Into<String>, arguments: Value) -> Self {
-        Self::tool_calls(vec![(name.into(), arguments)])
-    }
-
-    /// Calls of several tools at once, each with its arguments.
-    pub fn tool_calls<N: Into<String>>(calls: Vec<(N, Value)>) -> Self {
-        let call = |(name, arguments): (N, Value)| Part::ToolCall(ToolCall::new("", name, arguments.to_string()));
-        Self::parts(calls.into_iter().map(call).collect())
-    }
-
-    /// A failure.
-    pub fn error(error: Error) -> Self {
-        Self { answer: Err(error), usage: None, delay: Duration::ZERO }
-    }
-
-    /// The same answer with this usage in place of counted tokens.
-    pub fn with_usage(self, usage: Usage) -> Self {
-        Self { usage: Some(usage), ..self }
-    }
-
-    /// The same answer, given only after a while.
-    pub fn with_delay(self, delay: Duration) -> Self {
-        Self { delay, ..self }
-    }
 }
 
 impl Scripted {
@@ -161,21 +114,32 @@ impl Provider for Scripted {
     fn profile(&self, _: &str) -> Profile {
         Profile { free: true, ..Profile::default() }
     }
+
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// The deltas of an answer, word by word, and the answer itself.
 fn items(number: usize, request: &ModelRequest, reply: Reply) -> Vec<Result<StreamItem>> {
-    let mut parts = match reply.answer {
-        Ok(parts) => parts,
+    let response = match response(number, request, reply) {
+        Ok(response) => response,
         Err(error) => return vec![Err(error)],
     };
-    name_calls(number, &mut parts);
-    let usage = reply.usage.unwrap_or_else(|| counted(&request.messages, &parts));
-    let mut items: Vec<_> = deltas(&parts).into_iter().map(|delta| Ok(StreamItem::Delta(delta))).collect();
-    let mut response = ModelResponse::new(parts).with_usage(usage);
-    response.model_name.clone_from(&request.model_name);
+    let pieces = deltas(&response.message.parts).into_iter().map(StreamItem::Delta);
+    let mut items: Vec<_> = pieces.map(Ok).collect();
     items.push(Ok(StreamItem::Done(Box::new(response))));
     items
+}
+
+/// The whole answer that a reply to request `number` is.
+pub(super) fn response(number: usize, request: &ModelRequest, reply: Reply) -> Result<ModelResponse> {
+    let mut parts = reply.answer?;
+    name_calls(number, &mut parts);
+    let usage = reply.usage.unwrap_or_else(|| counted(&request.messages, &parts));
+    let mut response = ModelResponse::new(parts).with_usage(usage);
+    response.model_name.clone_from(&request.model_name);
+    Ok(response)
 }
 
 /// Gives calls without an id one that no other answer of the script gives.
@@ -234,6 +198,8 @@ fn bytes(part: &Part) -> usize {
 mod tests {
     use super::super::complete;
     use super::*;
+    use std::time::Duration;
+
     use crate::error::ErrorCode;
     use serde_json::json;
 

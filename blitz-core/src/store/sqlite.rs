@@ -30,7 +30,8 @@ use place::{Location, Place};
 use worker::{Queue, Work};
 
 /// What a commit survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// A power cut: each commit waits for the disk.
     #[default]

@@ -78,6 +78,10 @@ impl Provider for Offline {
     fn profile(&self, _: &str) -> Profile {
         Profile { free: true, ..Profile::default() }
     }
+
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// The deltas of an answer and the answer itself.

@@ -1,0 +1,69 @@
+//! The settings of an engine as data: for files, and for hosts in other languages.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{EngineBuilder, methods};
+use crate::domain::Secret;
+use crate::error::Result;
+use crate::store::Durability;
+
+/// How an engine is opened: see [`Engine::open_with`](super::Engine::open_with).
+///
+/// ```
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// use blitz::{Engine, EngineSettings};
+/// use serde_json::json;
+///
+/// let settings = EngineSettings::from_json(json!({"database_url": ":memory:", "durability": "process"}))?;
+/// let engine = Engine::open_with(settings).await?;
+/// # engine.close().await
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EngineSettings {
+    /// A path, `sqlite:path`, or `:memory:`.
+    pub database_url: String,
+    /// How much of a commit must be on the disk before it counts.
+    #[serde(default)]
+    pub durability: Durability,
+    /// How many milliseconds a write waits for another process to let go of the database; 10,000 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_timeout_ms: Option<u64>,
+    /// The key that secrets are sealed with: 32 bytes, as 64 hex digits. Where absent, a file beside the database has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_key: Option<Secret>,
+}
+
+impl EngineSettings {
+    /// The usual settings for a database.
+    pub fn new(database_url: impl Into<String>) -> Self {
+        Self {
+            database_url: database_url.into(),
+            durability: Durability::default(),
+            busy_timeout_ms: None,
+            master_key: None,
+        }
+    }
+
+    /// Reads settings from JSON. Errors: `InvalidInput`, which never repeats a value: one may be the key.
+    pub fn from_json(settings: Value) -> Result<Self> {
+        methods::input(settings)
+    }
+
+    pub(super) fn builder(self) -> EngineBuilder {
+        let mut builder = EngineBuilder::new(self.database_url).with_durability(self.durability);
+        if let Some(limit) = self.busy_timeout_ms {
+            builder = builder.with_busy_limit(Duration::from_millis(limit));
+        }
+        if let Some(key) = self.master_key {
+            builder = builder.with_master_key(key.expose());
+        }
+        builder
+    }
+}

@@ -1,0 +1,226 @@
+//! One answer of a model, made by a host: for scripts, and for functions that answer.
+
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::domain::{Part, Provenance, ToolCall, Usage};
+use crate::error::{Error, ErrorCode, Result};
+
+/// One answer of a [`Scripted`](super::Scripted) or [`FunctionProvider`](super::FunctionProvider).
+///
+/// It is read from data too, with one of `text`, `tool_calls`, `parts` and `error`; `usage` and
+/// `delay_ms` may stand beside it. Arguments that are a string are what the model wrote, to the letter.
+///
+/// ```
+/// use blitz::provider::{Reply, Scripted};
+/// let replies: Vec<Reply> = serde_json::from_str(
+///     r#"[{"tool_calls": [{"name": "add", "arguments": {"a": 2, "b": 3}}], "usage": {"input_tokens": 10}},
+///         {"error": {"code": "rate_limited", "message": "too many requests"}},
+///         {"text": "5", "delay_ms": 1}]"#,
+/// )?;
+/// let scripted = Scripted::new(replies);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Reply {
+    pub(super) answer: Result<Vec<Part>>,
+    pub(super) usage: Option<Usage>,
+    pub(super) delay: Duration,
+}
+
+impl Reply {
+    /// An answer of these parts.
+    pub fn parts(parts: Vec<Part>) -> Self {
+        Self { answer: Ok(parts), usage: None, delay: Duration::ZERO }
+    }
+
+    /// An answer in words.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::parts(vec![Part::text(text)])
+    }
+
+    /// A call of one tool.
+    pub fn tool_call(name: impl Into<String>, arguments: Value) -> Self {
+        Self::tool_calls(vec![(name.into(), arguments)])
+    }
+
+    /// Calls of several tools at once, each with its arguments.
+    pub fn tool_calls<N: Into<String>>(calls: Vec<(N, Value)>) -> Self {
+        let call = |(name, arguments): (N, Value)| Part::ToolCall(ToolCall::new("", name, arguments.to_string()));
+        Self::parts(calls.into_iter().map(call).collect())
+    }
+
+    /// A failure.
+    pub fn error(error: Error) -> Self {
+        Self { answer: Err(error), usage: None, delay: Duration::ZERO }
+    }
+
+    /// The same answer with this usage in place of counted tokens.
+    pub fn with_usage(self, usage: Usage) -> Self {
+        Self { usage: Some(usage), ..self }
+    }
+
+    /// The same answer, given only after a while.
+    pub fn with_delay(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+}
+
+impl<'de> Deserialize<'de> for Reply {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ReplyData::deserialize(deserializer)?.reply().map_err(D::Error::custom)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename = "reply")]
+struct ReplyData {
+    text: Option<String>,
+    tool_calls: Option<Vec<CallData>>,
+    parts: Option<Vec<Part>>,
+    error: Option<ErrorData>,
+    usage: Option<UsageData>,
+    #[serde(default)]
+    delay_ms: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename = "tool call")]
+struct CallData {
+    name: String,
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    arguments: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename = "error")]
+struct ErrorData {
+    code: ErrorCode,
+    message: String,
+}
+
+/// [`Usage`] with its names held: a count under a wrong name would be none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default, rename = "usage")]
+struct UsageData {
+    requests: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_read_tokens: u64,
+    cache_write_tokens: u64,
+    reasoning_tokens: u64,
+    provenance: Provenance,
+}
+
+impl Default for UsageData {
+    fn default() -> Self {
+        Self {
+            requests: 1,
+            input_tokens: 0,
+            output_tokens: 0,
+            cache_read_tokens: 0,
+            cache_write_tokens: 0,
+            reasoning_tokens: 0,
+            provenance: Provenance::Provider,
+        }
+    }
+}
+
+impl ReplyData {
+    fn reply(self) -> Result<Reply, &'static str> {
+        let reply = match (self.text, self.tool_calls, self.parts, self.error) {
+            (Some(text), None, None, None) => Reply::text(text),
+            (None, Some(calls), None, None) => Reply::parts(calls.into_iter().map(CallData::part).collect()),
+            (None, None, Some(parts), None) => Reply::parts(parts),
+            (None, None, None, Some(error)) => Reply::error(Error::new(error.code, error.message)),
+            _ => return Err("a reply has exactly one of text, tool_calls, parts and error"),
+        };
+        let usage = self.usage.map(UsageData::usage);
+        Ok(Reply { usage, ..reply }.with_delay(Duration::from_millis(self.delay_ms)))
+    }
+}
+
+impl CallData {
+    fn part(self) -> Part {
+        let arguments = match self.arguments {
+            Value::String(written) => written,
+            Value::Null => String::new(),
+            arguments => arguments.to_string(),
+        };
+        Part::ToolCall(ToolCall::new(self.id, self.name, arguments))
+    }
+}
+
+impl UsageData {
+    fn usage(self) -> Usage {
+        let mut usage = Usage::new(self.input_tokens, self.output_tokens)
+            .with_cache(self.cache_read_tokens, self.cache_write_tokens)
+            .with_reasoning(self.reasoning_tokens)
+            .with_provenance(self.provenance);
+        usage.requests = self.requests;
+        usage
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(value: Value) -> Reply {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn refused(value: Value) -> String {
+        serde_json::from_value::<Reply>(value).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_form_is_read() {
+        assert_eq!(read(json!({"text": "5"})).answer.unwrap(), [Part::text("5")]);
+        let calls = json!([{"name": "add", "arguments": {"a": 1}}, {"name": "b", "arguments": "{oops"}, {"name": "c"}]);
+        let written: Vec<String> = read(json!({"tool_calls": calls}))
+            .answer
+            .unwrap()
+            .into_iter()
+            .map(|part| match part {
+                Part::ToolCall(call) => call.arguments,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(written, [r#"{"a":1}"#, "{oops", ""]);
+        assert_eq!(read(json!({"parts": [{"type": "text", "text": "x"}]})).answer.unwrap(), [Part::text("x")]);
+        let error = read(json!({"error": {"code": "rate_limited", "message": "slow down"}})).answer.unwrap_err();
+        assert_eq!((error.code(), error.to_string().as_str()), (ErrorCode::RateLimited, "slow down"));
+    }
+
+    #[test]
+    fn usage_and_delay_stand_beside_it() {
+        let reply = read(json!({"text": "", "usage": {"input_tokens": 7, "reasoning_tokens": 1}, "delay_ms": 20}));
+        assert_eq!(reply.usage, Some(Usage::new(7, 0).with_reasoning(1)), "one request is one request");
+        assert_eq!(reply.delay, Duration::from_millis(20));
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused() {
+        for value in [json!({}), json!({"text": "a", "parts": []}), json!({"usage": {}})] {
+            assert!(refused(value).contains("exactly one"));
+        }
+        for value in [
+            json!({"text": "a", "usage": {"input": 1}}),
+            json!({"texts": "a"}),
+            json!({"error": {"code": "rate_limited", "message": "", "status": 429}}),
+            json!({"tool_calls": [{"nmae": "add"}]}),
+        ] {
+            assert!(refused(value.clone()).contains("unknown field"), "{value}");
+        }
+        assert!(refused(json!({"error": {"code": "nope", "message": ""}})).contains("error code"));
+        assert!(refused(json!({"text": "a", "delay_ms": -1})).contains("-1"));
+    }
+}
