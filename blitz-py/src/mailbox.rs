@@ -1,0 +1,68 @@
+//! From the engine's threads to an asyncio loop, without the GIL.
+//!
+//! A loop has one mailbox and reads its socket. The engine's threads leave work in it and wake the
+//! loop by one byte for a whole batch; the loop's own thread does the work. Nobody calls into a loop
+//! from outside, so one that is closed meanwhile is simply never woken.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+
+/// What is done on the loop's thread.
+type Work = Box<dyn FnOnce(Python<'_>) + Send>;
+
+/// The mailbox of one event loop.
+#[pyclass(frozen, module = "blitz._native")]
+pub(crate) struct Mailbox {
+    waiting: Mutex<Vec<Work>>,
+    read: UnixStream,
+    write: UnixStream,
+}
+
+impl Mailbox {
+    /// Leaves work for the loop; from any thread.
+    pub(crate) fn post(&self, work: impl FnOnce(Python<'_>) + Send + 'static) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push(Box::new(work));
+        if waiting.len() == 1 {
+            // A full socket means that the loop has enough to wake up for.
+            let _ = (&self.write).write(&[1]);
+        }
+    }
+}
+
+#[pymethods]
+impl Mailbox {
+    #[new]
+    fn new() -> PyResult<Self> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        write.set_nonblocking(true)?;
+        Ok(Self { waiting: Mutex::default(), read, write })
+    }
+
+    /// The file descriptor that the loop reads.
+    fn fileno(&self) -> i32 {
+        self.read.as_raw_fd()
+    }
+
+    /// Does what waits; the loop calls it when the descriptor can be read.
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        let mut bytes = [0; 64];
+        loop {
+            match (&self.read).read(&mut bytes) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_iter().for_each(|work| work(py));
+        Ok(())
+    }
+}
