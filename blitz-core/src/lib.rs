@@ -53,9 +53,9 @@ pub use domain::{
     ModelRequest, ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser,
     Outcome, OutputSchema, Page, Part, Patch, Permission, Price, Principal, PromptRecord, PromptRef, PromptVersion,
     Provenance, Queued, Rate, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role,
-    Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat, Timestamp, ToolCall,
-    ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId, UserUpdate, Visibility,
-    Waiting,
+    RunLimits, RunOptions, Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat,
+    Timestamp, ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId,
+    UserUpdate, Visibility, Waiting,
 };
 pub use engine::{
     Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,

@@ -1,15 +1,18 @@
 //! What a host brings and sets: settings as data, providers of its own, handles on known executions.
 
-use blitz::provider::{FunctionProvider, Profile, ProviderCall, Reply, Scripted};
+use std::sync::Arc;
+
+use blitz::provider::{FunctionProvider, OpenAi, Profile, ProviderCall, Reply, Scripted};
 use blitz::{
-    Durability, Engine, EngineSettings, ErrorCode, EventData, ExecutionId, ExecutionStatus, ModelRequest, NewAgent,
-    NewModel, Session,
+    CostFilter, Durability, Engine, EngineSettings, ErrorCode, EventData, ExecutionId, ExecutionStatus, ModelRequest,
+    NewAgent, NewModel, Price, RetryPolicy, Session,
 };
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::bad_input::code;
 use crate::support::engine::{agent, scripted, with_provider};
+use crate::support::server::Server;
 
 /// An engine in memory, its root session, and an agent `a` on the provider `own`.
 async fn on_own() -> (Engine, Session) {
@@ -171,3 +174,98 @@ async fn replies_are_read_from_data() {
     let done = me.run("a", "x").await.unwrap();
     assert_eq!((done.text().as_str(), done.usage.requests, done.usage.input_tokens), ("hi", 1, 9));
 }
+
+/// An engine in memory whose agent `a` asks a real server, and the server.
+async fn on_a_server() -> (Engine, Session, Server) {
+    let server = Server::start([]).await;
+    let engine = Engine::open(":memory:").await.unwrap();
+    let me = engine.root("test");
+    let model = NewModel::new("m", "openai_compatible", "x").with_base_url(server.url()).with_api_key("canary-key");
+    me.models().put(model.with_price(Price::per_million("1", "1").unwrap())).await.unwrap();
+    me.agents().put(NewAgent::new("a", "m").retry(RetryPolicy::attempts(3, std::time::Duration::ZERO))).await.unwrap();
+    (engine, me, server)
+}
+
+#[tokio::test]
+async fn forbidden_real_requests_are_refused_before_anything_is_sent() {
+    let (engine, me, server) = on_a_server().await;
+    engine.allow_real_requests(false);
+    let done = me.run("a", "x").await.unwrap();
+    let error = done.error.unwrap();
+    assert_eq!((error.code, error.retryable), (ErrorCode::PermissionDenied, false));
+    assert!(error.message.contains("allow_real_requests"), "{}", error.message);
+    assert_eq!(done.cost.map(|cost| cost.nanos()), Some(0));
+    assert_eq!(server.connections(), 0);
+    assert_eq!(me.costs().summary(CostFilter::of_root(done.execution_id)).await.unwrap().cost.nanos(), 0);
+
+    engine.allow_real_requests(true);
+    me.run("a", "x").await.unwrap();
+    assert!(!server.requests().is_empty(), "the very same agent is asked again");
+}
+
+#[tokio::test]
+async fn a_hosts_own_remote_provider_is_refused_and_a_stand_in_is_not() {
+    let own = OpenAi::new("http://127.0.0.1:9", None).unwrap().named("own");
+    let settings = settings(json!({"database_url": ":memory:", "real_requests": false})).unwrap();
+    let engine = Engine::open_with(settings).await.unwrap();
+    let me = engine.root("test");
+    me.models().put(NewModel::new("m", "own", "any")).await.unwrap();
+    me.agents().put(NewAgent::new("a", "m")).await.unwrap();
+    let refused = async || me.run("a", "x").await.unwrap().error.unwrap().code;
+
+    engine.register_provider(own);
+    assert_eq!(refused().await, ErrorCode::PermissionDenied);
+    engine.register_provider(FunctionProvider::new("own", |_, _| async { Ok(Reply::text("x")) }).remote());
+    assert_eq!(refused().await, ErrorCode::PermissionDenied);
+    engine.register_provider(FunctionProvider::new("own", |_, _| async { Ok(Reply::text("inside")) }));
+    assert_eq!(me.run("a", "x").await.unwrap().text(), "inside");
+    me.models().put(NewModel::new("m", "offline", "offline")).await.unwrap();
+    assert_eq!(me.run("a", "x").await.unwrap().error, None);
+}
+
+#[tokio::test]
+async fn the_builder_forbids_them_too() {
+    let engine = Engine::builder(":memory:").with_real_requests(false).open().await.unwrap();
+    let me = engine.root("test");
+    me.models().put(NewModel::new("m", "openai_compatible", "x").with_base_url("http://127.0.0.1:9")).await.unwrap();
+    me.agents().put(NewAgent::new("a", "m")).await.unwrap();
+    assert_eq!(me.run("a", "x").await.unwrap().error.unwrap().code, ErrorCode::PermissionDenied);
+}
+
+#[tokio::test]
+async fn an_override_answers_every_model_until_it_ends() {
+    let (engine, me, provider) = scripted(vec![Reply::text("own")]).await;
+    me.agents().put(agent("a", &[])).await.unwrap();
+    me.models().put(NewModel::new("other", "nobody serves this", "x")).await.unwrap();
+    me.agents().put(NewAgent::new("b", "other")).await.unwrap();
+
+    let stand_in = Scripted::from_fn(|request| Reply::text(format!("stand-in for {}", request.model_name)));
+    engine.override_models(Some(Arc::new(stand_in.clone())));
+    let done = me.run("a", "x").await.unwrap();
+    assert_eq!(done.text(), "stand-in for scripted");
+    assert!(done.cost.unwrap().nanos() > 0, "the model keeps its price");
+    assert_eq!(me.run("b", "x").await.unwrap().text(), "stand-in for x");
+    assert!(provider.requests().is_empty());
+
+    engine.override_models(None);
+    assert_eq!(me.run("a", "x").await.unwrap().text(), "own");
+    assert_eq!(code(me.run("b", "x").await), ErrorCode::InvalidInput);
+    assert_eq!(stand_in.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn an_override_takes_over_in_the_middle_of_an_execution() {
+    let (engine, me, provider) = scripted(vec![Reply::tool_call("switch", json!({}))]).await;
+    let (own, stand_in) = (engine.clone(), Scripted::new([Reply::text("taken over")]));
+    let switch = blitz::tool_fn!("switch", "", move |_: Nothing| {
+        own.override_models(Some(Arc::new(stand_in.clone())));
+        async { Ok("switched") }
+    });
+    me.tools().register(switch.pure()).await.unwrap();
+    me.agents().put(agent("a", &["switch"])).await.unwrap();
+    assert_eq!(me.run("a", "x").await.unwrap().text(), "taken over");
+    assert_eq!(provider.requests().len(), 1);
+}
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct Nothing {}

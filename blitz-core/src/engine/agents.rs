@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, MethodKind, Named, Update, method, schema};
-use super::run::Audience;
+use super::run::{Audience, Run};
 use super::{EventStream, ExecutionHandle};
 use crate::domain::schema::SchemaCheck;
 use crate::domain::{
-    Event, ExecutionId, ListOptions, Money, NewAgent, Outcome, Page, Permission, Record, ResourceRef, Share, ToolChoice,
+    Event, ExecutionId, ListOptions, Money, NewAgent, Outcome, Page, Permission, Record, ResourceRef, RunOptions,
+    Share, ToolChoice,
 };
 use crate::error::{Error, Result};
 use crate::tool::registry::is_callable;
@@ -24,9 +24,11 @@ pub(super) const ROWS: &[Method] =
     catalog_rows!("agents", agents, NewAgent, AgentsRead, AgentsCreate, AgentsEdit, AgentsDelete);
 
 pub(super) const RUN_ROWS: &[Method] = &[
-    method!("agents.run", AgentsRun, Run => Outcome, |s, run| s.agents().run(run.agent, run.input)),
+    method!("agents.run", AgentsRun, Run => Outcome, |s, run| async move {
+        s.agents().run_with(run.agent, run.input, run.options).await
+    }),
     method!("agents.start", AgentsRun, Run => StartedAs, |s, run| async move {
-        let handle = s.agents().start(run.agent, run.input).await?;
+        let handle = s.agents().start_with(run.agent, run.input, run.options).await?;
         Ok::<_, Error>(StartedAs { execution_id: handle.id() })
     }),
     Method {
@@ -39,17 +41,6 @@ pub(super) const RUN_ROWS: &[Method] = &[
         handler: None,
     },
 ];
-
-/// An agent to run.
-#[derive(Debug, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Run {
-    /// The agent's id, its name, or `owner/name`.
-    agent: ResourceRef,
-    /// What it is given.
-    #[serde(default)]
-    input: Value,
-}
 
 /// What was started.
 #[derive(Debug, serde::Serialize, schemars::JsonSchema)]
@@ -111,18 +102,50 @@ impl Catalog<NewAgent> {
     ///
     /// Errors: as [`Session::run`](super::Session::run).
     pub async fn run(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<Outcome> {
-        self.session.begin_owned(agent.into(), input.into()).await?.outcome().await
+        self.run_with(agent, input, RunOptions::default()).await
+    }
+
+    /// Runs an agent to its end, with what holds for this run alone.
+    ///
+    /// Errors: as [`Session::run`](super::Session::run); `InvalidInput` for a schema or limit that is none.
+    pub async fn run_with(
+        &self,
+        agent: impl Into<ResourceRef>,
+        input: impl Into<Value>,
+        options: RunOptions,
+    ) -> Result<Outcome> {
+        self.session.begin_owned(Run { agent: agent.into(), input: input.into(), options }).await?.outcome().await
     }
 
     /// Starts an agent and lets it run by itself.
     pub async fn start(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<ExecutionHandle> {
-        let (started, _) =
-            self.session.begin(agent.into(), input.into(), CancellationToken::new(), Audience::Open).await?;
+        self.start_with(agent, input, RunOptions::default()).await
+    }
+
+    /// Starts an agent and lets it run by itself, with what holds for this run alone.
+    pub async fn start_with(
+        &self,
+        agent: impl Into<ResourceRef>,
+        input: impl Into<Value>,
+        options: RunOptions,
+    ) -> Result<ExecutionHandle> {
+        let run = Run { agent: agent.into(), input: input.into(), options };
+        let (started, _) = self.session.begin(run, CancellationToken::new(), Audience::Open).await?;
         Ok(ExecutionHandle::new(self.session.clone(), started.id))
     }
 
     /// Starts an agent and gives its events. Dropping the stream cancels the execution.
     pub async fn stream(&self, agent: impl Into<ResourceRef>, input: impl Into<Value>) -> Result<EventStream> {
-        self.session.begin_heard(agent.into(), input.into()).await
+        self.stream_with(agent, input, RunOptions::default()).await
+    }
+
+    /// Starts an agent and gives its events, with what holds for this run alone.
+    pub async fn stream_with(
+        &self,
+        agent: impl Into<ResourceRef>,
+        input: impl Into<Value>,
+        options: RunOptions,
+    ) -> Result<EventStream> {
+        self.session.begin_heard(Run { agent: agent.into(), input: input.into(), options }).await
     }
 }

@@ -50,6 +50,12 @@ impl EngineBuilder {
         self
     }
 
+    /// Whether models outside this process may be asked: see [`Engine::allow_real_requests`].
+    pub fn with_real_requests(self, allowed: bool) -> Self {
+        self.providers.allow_remote(allowed);
+        self
+    }
+
     /// Opens the database.
     ///
     /// Errors: as [`Engine::open`].

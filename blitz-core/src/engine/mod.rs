@@ -126,6 +126,43 @@ impl Engine {
         self.inner.runtime.providers.register(Arc::new(provider));
     }
 
+    /// Lets one provider answer every model call of this engine, until `None` ends it: for tests.
+    ///
+    /// It holds from the next model call on, in executions that run already too; one that begins
+    /// meanwhile keeps the stand-in to its end. Models keep their prices.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// use std::sync::Arc;
+    /// use blitz::provider::{Reply, Scripted};
+    /// use blitz::{Engine, NewAgent, NewModel};
+    ///
+    /// let engine = Engine::open(":memory:").await?;
+    /// let me = engine.root("a test");
+    /// me.models().put(NewModel::new("m", "openai", "gpt-4o").with_api_key("none")).await?;
+    /// me.agents().put(NewAgent::new("helper", "m")).await?;
+    /// engine.allow_real_requests(false);
+    /// engine.override_models(Some(Arc::new(Scripted::new([Reply::text("as told")]))));
+    /// assert_eq!(me.run("helper", "Hello?").await?.text(), "as told");
+    /// engine.override_models(None);
+    /// let refused = me.run("helper", "Hello?").await?.error.expect("nothing was sent");
+    /// assert_eq!(refused.code, blitz::ErrorCode::PermissionDenied);
+    /// # engine.close().await
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn override_models(&self, provider: Option<Arc<dyn Provider>>) {
+        self.inner.runtime.providers.stand_in(provider);
+    }
+
+    /// Says whether models outside this process may be asked; they may where nothing is said.
+    ///
+    /// Where not, such a call fails with `PermissionDenied` before anything is sent. It holds from the
+    /// next model call on. Providers say by [`Provider::is_remote`] whom they ask.
+    pub fn allow_real_requests(&self, allowed: bool) {
+        self.inner.runtime.providers.allow_remote(allowed);
+    }
+
     /// Goes on with the executions whose process is gone, and gives their ids.
     ///
     /// Call it once the host has registered its functions: an execution that needs one which is not

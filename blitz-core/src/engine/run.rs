@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -10,7 +11,7 @@ use super::Session;
 use super::stream::{EventStream, Live};
 use crate::access::Target;
 use crate::domain::schema::admit_kept;
-use crate::domain::{Decision, ExecutionId, Outcome, Permission, ResourceKind, ResourceRef};
+use crate::domain::{Decision, ExecutionId, Outcome, Permission, ResourceKind, ResourceRef, RunOptions};
 use crate::error::{Error, Result};
 use crate::execution::begin::{Beginning, begin};
 use crate::execution::{Started, fresh_seed, recover};
@@ -60,6 +61,20 @@ impl ExecutionHandle {
     }
 }
 
+/// An agent to run.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Run {
+    /// The agent's id, its name, or `owner/name`.
+    pub(super) agent: ResourceRef,
+    /// What it is given.
+    #[serde(default)]
+    pub(super) input: Value,
+    /// What holds for this run.
+    #[serde(default)]
+    pub(super) options: RunOptions,
+}
+
 /// A root execution that ends when its caller goes away.
 pub(super) struct Owned {
     started: Started,
@@ -72,29 +87,29 @@ impl Session {
     /// Whoever stops waiting for this in the middle leaves no execution that nobody drives.
     pub(super) async fn begin(
         &self,
-        agent: ResourceRef,
-        input: Value,
+        run: Run,
         cancel: CancellationToken,
         audience: Audience,
     ) -> Result<(Started, Option<Live>)> {
-        admit_kept("the input", &input)?;
+        admit_kept("the input", &run.input)?;
+        run.options.check()?;
         let session = self.clone();
-        self.inner.runtime.to_its_end(async move { session.begin_here(agent, input, cancel, audience).await }).await
+        self.inner.runtime.to_its_end(async move { session.begin_here(run, cancel, audience).await }).await
     }
 
     async fn begin_here(
         &self,
-        agent: ResourceRef,
-        input: Value,
+        run: Run,
         cancel: CancellationToken,
         audience: Audience,
     ) -> Result<(Started, Option<Live>)> {
+        let Run { agent, input, options } = run;
         let runtime = Arc::clone(&self.inner.runtime);
         let seed = fresh_seed()?;
         let target = Target::Resource(ResourceKind::Agent, agent);
         let beginning = self
             .write(Permission::AgentsRun, target, "agents.run", move |tx, grant| {
-                begin(tx, grant, &runtime, &input, seed)
+                begin(tx, grant, &runtime, &input, &options, seed)
             })
             .await?;
         let Beginning { setup, begun, events, store, key, generation } = beginning;
@@ -106,18 +121,18 @@ impl Session {
     }
 
     /// Begins an execution whose caller owns it: one that goes away while it begins cancels it too.
-    pub(super) async fn begin_owned(&self, agent: ResourceRef, input: Value) -> Result<Owned> {
+    pub(super) async fn begin_owned(&self, run: Run) -> Result<Owned> {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
-        let (started, _) = self.begin(agent, input, cancel, Audience::Outcome).await?;
+        let (started, _) = self.begin(run, cancel, Audience::Outcome).await?;
         Ok(Owned { started, guard })
     }
 
     /// The same for a caller that reads its events: it hears the first one too.
-    pub(super) async fn begin_heard(&self, agent: ResourceRef, input: Value) -> Result<EventStream> {
+    pub(super) async fn begin_heard(&self, run: Run) -> Result<EventStream> {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
-        let (started, live) = self.begin(agent, input, cancel, Audience::Events).await?;
+        let (started, live) = self.begin(run, cancel, Audience::Events).await?;
         let events = match live {
             Some(live) => EventStream::from_the_first(self.clone(), started.id, live),
             None => EventStream::new(self.clone(), started.id, 0),

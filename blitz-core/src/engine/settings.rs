@@ -38,6 +38,9 @@ pub struct EngineSettings {
     /// The key that secrets are sealed with: 32 bytes, as 64 hex digits. Where absent, a file beside the database has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master_key: Option<Secret>,
+    /// Whether models outside this process may be asked; true where absent.
+    #[serde(default = "allowed")]
+    pub real_requests: bool,
 }
 
 impl EngineSettings {
@@ -48,6 +51,7 @@ impl EngineSettings {
             durability: Durability::default(),
             busy_timeout_ms: None,
             master_key: None,
+            real_requests: allowed(),
         }
     }
 
@@ -57,7 +61,9 @@ impl EngineSettings {
     }
 
     pub(super) fn builder(self) -> EngineBuilder {
-        let mut builder = EngineBuilder::new(self.database_url).with_durability(self.durability);
+        let mut builder = EngineBuilder::new(self.database_url)
+            .with_durability(self.durability)
+            .with_real_requests(self.real_requests);
         if let Some(limit) = self.busy_timeout_ms {
             builder = builder.with_busy_limit(Duration::from_millis(limit));
         }
@@ -66,4 +72,8 @@ impl EngineSettings {
         }
         builder
     }
+}
+
+fn allowed() -> bool {
+    true
 }

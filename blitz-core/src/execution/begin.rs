@@ -11,9 +11,10 @@ use super::pin::pin;
 use super::setup::Setup;
 use super::turn::{Begin, Begun, Desk};
 use crate::access::{ExecutionStore, Grant};
-use crate::domain::Event;
+use crate::domain::{Event, RunOptions};
 use crate::error::{Error, Result};
-use crate::store::{Connection, catalog};
+use crate::store::sql::to_json;
+use crate::store::{Connection, catalog, content_hash};
 
 /// A root execution behind its first commit.
 pub(crate) struct Beginning {
@@ -35,12 +36,13 @@ pub(crate) fn begin(
     grant: &Grant,
     runtime: &Runtime,
     input: &Value,
+    options: &RunOptions,
     seed: u64,
 ) -> Result<Beginning> {
     let store = grant.execution_store()?;
     let standing = grant.standing(&store);
     let agent = grant.resource().ok_or_else(|| Error::internal("a run has no agent as its target"))?;
-    let key = SetupKey { agent: agent.id, user: grant.user_id(), role: grant.role() };
+    let key = SetupKey { agent: agent.id, user: grant.user_id(), role: grant.role(), options: hash_of(options)? };
     let generation = Generation {
         catalog: catalog::generation(tx)?,
         functions: runtime.tools.generation(),
@@ -49,7 +51,7 @@ pub(crate) fn begin(
     let setup = match runtime.setups.get(&key, generation) {
         Some(setup) => setup,
         None => {
-            let pinned = pin(tx, grant, agent, &standing)?;
+            let pinned = pin(tx, grant, agent, options, &standing)?;
             Arc::new(Setup::new(&pinned, &runtime.providers, &runtime.tools)?)
         }
     };
@@ -65,4 +67,11 @@ pub(crate) fn begin(
     let (begun, events) = begin.write(tx, now, &desk)?;
     grant.audit(tx, &format!("execution:{}", begun.ids.id), None, Some(&setup.hash), Value::Null)?;
     Ok(Beginning { setup, begun, events, store, key, generation })
+}
+
+fn hash_of(options: &RunOptions) -> Result<Option<String>> {
+    if options.is_default() {
+        return Ok(None);
+    }
+    to_json(options).map(|json| Some(content_hash(json.as_bytes())))
 }

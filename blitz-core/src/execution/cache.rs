@@ -2,8 +2,7 @@
 //!
 //! An entry holds while nothing that a run may use has changed: neither the catalogue, its shares
 //! and secrets (counted in the database, whichever process changes them) nor the host's functions
-//! and providers.
-//! Whether the caller may run the agent is asked anew each time.
+//! and providers. Whether the caller may run the agent is asked anew each time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +19,8 @@ pub(crate) struct SetupKey {
     pub(crate) agent: ResourceId,
     pub(crate) user: Option<UserId>,
     pub(crate) role: Role,
+    /// The hash of the run's options, where it has any.
+    pub(crate) options: Option<String>,
 }
 
 /// When it was set up.

@@ -82,6 +82,7 @@ impl ModelCall {
         let Self { key, attempt, reservation, request, provider, ids, timeout, delivered } = self;
         let mut index = 0;
         let asked = AssertUnwindSafe(async {
+            let provider = runtime.providers.answering(provider)?;
             let mut stream = provider.stream(request, CallContext::new(timeout));
             while let Some(item) = stream.next().await {
                 match item? {

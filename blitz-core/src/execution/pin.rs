@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::access::{Grant, Standing};
 use crate::domain::{
-    AgentRecord, ExecutionPlan, Permission, PromptRef, PromptVersion, ResourceId, ResourceKind, ResourceRef, Secret,
+    AgentRecord, ExecutionPlan, Permission, PromptRef, PromptVersion, ResourceId, ResourceKind, ResourceRef,
+    RunOptions, Secret,
 };
 use crate::error::{Error, Result};
 use crate::store::catalog::{self, ResourceRow};
@@ -26,11 +27,18 @@ pub(crate) struct Pinned {
 /// The keys of the models of a plan, by the model's id.
 pub(crate) type Keys = HashMap<ResourceId, Secret>;
 
-/// Pins an agent, and keeps the plan under its hash.
+/// Pins an agent with what this run says of it, and keeps the plan under its hash.
 ///
 /// Errors: `NotFound` or `PermissionDenied` for what the caller may not use.
-pub(crate) fn pin(tx: &mut dyn Connection, grant: &Grant, agent: &ResourceRow, standing: &Standing) -> Result<Pinned> {
-    let plan = plan(tx, grant, agent, &mut Vec::new())?;
+pub(crate) fn pin(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    agent: &ResourceRow,
+    options: &RunOptions,
+    standing: &Standing,
+) -> Result<Pinned> {
+    let mut plan = plan(tx, grant, agent, &mut Vec::new())?;
+    options.apply(&mut plan.agent.spec);
     let body = to_json(&plan)?;
     let hash = content_hash(body.as_bytes());
     executions::put_definition(tx, &hash, &body)?;

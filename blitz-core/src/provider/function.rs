@@ -82,7 +82,8 @@ impl FunctionProvider {
     /// A provider of this name that answers by a function.
     ///
     /// An error of the function is the model call's: where its code is one that passes, the agent's
-    /// retry policy decides. It counts as running inside this process, as [`FunctionProvider::remote`] says.
+    /// retry policy decides. It counts as running inside this process unless
+    /// [`FunctionProvider::remote`] says otherwise.
     pub fn new<F, Fut>(name: impl Into<String>, function: F) -> Self
     where
         F: Fn(ModelRequest, ProviderCall) -> Fut + Send + Sync + 'static,
@@ -102,7 +103,7 @@ impl FunctionProvider {
         Self { profile, ..self }
     }
 
-    /// The same provider, said to ask somebody outside this process: it is refused where real requests are.
+    /// The same provider, said to ask somebody outside this process: where real requests are off, so is it.
     pub fn remote(self) -> Self {
         Self { remote: true, ..self }
     }

@@ -78,7 +78,8 @@ pub trait Provider: Send + Sync + 'static {
         Profile::default()
     }
 
-    /// Whether it asks somebody outside this process; `Engine::allow_real_requests` forbids those.
+    /// Whether it asks somebody outside this process: [`Engine::allow_real_requests`](crate::Engine::allow_real_requests)
+    /// may forbid that. A test double says `false`.
     fn is_remote(&self) -> bool {
         true
     }
