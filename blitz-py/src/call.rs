@@ -201,7 +201,9 @@ async fn own_mailbox() -> Result<&'static Py<Mailbox>, Failure> {
         return Ok(mailbox);
     }
     let made = tokio::task::spawn_blocking(|| {
-        Python::try_attach(|py| py.import("blitz._loop")?.call_method0("own_mailbox")?.extract::<Py<Mailbox>>())
+        Python::try_attach(|py| -> PyResult<Py<Mailbox>> {
+            Ok(py.import("blitz._loop")?.call_method0("own_mailbox")?.cast_into::<Mailbox>()?.unbind())
+        })
     });
     match made.await {
         // Two calls may come here at once; Python gives both the same.

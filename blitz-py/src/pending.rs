@@ -24,7 +24,7 @@ pub(crate) struct Pending(Kept<Mutex<State>>);
 
 enum State {
     Ready(BoxFuture<'static, Make>),
-    Begun(Begun),
+    Begun { _task: Begun },
     Taken,
 }
 
@@ -87,7 +87,7 @@ impl Pending {
             let made = work.await;
             mailbox.get().post(move |py| settle(py, future.bind(py), made));
         });
-        *self.state() = State::Begun(Begun(task.abort_handle()));
+        *self.state() = State::Begun { _task: Begun(task.abort_handle()) };
         Ok(())
     }
 
