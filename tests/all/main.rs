@@ -15,6 +15,7 @@ mod examples;
 mod hosts;
 mod house;
 mod methods;
+mod parity;
 mod provider_faults;
 mod source;
 mod support;
