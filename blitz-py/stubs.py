@@ -55,6 +55,7 @@ class Parameters:
     def signature(self) -> Any: ...
 
 def noun(name: str, session: Session) -> Noun: ...
+def twin_of(verb: str) -> str: ...
 def value_class(title: str) -> str: ...
 """
 
@@ -123,7 +124,7 @@ def method(row: dict[str, Any]) -> list[str]:
     inside = "".join(f"        {part},\n" for part in parts)
     doc = "\n".join(f"        {line}".rstrip() for line in parameters.doc.splitlines()).strip()
     lines = []
-    for start in (f"    def {verb}", f"    async def a{verb}"):
+    for start in (f"    def {verb}", f"    async def {_nouns.twin_of(verb)}"):
         lines.append(f'{start}(\n{inside}    ) -> {result(row["output_schema"])}:\n        """{doc}"""')
     return lines
 

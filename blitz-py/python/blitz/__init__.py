@@ -21,7 +21,7 @@ from __future__ import annotations
 from ._calls import ToolContext, ToolFatal, ToolRetry
 from ._engine import Engine, allow_real_requests
 from ._errors import *  # noqa: F403
-from ._errors import __all__ as _errors
+from ._errors import __all__ as _error_names
 from ._events import AsyncEventStream, EventStream
 from ._models import FunctionModel, ModelCall, Scripted, price_per_million
 from ._native import __version__
@@ -82,5 +82,5 @@ __all__ = [
     "__version__",
     "allow_real_requests",
     "price_per_million",
-    *_errors,
+    *_error_names,
 ]

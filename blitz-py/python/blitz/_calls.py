@@ -1,6 +1,7 @@
 """How the engine calls Python functions: plain ones on threads, async ones as tasks of a loop.
 
-What a function raises is defined: an ``Exception`` is told to the model, :class:`ToolRetry` asks it for
+What a function raises is defined: an ``Exception`` is told to the model (a ``ToolFailedError`` or another
+of ours by its message alone, all else with the name of its class), :class:`ToolRetry` asks it for
 another try, :class:`ToolFatal` ends the execution. ``KeyboardInterrupt`` and ``SystemExit`` end the
 execution, and ``run``, ``arun``, ``stream`` or ``astream`` raise that very exception.
 """
@@ -122,7 +123,7 @@ def _fail(call: _native.Call, error: BaseException) -> None:
     elif isinstance(error, ToolFatal):
         call.end(error)
     elif isinstance(error, BlitzError):
-        call.fail(f"{error.code}: {error.message}")
+        call.fail(error.message)
     elif isinstance(error, Exception):
         text = str(error)
         call.fail(f"{type(error).__name__}: {text}" if text else type(error).__name__)

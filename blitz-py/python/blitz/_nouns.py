@@ -8,6 +8,7 @@ same rows.
 from __future__ import annotations
 
 import inspect
+import keyword
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,14 @@ def _make_class(name: str) -> type[Noun]:
         verb = row["name"].partition(".")[2]
         plain, twin = _delegated(row["name"]) if row["name"] in DELEGATED else _methods(row)
         plain.__qualname__ = f"{NOUNS[name]}.{verb}"
-        twin.__qualname__ = f"{NOUNS[name]}.a{verb}"
-        methods[verb], methods[f"a{verb}"] = plain, twin
+        twin.__qualname__ = f"{NOUNS[name]}.{twin_of(verb)}"
+        methods[verb], methods[twin_of(verb)] = plain, twin
     return type(NOUNS[name], (Noun,), methods)
+
+
+def twin_of(verb: str) -> str:
+    """The name of a verb's coroutine."""
+    return f"a{verb}_" if keyword.iskeyword(f"a{verb}") else f"a{verb}"
 
 
 def _delegated(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -87,7 +93,7 @@ def _delegated(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     from ._session import Session
 
     plain = getattr(Session, DELEGATED[name])
-    twin = getattr(Session, f"a{DELEGATED[name]}")
+    twin = getattr(Session, twin_of(DELEGATED[name]))
 
     def method(self: Noun, *given: Any, **named: Any) -> Any:
         return plain(self._session, *given, **named)
@@ -102,7 +108,7 @@ def _delegated(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
             return twin(self._session, *given, **named)
 
     verb = name.partition(".")[2]
-    for made, served, shown in ((method, plain, verb), (amethod, twin, f"a{verb}")):
+    for made, served, shown in ((method, plain, verb), (amethod, twin, twin_of(verb))):
         made.__name__, made.__doc__ = shown, served.__doc__
         made.__signature__ = inspect.signature(served)  # type: ignore[attr-defined]
     return method, amethod
@@ -119,10 +125,10 @@ def _methods(row: dict[str, Any]) -> tuple[Callable[..., Any], Callable[..., Any
         return made(self._session._entry.call(name, input).wait())
 
     async def amethod(self: Noun, *given: Any, **named: Any) -> Any:
-        input = parameters.read(f"a{verb}", given, named)
+        input = parameters.read(twin_of(verb), given, named)
         return made(await settled(self._session._entry.call(name, input)))
 
-    for made_method, shown in ((method, verb), (amethod, f"a{verb}")):
+    for made_method, shown in ((method, verb), (amethod, twin_of(verb))):
         made_method.__name__, made_method.__doc__ = shown, parameters.doc
         made_method.__module__ = __name__
         made_method.__signature__ = parameters.signature()  # type: ignore[attr-defined]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
-import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -131,7 +130,7 @@ class _Walk:
             return self._union(typing.get_args(kind))
         if origin is Literal:
             return _choice(list(typing.get_args(kind)), {value: value for value in typing.get_args(kind)})
-        if origin in (typing.Required, typing.NotRequired) if sys.version_info >= (3, 11) else False:
+        if _qualifier(kind):
             return self.shape(typing.get_args(kind)[0])
         if hasattr(kind, "__supertype__"):
             return self.shape(kind.__supertype__)
@@ -243,8 +242,15 @@ class _Walk:
         return Shape(schema, _read_object(shapes, required, lambda values: kind(**values)))
 
     def _typed_dict(self, kind: Any) -> Shape:
-        shapes = {name: self.shape(hint) for name, hint in hints_of(kind).items()}
-        required = [name for name in shapes if name in kind.__required_keys__]
+        hints = hints_of(kind)
+        shapes = {name: self.shape(hint) for name, hint in hints.items()}
+        # Where annotations are strings, the class itself does not know its qualifiers.
+        said = {name: _qualifier(hint) for name, hint in hints.items()}
+        required = [
+            name
+            for name in shapes
+            if said[name] == "Required" or (name in kind.__required_keys__ and said[name] != "NotRequired")
+        ]
         schema = object_schema(shapes, required, {}, _doc_of(kind))
         return Shape(schema, _read_object(shapes, required, dict))
 
@@ -255,6 +261,12 @@ class _Walk:
         schema = dict(kind.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}"))
         self.defs.update({f"{prefix}.{name}": text for name, text in schema.pop("$defs", {}).items()})
         return Shape(schema, kind.model_validate)
+
+
+def _qualifier(kind: Any) -> str:
+    """``Required``, ``NotRequired`` or ``ReadOnly``, of typing or of typing_extensions; empty for all else."""
+    name = getattr(typing.get_origin(kind), "_name", None)
+    return name if name in ("Required", "NotRequired", "ReadOnly") else ""
 
 
 _SEQUENCES = (

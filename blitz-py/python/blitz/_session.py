@@ -297,6 +297,7 @@ class Session:
         *,
         name: str | None = ...,
         description: str | None = ...,
+        input_schema: Mapping[str, Any] | None = ...,
         effect: str = ...,
         timeout: float | None = ...,
     ) -> Callable[[F], F]: ...
@@ -307,6 +308,7 @@ class Session:
         *,
         name: str | None = None,
         description: str | None = None,
+        input_schema: Mapping[str, Any] | None = None,
         effect: str = "unsafe",
         timeout: float | None = None,
     ) -> Any:
@@ -315,11 +317,12 @@ class Session:
         The annotations give the schema, the docstring the descriptions. A parameter annotated with
         :class:`ToolContext` gets the call's context. ``effect`` is ``"pure"``, ``"idempotent"`` or
         ``"unsafe"``: what may be done after a crash in the middle of a call. ``timeout`` is in seconds.
+        With an ``input_schema`` of your own the function gets the arguments as plain JSON values.
         """
         local = sys._getframe(1).f_locals
 
         def register(function: Any) -> Any:
-            self._registered(function, name, description, effect, timeout, local).wait()
+            self._registered(function, name, description, input_schema, effect, timeout, local).wait()
             return function
 
         return register if function is None else register(function)
@@ -330,12 +333,13 @@ class Session:
         *,
         name: str | None = None,
         description: str | None = None,
+        input_schema: Mapping[str, Any] | None = None,
         effect: str = "unsafe",
         timeout: float | None = None,
     ) -> Record:
         """Registers a function as a tool, as :meth:`tool` does, and gives its record."""
         local = sys._getframe(1).f_locals
-        return Record(self._registered(function, name, description, effect, timeout, local).wait())
+        return Record(self._registered(function, name, description, input_schema, effect, timeout, local).wait())
 
     async def aregister(
         self,
@@ -343,24 +347,26 @@ class Session:
         *,
         name: str | None = None,
         description: str | None = None,
+        input_schema: Mapping[str, Any] | None = None,
         effect: str = "unsafe",
         timeout: float | None = None,
     ) -> Record:
         """Registers a function as a tool, as :meth:`tool` does, and gives its record."""
-        return Record(await settled(self._registered(function, name, description, effect, timeout, None)))
+        return Record(await settled(self._registered(function, name, description, input_schema, effect, timeout, None)))
 
     def _registered(
         self,
         function: Callable[..., Any],
         name: str | None,
         description: str | None,
+        input_schema: Mapping[str, Any] | None,
         effect: str,
         timeout: float | None,
         local: Mapping[str, Any] | None,
     ) -> _native.Pending:
         from ._tools import FunctionSpec
 
-        spec = FunctionSpec(function, name=name, description=description, local=local)
+        spec = FunctionSpec(function, name=name, description=description, input_schema=input_schema, local=local)
         called = spec.call_async if spec.is_async else spec.call
         return self._entry.register_tool(
             spec.name, spec.description, spec.input_schema, effect, timeout, called, spec.is_async

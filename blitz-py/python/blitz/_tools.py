@@ -23,6 +23,7 @@ class FunctionSpec:
         *,
         name: str | None,
         description: str | None,
+        input_schema: Mapping[str, Any] | None,
         local: Mapping[str, Any] | None,
     ) -> None:
         self._function = function
@@ -35,7 +36,15 @@ class FunctionSpec:
         self._positional: list[str] = []
         self._shapes: dict[str, Shape] = {}
         self._open = False
-        self.input_schema = self._read_signature(called, described, local)
+        if input_schema is None:
+            self.input_schema = self._read_signature(called, described, local)
+        else:
+            self.input_schema = dict(input_schema)
+            self._context = self._context_of(called, local)
+
+    def _context_of(self, called: Any, local: Mapping[str, Any] | None) -> str | None:
+        hints = hints_of(called, local)
+        return next((name for name, hint in hints.items() if hint is ToolContext and name != "return"), None)
 
     def _read_signature(self, called: Any, described: dict[str, str], local: Mapping[str, Any] | None) -> JsonSchema:
         hints = hints_of(called, local)

@@ -443,6 +443,9 @@ class Page(Sequence[T]):
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("Page is frozen")
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("Page is frozen")
+
     def __getitem__(self, index: Any) -> Any:
         return self._items[index]
 
