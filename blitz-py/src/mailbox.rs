@@ -4,11 +4,14 @@
 //! loop by one byte for a whole batch; the loop's own thread does the work. Nobody calls into a loop
 //! from outside, so one that is closed meanwhile is simply never woken.
 
+use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::future::AbortHandle;
 use pyo3::prelude::*;
 
 /// What is done on the loop's thread.
@@ -18,6 +21,8 @@ type Work = Box<dyn FnOnce(Python<'_>) + Send>;
 #[pyclass(frozen, module = "blitz._native")]
 pub(crate) struct Mailbox {
     waiting: Mutex<Vec<Work>>,
+    /// What the loop awaits.
+    awaited: Mutex<HashMap<u64, AbortHandle>>,
     read: UnixStream,
     write: UnixStream,
 }
@@ -32,6 +37,19 @@ impl Mailbox {
             let _ = (&self.write).write(&[1]);
         }
     }
+
+    /// Keeps what the loop awaits, until [`Mailbox::ended`] is told its number.
+    pub(crate) fn keep(&self, task: AbortHandle) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(id, task);
+        id
+    }
+
+    /// Lets go of what has ended.
+    pub(crate) fn ended(&self, id: u64) {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
 }
 
 #[pymethods]
@@ -41,7 +59,15 @@ impl Mailbox {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
-        Ok(Self { waiting: Mutex::default(), read, write })
+        Ok(Self { waiting: Mutex::default(), awaited: Mutex::default(), read, write })
+    }
+
+    /// Breaks off what the loop awaited: it is closed and will never hear of it.
+    fn abandon(&self) {
+        let awaited = std::mem::take(&mut *self.awaited.lock().unwrap_or_else(PoisonError::into_inner));
+        awaited.into_values().for_each(|task| task.abort());
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(waiting);
     }
 
     /// The file descriptor that the loop reads.

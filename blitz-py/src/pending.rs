@@ -5,11 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use blitz::{Error, ErrorCode};
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use tokio::task::AbortHandle;
 
 use crate::error::to_py;
 use crate::mailbox::Mailbox;
@@ -61,10 +60,11 @@ impl Pending {
     }
 
     fn take(&self) -> PyResult<BoxFuture<'static, Make>> {
-        match std::mem::replace(&mut *self.state(), State::Taken) {
+        let mut state = self.state();
+        match std::mem::replace(&mut *state, State::Taken) {
             State::Ready(future) => Ok(future),
             other => {
-                *self.state() = other;
+                *state = other;
                 Err(PyRuntimeError::new_err("this operation has begun already"))
             }
         }
@@ -83,11 +83,14 @@ impl Pending {
     fn start(&self, py: Python<'_>, mailbox: Py<Mailbox>, future: Py<PyAny>) -> PyResult<()> {
         let runtime = runtime().map_err(|error| to_py(py, &error))?;
         let work = self.take()?;
-        let task = runtime.spawn(async move {
+        let (task, broken_off) = AbortHandle::new_pair();
+        let awaited = Awaited { id: mailbox.get().keep(task.clone()), mailbox };
+        let work = async move {
             let made = work.await;
-            mailbox.get().post(move |py| settle(py, future.bind(py), made));
-        });
-        *self.state() = State::Begun { _task: Begun(task.abort_handle()) };
+            awaited.mailbox.get().post(move |py| settle(py, future.bind(py), made));
+        };
+        *self.state() = State::Begun { _task: Begun(task) };
+        runtime.spawn(Abortable::new(work, broken_off));
         Ok(())
     }
 
@@ -96,6 +99,18 @@ impl Pending {
         // Dropped outside the lock: what it drops may be anything.
         let state = std::mem::replace(&mut *self.state(), State::Taken);
         drop(state);
+    }
+}
+
+/// An operation that a loop awaits, for as long as it is under way.
+struct Awaited {
+    mailbox: Py<Mailbox>,
+    id: u64,
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.mailbox.get().ended(self.id);
     }
 }
 

@@ -123,8 +123,8 @@ def test_a_loop_that_ends_leaves_nothing_behind(slow: blitz.Engine, capfd: pytes
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     del task, coroutine, loop
     gc.collect()
+    assert asyncio.run(slow.models.alist()), "another loop works as ever, and finds what the closed one left"
     wait_for(lambda: all(each.status == "cancelled" for each in slow.executions.list()))
-    assert asyncio.run(slow.models.alist()), "another loop works as ever"
     assert capfd.readouterr().err == ""
 
 
@@ -207,6 +207,8 @@ def test_an_async_stream_left_half_way_cancels(slow: blitz.Engine, how: str) -> 
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             assert status_of(slow, id) == "running", "whoever holds the stream may read on"
+            del task, read
+            gc.collect()
         del stream
         await asyncio.to_thread(wait_for, lambda: status_of(slow, id) == "cancelled")
         return id

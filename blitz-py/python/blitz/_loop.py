@@ -25,9 +25,9 @@ def mailbox_of(loop: asyncio.AbstractEventLoop) -> _native.Mailbox:
         mailbox = _native.Mailbox()
         loop.add_reader(mailbox.fileno(), mailbox.drain)
         with _lock:
-            # What a closed loop left behind refers to it: without this it would never be freed.
+            # What a closed loop left under way refers to it: without this neither would ever end.
             for other in [other for other in _mailboxes if other.is_closed()]:
-                del _mailboxes[other]
+                _mailboxes.pop(other).abandon()
             _mailboxes[loop] = mailbox
     return mailbox
 

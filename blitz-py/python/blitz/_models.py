@@ -86,8 +86,8 @@ class FunctionModel:
         import inspect
 
         self.name = name
-        called = function if inspect.isroutine(function) else getattr(function, "__call__")  # noqa: B004
-        is_async = inspect.iscoroutinefunction(called)
+        is_async = inspect.iscoroutinefunction(function)
+        is_async = is_async or inspect.iscoroutinefunction(getattr(type(function), "__call__", None))
         takes_two = len(inspect.signature(function).parameters) >= 2
 
         def arguments(call: _native.Call) -> tuple[Any, ...]:

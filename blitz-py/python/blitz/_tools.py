@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,8 +28,8 @@ class FunctionSpec:
         local: Mapping[str, Any] | None,
     ) -> None:
         self._function = function
-        called = function if inspect.isroutine(function) else getattr(function, "__call__")  # noqa: B004
-        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+        called = _code_of(function)
+        self.is_async = inspect.iscoroutinefunction(called)
         self.name = name or getattr(function, "__name__", type(function).__name__)
         text, described = _docstring.read(function)
         self.description = text if description is None else description
@@ -37,7 +38,7 @@ class FunctionSpec:
         self._shapes: dict[str, Shape] = {}
         self._open = False
         if input_schema is None:
-            self.input_schema = self._read_signature(called, described, local)
+            self.input_schema = self._read_signature(described, local)
         else:
             self.input_schema = dict(input_schema)
             self._context = self._context_of(called, local)
@@ -46,12 +47,12 @@ class FunctionSpec:
         hints = hints_of(called, local)
         return next((name for name, hint in hints.items() if hint is ToolContext and name != "return"), None)
 
-    def _read_signature(self, called: Any, described: dict[str, str], local: Mapping[str, Any] | None) -> JsonSchema:
-        hints = hints_of(called, local)
+    def _read_signature(self, described: dict[str, str], local: Mapping[str, Any] | None) -> JsonSchema:
+        hints = hints_of(_code_of(self._function), local)
         walk = _Walk()
         required: list[str] = []
         defaults: dict[str, Any] = {}
-        for parameter in inspect.signature(called).parameters.values():
+        for parameter in inspect.signature(self._function).parameters.values():
             hint = hints.get(parameter.name, Any)
             if hint is ToolContext:
                 self._context = parameter.name
@@ -100,3 +101,9 @@ class FunctionSpec:
         positional, named = self._bound(call)
         return await self._function(*positional, **named)
 
+
+def _code_of(function: Any) -> Any:
+    """The function behind a partial or a callable object: it has the annotations."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
