@@ -14,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::future::AbortHandle;
 use pyo3::prelude::*;
 
+use crate::runtime::is_exiting;
+
 /// What is done on the loop's thread.
 type Work = Box<dyn FnOnce(Python<'_>) + Send>;
 
@@ -30,6 +32,10 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     /// Leaves work for the loop; from any thread.
     pub(crate) fn post(&self, work: impl FnOnce(Python<'_>) + Send + 'static) {
+        if is_exiting() {
+            // A loop that still runs then is a daemon thread's, and ends without a word.
+            return;
+        }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push(Box::new(work));
         if waiting.len() == 1 {

@@ -77,6 +77,7 @@ pub(crate) fn wait<T: Send>(py: Python<'_>, future: impl Future<Output = T> + Se
     let runtime = runtime().map_err(|error| to_py(py, &error))?;
     // A function of the host that waits for the engine makes room for the ones it waits for.
     call::make_room();
+    let exiting = is_exiting();
     py.detach(|| {
         let waited = async {
             let mut future = pin!(future);
@@ -88,12 +89,17 @@ pub(crate) fn wait<T: Send>(py: Python<'_>, future: impl Future<Output = T> + Se
                 }
             }
         };
-        if Handle::try_current().is_ok() {
+        let done = if Handle::try_current().is_ok() {
             // On a thread of the runtime itself, where a finalizer of Python may come to run.
             tokio::task::block_in_place(|| runtime.block_on(waited))
         } else {
             runtime.block_on(waited)
+        };
+        // What still waits at the interpreter's exit are daemon threads, which end there without a word.
+        while !exiting && is_exiting() {
+            std::thread::park();
         }
+        done
     })
 }
 
