@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent / "python" / "blitz"
 
 HEAD = """\
 # Printed by stubs.py from the engine's method table: `make py-stubs` writes it anew.
+import builtins
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -99,7 +100,7 @@ def result(schema: dict[str, Any]) -> str:
         return f"Page[{_nouns.value_class(schema['properties']['items']['items']['$ref'].rpartition('/')[2])}]"
     if title.startswith("Array_of_"):
         inner = title.removeprefix("Array_of_")
-        return f"list[{inner}]" if inner == "Share" else "list[int]"
+        return f"builtins.list[{inner}]" if inner == "Share" else "builtins.list[int]"
     if title == "Outcome":
         return "Outcome[Any]"
     return PLAIN.get(title) or _nouns.value_class(title)
@@ -133,16 +134,21 @@ def nouns() -> str:
     """The stub of the nouns."""
     parts = [HEAD]
     for name, class_name in _nouns.NOUNS.items():
-        parts.append(f"\nclass {class_name}(Noun):\n    \"\"\"The {name} of the engine.\"\"\"\n")
+        parts.append(f'\nclass {class_name}(Noun):\n    """The {name} of the engine."""\n')
         for row in _native.methods(name):
             parts.append("\n".join(method(row)) + "\n")
     return "\n".join(parts)
+
+
+def _base(base: type) -> str:
+    return f"builtins.{base.__name__}" if base.__module__ == "builtins" else base.__name__
 
 
 def errors() -> str:
     """The stub of the exceptions."""
     lines = [
         "# Printed by stubs.py from the engine's table of errors: `make py-stubs` writes it anew.",
+        "import builtins",
         "from typing import Any",
         "",
         "class BlitzError(Exception):",
@@ -152,13 +158,13 @@ def errors() -> str:
         "    number: int",
         "    retryable: bool",
         "    details: Any",
-        "    def __init__(self, message: str = \"\", *, retryable: bool | None = None, details: Any = None) -> None: ...",
+        '    def __init__(self, message: str = "", *, retryable: bool | None = None, details: Any = None) -> None: ...',
         "    @property",
         "    def message(self) -> str: ...",
         "",
     ]
     for made in _errors.CLASSES.values():
-        bases = ", ".join(base.__name__ for base in made.__bases__)
+        bases = ", ".join(_base(base) for base in made.__bases__)
         lines += [f"class {made.__name__}({bases}):", f'    """{made.__doc__}"""', ""]
     names = ["BlitzError", *(made.__name__ for made in _errors.CLASSES.values())]
     lines += ["__all__ = [", *(f'    "{name}",' for name in names), "]", ""]

@@ -114,11 +114,7 @@ pub(crate) async fn call(function: Arc<Function>, input: Value, around: Around) 
     let Around { context, model } = around;
     let answer = Mutex::new(Some(give));
     let job = Arc::new(Job { function, input, context, model, origin, answer });
-    if is_async {
-        on_loop(job, take).await
-    } else {
-        on_thread(job, take).await
-    }
+    if is_async { on_loop(job, take).await } else { on_thread(job, take).await }
 }
 
 type Answer = oneshot::Receiver<Result<Value, Failure>>;

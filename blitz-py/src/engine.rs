@@ -22,7 +22,8 @@ impl Engine {
     /// Opens a database by settings that are data.
     #[staticmethod]
     fn open(py: Python<'_>, settings: &Bound<'_, PyAny>) -> PyResult<Pending> {
-        let settings = EngineSettings::from_json(to_json(settings, "the settings")?).map_err(|error| to_py(py, &error))?;
+        let settings =
+            EngineSettings::from_json(to_json(settings, "the settings")?).map_err(|error| to_py(py, &error))?;
         Ok(Pending::new(blitz::Engine::open_with(settings), |py, engine| {
             Ok(Py::new(py, Self(Kept::new(engine)))?.into_any())
         }))

@@ -35,12 +35,10 @@ pub(crate) fn runtime() -> Result<&'static Runtime> {
         return if host.pid == std::process::id() { Ok(&host.runtime) } else { Err(forked()) };
     }
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name("blitz")
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(blitz::ErrorCode::Unavailable, "no thread can be started").with_source(error))?;
+    let runtime =
+        Builder::new_multi_thread().worker_threads(threads).thread_name("blitz").enable_all().build().map_err(
+            |error| Error::new(blitz::ErrorCode::Unavailable, "no thread can be started").with_source(error),
+        )?;
     // Two threads may come here at once: one runtime wins, the other goes away unused.
     let host = HOST.get_or_init(|| Host { runtime, pid: std::process::id() });
     Ok(&host.runtime)

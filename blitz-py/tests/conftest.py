@@ -34,9 +34,4 @@ def calls(*named: tuple[str, dict[str, Any]]) -> dict[str, Any]:
 
 def told(outcome: blitz.Outcome[Any]) -> list[Any]:
     """What the model was told by tools."""
-    return [
-        part["content"]
-        for message in outcome.messages
-        for part in message.parts
-        if part["type"] == "tool_result"
-    ]
+    return [part["content"] for message in outcome.messages for part in message.parts if part["type"] == "tool_result"]

@@ -199,7 +199,7 @@ def test_an_async_stream_left_half_way_cancels(slow: blitz.Engine, how: str) -> 
         elif how == "cancel":
 
             async def read() -> None:
-                async for _ in stream:
+                async for _ in stream:  # noqa: F821
                     pass
 
             task = asyncio.create_task(read())
@@ -287,9 +287,13 @@ def test_a_finalizer_may_call_the_engine(engine: blitz.Engine) -> None:
 
     Dropped()
     engine.agents.put("b", "m", tools=["drops"])
-    with engine.override(model=blitz.FunctionModel(
-        lambda request: "done" if request["messages"][-1]["role"] in ("tool",) or not request["tools"] else calls(("drops", {}))
-    )):
+    with engine.override(
+        model=blitz.FunctionModel(
+            lambda request: (
+                "done" if request["messages"][-1]["role"] in ("tool",) or not request["tools"] else calls(("drops", {}))
+            )
+        )
+    ):
         engine.run("b", "x")
     assert len(outputs) == 2
 

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 START = """
-import asyncio, os, sys, threading, time
+import asyncio, faulthandler, os, sys, threading, time
 import blitz
+
+# A program that hangs says where.
+faulthandler.dump_traceback_later(50, exit=True)
 
 def slow(request, call):
     print("asked", flush=True)

@@ -200,7 +200,11 @@ def test_values_are_frozen_compare_pickle_and_print_in_one_line(engine: blitz.En
         assert copy.deepcopy(value) == value
         assert "\n" not in repr(value) and len(repr(value)) < 400, repr(value)
         assert repr(value).startswith(type(value).__name__)
-        for act in (lambda v: setattr(v, "status", "x"), lambda v: delattr(v, "status"), lambda v: setattr(v, "new", 1)):
+        for act in (
+            lambda v: setattr(v, "status", "x"),
+            lambda v: delattr(v, "status"),
+            lambda v: setattr(v, "new", 1),
+        ):
             with pytest.raises(AttributeError, match="frozen"):
                 act(value)
         assert value != object() and value != 5

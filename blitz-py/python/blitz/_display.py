@@ -60,13 +60,13 @@ def frame(values: Iterable[Any]) -> Any:
     """A DataFrame of values: of pandas, or of polars where only that is there."""
     rows = [_flat(value.to_dict()) for value in values]
     try:
-        import pandas
+        import pandas  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         pass
     else:
         return pandas.DataFrame(rows)
     try:
-        import polars
+        import polars  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise ImportError("a DataFrame needs pandas or polars: pip install 'blitz-engine[notebook]'") from None
     return polars.DataFrame(rows)

@@ -7,7 +7,9 @@ import re
 from typing import Any
 
 _GOOGLE = re.compile(r"^(args|arguments|parameters|params):\s*$", re.IGNORECASE)
-_SECTION = re.compile(r"^(returns?|yields?|raises|examples?|notes?|see also|attributes|warnings?)\s*:?\s*$", re.IGNORECASE)
+_SECTION = re.compile(
+    r"^(returns?|yields?|raises|examples?|notes?|see also|attributes|warnings?)\s*:?\s*$", re.IGNORECASE
+)
 _ENTRY = re.compile(r"^\s*\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)$")
 _SPHINX = re.compile(r"^:param\s+(?:[^:]*\s)?(\w+)\s*:\s*(.*)$")
 

@@ -72,9 +72,7 @@ class Engine(Session):
         engine._opened(settings, await settled(_native.Engine.open(settings)), real_requests, root)
         return engine
 
-    def _opened(
-        self, settings: dict[str, Any], native: _native.Engine, real_requests: bool | None, root: bool
-    ) -> None:
+    def _opened(self, settings: dict[str, Any], native: _native.Engine, real_requests: bool | None, root: bool) -> None:
         self.database_url: str = settings["database_url"]
         self._native_ = native
         self._overrides: list[Any] = []
@@ -107,11 +105,11 @@ class Engine(Session):
 
         Call it once the tools are registered: an execution that needs one which is not there stays.
         """
-        return self._native_.recover().wait()  # type: ignore[no-any-return]
+        return self._native_.recover().wait()
 
     async def arecover(self) -> list[int]:
         """Goes on with the executions whose process is gone, and gives their ids."""
-        return await settled(self._native_.recover())  # type: ignore[no-any-return]
+        return await settled(self._native_.recover())
 
     def register_provider(self, model: Scripted | FunctionModel) -> None:
         """Serves a model of the host's own under its ``name``, for models whose ``provider`` that is."""

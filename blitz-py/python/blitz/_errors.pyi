@@ -1,4 +1,5 @@
 # Printed by stubs.py from the engine's table of errors: `make py-stubs` writes it anew.
+import builtins
 from typing import Any
 
 class BlitzError(Exception):
@@ -12,10 +13,10 @@ class BlitzError(Exception):
     @property
     def message(self) -> str: ...
 
-class InvalidInputError(BlitzError, ValueError):
+class InvalidInputError(BlitzError, builtins.ValueError):
     """The input is malformed, off its schema or out of range."""
 
-class NotFoundError(BlitzError, LookupError):
+class NotFoundError(BlitzError, builtins.LookupError):
     """There is no such thing, or the caller may not know of it."""
 
 class ConflictError(BlitzError):
@@ -24,7 +25,7 @@ class ConflictError(BlitzError):
 class UnauthenticatedError(BlitzError):
     """Nobody is logged in, or the password, token or key is not valid."""
 
-class PermissionDeniedError(BlitzError, PermissionError):
+class PermissionDeniedError(BlitzError, builtins.PermissionError):
     """The caller is known and may not do this."""
 
 class BudgetExceededError(BlitzError):
@@ -36,10 +37,10 @@ class LimitExceededError(BlitzError):
 class RateLimitedError(BlitzError):
     """Too many requests: wait and try again."""
 
-class UnavailableError(BlitzError, ConnectionError):
+class UnavailableError(BlitzError, builtins.ConnectionError):
     """The service cannot be reached or failed on its side."""
 
-class TimeoutError(BlitzError, TimeoutError):
+class TimeoutError(BlitzError, builtins.TimeoutError):
     """No answer came within the time limit."""
 
 class ProviderAuthError(BlitzError):
@@ -57,10 +58,10 @@ class BadOutputError(BlitzError):
 class RefusedError(BlitzError):
     """The model declined to answer."""
 
-class TooLargeError(BlitzError, ValueError):
+class TooLargeError(BlitzError, builtins.ValueError):
     """A value is over its size limit."""
 
-class ExpressionError(BlitzError, ValueError):
+class ExpressionError(BlitzError, builtins.ValueError):
     """A template or expression cannot be evaluated."""
 
 class ToolFailedError(BlitzError):
@@ -72,10 +73,10 @@ class CancelledError(BlitzError):
 class InterruptedError(BlitzError):
     """The engine closed or died while the execution ran: recover() goes on with it."""
 
-class StorageError(BlitzError, OSError):
+class StorageError(BlitzError, builtins.OSError):
     """The database cannot be opened, read or written."""
 
-class StorageFullError(BlitzError, OSError):
+class StorageFullError(BlitzError, builtins.OSError):
     """The disk or quota is full: free space and call again, no restart is needed."""
 
 class ClosedError(BlitzError):

@@ -41,7 +41,7 @@ class Scripted:
     @property
     def requests(self) -> list[dict[str, Any]]:
         """What it was asked so far, in order."""
-        return self._provider.requests()  # type: ignore[no-any-return]
+        return self._provider.requests()
 
     def __repr__(self) -> str:
         return f"Scripted(name={self.name!r})"

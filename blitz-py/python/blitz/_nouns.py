@@ -98,15 +98,13 @@ def _delegated(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def method(self: Noun, *given: Any, **named: Any) -> Any:
         return plain(self._session, *given, **named)
 
-    if inspect.iscoroutinefunction(twin):
+    async def awaited(self: Noun, *given: Any, **named: Any) -> Any:
+        return await twin(self._session, *given, **named)
 
-        async def amethod(self: Noun, *given: Any, **named: Any) -> Any:
-            return await twin(self._session, *given, **named)
-    else:
+    def iterated(self: Noun, *given: Any, **named: Any) -> Any:
+        return twin(self._session, *given, **named)
 
-        def amethod(self: Noun, *given: Any, **named: Any) -> Any:  # type: ignore[misc]
-            return twin(self._session, *given, **named)
-
+    amethod = awaited if inspect.iscoroutinefunction(twin) else iterated
     verb = name.partition(".")[2]
     for made, served, shown in ((method, plain, verb), (amethod, twin, twin_of(verb))):
         made.__name__, made.__doc__ = shown, served.__doc__
@@ -147,7 +145,9 @@ class Parameters:
         self.fields = {_KEYWORDS.get(field, field): field for field in self.properties}
         self._moments = {field for field, text in self.properties.items() if "/Timestamp" in str(text)}
         lines = [f"``{row['name']}``: {schema.get('description', '')}".rstrip(": "), "", "Args:"]
-        lines += [f"    {shown}: {self.properties[field].get('description', '')}" for shown, field in self.fields.items()]
+        lines += [
+            f"    {shown}: {self.properties[field].get('description', '')}" for shown, field in self.fields.items()
+        ]
         self.doc = "\n".join(lines if self.fields else lines[:1])
 
     def read(self, verb: str, given: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:

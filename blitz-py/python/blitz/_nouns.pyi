@@ -1,4 +1,5 @@
 # Printed by stubs.py from the engine's method table: `make py-stubs` writes it anew.
+import builtins
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -271,7 +272,7 @@ class Models(Noun):
     def shares(
         self,
         id: int | str,
-    ) -> list[Share]:
+    ) -> builtins.list[Share]:
         """``models.shares``: A record by id or name.
 
         Args:
@@ -279,7 +280,7 @@ class Models(Noun):
     async def ashares(
         self,
         id: int | str,
-    ) -> list[Share]:
+    ) -> builtins.list[Share]:
         """``models.shares``: A record by id or name.
 
         Args:
@@ -511,7 +512,7 @@ class Prompts(Noun):
     def shares(
         self,
         id: int | str,
-    ) -> list[Share]:
+    ) -> builtins.list[Share]:
         """``prompts.shares``: A record by id or name.
 
         Args:
@@ -519,7 +520,7 @@ class Prompts(Noun):
     async def ashares(
         self,
         id: int | str,
-    ) -> list[Share]:
+    ) -> builtins.list[Share]:
         """``prompts.shares``: A record by id or name.
 
         Args:
@@ -842,7 +843,7 @@ class Tools(Noun):
     def shares(
         self,
         id: int | str,
-    ) -> list[Share]:
+    ) -> builtins.list[Share]:
         """``tools.shares``: A record by id or name.
 
         Args:
@@ -850,7 +851,7 @@ class Tools(Noun):
     async def ashares(
         self,
         id: int | str,
-    ) -> list[Share]:
+    ) -> builtins.list[Share]:
         """``tools.shares``: A record by id or name.
 
         Args:
@@ -1133,7 +1134,7 @@ class Agents(Noun):
     def shares(
         self,
         id: int | str,
-    ) -> list[Share]:
+    ) -> builtins.list[Share]:
         """``agents.shares``: A record by id or name.
 
         Args:
@@ -1141,7 +1142,7 @@ class Agents(Noun):
     async def ashares(
         self,
         id: int | str,
-    ) -> list[Share]:
+    ) -> builtins.list[Share]:
         """``agents.shares``: A record by id or name.
 
         Args:
@@ -1328,11 +1329,11 @@ class Executions(Noun):
 
     def recover(
         self,
-    ) -> list[int]:
+    ) -> builtins.list[int]:
         """``executions.recover``: Nothing."""
     async def arecover(
         self,
-    ) -> list[int]:
+    ) -> builtins.list[int]:
         """``executions.recover``: Nothing."""
 
     events = Session.events

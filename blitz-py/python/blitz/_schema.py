@@ -182,7 +182,7 @@ class _Walk:
 
     def _tuple(self, kinds: tuple[Any, ...]) -> Shape:
         shapes = [self.shape(kind) for kind in kinds if kind != ()]
-        schema = {"type": "array", "prefixItems": [shape.schema for shape in shapes]}
+        schema: JsonSchema = {"type": "array", "prefixItems": [shape.schema for shape in shapes]}
         schema |= {"minItems": len(shapes), "maxItems": len(shapes)}
 
         def read(value: Any) -> Any:
@@ -378,8 +378,8 @@ def to_plain(value: Any) -> Any:
         return value.value
     if callable(getattr(value, "model_dump", None)):
         return value.model_dump(mode="json")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if dataclasses.is_dataclass(kind):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(kind)}
     if callable(getattr(value, "to_dict", None)) and kind.__module__.partition(".")[0] == "blitz":
         return value.to_dict()
     if isinstance(value, Mapping):

@@ -84,7 +84,7 @@ class Session:
     @property
     def principal(self) -> dict[str, Any]:
         """Who it speaks for."""
-        return self._entry.principal()  # type: ignore[no-any-return]
+        return self._entry.principal()
 
     @property
     def models(self) -> Models:
@@ -272,9 +272,7 @@ class Session:
         """Starts an agent and gives its events for ``async for``. Dropping the iterator cancels the execution."""
         asked = _Asked(agent, input, output_type, output_schema, limits)
         context = contextvars.copy_context()
-        return AsyncEventStream(
-            lambda: self._entry.stream(asked.agent, asked.input, asked.options, mailbox(), context)
-        )
+        return AsyncEventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, mailbox(), context))
 
     def execution(self, id: int) -> ExecutionHandle[Any]:
         """The handle on an execution whose id is known; nothing is asked yet."""
@@ -293,6 +291,7 @@ class Session:
     @overload
     def tool(
         self,
+        function: None = ...,
         /,
         *,
         name: str | None = ...,

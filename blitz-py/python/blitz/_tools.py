@@ -30,7 +30,7 @@ class FunctionSpec:
         self._function = function
         called = _code_of(function)
         self.is_async = inspect.iscoroutinefunction(called)
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name = name if name is not None else str(getattr(function, "__name__", type(function).__name__))
         text, described = _docstring.read(function)
         self.description = text if description is None else description
         self._context: str | None = None

@@ -53,7 +53,7 @@ class Value:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values, as every language shows them."""
-        return json.loads(json.dumps(self._data))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(self._data))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -87,7 +87,7 @@ class Value:
         raise AttributeError(f"{type(self).__name__} is frozen")
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._data == other._data  # type: ignore[attr-defined]
+        return isinstance(other, Value) and type(self) is type(other) and self._data == other._data
 
     def __hash__(self) -> int:
         return hash((type(self), json.dumps(self._data, sort_keys=True)))
