@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod engine;
+pub mod ledger;
 pub mod measure;
 pub mod mock;
 pub mod report;
@@ -14,6 +15,7 @@ pub mod row;
 pub mod rows;
 pub mod run;
 pub mod sqlite;
+pub mod steps;
 
 pub use row::{Bar, Context, Metric, Row, Variant};
 

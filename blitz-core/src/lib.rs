@@ -44,6 +44,9 @@ mod ledger;
 mod net;
 pub mod provider;
 mod store;
+#[cfg(feature = "test-support")]
+#[doc(hidden)]
+pub mod test_support;
 pub mod tool;
 
 pub use domain::{

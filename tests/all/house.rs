@@ -39,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "execution",
         ],
     ),
+    ("test_support", &["domain", "error", "store", "ledger"]),
 ];
 
 /// The longest a file may be; past it there is a second noun in the file.

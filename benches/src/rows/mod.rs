@@ -1,5 +1,6 @@
 //! The rows, one file each. A file holds the floor and everyone who is compared with it.
 
+mod budget;
 mod cost;
 mod execution;
 mod execution_alone;
@@ -10,6 +11,7 @@ mod step;
 mod step_alone;
 mod stream;
 mod waiting;
+mod waiting_idle;
 
 use crate::Row;
 
@@ -20,9 +22,14 @@ pub const ROWS: &[&Row] = &[
     &stream::BURSTS,
     &stream::PACKETS,
     &waiting::ROW,
+    &waiting_idle::ROW,
     &recovery::ROW,
     &step::ROW,
     &step_alone::ROW,
+    &budget::TOGETHER,
+    &budget::TOGETHER_FULL,
+    &budget::ALONE,
+    &budget::ALONE_FULL,
     &schema::ROW,
     &prompt::ROW,
     &cost::ROW,

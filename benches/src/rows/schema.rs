@@ -2,16 +2,20 @@
 
 use std::hint::black_box;
 
+use blitz::test_support::SchemaCheck;
 use serde_json::{Value, json};
 
 use crate::measure::{Meter, Sample};
-use crate::{Context, Metric, Result, Row, Variant};
+use crate::{Bar, Context, Metric, Result, Row, Variant};
 
 pub(super) const ROW: Row = Row {
     name: "schema",
     about: "a schema check of a tool's arguments, prepared",
     metric: Metric::CpuPerItem,
-    variants: &[Variant { name: "jsonschema", bar: None, run: floor }],
+    variants: &[
+        Variant { name: "jsonschema", bar: None, run: floor },
+        Variant { name: "blitz", bar: Some(Bar::Ratio(1.5)), run: ours },
+    ],
 };
 
 fn schema() -> Value {
@@ -40,6 +44,16 @@ fn floor(context: &Context) -> Result<Sample> {
         if !validator.is_valid(black_box(&arguments)) {
             return Err("the arguments do not fit their schema".into());
         }
+    }
+    Ok(meter.stop(items))
+}
+
+fn ours(context: &Context) -> Result<Sample> {
+    let check = SchemaCheck::new(&schema())?;
+    let (arguments, items) = (arguments(), context.items(1_000_000));
+    let meter = Meter::start();
+    for _ in 0..items {
+        check.check(black_box(&arguments))?;
     }
     Ok(meter.stop(items))
 }

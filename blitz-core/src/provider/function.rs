@@ -137,9 +137,7 @@ impl FunctionProvider {
         let call = ProviderCall { cancel, timeout: context.timeout, pieces };
         let answer = (self.function)(request.clone(), call);
         let answering = Answering { number, request, answer, heard, emitted: false, over };
-        stream::unfold(Some(answering), |state| async move { state?.next().await })
-            .flat_map(|items| stream::iter(items))
-            .boxed()
+        stream::unfold(Some(answering), |state| async move { state?.next().await }).flat_map(stream::iter).boxed()
     }
 }
 
