@@ -16,7 +16,7 @@ from uuid import UUID
 import blitz
 import pytest
 from blitz import _errors, _native
-from conftest import calls, scripted
+from conftest import calls, scripted, told
 
 
 def _cycle() -> Any:
@@ -85,13 +85,10 @@ def test_a_result_that_is_no_json_is_told_to_the_model(engine: blitz.Engine) -> 
     scripted(engine, calls(*(("odd", {"what": name}) for name in names)), "done", tools=["odd"])
     done = engine.run("a", "x")
     assert done.output == "done"
-    assert all(text.startswith("InvalidInputError: the result") or text.startswith("the result") for text in told(done))
-
-
-def told(done: blitz.Outcome[Any]) -> list[str]:
-    from conftest import told
-
-    return [str(text) for text in told(done)]
+    assert all(
+        str(text).startswith("InvalidInputError: the result") or str(text).startswith("the result")
+        for text in told(done)
+    )
 
 
 def test_json_goes_through_unchanged(engine: blitz.Engine) -> None:
@@ -115,8 +112,6 @@ def test_json_goes_through_unchanged(engine: blitz.Engine) -> None:
         {"z": 1, "a": [None, {"deep": [1, 2.5, "x"]}]},
     ]
     scripted(engine, calls(*(("echo", {"value": value}) for value in values)), "done", tools=["echo"])
-    from conftest import told
-
     given = told(engine.run("a", values))
     assert given == values
     assert [type(value) for value in given] == [type(value) for value in values]

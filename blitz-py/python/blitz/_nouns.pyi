@@ -43,7 +43,6 @@ def noun(name: str, session: Session) -> Noun: ...
 def twin_of(verb: str) -> str: ...
 def value_class(title: str) -> str: ...
 
-
 class Models(Noun):
     """The models of the engine."""
 
@@ -306,7 +305,6 @@ class Models(Noun):
         Args:
             id: Its id, its name, or `owner/name`.
             visibility: Everybody or its owner."""
-
 
 class Prompts(Noun):
     """The prompts of the engine."""
@@ -622,7 +620,6 @@ class Prompts(Noun):
             version: The version; the newest where absent.
             variables: What goes into its holes."""
 
-
 class Tools(Noun):
     """The tools of the engine."""
 
@@ -880,7 +877,6 @@ class Tools(Noun):
 
     register = Session.register
     aregister = Session.aregister
-
 
 class Agents(Noun):
     """The agents of the engine."""
@@ -1178,7 +1174,6 @@ class Agents(Noun):
     stream = Session.stream
     astream = Session.astream
 
-
 class Executions(Noun):
     """The executions of the engine."""
 
@@ -1339,7 +1334,6 @@ class Executions(Noun):
     events = Session.events
     aevents = Session.aevents
 
-
 class Users(Noun):
     """The users of the engine."""
 
@@ -1451,7 +1445,6 @@ class Users(Noun):
 
         Args:
             id: The user's id."""
-
 
 class Budgets(Noun):
     """The budgets of the engine."""
@@ -1665,7 +1658,6 @@ class Budgets(Noun):
             limit: At most this many; 100 where absent.
             cursor: Where the page before ended."""
 
-
 class Costs(Noun):
     """The costs of the engine."""
 
@@ -1726,7 +1718,6 @@ class Costs(Noun):
         Args:
             filter: Which ones; all that the caller may see where absent.
             page: Which part of the list."""
-
 
 class Audit(Noun):
     """The audit of the engine."""
