@@ -11,12 +11,8 @@ def add(a: float, b: float) -> float:
     return a + b
 
 
-engine.models.put(
-    "m", "offline", model_name="offline"
-)  # or "openai", model_name="gpt-4o"
+engine.models.put("m", "offline", model_name="offline")  # or "openai", model_name="gpt-4o"
 engine.agents.put("solver", "m", instructions="Solve it with tools.", tools=["add"])
 done = engine.run("solver", {"question": "2 + 3?"})
-print(
-    f"{done.text} ({done.steps} steps, {done.usage.total_tokens} tokens)"
-)  # and done.cost, done.messages
+print(f"{done.text} ({done.steps} steps, {done.usage.total_tokens} tokens)")  # and done.cost, done.messages
 engine.close()

@@ -64,24 +64,16 @@ async def set_up(engine: blitz.Engine) -> None:
         instructions="Name what is risky for whoever signs this document.",
     )
     for noun, name in (("models", "reviewer"), ("agents", "review")):
-        await engine.acall(
-            f"{noun}.set_visibility", {"id": name, "visibility": "shared"}
-        )
-    await engine.budgets.aput(
-        "a dollar for each user", "user", limit="1.00", hard=key is not None
-    )
+        await engine.acall(f"{noun}.set_visibility", {"id": name, "visibility": "shared"})
+    await engine.budgets.aput("a dollar for each user", "user", limit="1.00", hard=key is not None)
     if not await engine.users.alist(limit=1):
-        await engine.users.acreate(
-            "ana@example.com", "a long passphrase", role="business_user"
-        )
+        await engine.users.acreate("ana@example.com", "a long passphrase", role="business_user")
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Opens the engine, and goes on with what was interrupted."""
-    async with await blitz.Engine.aopen(
-        os.environ.get("BLITZ_DB", "service.db")
-    ) as engine:
+    async with await blitz.Engine.aopen(os.environ.get("BLITZ_DB", "service.db")) as engine:
         await set_up(engine)
         await engine.arecover()
         app.state.engine = engine
@@ -92,9 +84,7 @@ app = FastAPI(title="Reviews", lifespan=lifespan)
 basic = HTTPBasic()
 
 
-async def session_of(
-    request: Request, given: Annotated[HTTPBasicCredentials, Depends(basic)]
-) -> blitz.Session:
+async def session_of(request: Request, given: Annotated[HTTPBasicCredentials, Depends(basic)]) -> blitz.Session:
     """The session of whoever asks: what it may do, the engine decides."""
     engine: blitz.Engine = request.app.state.engine
     return await engine.alogin(given.username, given.password)
@@ -121,18 +111,14 @@ async def review(document: Document, me: Me) -> dict[str, Any]:
 @app.post("/reviews/stream")
 async def stream(document: Document, me: Me) -> StreamingResponse:
     """Reviews a document and gives its events as they happen, as server-sent events."""
-    return StreamingResponse(
-        sent(me.astream("review", document.text)), media_type="text/event-stream"
-    )
+    return StreamingResponse(sent(me.astream("review", document.text)), media_type="text/event-stream")
 
 
 @app.get("/executions/{id}/events")
 async def events(id: int, me: Me, after: int = 0) -> StreamingResponse:
     """The events of an execution behind a place: for a client that lost its connection."""
     await me.executions.aget(id)
-    return StreamingResponse(
-        sent(me.aevents(id, after=after)), media_type="text/event-stream"
-    )
+    return StreamingResponse(sent(me.aevents(id, after=after)), media_type="text/event-stream")
 
 
 @app.get("/costs")

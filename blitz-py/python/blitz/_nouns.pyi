@@ -43,6 +43,7 @@ def noun(name: str, session: Session) -> Noun: ...
 def twin_of(verb: str) -> str: ...
 def value_class(title: str) -> str: ...
 
+
 class Models(Noun):
     """The models of the engine."""
 
@@ -305,6 +306,7 @@ class Models(Noun):
         Args:
             id: Its id, its name, or `owner/name`.
             visibility: Everybody or its owner."""
+
 
 class Prompts(Noun):
     """The prompts of the engine."""
@@ -620,6 +622,7 @@ class Prompts(Noun):
             version: The version; the newest where absent.
             variables: What goes into its holes."""
 
+
 class Tools(Noun):
     """The tools of the engine."""
 
@@ -877,6 +880,7 @@ class Tools(Noun):
 
     register = Session.register
     aregister = Session.aregister
+
 
 class Agents(Noun):
     """The agents of the engine."""
@@ -1174,6 +1178,7 @@ class Agents(Noun):
     stream = Session.stream
     astream = Session.astream
 
+
 class Executions(Noun):
     """The executions of the engine."""
 
@@ -1334,6 +1339,7 @@ class Executions(Noun):
     events = Session.events
     aevents = Session.aevents
 
+
 class Users(Noun):
     """The users of the engine."""
 
@@ -1445,6 +1451,7 @@ class Users(Noun):
 
         Args:
             id: The user's id."""
+
 
 class Budgets(Noun):
     """The budgets of the engine."""
@@ -1658,6 +1665,7 @@ class Budgets(Noun):
             limit: At most this many; 100 where absent.
             cursor: Where the page before ended."""
 
+
 class Costs(Noun):
     """The costs of the engine."""
 
@@ -1718,6 +1726,7 @@ class Costs(Noun):
         Args:
             filter: Which ones; all that the caller may see where absent.
             page: Which part of the list."""
+
 
 class Audit(Noun):
     """The audit of the engine."""

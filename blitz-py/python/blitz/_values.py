@@ -56,21 +56,24 @@ class Value:
         """The fields as plain JSON values, as every language shows them."""
         return json.loads(json.dumps(self._data))
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        data = self._data
-        if name not in data:
-            if name in type(self)._fields:
-                return None
-            raise AttributeError(f"{type(self).__name__} has no field {name!r}")
-        value = data[name]
-        make = type(self)._made.get(name)
-        if make is None or value is None:
-            return value
-        if isinstance(value, list):
-            return [make(item) for item in value]
-        return make(value)
+    # Readers of types know the fields by their annotations: a name that is none of them is a mistake.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            data = self._data
+            if name not in data:
+                if name in type(self)._fields:
+                    return None
+                raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+            value = data[name]
+            make = type(self)._made.get(name)
+            if make is None or value is None:
+                return value
+            if isinstance(value, list):
+                return [make(item) for item in value]
+            return make(value)
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -255,6 +258,11 @@ class Record(Value):
     _made = {"created_at": _moment, "updated_at": _moment}
     _shown = ("id", "name", "revision")
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The fields of its noun."""
+
 
 class PromptVersion(Value):
     """One immutable version of a prompt."""
@@ -266,6 +274,11 @@ class PromptVersion(Value):
     template: str
     _made = {"created_at": _moment}
     _shown = ("name", "version")
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The fields of a prompt."""
 
 
 class Share(Value):
