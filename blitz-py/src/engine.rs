@@ -17,6 +17,12 @@ use crate::session::Session;
 #[pyclass(frozen, module = "blitz._native")]
 pub(crate) struct Engine(Kept<blitz::Engine>);
 
+impl Engine {
+    pub(crate) fn engine(&self) -> &blitz::Engine {
+        &self.0
+    }
+}
+
 #[pymethods]
 impl Engine {
     /// Opens a database by settings that are data.

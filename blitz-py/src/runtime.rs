@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use blitz::{Error, Result};
+use futures_util::future::join_all;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::call;
+use crate::engine::Engine;
 use crate::error::to_py;
 
 /// How often a wait looks for signals.
@@ -61,13 +63,23 @@ pub(crate) fn is_exiting() -> bool {
     EXITING.load(Ordering::Acquire)
 }
 
-/// Lets the threads that serve Python functions end; called once at the interpreter's exit.
+/// At the interpreter's exit: lets the threads that serve Python functions end, and closes what is open.
+///
+/// What runs gets a grace; all together takes so many seconds at most. No thread of Python's is started:
+/// some versions refuse that by then.
 #[pyfunction]
-pub(crate) fn shut_down() {
-    if !is_forked() {
-        EXITING.store(true, Ordering::Release);
-        call::wake_all();
+pub(crate) fn shut_down(py: Python<'_>, engines: Vec<Py<Engine>>, grace: f64, limit: f64) -> PyResult<()> {
+    if is_forked() {
+        return Ok(());
     }
+    EXITING.store(true, Ordering::Release);
+    call::wake_all();
+    let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let closing = engines.iter().map(|engine| engine.get().engine().clone());
+    let closing = closing.map(|engine| async move { engine.close_within(seconds(grace)).await });
+    let closed = join_all(closing.collect::<Vec<_>>());
+    // Nobody is left to hear of a failure; what was acknowledged is on the disk.
+    wait(py, async { tokio::time::timeout(seconds(limit), closed).await }).map(drop)
 }
 
 /// Waits for a future without the GIL; a signal's exception ends the wait and drops the future.

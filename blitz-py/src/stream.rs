@@ -123,17 +123,21 @@ impl Shared {
 
 #[pymethods]
 impl Events {
-    /// The next events as a list; `None` behind the last.
-    fn next(&self) -> Pending {
+    /// Waits until there are events, or no more will come.
+    fn fill(&self) -> Pending {
         let shared = Arc::clone(&self.0);
-        let filled = {
-            let shared = Arc::clone(&shared);
-            async move {
-                shared.fill().await;
-                Ok(())
-            }
+        let filled = async move {
+            shared.fill().await;
+            Ok(())
         };
-        Pending::new(filled, move |py, ()| shared.take(py))
+        Pending::new(filled, |py, ()| Ok(py.None()))
+    }
+
+    /// The events that are there, as a list; `None` behind the last.
+    ///
+    /// Apart from the wait: a reader that is cancelled in the very moment they come finds them later.
+    fn take(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.0.take(py)
     }
 
     /// Lets go of the events; a stream that owns its execution cancels it.

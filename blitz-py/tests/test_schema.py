@@ -8,13 +8,14 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NotRequired, Optional, TypedDict, Union
+from typing import Annotated, Any, Literal, Optional, TypedDict, Union
 
 import blitz
 import pytest
 from blitz._schema import shape_of
 from blitz._tools import FunctionSpec
 from conftest import calls, scripted, told
+from typing_extensions import NotRequired
 
 
 class Severity(enum.Enum):

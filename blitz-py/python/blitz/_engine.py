@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -181,19 +180,7 @@ def allow_real_requests(allowed: bool) -> None:
 
 def _close_all() -> None:
     """At the interpreter's exit: takes no calls any more and closes what is open, for so long at most."""
-    _native.shut_down()
-
-    def close() -> None:
-        for engine in list(_open):
-            try:
-                engine.close(grace=_EXIT_GRACE)
-            except Exception:
-                # Nobody is left to hear of it; what was acknowledged is on the disk.
-                continue
-
-    closing = threading.Thread(target=close, name="blitz-close", daemon=True)
-    closing.start()
-    closing.join(_EXIT_LIMIT)
+    _native.shut_down([engine._native_ for engine in _open], _EXIT_GRACE, _EXIT_LIMIT)
 
 
 Engine.__module__ = "blitz"

@@ -26,7 +26,8 @@ class EventStream(Iterator[Event]):
         if not self._batch:
             if self._events is None:
                 raise StopIteration
-            batch = self._events.next().wait()
+            self._events.fill().wait()
+            batch = self._events.take()
             if batch is None:
                 self.close()
                 raise StopIteration
@@ -67,7 +68,10 @@ class AsyncEventStream(AsyncIterator[Event]):
                 raise StopAsyncIteration
             if self._events is None:
                 self._events = self._open()
-            batch = await settled(self._events.next())
+            events = self._events
+            await settled(events.fill())
+            # No await between the two: what is taken is given.
+            batch = events.take()
             if batch is None:
                 await self.aclose()
                 raise StopAsyncIteration

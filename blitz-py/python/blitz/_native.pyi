@@ -40,8 +40,8 @@ def function_provider(name: str, function: Callable[[Call], Any], is_async: bool
 def next_call(linger: float) -> Call | None:
     """The next call for a thread of Python's; `None` when none came for `linger` seconds, or at the end."""
 
-def shut_down() -> None:
-    """Lets the threads that serve Python functions end; called once at the interpreter's exit."""
+def shut_down(engines: list[Engine], grace: float, limit: float) -> None:
+    """At the interpreter's exit: lets the threads that serve Python functions end, and closes what is open."""
 
 @final
 class Pending:
@@ -114,7 +114,8 @@ class Execution:
 class Events:
     """The events of one execution; dropped or closed, it lets go of them."""
 
-    def next(self) -> Pending: ...
+    def fill(self) -> Pending: ...
+    def take(self) -> list[dict[str, Any]] | None: ...
     def close(self) -> None: ...
 
 @final
