@@ -21,6 +21,12 @@ impl Engine {
     pub(crate) fn engine(&self) -> &blitz::Engine {
         &self.0
     }
+
+    /// The engine, in the process that opened it. Errors: `ClosedError` in a forked child.
+    fn here(&self, py: Python<'_>) -> PyResult<&blitz::Engine> {
+        runtime().map_err(|error| to_py(py, &error))?;
+        Ok(&self.0)
+    }
 }
 
 #[pymethods]
@@ -37,8 +43,7 @@ impl Engine {
 
     /// The host's own session.
     fn root(&self, py: Python<'_>, reason: &str) -> PyResult<Session> {
-        runtime().map_err(|error| to_py(py, &error))?;
-        Ok(Session::new(self.0.root(reason)))
+        Ok(Session::new(self.here(py)?.root(reason)))
     }
 
     /// A user's session.
@@ -69,18 +74,21 @@ impl Engine {
     }
 
     /// Serves a provider of the host under its name.
-    fn register_provider(&self, provider: &Provider) {
-        provider.register(&self.0);
+    fn register_provider(&self, py: Python<'_>, provider: &Provider) -> PyResult<()> {
+        provider.register(self.here(py)?);
+        Ok(())
     }
 
     /// Sends every model call to one provider, until `None`.
-    fn override_models(&self, provider: Option<&Provider>) {
-        self.0.override_models(provider.map(Provider::shared));
+    fn override_models(&self, py: Python<'_>, provider: Option<&Provider>) -> PyResult<()> {
+        self.here(py)?.override_models(provider.map(Provider::shared));
+        Ok(())
     }
 
     /// Whether models outside this process may be asked.
-    fn allow_real_requests(&self, allowed: bool) {
-        self.0.allow_real_requests(allowed);
+    fn allow_real_requests(&self, py: Python<'_>, allowed: bool) -> PyResult<()> {
+        self.here(py)?.allow_real_requests(allowed);
+        Ok(())
     }
 }
 

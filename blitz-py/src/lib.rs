@@ -1,6 +1,6 @@
 //! The Python face: `blitz._native`, the module behind the package `blitz`.
 //!
-//! It holds no rules of the engine. Every operation is a [`pending::Pending`]: one Rust future that
+//! It holds no rules of the engine. Every operation is a `Pending`: one Rust future that
 //! Python either waits for or awaits, so the blocking methods and their `a…` twins are one thing.
 //! Python's own work (signatures, schemas of annotations, frozen values) is in `python/blitz`.
 

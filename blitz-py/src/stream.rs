@@ -14,7 +14,7 @@ use crate::call::Origin;
 use crate::convert::value_to_python;
 use crate::error::to_py;
 use crate::pending::Pending;
-use crate::runtime::Kept;
+use crate::runtime::{Kept, is_forked};
 
 /// The most events handed over at once.
 const BATCH: usize = 256;
@@ -142,6 +142,9 @@ impl Events {
 
     /// Lets go of the events; a stream that owns its execution cancels it.
     fn close(&self) {
+        if is_forked() {
+            return;
+        }
         self.0.closed.cancel();
         // Whoever reads at the moment sees that it is closed and lets go.
         if let Ok(mut source) = self.0.source.try_lock() {
