@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::AbortHandle;
 use pyo3::prelude::*;
+use tokio::runtime::Runtime;
 
 use crate::runtime::is_exiting;
 
@@ -25,9 +27,15 @@ pub(crate) struct Mailbox {
     waiting: Mutex<Vec<Work>>,
     /// What the loop awaits.
     awaited: Mutex<HashMap<u64, AbortHandle>>,
+    /// Whether somebody wakes the loop from time to time.
+    ticking: AtomicBool,
     read: UnixStream,
     write: UnixStream,
 }
+
+/// How often a loop that awaits something is woken. A signal that comes in the moment before a loop
+/// goes to sleep does not wake it: without this a Ctrl-C could wait for as long as the engine does.
+const TICK: Duration = Duration::from_millis(200);
 
 impl Mailbox {
     /// Leaves work for the loop; from any thread.
@@ -39,9 +47,34 @@ impl Mailbox {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push(Box::new(work));
         if waiting.len() == 1 {
-            // A full socket means that the loop has enough to wake up for.
-            let _ = (&self.write).write(&[1]);
+            self.wake();
         }
+    }
+
+    fn wake(&self) {
+        // A full socket means that the loop has enough to wake up for.
+        let _ = (&self.write).write(&[1]);
+    }
+
+    /// Wakes the loop from time to time, while it awaits anything.
+    pub(crate) fn tick(mailbox: &Py<Self>, py: Python<'_>, runtime: &Runtime) {
+        if mailbox.get().ticking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mailbox = mailbox.clone_ref(py);
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(TICK).await;
+                let mailbox = mailbox.get();
+                let awaited = mailbox.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+                if awaited.is_empty() || is_exiting() {
+                    mailbox.ticking.store(false, Ordering::Release);
+                    return;
+                }
+                drop(awaited);
+                mailbox.wake();
+            }
+        });
     }
 
     /// Keeps what the loop awaits, until [`Mailbox::ended`] is told its number.
@@ -65,7 +98,7 @@ impl Mailbox {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
-        Ok(Self { waiting: Mutex::default(), awaited: Mutex::default(), read, write })
+        Ok(Self { waiting: Mutex::default(), awaited: Mutex::default(), ticking: AtomicBool::new(false), read, write })
     }
 
     /// Breaks off what the loop awaited: it is closed and will never hear of it.

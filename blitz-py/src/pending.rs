@@ -84,7 +84,9 @@ impl Pending {
         let runtime = runtime().map_err(|error| to_py(py, &error))?;
         let work = self.take()?;
         let (task, broken_off) = AbortHandle::new_pair();
-        let awaited = Awaited { id: mailbox.get().keep(task.clone()), mailbox };
+        let id = mailbox.get().keep(task.clone());
+        Mailbox::tick(&mailbox, py, runtime);
+        let awaited = Awaited { id, mailbox };
         let work = async move {
             let made = work.await;
             awaited.mailbox.get().post(move |py| settle(py, future.bind(py), made));
