@@ -67,6 +67,7 @@ py-test: setup $(PY_TOOLS)/bin/maturin ## builds the wheel and tests it in a new
 	python3 -m venv $(PY_TESTS)/venv
 	$(PY_TOOLS)/bin/maturin build --profile dev --manifest-path blitz-py/Cargo.toml --out $(PY_TESTS)
 	$(PY_TESTS)/venv/bin/pip install --quiet --disable-pip-version-check -r blitz-py/requirements-test.txt $(PY_TESTS)/*.whl
+	if command -v node >/dev/null; then $(PY_TESTS)/venv/bin/pip install --quiet --disable-pip-version-check pyright; fi
 	cd blitz-py && ../$(PY_TESTS)/venv/bin/python -m pytest $(ARGS)
 
 py-stubs: ## prints the stubs of the Python package from the tables, by the environment of py-test

@@ -80,7 +80,9 @@ engine.run("a").usage.tokens_total
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "MYPYPATH": str(PACKAGE.parent), "MYPY_CACHE_DIR": str(cwd / "cache")}
+    environment = {**os.environ, "MYPY_CACHE_DIR": str(cwd / "cache")}
+    if PACKAGE.parent.name != "site-packages":
+        environment["MYPYPATH"] = str(PACKAGE.parent)
     return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=cwd, env=environment)
 
 
