@@ -23,7 +23,11 @@ else \
 fi
 endef
 
-.PHONY: help setup demo test check torture conformance bench py c c-test install docs clean
+# Python: the tools that build the wheel, and an environment that each test run makes anew.
+PY_TOOLS := target/py-tools
+PY_TESTS := target/py-tests
+
+.PHONY: help setup demo test check torture conformance bench py py-test py-stubs c c-test install docs clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +42,7 @@ test: check ## everything that must pass: check, documentation tests, all tests
 	$(CARGO) test --workspace --doc --locked
 	$(call run_tests)
 	$(MAKE) --no-print-directory c-test
+	$(MAKE) --no-print-directory py-test
 
 check: setup ## format, lints, documentation, licences and bans
 	$(CARGO) fmt --all --check
@@ -49,6 +54,7 @@ torture: export BLITZ_TORTURE = 1
 torture: setup ## the tests again, their campaigns at full length
 	$(call run_tests)
 	$(MAKE) --no-print-directory c-test CALLS=100000 ROUNDS=100
+	$(MAKE) --no-print-directory py-test
 
 conformance: setup ## the suites that every store, provider and tool must pass
 	$(call run_tests,conformance)
@@ -57,8 +63,25 @@ bench: setup ## measures beside the floors; ARGS="execution --rounds 9", ARGS="l
 	$(CARGO) build --release --locked -p blitz-benches --bins
 	$(CARGO) run --release --locked --quiet -p blitz-benches --bin bench -- $(ARGS)
 
-py: setup ## builds the library behind the Python package
-	$(CARGO) build --release --locked -p blitz-py
+py: setup $(PY_TOOLS)/bin/maturin ## builds the wheel into target/wheels
+	$(PY_TOOLS)/bin/maturin build --release --manifest-path blitz-py/Cargo.toml --out target/wheels
+
+# The wheel of the tests is built as all else is, so that what they share is built once.
+py-test: setup $(PY_TOOLS)/bin/maturin ## builds the wheel and tests it in a new virtual environment
+	rm -rf $(PY_TESTS)
+	python3 -m venv $(PY_TESTS)/venv
+	$(PY_TOOLS)/bin/maturin build --profile dev --manifest-path blitz-py/Cargo.toml --out $(PY_TESTS)
+	$(PY_TESTS)/venv/bin/pip install --quiet --disable-pip-version-check -r blitz-py/requirements-test.txt $(PY_TESTS)/*.whl
+	if command -v node >/dev/null; then $(PY_TESTS)/venv/bin/pip install --quiet --disable-pip-version-check pyright; fi
+	cd blitz-py && ../$(PY_TESTS)/venv/bin/python -m pytest $(ARGS)
+
+py-stubs: ## prints the stubs of the Python package from the tables, by the environment of py-test
+	$(PY_TESTS)/venv/bin/python blitz-py/stubs.py --write
+
+$(PY_TOOLS)/bin/maturin: blitz-py/requirements-build.txt
+	python3 -m venv --clear $(PY_TOOLS)
+	$(PY_TOOLS)/bin/pip install --quiet --disable-pip-version-check -r blitz-py/requirements-build.txt
+	touch $@
 
 c: setup ## builds the C library
 	$(CARGO) build --release --locked -p blitz-ffi
