@@ -113,6 +113,9 @@ pub struct ModelSettings {
     /// Whether the answer is streamed. Where absent it is, unless a caller waits for the outcome alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
+    /// What of a request the provider may keep in its prompt cache, where that must be asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_cache: Option<PromptCache>,
     /// Fields of the provider's request that the engine does not know, passed through as they are.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
@@ -136,8 +139,34 @@ impl ModelSettings {
             reasoning_effort: over.reasoning_effort.clone().or_else(|| self.reasoning_effort.clone()),
             parallel_tool_calls: over.parallel_tool_calls.or(self.parallel_tool_calls),
             stream: over.stream.or(self.stream),
+            prompt_cache: over.prompt_cache.clone().or_else(|| self.prompt_cache.clone()),
             extra,
         }
+    }
+}
+
+/// What of a request the provider may keep in its prompt cache. Each is a time to live in the
+/// provider's words, such as `5m` or `1h`; empty means its default, absent means not to ask.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PromptCache {
+    /// The tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<String>,
+    /// The instructions that lead the conversation, and the tools before them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The whole conversation so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
+}
+
+impl PromptCache {
+    /// Asks to keep everything for the provider's default time.
+    pub fn everything() -> Self {
+        let default = Some(String::new());
+        Self { tools: default.clone(), system: default.clone(), conversation: default }
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod offline;
 pub(crate) mod openai;
 mod profile;
 pub(crate) mod scripted;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::net::Http;
 
 pub use offline::Offline;
-pub use openai::OpenAi;
+pub use openai::{ChatServer, OpenAi};
 pub use scripted::{Reply, Scripted};
 
 /// What a model stream gives.
@@ -94,6 +95,9 @@ pub async fn complete(mut stream: ModelStream) -> Result<ModelResponse> {
     Err(Error::bad_output("the provider's stream ended without an answer"))
 }
 
+/// Where OpenAI itself is reached.
+const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+
 /// Connects a provider of this crate by the name that model records use. Nothing is sent.
 ///
 /// Errors: `InvalidInput` for an unknown name or a bad address or key; `ProviderAuth` where OpenAI
@@ -109,7 +113,7 @@ pub(crate) fn connect(
         ("openai", None) if api_key.as_ref().is_none_or(|key| key.expose().trim().is_empty()) => {
             return Err(Error::new(ErrorCode::ProviderAuth, "openai wants a key: set the model's api_key"));
         }
-        ("openai", None) => openai::DEFAULT_BASE_URL,
+        ("openai", None) => OPENAI_BASE_URL,
         ("openai_compatible", None) => {
             return Err(Error::invalid("openai_compatible wants an address: set the model's base_url"));
         }
@@ -160,6 +164,8 @@ impl Default for Profile {
 const OVERHEAD: u64 = 16;
 /// Tokens that an image may count as; the largest fixed bound among the supported dialects.
 const IMAGE: u64 = 6_000;
+/// Tokens that a file may count as where its bytes are elsewhere: a hundred pages, each as text and image.
+const FILE: u64 = 700_000;
 
 fn input_token_bound(request: &ModelRequest) -> u64 {
     let len = |text: &str| text.len() as u64;
@@ -167,10 +173,19 @@ fn input_token_bound(request: &ModelRequest) -> u64 {
         message.parts.iter().fold(OVERHEAD, |sum, part| {
             sum + OVERHEAD
                 + match part {
-                    Part::Text { text } | Part::Refusal { text } | Part::Thinking { text, .. } => len(text),
-                    Part::ToolCall(call) => len(&call.id) + len(&call.name) + len(&call.arguments),
+                    Part::Text { text } | Part::Refusal { text } => len(text),
+                    Part::Thinking { text, signature, .. } => {
+                        len(text) + signature.as_ref().map_or(0, |signature| len(signature))
+                    }
+                    Part::ToolCall(call) => {
+                        len(&call.id) + len(&call.name) + len(&call.arguments)
+                            + call.signature.as_ref().map_or(0, |signature| len(signature))
+                    }
                     Part::ToolResult(result) => len(&result.id) + len(&result.name) + len(&result.as_text()),
                     Part::Image { .. } => IMAGE,
+                    Part::File { data, .. } => len(data).max(FILE),
+                    Part::Opaque { data, .. } => json_len(data),
+                    Part::CachePoint { .. } => 0,
                 }
         })
     };

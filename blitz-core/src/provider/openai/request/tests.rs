@@ -1,8 +1,10 @@
 use super::*;
 use crate::error::ErrorCode;
 
-const LOCAL: Dialect<'_> = Dialect { provider: "openai", official: false };
-const OFFICIAL: Dialect<'_> = Dialect { provider: "openai", official: true };
+use crate::provider::ChatServer;
+
+const LOCAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::Other.quirks() };
+const OFFICIAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::OpenAi.quirks() };
 
 fn body_for(dialect: &Dialect<'_>, request: &ModelRequest) -> Value {
     serde_json::from_slice(&encode(request, dialect, true).unwrap().body).unwrap()
@@ -46,6 +48,7 @@ fn settings_and_tools_have_their_fields() {
         reasoning_effort: Some("low".into()),
         parallel_tool_calls: Some(false),
         stream: Some(false),
+        prompt_cache: None,
         extra: Map::from_iter([("top_k".to_owned(), json!(5))]),
     };
     let tool = ToolSpec::new("add", "Adds.", json!({"type": "object"}));

@@ -1,3 +1,6 @@
+use std::collections::VecDeque;
+
+use super::super::super::wire::body::Reader;
 use super::*;
 use crate::domain::{ToolCall, Usage};
 use proptest::prelude::*;
@@ -7,7 +10,7 @@ type Read = Result<(ModelResponse, Vec<Delta>), Unreadable>;
 
 fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Read {
     let request = ModelRequest::new("m", vec![]);
-    let (mut reader, mut out) = (Reader::new("p", &request, None), VecDeque::new());
+    let (mut reader, mut out) = (Reader::new(Box::new(Assembly::new("p", &request, None))), VecDeque::new());
     for chunk in chunks {
         reader.push(chunk, &mut out)?;
     }
@@ -132,7 +135,7 @@ fn b26_thinking_comes_under_either_name_and_once() {
     let (response, _) =
         events(&[delta(both), delta(json!({"reasoning": "."})), delta(json!({"content": " a"})), stop("stop")])
             .unwrap();
-    let thought = Part::Thinking { text: "hm.".into(), signature: None, provider: Some("p".into()) };
+    let thought = Part::Thinking { text: "hm.".into(), signature: None, provider: Some("p".into()), id: None };
     assert_eq!(response.message.parts, [thought, Part::text(" a")]);
 }
 
@@ -182,7 +185,8 @@ fn a_whole_answer_without_choices_is_malformed() {
 fn added_nulls_are_taken_out_of_the_answer() {
     let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     let request = ModelRequest::new("m", vec![]);
-    let mut reader = Reader::new("p", &request, Some(Arc::new(OutputSchema::new("o", schema))));
+    let nullable = Some(Arc::new(OutputSchema::new("o", schema)));
+    let mut reader = Reader::new(Box::new(Assembly::new("p", &request, nullable)));
     let mut out = VecDeque::new();
     let body = sse(&[delta(json!({"content": "{\"a\":null}"})), stop("stop")]);
     reader.push(body.as_bytes(), &mut out).unwrap();

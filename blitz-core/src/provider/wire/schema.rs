@@ -50,14 +50,14 @@ const DROPPED: &[&str] = &[
 
 /// A schema in its strict form.
 #[derive(Debug, PartialEq)]
-pub(super) struct Strict {
+pub(in crate::provider) struct Strict {
     pub schema: Value,
     /// Whether an optional property was made nullable.
     pub made_nullable: bool,
 }
 
 /// The strict form of a schema; `None` where it has none.
-pub(super) fn strict(schema: &Value) -> Option<Strict> {
+pub(in crate::provider) fn strict(schema: &Value) -> Option<Strict> {
     let root = schema.as_object()?;
     if root.get("type").and_then(Value::as_str) != Some("object") || root.contains_key("anyOf") {
         return None;
@@ -65,6 +65,13 @@ pub(super) fn strict(schema: &Value) -> Option<Strict> {
     let mut rewriter = Rewriter { made_nullable: false };
     let schema = rewriter.node(schema, 0)?;
     Some(Strict { schema, made_nullable: rewriter.made_nullable })
+}
+
+/// A name as the API takes it: `[A-Za-z0-9_-]`, 1 to 64 characters.
+pub(in crate::provider) fn name(name: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let name: String = name.chars().take(64).map(|c| if fits(c) { c } else { '_' }).collect();
+    if name.is_empty() { "output".to_owned() } else { name }
 }
 
 struct Rewriter {
@@ -193,7 +200,7 @@ fn nullable(schema: Value) -> Option<Value> {
 }
 
 /// An answer to the strict form of `schema` as an answer to `schema` itself; `None` where nothing changes.
-pub(super) fn without_added_nulls(schema: &Value, answer: &str) -> Option<String> {
+pub(in crate::provider) fn without_added_nulls(schema: &Value, answer: &str) -> Option<String> {
     let mut value: Value = serde_json::from_str(answer).ok()?;
     strip(schema, schema, &mut value, 0).then(|| value.to_string())
 }
