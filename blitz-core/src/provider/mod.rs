@@ -4,9 +4,11 @@
 //! with the whole [`ModelResponse`]. It knows no prices, no users and no store. It does not retry:
 //! the driver does, by data. Non-streaming is the folded stream.
 
+mod anthropic;
 pub(crate) mod offline;
 pub(crate) mod openai;
 mod profile;
+mod responses;
 pub(crate) mod scripted;
 mod wire;
 
@@ -19,8 +21,10 @@ use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, Secret};
 use crate::error::{Error, ErrorCode, Result};
 use crate::net::Http;
 
+pub use anthropic::Anthropic;
 pub use offline::Offline;
 pub use openai::{ChatServer, OpenAi};
+pub use responses::OpenAiResponses;
 pub use scripted::{Reply, Scripted};
 
 /// What a model stream gives.

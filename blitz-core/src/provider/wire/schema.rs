@@ -56,13 +56,43 @@ pub(in crate::provider) struct Strict {
     pub made_nullable: bool,
 }
 
+/// Keywords that bound values, which OpenAI takes and Anthropic refuses.
+const BOUNDS: &[&str] = &[
+    "pattern",
+    "multipleOf",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minItems",
+    "maxItems",
+];
+
+/// Whose rules the strict form follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    /// Every property is required.
+    OpenAi,
+    /// Properties may stay optional; values have no bounds.
+    Anthropic,
+}
+
+/// The form in which Anthropic holds a model to a schema: objects are closed and values unbounded.
+pub(in crate::provider) fn closed(schema: &Value) -> Option<Value> {
+    rewrite(schema, Rules::Anthropic).map(|strict| strict.schema)
+}
+
 /// The strict form of a schema; `None` where it has none.
 pub(in crate::provider) fn strict(schema: &Value) -> Option<Strict> {
+    rewrite(schema, Rules::OpenAi)
+}
+
+fn rewrite(schema: &Value, rules: Rules) -> Option<Strict> {
     let root = schema.as_object()?;
     if root.get("type").and_then(Value::as_str) != Some("object") || root.contains_key("anyOf") {
         return None;
     }
-    let mut rewriter = Rewriter { made_nullable: false };
+    let mut rewriter = Rewriter { rules, made_nullable: false };
     let schema = rewriter.node(schema, 0)?;
     Some(Strict { schema, made_nullable: rewriter.made_nullable })
 }
@@ -75,6 +105,7 @@ pub(in crate::provider) fn name(name: &str) -> String {
 }
 
 struct Rewriter {
+    rules: Rules,
     made_nullable: bool,
 }
 
@@ -90,6 +121,7 @@ impl Rewriter {
             let value = match keyword.as_str() {
                 "properties" | "required" | "additionalProperties" => continue,
                 keyword if DROPPED.contains(&keyword) || keyword.starts_with("x-") => continue,
+                keyword if self.rules == Rules::Anthropic && BOUNDS.contains(&keyword) => continue,
                 "format" if !FORMATS.contains(&value.as_str()?) => continue,
                 "$ref" if !value.as_str()?.starts_with('#') => return None,
                 "format" => value.clone(),
@@ -128,7 +160,7 @@ impl Rewriter {
         let mut rewritten = Map::new();
         for (name, property) in properties {
             let mut property = self.node(property, depth + 1)?;
-            if !required.contains(&name.as_str()) {
+            if self.rules == Rules::OpenAi && !required.contains(&name.as_str()) {
                 required.push(name);
                 if !accepts_null(&property) {
                     property = nullable(property)?;
@@ -292,6 +324,15 @@ mod tests {
                 "either": {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "null"}]},
         }});
         assert_eq!(strict(&schema).unwrap(), Strict { schema: expected, made_nullable: true });
+    }
+
+    #[test]
+    fn b14_anthropic_closes_objects_and_leaves_the_rest_optional() {
+        let schema = json!({"type": "object", "required": ["a"], "properties": {
+            "a": {"type": "integer", "minimum": 1}, "b": {"type": "string", "pattern": "x", "format": "date"}}});
+        let expected = json!({"type": "object", "required": ["a"], "additionalProperties": false, "properties": {
+            "a": {"type": "integer"}, "b": {"type": "string", "format": "date"}}});
+        assert_eq!(closed(&schema).unwrap(), expected);
     }
 
     #[test]

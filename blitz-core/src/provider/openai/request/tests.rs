@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::ToolCall;
 use crate::error::ErrorCode;
 
 use crate::provider::ChatServer;
@@ -196,8 +197,7 @@ fn b29_thinking_goes_back_only_to_its_maker() {
     let thought = |provider: Option<&str>| Part::Thinking {
         text: "hm".into(),
         signature: None,
-        provider: provider.map(str::to_owned),
-    };
+        provider: provider.map(str::to_owned), id: None };
     let sent = |dialect: &Dialect<'_>, provider| {
         let message = Message::new(MessageRole::Assistant, vec![thought(provider), Part::text("a")]);
         body_for(dialect, &ask(vec![message]))["messages"][0].get("reasoning_content").cloned()

@@ -83,7 +83,7 @@ fn message(message: &Value, tool_names: &mut HashMap<String, String>) -> Option<
     };
     let mut parts = Vec::new();
     if let Some(text) = message["reasoning_content"].as_str() {
-        parts.push(Part::Thinking { text: text.to_owned(), signature: None, provider: Some("openai".to_owned()) });
+        parts.push(Part::Thinking { text: text.to_owned(), signature: None, provider: Some("openai".to_owned()), id: None });
     }
     match &message["content"] {
         Value::String(text) => parts.push(Part::text(text)),
