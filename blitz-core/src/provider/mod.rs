@@ -5,7 +5,11 @@
 //! the driver does, by data. Non-streaming is the folded stream.
 
 mod anthropic;
+mod azure;
+mod cohere;
+mod gemini;
 pub(crate) mod offline;
+mod ollama;
 pub(crate) mod openai;
 mod profile;
 mod responses;
@@ -22,9 +26,14 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::net::Http;
 
 pub use anthropic::Anthropic;
+pub use azure::AzureOpenAi;
+pub use cohere::Cohere;
+pub use gemini::Gemini;
 pub use offline::Offline;
+pub use ollama::Ollama;
 pub use openai::{ChatServer, OpenAi};
 pub use responses::OpenAiResponses;
+pub use wire::endpoint::TokenSource;
 pub use scripted::{Reply, Scripted};
 
 /// What a model stream gives.

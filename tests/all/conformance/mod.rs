@@ -7,6 +7,7 @@
 
 mod anthropic;
 mod chat;
+mod gemini;
 mod player;
 mod reading;
 mod recorded;

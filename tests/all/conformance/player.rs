@@ -82,6 +82,7 @@ async fn play(suite: &Suite, exchange: &Exchange, server: &Server, model: &dyn P
     }
     let request = decoded.clone().unwrap_or_else(|| stand_in(exchange));
     for reply in replies(exchange) {
+        server.forget_replies();
         server.push(reply);
         let context = CallContext::new(Duration::from_secs(30));
         let outcome = collect(model.stream(request.clone(), context)).await;

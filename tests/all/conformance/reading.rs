@@ -93,3 +93,17 @@ pub fn arguments(text: &str) -> Value {
 pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
+
+/// Takes out the formats that the strict form of a schema does not know.
+pub fn drop_unknown_formats(schema: &mut Value) {
+    const KNOWN: &[&str] =
+        &["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
+    match schema {
+        Value::Object(fields) => {
+            fields.retain(|name, value| name != "format" || value.as_str().is_none_or(|name| KNOWN.contains(&name)));
+            fields.values_mut().for_each(drop_unknown_formats);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_unknown_formats),
+        _ => {}
+    }
+}

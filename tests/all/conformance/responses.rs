@@ -10,7 +10,7 @@ use blitz::{
 use serde_json::{Value, json};
 
 use super::player::{KEY, Suite, conform};
-use super::reading::{Reading, arguments, list, text};
+use super::reading::{Reading, arguments, drop_unknown_formats, list, text};
 use super::recorded::Exchange;
 
 const OWN: &str = "openai_responses";
@@ -183,6 +183,9 @@ fn normalised(body: &Value) -> Value {
     }
     fields.insert("input".to_owned(), items.into());
     fields.remove("include");
+    if let Some(schema) = fields.get_mut("text").and_then(|text| text["format"].get_mut("schema")) {
+        drop_unknown_formats(schema);
+    }
     for tool in fields.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten() {
         tool.as_object_mut().unwrap().remove("strict");
     }

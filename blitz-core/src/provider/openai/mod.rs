@@ -41,13 +41,13 @@ impl OpenAi {
     pub fn new(base_url: &str, api_key: Option<Secret>) -> Result<Self> {
         let endpoint = Endpoint::new("openai", base_url, Auth::bearer(api_key)?)?;
         let server = ChatServer::at(endpoint.base.host_str().unwrap_or_default());
-        Ok(Self { link: Link::new(endpoint, Chat { server }) })
+        Ok(Self { link: Link::new(endpoint, Chat { server, family: None }) })
     }
 
     /// A provider at `base_url` that is this server, wherever it stands. Errors: as [`OpenAi::new`].
     pub fn on(server: ChatServer, base_url: &str, api_key: Option<Secret>) -> Result<Self> {
         let endpoint = Endpoint::new("openai", base_url, Auth::bearer(api_key)?)?;
-        Ok(Self { link: Link::new(endpoint, Chat { server }) })
+        Ok(Self { link: Link::new(endpoint, Chat { server, family: None }) })
     }
 }
 
@@ -56,11 +56,17 @@ http_provider!(OpenAi, profile::of);
 /// The dialect.
 pub(super) struct Chat {
     pub server: ChatServer,
+    /// The model behind the name, where a deployment hides it.
+    pub family: Option<String>,
 }
 
 impl Dialect for Chat {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, plain: bool) -> Result<Encoded> {
-        let dialect = request::Dialect { provider: &endpoint.name, quirks: self.server.quirks() };
+        let dialect = request::Dialect {
+            provider: &endpoint.name,
+            quirks: self.server.quirks(),
+            family: self.family.as_deref(),
+        };
         let encoded = request::encode(request, &dialect, !plain)?;
         Ok(Encoded {
             url: endpoint.url(self.server.root(), "/chat/completions"),

@@ -40,6 +40,8 @@ pub(super) struct Dialect<'a> {
     pub provider: &'a str,
     /// How far it follows OpenAI itself.
     pub quirks: &'a Quirks,
+    /// The model behind the name of the request, where it differs.
+    pub family: Option<&'a str>,
 }
 
 /// A request ready to be sent.
@@ -61,7 +63,7 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     if request.output_schema.is_some() {
         check_extra(request, &["response_format"])?;
     }
-    let profile = profile::of(&request.model_name);
+    let profile = profile::of(dialect.family.unwrap_or(&request.model_name));
     // A gateway knows itself what each model refuses.
     let reasoning = profile.reasoning && quirks.cap == Cap::ByModel;
     let streams = settings.stream != Some(false);

@@ -90,7 +90,7 @@ const MISTRAL: Quirks = Quirks {
     ..OTHER
 };
 const DEEPSEEK: Quirks = Quirks { cap: Cap::Tokens, schemas: false, ..OTHER };
-const GROQ: Quirks = Quirks { cap: Cap::Completion, thought: Thought::Dropped, ..OTHER };
+const GROQ: Quirks = Quirks { cap: Cap::Tokens, thought: Thought::Dropped, ..OTHER };
 const OPENROUTER: Quirks =
     Quirks { cap: Cap::Tokens, thought: Thought::ReasoningDetails, stream_options: false, ..OTHER };
 const XAI: Quirks = Quirks { cap: Cap::Completion, ..OTHER };

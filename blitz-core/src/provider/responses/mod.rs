@@ -33,18 +33,21 @@ impl OpenAiResponses {
     /// characters that no header can carry.
     pub fn new(base_url: &str, api_key: Option<Secret>) -> Result<Self> {
         let endpoint = Endpoint::new("openai_responses", base_url, Auth::bearer(api_key)?)?;
-        Ok(Self { link: Link::new(endpoint, Responses) })
+        Ok(Self { link: Link::new(endpoint, Responses { family: None }) })
     }
 }
 
 http_provider!(OpenAiResponses, profile::of);
 
 /// The dialect.
-pub(super) struct Responses;
+pub(super) struct Responses {
+    /// The model behind the name, where a deployment hides it.
+    pub family: Option<String>,
+}
 
 impl Dialect for Responses {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
-        let wire = request::encode(&endpoint.name, request)?;
+        let wire = request::encode(&endpoint.name, self.family.as_deref(), request)?;
         Ok(Encoded {
             url: endpoint.url("/v1", "/responses"),
             headers: HeaderMap::new(),

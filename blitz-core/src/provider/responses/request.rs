@@ -24,7 +24,7 @@ pub(super) struct Wire {
 
 /// Errors: `InvalidInput` if `extra` holds a field of the engine, an image is where none can be, or
 /// texts are set that end the answer, which the API does not know.
-pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
+pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelRequest) -> Result<Wire> {
     check_extra(request, OWN_FIELDS)?;
     let settings = &request.settings;
     if !settings.stop.is_empty() {
@@ -44,7 +44,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     if let Some(effort) = &settings.reasoning_effort {
         body["reasoning"] = json!({"effort": effort});
     }
-    if profile::of(&request.model_name).reasoning {
+    if profile::of(family.unwrap_or(&request.model_name)).reasoning {
         body["include"] = json!(["reasoning.encrypted_content"]);
     } else {
         for (name, value) in [("temperature", settings.temperature), ("top_p", settings.top_p)] {
@@ -220,7 +220,7 @@ mod tests {
     use crate::domain::{ToolCall, ToolSpec};
 
     fn body(request: &ModelRequest) -> Value {
-        serde_json::from_slice(&encode("p", request).unwrap().body).unwrap()
+        serde_json::from_slice(&encode("p", None, request).unwrap().body).unwrap()
     }
 
     fn thought(signature: Option<&str>) -> Part {
@@ -271,6 +271,6 @@ mod tests {
         assert_eq!(body["include"], json!(["reasoning.encrypted_content"]));
         assert_eq!((body["tools"].as_array().unwrap().len(), body.get("temperature")), (2, None));
         request.settings.stop = vec!["x".into()];
-        assert!(encode("p", &request).is_err());
+        assert!(encode("p", None, &request).is_err());
     }
 }

@@ -48,6 +48,11 @@ pub(in crate::provider) trait Decode: Send {
     /// Whether the model has stopped: what may still come is usage.
     fn has_stopped(&self) -> bool;
 
+    /// Whether the model may go on though it has stopped.
+    fn may_go_on(&self) -> bool {
+        false
+    }
+
     /// Whether the server said that nothing more will come.
     fn is_done(&self) -> bool {
         false
@@ -96,6 +101,11 @@ impl Reader {
     /// Whether the model has stopped: what may still come is usage.
     pub(in crate::provider) fn has_stopped(&self) -> bool {
         self.decoder.has_stopped()
+    }
+
+    /// Whether nothing but a tail is waited for.
+    pub(in crate::provider) fn is_at_tail(&self) -> bool {
+        self.decoder.has_stopped() && !self.decoder.may_go_on()
     }
 
     /// Whether the server said that nothing more will come.

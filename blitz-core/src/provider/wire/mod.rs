@@ -140,7 +140,7 @@ impl Call {
 
     /// Reads one piece; at the end puts the whole answer behind the deltas.
     async fn read(&mut self) -> Result<()> {
-        if self.reader.has_stopped() {
+        if self.reader.is_at_tail() {
             self.answer.shorten_idle(TAIL);
         }
         match self.answer.chunk().await {

@@ -4,8 +4,8 @@ use crate::error::ErrorCode;
 
 use crate::provider::ChatServer;
 
-const LOCAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::Other.quirks() };
-const OFFICIAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::OpenAi.quirks() };
+const LOCAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::Other.quirks(), family: None };
+const OFFICIAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::OpenAi.quirks(), family: None };
 
 fn body_for(dialect: &Dialect<'_>, request: &ModelRequest) -> Value {
     serde_json::from_slice(&encode(request, dialect, true).unwrap().body).unwrap()
