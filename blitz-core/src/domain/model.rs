@@ -116,6 +116,9 @@ pub struct ModelSettings {
     /// What of a request the provider may keep in its prompt cache, where that must be asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_cache: Option<PromptCache>,
+    /// What the model can do, where the engine's own table does not know it or is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileOverride>,
     /// Fields of the provider's request that the engine does not know, passed through as they are.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
@@ -140,9 +143,35 @@ impl ModelSettings {
             parallel_tool_calls: over.parallel_tool_calls.or(self.parallel_tool_calls),
             stream: over.stream.or(self.stream),
             prompt_cache: over.prompt_cache.clone().or_else(|| self.prompt_cache.clone()),
+            profile: over.profile.or(self.profile),
             extra,
         }
     }
+}
+
+/// What a model can do and how it is asked, as far as it differs from the engine's own table.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProfileOverride {
+    /// The most input and output tokens together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
+    /// The most output tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
+    /// Whether it takes a JSON Schema for the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native_schema: Option<bool>,
+    /// Whether a schema and tools may be in one request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_with_tools: Option<bool>,
+    /// Whether the cap is called `max_completion_tokens` and sampling settings are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<bool>,
+    /// Whether `stream_options.include_usage` is understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_usage: Option<bool>,
 }
 
 /// What of a request the provider may keep in its prompt cache. Each is a time to live in the

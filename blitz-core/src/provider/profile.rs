@@ -4,6 +4,7 @@
 //! the way that every compatible server understands.
 
 use super::Profile;
+use crate::domain::ModelRequest;
 
 /// One family: the beginning of its models' names, and its figures.
 struct Family {
@@ -68,6 +69,21 @@ pub(super) fn of(model_name: &str) -> Profile {
             ..Profile::default()
         },
     )
+}
+
+/// Tokens that a provider may add to a request with tools, before any of them: the largest is Claude's.
+pub(super) const TOOLS_PROMPT: u64 = 1_024;
+
+/// Tokens that an image may count as at most.
+pub(super) fn image_bound(model_name: &str) -> u64 {
+    let name = model_name.rsplit('/').next().unwrap_or(model_name);
+    // This one counts an image as many times more tokens as its tokens are cheaper.
+    if name.starts_with("gpt-4o-mini") { 48_200 } else { 6_000 }
+}
+
+/// The profile of the model of a request, as its settings have it.
+pub(super) fn of_request(request: &ModelRequest, family: Option<&str>) -> Profile {
+    of(family.unwrap_or(&request.model_name)).overridden(request.settings.profile.as_ref())
 }
 
 /// Whether a name begins a family: `o3-mini` belongs to `o3`, `o300` does not.

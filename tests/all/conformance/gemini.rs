@@ -181,6 +181,9 @@ fn all_parts(value: &mut Value) -> Vec<&mut Value> {
 
 fn reading(exchange: &Exchange) -> Reading {
     let chunks = if exchange.streams() { exchange.events() } else { vec![exchange.json()] };
+    // A call without an id gets one that no call before it has.
+    let parts = list(&exchange.request["contents"]).flat_map(|content| list(&content["parts"]));
+    let before = parts.filter(|part| part.get("functionCall").is_some()).count();
     let mut reading = Reading::default();
     for chunk in &chunks {
         for (field, kept) in [("modelVersion", &mut reading.model), ("responseId", &mut reading.id)] {
@@ -193,7 +196,7 @@ fn reading(exchange: &Exchange) -> Reading {
         }
         for candidate in list(&chunk["candidates"]).filter(|candidate| candidate["index"].as_u64().unwrap_or(0) == 0) {
             for part in list(&candidate["content"]["parts"]) {
-                read_part(part, &mut reading);
+                read_part(part, before, &mut reading);
             }
             match candidate["finishReason"].as_str() {
                 Some("STOP") => reading.finish_reason = "stop".to_owned(),
@@ -220,11 +223,11 @@ fn reading(exchange: &Exchange) -> Reading {
     reading
 }
 
-fn read_part(part: &Value, reading: &mut Reading) {
+fn read_part(part: &Value, before: usize, reading: &mut Reading) {
     let signature = part["thoughtSignature"].as_str().map(str::to_owned);
     match (part.get("functionCall"), part.get("text")) {
         (Some(call), _) => {
-            let number = reading.calls.len();
+            let number = before + reading.calls.len();
             let id = call["id"].as_str().map_or(format!("call_{number}"), str::to_owned);
             reading.calls.push((id, text(&call["name"]), arguments(&call["args"].to_string())));
             reading.signatures.extend(signature);

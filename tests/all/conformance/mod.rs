@@ -6,8 +6,12 @@
 //! engine cannot say is listed in `exceptions.json`, each with its reason.
 
 mod anthropic;
+#[cfg(feature = "bedrock")]
+mod bedrock;
 mod chat;
+mod cohere;
 mod gemini;
+mod ollama;
 mod player;
 mod reading;
 mod recorded;

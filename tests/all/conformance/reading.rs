@@ -90,7 +90,7 @@ pub fn arguments(text: &str) -> Value {
 }
 
 /// A list, or nothing.
-pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub fn list(value: &Value) -> impl Iterator<Item = &Value> + Clone {
     value.as_array().into_iter().flatten()
 }
 

@@ -115,7 +115,7 @@ fn system(leading: &[Message], request: &ModelRequest) -> Result<Vec<Value>> {
 
 /// The closed form of a schema, where the model can be held to one.
 fn native_schema(request: &ModelRequest, schema: &Value) -> Option<Value> {
-    profile::of(&request.model_name).native_schema.then(|| schema::closed(schema)).flatten()
+    profile::of_request(request, None).native_schema.then(|| schema::closed(schema)).flatten()
 }
 
 fn output(request: &ModelRequest, body: &mut Value) {
@@ -200,7 +200,7 @@ fn sampling(request: &ModelRequest, thinks: bool, body: &mut Value) {
     if !settings.stop.is_empty() {
         body["stop_sequences"] = settings.stop.clone().into();
     }
-    if thinks || profile::of(&request.model_name).reasoning {
+    if thinks || profile::of_request(request, None).reasoning {
         return;
     }
     match (settings.temperature, settings.top_p) {

@@ -63,7 +63,7 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     if request.output_schema.is_some() {
         check_extra(request, &["response_format"])?;
     }
-    let profile = profile::of(dialect.family.unwrap_or(&request.model_name));
+    let profile = profile::of_request(request, dialect.family);
     // A gateway knows itself what each model refuses.
     let reasoning = profile.reasoning && quirks.cap == Cap::ByModel;
     let streams = settings.stream != Some(false);

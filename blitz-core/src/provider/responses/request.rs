@@ -44,7 +44,7 @@ pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelReques
     if let Some(effort) = &settings.reasoning_effort {
         body["reasoning"] = json!({"effort": effort});
     }
-    if profile::of(family.unwrap_or(&request.model_name)).reasoning {
+    if profile::of_request(request, family).reasoning {
         body["include"] = json!(["reasoning.encrypted_content"]);
     } else {
         for (name, value) in [("temperature", settings.temperature), ("top_p", settings.top_p)] {

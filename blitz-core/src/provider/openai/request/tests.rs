@@ -50,6 +50,7 @@ fn settings_and_tools_have_their_fields() {
         parallel_tool_calls: Some(false),
         stream: Some(false),
         prompt_cache: None,
+        profile: None,
         extra: Map::from_iter([("top_k".to_owned(), json!(5))]),
     };
     let tool = ToolSpec::new("add", "Adds.", json!({"type": "object"}));
