@@ -7,10 +7,11 @@ use reqwest::header::{HeaderMap, HeaderName};
 
 use super::openai::{Chat, ChatServer};
 use super::responses::Responses;
+use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint, TokenSource};
 use super::wire::error::Failure;
 use super::wire::{Dialect, Encoded, Link};
-use super::{CallContext, ModelStream, Profile, Provider, profile};
+use super::{CallContext, EmbeddingFuture, EmbeddingRequest, ModelStream, Profile, Provider, profile};
 use crate::domain::{ModelRequest, Secret};
 use crate::error::{Error, Result};
 use crate::net::Http;
@@ -119,13 +120,18 @@ impl Provider for AzureOpenAi {
         link.stream(request, context)
     }
 
+    fn embed(&self, request: EmbeddingRequest, context: CallContext) -> EmbeddingFuture {
+        let link = Link { endpoint: Arc::new(self.endpoint.clone()), dialect: Arc::new(self.azure.clone()) };
+        Box::pin(link.embed(request, context))
+    }
+
     fn profile(&self, model_name: &str) -> Profile {
         profile::of(self.azure.model.as_deref().unwrap_or(model_name))
     }
 }
 
 impl Azure {
-    fn url(&self, endpoint: &Endpoint, deployment: &str) -> Result<Url> {
+    fn url(&self, endpoint: &Endpoint, deployment: &str, call: &str) -> Result<Url> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if deployment.is_empty() || !deployment.chars().all(fits) {
             return Err(Error::invalid("the name of an azure deployment holds letters, digits, '-', '_' and '.' only"));
@@ -135,10 +141,9 @@ impl Azure {
         let own = own.strip_suffix("/v1").unwrap_or(own);
         let own = own.strip_suffix("/openai").unwrap_or(own).to_owned();
         match &self.api {
-            Api::V1 => url.set_path(&format!("{own}/openai/v1/chat/completions")),
-            Api::Responses => url.set_path(&format!("{own}/openai/v1/responses")),
+            Api::V1 | Api::Responses => url.set_path(&format!("{own}/openai/v1/{call}")),
             Api::Dated(version) => {
-                url.set_path(&format!("{own}/openai/deployments/{deployment}/chat/completions"));
+                url.set_path(&format!("{own}/openai/deployments/{deployment}/{call}"));
                 url.query_pairs_mut().append_pair("api-version", version);
             }
         }
@@ -150,13 +155,21 @@ impl Dialect for Azure {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, plain: bool) -> Result<Encoded> {
         let deployment = self.deployment.as_deref().unwrap_or(&request.model_name);
         let family = self.model.clone().unwrap_or_else(|| request.model_name.clone());
-        let url = self.url(endpoint, deployment)?;
+        let call = if matches!(self.api, Api::Responses) { "responses" } else { "chat/completions" };
+        let url = self.url(endpoint, deployment, call)?;
         let request = ModelRequest { model_name: deployment.to_owned(), ..request.clone() };
         let encoded = match self.api {
             Api::Responses => Responses { family: Some(family) }.encode(endpoint, &request, plain),
             _ => Chat { server: ChatServer::Azure, family: Some(family) }.encode(endpoint, &request, plain),
         };
         Ok(Encoded { url, headers: HeaderMap::new(), ..encoded? })
+    }
+
+    fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        let deployment = self.deployment.as_deref().unwrap_or(&request.model_name);
+        let body = embed::openai_body(endpoint, request, "dimensions");
+        let url = self.url(endpoint, deployment, "embeddings");
+        Some(url.and_then(|url| Ok(EmbeddingCall { url, body: body?, read: embed::openai_answer })))
     }
 
     fn has_plainer(&self, failure: &Failure) -> bool {
@@ -180,7 +193,8 @@ mod tests {
     #[test]
     fn b35_each_api_has_its_address() {
         let azure = |base: &str| AzureOpenAi::new(base, None).unwrap();
-        for base in ["https://r.openai.azure.com", "https://r.openai.azure.com/openai", "https://r.openai.azure.com/openai/v1/"]
+        for base in
+            ["https://r.openai.azure.com", "https://r.openai.azure.com/openai", "https://r.openai.azure.com/openai/v1/"]
         {
             assert_eq!(sent(&azure(base)).0, "https://r.openai.azure.com/openai/v1/chat/completions");
             assert_eq!(sent(&azure(base).responses()).0, "https://r.openai.azure.com/openai/v1/responses");
@@ -188,7 +202,7 @@ mod tests {
             assert_eq!(sent(&azure(base).dated("2024-10-21")).0, dated);
             assert_eq!(sent(&azure(&format!("{base}?api-version=2024-10-21"))).0, dated);
         }
-        assert!(azure("https://h").with_deployment("a/b").azure.url(&azure("https://h").endpoint, "a/b").is_err());
+        assert!(azure("https://h").with_deployment("a/b").azure.url(&azure("https://h").endpoint, "a/b", "x").is_err());
     }
 
     #[test]

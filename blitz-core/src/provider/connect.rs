@@ -7,9 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Anthropic, AzureOpenAi, ChatServer, Cohere, Gemini, Offline, Ollama, OpenAi, OpenAiResponses, Provider,
-};
+use super::{Anthropic, AzureOpenAi, ChatServer, Cohere, Gemini, Offline, Ollama, OpenAi, OpenAiResponses, Provider};
 use crate::domain::Secret;
 use crate::error::{Error, ErrorCode, Result};
 use crate::net::Http;
@@ -235,7 +233,8 @@ fn bedrock(
     let in_address = base.and_then(|base| base.split("bedrock-runtime.").nth(1)?.split('.').next());
     let region = in_address.map(str::to_owned);
     let region = region.or_else(|| environment("AWS_REGION")).or_else(|| environment("AWS_DEFAULT_REGION"));
-    let region = region.ok_or_else(|| Error::invalid("bedrock wants a region: set AWS_REGION or the model's base_url"))?;
+    let region =
+        region.ok_or_else(|| Error::invalid("bedrock wants a region: set AWS_REGION or the model's base_url"))?;
     let provider = match key {
         Some(key) => Bedrock::with_api_key(&region, key)?,
         None => {

@@ -10,6 +10,7 @@ mod azure;
 mod bedrock;
 mod cohere;
 mod connect;
+mod embed;
 mod gemini;
 pub(crate) mod offline;
 mod ollama;
@@ -21,6 +22,7 @@ mod wire;
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt};
 
 use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, ProfileOverride};
@@ -33,13 +35,14 @@ pub use bedrock::{AwsCredentials, Bedrock};
 pub use cohere::Cohere;
 pub(crate) use connect::connect;
 pub use connect::{from_name, name_in_environment, names, split_name};
+pub use embed::{EmbeddingRequest, EmbeddingResponse};
 pub use gemini::Gemini;
 pub use offline::Offline;
 pub use ollama::Ollama;
 pub use openai::{ChatServer, OpenAi};
 pub use responses::OpenAiResponses;
-pub use wire::endpoint::TokenSource;
 pub use scripted::{Reply, Scripted};
+pub use wire::endpoint::TokenSource;
 
 /// What a model stream gives.
 #[non_exhaustive]
@@ -53,6 +56,9 @@ pub enum StreamItem {
 
 /// A model's answer on its way. Dropping it ends the request.
 pub type ModelStream = BoxStream<'static, Result<StreamItem>>;
+
+/// Embeddings on their way. Dropping it ends the request.
+pub type EmbeddingFuture = BoxFuture<'static, Result<EmbeddingResponse>>;
 
 /// How long a call may take.
 #[non_exhaustive]
@@ -90,6 +96,12 @@ pub trait Provider: Send + Sync + 'static {
     /// What a model of this provider can do.
     fn profile(&self, _model_name: &str) -> Profile {
         Profile::default()
+    }
+
+    /// Makes vectors of texts or images, where the provider does that. Nothing is sent before the future is polled.
+    fn embed(&self, _request: EmbeddingRequest, _context: CallContext) -> EmbeddingFuture {
+        let error = Error::invalid(format!("provider {} makes no embeddings", self.name()));
+        Box::pin(std::future::ready(Err(error)))
     }
 
     /// The most input tokens that this request can count as: never less than what is billed.
@@ -180,7 +192,9 @@ fn input_token_bound(request: &ModelRequest) -> u64 {
                         len(text) + signature.as_ref().map_or(0, |signature| len(signature))
                     }
                     Part::ToolCall(call) => {
-                        len(&call.id) + len(&call.name) + len(&call.arguments)
+                        len(&call.id)
+                            + len(&call.name)
+                            + len(&call.arguments)
                             + call.signature.as_ref().map_or(0, |signature| len(signature))
                     }
                     Part::ToolResult(result) => len(&result.id) + len(&result.name) + len(&result.as_text()),
@@ -231,6 +245,6 @@ mod tests {
     #[tokio::test]
     async fn a_stream_without_an_answer_is_bad_output() {
         let empty = futures_util::stream::empty().boxed();
-        assert_eq!(complete(empty).await.unwrap_err().code(), ErrorCode::BadOutput);
+        assert_eq!(complete(empty).await.unwrap_err().code(), crate::ErrorCode::BadOutput);
     }
 }

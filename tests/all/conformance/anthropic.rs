@@ -32,7 +32,8 @@ fn decode(body: &Value) -> Option<ModelRequest> {
     let mut fields = body.as_object()?.clone();
     let mut take = |name: &str| fields.remove(name).unwrap_or_default();
     let mut messages = Vec::new();
-    let system: Vec<Part> = blocks(&take("system")).iter().flat_map(|block| parts(block, &mut HashMap::new())).collect();
+    let system: Vec<Part> =
+        blocks(&take("system")).iter().flat_map(|block| parts(block, &mut HashMap::new())).collect();
     if !system.is_empty() {
         messages.push(Message::new(MessageRole::System, system));
     }
@@ -49,9 +50,9 @@ fn decode(body: &Value) -> Option<ModelRequest> {
     let mut request = ModelRequest::new(take("model").as_str()?, messages);
     let (own, theirs): (Vec<Value>, Vec<Value>) =
         list(&take("tools")).cloned().partition(|tool| tool.get("input_schema").is_some());
-    let specs = own.iter().map(|tool| {
-        ToolSpec::new(text(&tool["name"]), text(&tool["description"]), tool["input_schema"].clone())
-    });
+    let specs = own
+        .iter()
+        .map(|tool| ToolSpec::new(text(&tool["name"]), text(&tool["description"]), tool["input_schema"].clone()));
     request.tools = specs.collect::<Vec<_>>().into();
     let mut cache = PromptCache::default();
     cache.tools = own.iter().find_map(|tool| ttl(tool.get("cache_control")?));
@@ -147,7 +148,9 @@ fn normalised(body: &Value) -> Value {
         fields.remove("tool_choice");
     }
     for tool in fields.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten() {
-        tool.as_object_mut().unwrap().retain(|name, value| name != "strict" && !(name == "description" && *value == ""));
+        tool.as_object_mut()
+            .unwrap()
+            .retain(|name, value| name != "strict" && !(name == "description" && *value == ""));
     }
     let mut messages: Vec<(Value, Vec<Value>)> = Vec::new();
     for message in list(&fields["messages"]) {
@@ -194,7 +197,8 @@ fn reading(exchange: &Exchange) -> Reading {
             "content_block_start" => blocks.push(event["content_block"].clone()),
             "content_block_delta" => {
                 let block = &mut blocks[event["index"].as_u64().unwrap() as usize];
-                let mut append = |field: &str, piece: &str| block[field] = json!(text(&block[field]) + &text(&delta[piece]));
+                let mut append =
+                    |field: &str, piece: &str| block[field] = json!(text(&block[field]) + &text(&delta[piece]));
                 match delta["type"].as_str().unwrap() {
                     "text_delta" => append("text", "text"),
                     "thinking_delta" => append("thinking", "thinking"),

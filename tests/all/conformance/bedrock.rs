@@ -122,9 +122,18 @@ fn part(block: &Value, names: &mut HashMap<String, String>) -> Option<Part> {
     })
 }
 
-/// Settings that say nothing.
+/// Settings that say nothing; turns of one role as one.
 fn normalised(body: &Value) -> Value {
     let mut body = body.clone();
+    let mut turns: Vec<(Value, Vec<Value>)> = Vec::new();
+    for message in list(&body["messages"]) {
+        let blocks = list(&message["content"]).cloned();
+        match turns.last_mut() {
+            Some((role, all)) if *role == message["role"] => all.extend(blocks),
+            _ => turns.push((message["role"].clone(), blocks.collect())),
+        }
+    }
+    body["messages"] = turns.into_iter().map(|(role, content)| json!({"role": role, "content": content})).collect();
     body.as_object_mut().unwrap().retain(|name, value| name != "inferenceConfig" || *value != json!({}));
     body
 }

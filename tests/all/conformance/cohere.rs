@@ -95,7 +95,11 @@ fn message(message: &Value, names: &mut HashMap<String, String>) -> Option<Messa
     for call in list(&message["tool_calls"]) {
         let function = &call["function"];
         names.insert(text(&call["id"]), text(&function["name"]));
-        parts.push(Part::ToolCall(ToolCall::new(text(&call["id"]), text(&function["name"]), text(&function["arguments"]))));
+        parts.push(Part::ToolCall(ToolCall::new(
+            text(&call["id"]),
+            text(&function["name"]),
+            text(&function["arguments"]),
+        )));
     }
     Some(Message::new(role, parts))
 }

@@ -42,7 +42,8 @@ fn decode(exchange: &Exchange) -> Option<ModelRequest> {
     let mut fields = without_nulls(&exchange.request).as_object()?.clone();
     let mut take = |name: &str| fields.remove(name).unwrap_or_default();
     let mut messages = Vec::new();
-    let system: Vec<_> = list(&take("systemInstruction")["parts"]).map(|part| Part::text(text(&part["text"]))).collect();
+    let system: Vec<_> =
+        list(&take("systemInstruction")["parts"]).map(|part| Part::text(text(&part["text"]))).collect();
     if !system.is_empty() {
         messages.push(Message::new(MessageRole::System, system));
     }
@@ -109,10 +110,8 @@ fn parts(part: &Value, id: &str) -> Vec<Part> {
         let content = response["response"]["result"].clone();
         return vec![Part::ToolResult(ToolResult::new(id, text(&response["name"]), content))];
     }
-    let media = |found: &Value, field: &str| Part::Image {
-        media_type: text(&found["mimeType"]),
-        data: text(&found[field]),
-    };
+    let media =
+        |found: &Value, field: &str| Part::Image { media_type: text(&found["mimeType"]), data: text(&found[field]) };
     match (part.get("text"), part["thought"] == true) {
         (Some(said), true) => {
             vec![Part::Thinking { text: text(said), signature, provider: Some("gemini".to_owned()), id: None }]

@@ -10,6 +10,7 @@ mod anthropic;
 mod bedrock;
 mod chat;
 mod cohere;
+mod embeddings;
 mod gemini;
 mod ollama;
 mod player;

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use blitz::provider::Ollama;
-use blitz::{
-    Message, MessageRole, ModelRequest, OutputSchema, Part, Secret, ToolCall, ToolResult, ToolSpec,
-};
+use blitz::{Message, MessageRole, ModelRequest, OutputSchema, Part, Secret, ToolCall, ToolResult, ToolSpec};
 use serde_json::{Map, Value, json};
 
 use super::player::{KEY, Suite, conform};
@@ -80,7 +78,8 @@ fn message(message: &Value, number: usize) -> Option<Message> {
     }
     for (place, call) in list(&message["tool_calls"]).enumerate() {
         let function = &call["function"];
-        let call = ToolCall::new(format!("c{number}_{place}"), text(&function["name"]), function["arguments"].to_string());
+        let call =
+            ToolCall::new(format!("c{number}_{place}"), text(&function["name"]), function["arguments"].to_string());
         parts.push(Part::ToolCall(call));
     }
     Some(Message::new(role, parts))
@@ -108,7 +107,8 @@ fn reading(exchange: &Exchange) -> Reading {
         reading.text += &text(&message["content"]);
         reading.thinking += &text(&message["thinking"]);
         for call in list(&message["tool_calls"]) {
-            let id = call["id"].as_str().map_or_else(|| format!("call_{}", before + reading.calls.len()), str::to_owned);
+            let id =
+                call["id"].as_str().map_or_else(|| format!("call_{}", before + reading.calls.len()), str::to_owned);
             reading.calls.push((id, text(&call["function"]["name"]), call["function"]["arguments"].clone()));
         }
         reading.model = text(&line["model"]);

@@ -97,8 +97,7 @@ async fn play(suite: &Suite, exchange: &Exchange, server: &Server, model: &dyn P
 
 /// Stands in for a request that the engine cannot make, so that its answer is read all the same.
 fn stand_in(exchange: &Exchange) -> ModelRequest {
-    let mut request =
-        ModelRequest::new(exchange.request["model"].as_str().unwrap_or("m"), vec![Message::user("?")]);
+    let mut request = ModelRequest::new(exchange.request["model"].as_str().unwrap_or("m"), vec![Message::user("?")]);
     request.settings.stream = Some(exchange.streams());
     request
 }
@@ -149,7 +148,11 @@ async fn collect(mut stream: ModelStream) -> Result<(ModelResponse, Reading), Er
     Ok((answer.expect("a stream without error ends with its answer"), shown))
 }
 
-fn compare_answer(suite: &Suite, exchange: &Exchange, outcome: Result<(ModelResponse, Reading), Error>) -> Option<String> {
+fn compare_answer(
+    suite: &Suite,
+    exchange: &Exchange,
+    outcome: Result<(ModelResponse, Reading), Error>,
+) -> Option<String> {
     let name = &exchange.name;
     match outcome {
         Ok(_) if exchange.status != 200 => Some(format!("{name}: an error was read as an answer")),

@@ -146,7 +146,11 @@ fn content(part: &Value) -> Option<Part> {
         "input_file" => {
             let data = ["file_url", "file_data"].map(get).into_iter().find(|data| !data.is_empty());
             let data = data.unwrap_or_else(|| format!("file-id:{}", get("file_id")));
-            Part::File { media_type: "application/pdf".to_owned(), data, name: part["filename"].as_str().map(str::to_owned) }
+            Part::File {
+                media_type: "application/pdf".to_owned(),
+                data,
+                name: part["filename"].as_str().map(str::to_owned),
+            }
         }
         _ => return None,
     })

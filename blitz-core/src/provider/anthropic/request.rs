@@ -12,17 +12,8 @@ use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolRe
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
-const OWN_FIELDS: &[&str] = &[
-    "model",
-    "messages",
-    "system",
-    "max_tokens",
-    "temperature",
-    "top_p",
-    "stop_sequences",
-    "stream",
-    "tool_choice",
-];
+const OWN_FIELDS: &[&str] =
+    &["model", "messages", "system", "max_tokens", "temperature", "top_p", "stop_sequences", "stream", "tool_choice"];
 /// The output cap where nobody sets one: the wire form demands one.
 const DEFAULT_CAP: u64 = 4_096;
 /// The least that a model may be given to think with.
@@ -106,7 +97,8 @@ fn system(leading: &[Message], request: &ModelRequest) -> Result<Vec<Value>> {
     if let Some(ttl) = request.settings.prompt_cache.as_ref().and_then(|cache| cache.system.as_deref()) {
         mark(&mut blocks, Some(ttl));
     }
-    if let Some(output) = request.output_schema.as_ref().filter(|output| native_schema(request, &output.schema).is_none())
+    if let Some(output) =
+        request.output_schema.as_ref().filter(|output| native_schema(request, &output.schema).is_none())
     {
         blocks.push(json!({"type": "text", "text": prompted(&output.schema)}));
     }

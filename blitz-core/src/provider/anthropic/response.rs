@@ -211,8 +211,10 @@ mod tests {
     use crate::domain::Part;
 
     fn read(events: &[Value]) -> Result<ModelResponse, Unreadable> {
-        let body: String =
-            events.iter().map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap())).collect();
+        let body: String = events
+            .iter()
+            .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()))
+            .collect();
         let decoder = Decoder::new("anthropic", &ModelRequest::new("m", vec![]));
         let (mut reader, mut out) = (Reader::new(Box::new(decoder)), VecDeque::new());
         reader.push(body.as_bytes(), &mut out)?;

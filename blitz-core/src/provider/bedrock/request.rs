@@ -35,7 +35,8 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
         body["system"] = system.into();
     }
     if cache.is_some_and(|cache| cache.conversation.is_some())
-        && let Some(Value::Array(content)) = body["messages"].as_array_mut().and_then(|all| all.last_mut()?.get_mut("content"))
+        && let Some(Value::Array(content)) =
+            body["messages"].as_array_mut().and_then(|all| all.last_mut()?.get_mut("content"))
     {
         content.push(cache_point());
     }

@@ -65,8 +65,7 @@ pub(super) fn sign(
     let names = signed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let headers: String = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
     let path: Vec<_> = url.path().split('/').map(encoded).collect();
-    let canonical =
-        format!("{method}\n{}\n{}\n{headers}\n{names}\n{}", path.join("/"), query(url), hex(&sha256(body)));
+    let canonical = format!("{method}\n{}\n{}\n{headers}\n{names}\n{}", path.join("/"), query(url), hex(&sha256(body)));
     let scope = format!("{day}/{region}/{service}/aws4_request");
     let text = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hex(&sha256(canonical.as_bytes())));
     let secret = format!("AWS4{}", credentials.secret_access_key.expose());
@@ -128,8 +127,7 @@ mod tests {
     use super::*;
 
     fn signature(method: &str, url: &str) -> String {
-        let credentials =
-            AwsCredentials::new("AKIDEXAMPLE", Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"));
+        let credentials = AwsCredentials::new("AKIDEXAMPLE", Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"));
         let now = "2015-08-30T12:36:00Z".parse().unwrap();
         let headers = sign(&credentials, method, &Url::parse(url).unwrap(), b"", "us-east-1", "service", now).unwrap();
         let value = headers[reqwest::header::AUTHORIZATION].to_str().unwrap().to_owned();

@@ -4,11 +4,14 @@ mod request;
 mod response;
 
 use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
 
-use super::profile;
+use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
+use super::wire::text::first_count;
 use super::wire::{Dialect, Encoded, Link, http_provider};
-use crate::domain::{ModelRequest, Secret};
+use super::{EmbeddingRequest, EmbeddingResponse, profile};
+use crate::domain::{ModelRequest, Secret, Usage};
 use crate::error::Result;
 
 /// A provider that speaks to Cohere.
@@ -51,5 +54,39 @@ impl Dialect for Chat {
             streams: request.settings.stream != Some(false),
             decoder: Box::new(response::Decoder::new(&endpoint.name, request)),
         })
+    }
+
+    fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        Some(embedding(endpoint, request))
+    }
+}
+
+/// Texts, or images one by one: the API takes one kind at a time.
+fn embedding(endpoint: &Endpoint, request: &EmbeddingRequest) -> Result<EmbeddingCall> {
+    let mut url = endpoint.url("/v1", "/embed");
+    let path = url.path().replace("/v2/", "/v1/");
+    url.set_path(&path);
+    let mut body = match embed::images(request).filter(|images| !images.is_empty()) {
+        Some(images) => json!({"images": images, "input_type": "image", "embedding_types": ["float"]}),
+        None => json!({"texts": embed::texts(endpoint, request)?, "input_type": "search_document"}),
+    };
+    body["model"] = request.model_name.as_str().into();
+    if let Some(count) = request.dimensions {
+        body["output_dimension"] = count.into();
+    }
+    Ok(EmbeddingCall { url, body, read: embedded })
+}
+
+/// Vectors alone, or by the type of their numbers.
+fn embedded(answer: &Value) -> EmbeddingResponse {
+    let found = &answer["embeddings"];
+    let found = found.get("float").unwrap_or(found).as_array().into_iter().flatten();
+    let billed = &answer["meta"]["billed_units"];
+    let used = first_count(billed, &["/input_tokens", "/image_tokens"]);
+    EmbeddingResponse {
+        vectors: found.map(embed::vector).collect(),
+        usage: used.map(|tokens| Usage::new(tokens, 0)),
+        raw_usage: billed.clone(),
+        model_name: String::new(),
     }
 }

@@ -9,8 +9,18 @@ use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
-const OWN_FIELDS: &[&str] =
-    &["model", "messages", "tools", "tool_choice", "max_tokens", "temperature", "p", "seed", "stop_sequences", "stream"];
+const OWN_FIELDS: &[&str] = &[
+    "model",
+    "messages",
+    "tools",
+    "tool_choice",
+    "max_tokens",
+    "temperature",
+    "p",
+    "seed",
+    "stop_sequences",
+    "stream",
+];
 
 /// Errors: `InvalidInput` if `extra` holds a field of the engine, or a message what the API cannot take.
 pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {
@@ -29,8 +39,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     let mut body = json!({"model": request.model_name, "messages": messages});
     if !tools.is_empty() {
         let tools = tools.iter().map(|tool| {
-            let function =
-                json!({"name": tool.name, "description": tool.description, "parameters": tool.input_schema});
+            let function = json!({"name": tool.name, "description": tool.description, "parameters": tool.input_schema});
             json!({"type": "function", "function": function})
         });
         body["tools"] = tools.collect();

@@ -8,10 +8,12 @@ mod response;
 mod schema;
 
 use reqwest::header::{HeaderMap, HeaderName};
+use serde_json::json;
 
-use super::profile;
+use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider};
+use super::{EmbeddingRequest, EmbeddingResponse, profile};
 use crate::domain::{ModelRequest, Secret};
 use crate::error::{Error, Result};
 
@@ -50,12 +52,7 @@ struct Content;
 impl Dialect for Content {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
         let streams = request.settings.stream != Some(false);
-        let name = request.model_name.as_str();
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
-        if !name.chars().all(fits) || name.contains("..") {
-            return Err(Error::invalid("a model name of gemini holds letters, digits, '-', '_', '.' and '/' only"));
-        }
-        let path = if name.contains('/') { format!("/{name}") } else { format!("/models/{name}") };
+        let path = path(&request.model_name)?;
         let verb = if streams { "streamGenerateContent" } else { "generateContent" };
         let mut url = endpoint.url("/v1beta", &format!("{path}:{verb}"));
         if streams {
@@ -65,4 +62,37 @@ impl Dialect for Content {
         let decoder = Box::new(response::Decoder::new(&endpoint.name, request));
         Ok(Encoded { url, headers: HeaderMap::new(), body, streams, decoder })
     }
+
+    fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        Some(embedding(endpoint, request))
+    }
+}
+
+/// The place of a model in the API.
+fn path(name: &str) -> Result<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+    if !name.chars().all(fits) || name.contains("..") {
+        return Err(Error::invalid("a model name of gemini holds letters, digits, '-', '_', '.' and '/' only"));
+    }
+    Ok(if name.contains('/') { format!("/{name}") } else { format!("/models/{name}") })
+}
+
+fn embedding(endpoint: &Endpoint, request: &EmbeddingRequest) -> Result<EmbeddingCall> {
+    let path = path(&request.model_name)?;
+    let requests = embed::texts(endpoint, request)?.into_iter().map(|text| {
+        let mut one = json!({"model": path.trim_start_matches('/'), "content": {"parts": [{"text": text}]}});
+        if let Some(count) = request.dimensions {
+            one["outputDimensionality"] = count.into();
+        }
+        one
+    });
+    Ok(EmbeddingCall {
+        url: endpoint.url("/v1beta", &format!("{path}:batchEmbedContents")),
+        body: json!({"requests": requests.collect::<Vec<_>>()}),
+        read: |answer| {
+            let found = answer["embeddings"].as_array().into_iter().flatten();
+            let vectors = found.map(|one| embed::vector(&one["values"])).collect();
+            EmbeddingResponse { vectors, ..EmbeddingResponse::default() }
+        },
+    })
 }

@@ -140,13 +140,15 @@ fn contents(provider: &str, messages: &[Message]) -> Result<Vec<Value>> {
                 Part::Image { media_type, data } | Part::File { media_type, data, .. } => {
                     parts.push(media(media_type, data));
                 }
-                Part::Opaque { provider: maker, data } if maker == provider => match (data.as_object(), parts.last_mut()) {
-                    // A signature alone belongs to the text before it.
-                    (Some(fields), Some(last)) if fields.len() == 1 && fields.contains_key("thoughtSignature") => {
-                        last["thoughtSignature"] = data["thoughtSignature"].clone();
+                Part::Opaque { provider: maker, data } if maker == provider => {
+                    match (data.as_object(), parts.last_mut()) {
+                        // A signature alone belongs to the text before it.
+                        (Some(fields), Some(last)) if fields.len() == 1 && fields.contains_key("thoughtSignature") => {
+                            last["thoughtSignature"] = data["thoughtSignature"].clone();
+                        }
+                        _ => parts.push(data.clone()),
                     }
-                    _ => parts.push(data.clone()),
-                },
+                }
                 _ => {}
             }
         }
@@ -196,8 +198,11 @@ mod tests {
             Part::ToolCall(call),
         ];
         let results = vec![Part::ToolResult(ToolResult::error("call_0", "f", "broke"))];
-        let messages =
-            vec![Message::new(MessageRole::Assistant, said), Message::new(MessageRole::Tool, results), Message::user("?")];
+        let messages = vec![
+            Message::new(MessageRole::Assistant, said),
+            Message::new(MessageRole::Tool, results),
+            Message::user("?"),
+        ];
         let contents = body(&ModelRequest::new("gemini-3-pro", messages))["contents"].clone();
         assert_eq!(contents[0]["parts"][0], json!({"text": "hm", "thoughtSignature": "t"}));
         assert_eq!(contents[0]["parts"][1]["thoughtSignature"], "s");

@@ -59,12 +59,15 @@ fn node(root: &Value, schema: &Value, depth: usize) -> Option<Value> {
             "type" => types(value, &mut found)?,
             "enum" => values(value.as_array()?, &mut found),
             "const" => values(std::slice::from_ref(value), &mut found),
-            "format" if value.as_str().is_some_and(|format| FORMATS.contains(&format)) => keep(&mut found, keyword, value),
+            "format" if value.as_str().is_some_and(|format| FORMATS.contains(&format)) => {
+                keep(&mut found, keyword, value)
+            }
             keyword if KEPT.contains(&keyword) => keep(&mut found, keyword, value),
             "items" => keep(&mut found, keyword, &node(root, value, depth + 1)?),
             "properties" => {
                 let properties = value.as_object()?.iter();
-                let properties = properties.map(|(name, property)| Some((name.clone(), node(root, property, depth + 1)?)));
+                let properties =
+                    properties.map(|(name, property)| Some((name.clone(), node(root, property, depth + 1)?)));
                 found.insert(keyword.clone(), Value::Object(properties.collect::<Option<_>>()?));
             }
             "anyOf" | "oneOf" => alternatives(root, value.as_array()?, depth, &mut found)?,

@@ -4,11 +4,14 @@ mod request;
 mod response;
 
 use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
 
-use super::profile;
+use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
+use super::wire::text::first_count;
 use super::wire::{Dialect, Encoded, Link, http_provider};
-use crate::domain::{ModelRequest, Secret};
+use super::{EmbeddingRequest, EmbeddingResponse, profile};
+use crate::domain::{ModelRequest, Secret, Usage};
 use crate::error::Result;
 
 /// A provider that speaks to Ollama.
@@ -51,5 +54,21 @@ impl Dialect for Chat {
             streams: request.settings.stream != Some(false),
             decoder: Box::new(response::Decoder::new(&endpoint.name, request)),
         })
+    }
+
+    fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        let url = endpoint.url("/api", "/embed");
+        let body = embed::openai_body(endpoint, request, "dimensions");
+        let read = |answer: &Value| {
+            let found = answer["embeddings"].as_array().into_iter().flatten();
+            let used = first_count(answer, &["/prompt_eval_count"]);
+            EmbeddingResponse {
+                vectors: found.map(embed::vector).collect(),
+                usage: used.map(|tokens| Usage::new(tokens, 0)),
+                raw_usage: json!({"prompt_eval_count": used}),
+                model_name: answer["model"].as_str().unwrap_or_default().to_owned(),
+            }
+        };
+        Some(body.map(|body| EmbeddingCall { url, body, read }))
     }
 }

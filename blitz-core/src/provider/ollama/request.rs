@@ -19,8 +19,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     for message in &request.messages {
         take(provider, message, &mut messages)?;
     }
-    let mut body =
-        json!({"model": request.model_name, "messages": messages, "stream": settings.stream != Some(false)});
+    let mut body = json!({"model": request.model_name, "messages": messages, "stream": settings.stream != Some(false)});
     let mut options = json!({});
     for (name, value) in [("temperature", settings.temperature), ("top_p", settings.top_p)] {
         if let Some(value) = value {
@@ -46,8 +45,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     let tools: Vec<_> = request.tools.iter().filter(|tool| chosen(&tool.name)).collect();
     if !tools.is_empty() {
         let tools = tools.iter().map(|tool| {
-            let function =
-                json!({"name": tool.name, "description": tool.description, "parameters": tool.input_schema});
+            let function = json!({"name": tool.name, "description": tool.description, "parameters": tool.input_schema});
             json!({"type": "function", "function": function})
         });
         body["tools"] = tools.collect();

@@ -10,10 +10,11 @@ mod stream;
 
 use reqwest::header::HeaderMap;
 
-use super::profile;
+use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::error::Failure;
 use super::wire::{Dialect, Encoded, Link, http_provider};
+use super::{EmbeddingRequest, profile};
 use crate::domain::{ModelRequest, Secret};
 use crate::error::Result;
 
@@ -62,11 +63,8 @@ pub(super) struct Chat {
 
 impl Dialect for Chat {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, plain: bool) -> Result<Encoded> {
-        let dialect = request::Dialect {
-            provider: &endpoint.name,
-            quirks: self.server.quirks(),
-            family: self.family.as_deref(),
-        };
+        let dialect =
+            request::Dialect { provider: &endpoint.name, quirks: self.server.quirks(), family: self.family.as_deref() };
         let encoded = request::encode(request, &dialect, !plain)?;
         Ok(Encoded {
             url: endpoint.url(self.server.root(), "/chat/completions"),
@@ -75,6 +73,13 @@ impl Dialect for Chat {
             streams: encoded.streams,
             decoder: Box::new(stream::Assembly::new(&endpoint.name, request, encoded.nullable)),
         })
+    }
+
+    fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        let dimensions = if self.server == ChatServer::Mistral { "output_dimension" } else { "dimensions" };
+        let url = endpoint.url(self.server.root(), "/embeddings");
+        let body = embed::openai_body(endpoint, request, dimensions);
+        Some(body.map(|body| EmbeddingCall { url, body, read: embed::openai_answer }))
     }
 
     fn has_plainer(&self, failure: &Failure) -> bool {

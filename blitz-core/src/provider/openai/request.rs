@@ -288,11 +288,8 @@ fn tool_result<'a>(result: &'a ToolResult, ids: &WireIds<'a>) -> WireMessage<'a>
 
 fn text_only<'a>(message: &'a Message, dialect: &Dialect<'_>) -> Result<Content<'a>> {
     check_media(message)?;
-    let mut texts = message
-        .parts
-        .iter()
-        .filter_map(|part| content_part(part, dialect).transpose())
-        .collect::<Result<Vec<_>>>()?;
+    let mut texts =
+        message.parts.iter().filter_map(|part| content_part(part, dialect).transpose()).collect::<Result<Vec<_>>>()?;
     Ok(content(&mut texts))
 }
 
@@ -334,12 +331,7 @@ fn content_part<'a>(part: &'a Part, dialect: &Dialect<'_>) -> Result<Option<Cont
     })
 }
 
-fn file<'a>(
-    media_type: &'a str,
-    data: &'a str,
-    name: Option<&str>,
-    dialect: &Dialect<'_>,
-) -> Result<ContentPart<'a>> {
+fn file<'a>(media_type: &'a str, data: &'a str, name: Option<&str>, dialect: &Dialect<'_>) -> Result<ContentPart<'a>> {
     let by_id = || Error::invalid("this provider takes no such file by the id of an upload");
     match (media::source(media_type, data), media_type.split_once('/')) {
         (Source::Inline(_, data), Some(("audio", format))) => {
@@ -365,11 +357,7 @@ fn file<'a>(
 }
 
 /// What the model said: text, refusal and calls; thinking only to a provider that made it and takes it back.
-fn assistant<'a>(
-    message: &'a Message,
-    ids: &mut WireIds<'a>,
-    dialect: &Dialect<'_>,
-) -> Result<WireMessage<'a>> {
+fn assistant<'a>(message: &'a Message, ids: &mut WireIds<'a>, dialect: &Dialect<'_>) -> Result<WireMessage<'a>> {
     check_media(message)?;
     let (mut said, mut thought, mut details) = (String::new(), String::new(), None);
     for part in &message.parts {

@@ -123,7 +123,12 @@ impl Assembly {
         }
         let mut parts = Vec::new();
         if !self.thinking.is_empty() {
-            parts.push(Part::Thinking { text: self.thinking, signature: None, provider: Some(self.provider.clone()), id: None });
+            parts.push(Part::Thinking {
+                text: self.thinking,
+                signature: None,
+                provider: Some(self.provider.clone()),
+                id: None,
+            });
         }
         if !self.reasoning_details.is_empty() {
             let data = json!({"reasoning_details": self.reasoning_details});
@@ -176,7 +181,9 @@ fn merge_detail(kept: &mut Vec<Value>, piece: &Value) {
     };
     for (name, value) in piece.as_object().into_iter().flatten() {
         match (open.get_mut(name), value) {
-            (Some(Value::String(text)), Value::String(more)) if matches!(name.as_str(), "text" | "summary" | "data") => {
+            (Some(Value::String(text)), Value::String(more))
+                if matches!(name.as_str(), "text" | "summary" | "data") =>
+            {
                 text.push_str(more);
             }
             (Some(_), Value::Null) => {}

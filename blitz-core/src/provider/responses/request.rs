@@ -236,8 +236,7 @@ mod tests {
     fn b29_a_thought_goes_back_before_what_followed_it() {
         let said = vec![thought(Some("e")), Part::text("ok"), Part::ToolCall(ToolCall::new("c", "f", ""))];
         let result = Part::ToolResult(ToolResult::error("c", "f", "broke"));
-        let messages =
-            vec![Message::new(MessageRole::Assistant, said), Message::new(MessageRole::Tool, vec![result])];
+        let messages = vec![Message::new(MessageRole::Assistant, said), Message::new(MessageRole::Tool, vec![result])];
         let input = body(&ModelRequest::new("m", messages))["input"].clone();
         let kinds: Vec<_> = input.as_array().unwrap().iter().map(|item| &item["type"]).collect();
         assert_eq!(kinds, ["reasoning", "message", "function_call", "function_call_output"]);

@@ -268,7 +268,9 @@ mod tests {
         let (from_pieces, from_whole) = (events(&pieces).unwrap(), read(&whole().to_string()).unwrap());
         assert_eq!(from_pieces, from_whole);
         assert_eq!(from_whole.finish_reason, FinishReason::ToolCalls);
-        assert!(matches!(&from_whole.message.parts[0], Part::Thinking { signature: Some(e), id: Some(id), .. } if e == "e" && id == "rs"));
+        assert!(
+            matches!(&from_whole.message.parts[0], Part::Thinking { signature: Some(e), id: Some(id), .. } if e == "e" && id == "rs")
+        );
     }
 
     #[test]
@@ -279,7 +281,8 @@ mod tests {
         assert_eq!(read(&cut.to_string()).unwrap().finish_reason, FinishReason::Length);
         cut["incomplete_details"] = json!({"reason": "content_filter"});
         assert_eq!(read(&cut.to_string()).unwrap().finish_reason, FinishReason::ContentFilter);
-        let failed = json!({"type": "response.failed", "response": {"status": "failed", "error": {"code": "server_error"}}});
+        let failed =
+            json!({"type": "response.failed", "response": {"status": "failed", "error": {"code": "server_error"}}});
         assert!(matches!(events(&[failed]), Err(Unreadable::ErrorObject(_))));
         let open = json!({"type": "response.output_text.delta", "output_index": 0, "delta": "h"});
         assert!(matches!(events(&[open]), Err(Unreadable::Cut)));

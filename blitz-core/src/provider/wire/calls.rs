@@ -48,7 +48,11 @@ impl Calls {
     }
 
     /// Takes a call or a piece of one and gives what a reader of the stream sees of it.
-    pub(in crate::provider) fn take(&mut self, piece: &CallPiece<'_>, mut delta: impl FnMut(Delta)) -> Result<(), TooManyCalls> {
+    pub(in crate::provider) fn take(
+        &mut self,
+        piece: &CallPiece<'_>,
+        mut delta: impl FnMut(Delta),
+    ) -> Result<(), TooManyCalls> {
         let (id, name, fragment) = (piece.id, piece.name, &*piece.arguments);
         let position = match self.continued(piece.index, id, name, fragment) {
             Some(position) => position,

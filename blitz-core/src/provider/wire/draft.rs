@@ -122,13 +122,7 @@ impl Draft {
     ) -> Result<(), Unreadable> {
         let index = self.calls;
         let (id, owned) = (id.to_owned(), name.to_owned());
-        self.block(key, || Block::Call {
-            index,
-            id,
-            name: owned,
-            arguments: String::new(),
-            signature: String::new(),
-        })?;
+        self.block(key, || Block::Call { index, id, name: owned, arguments: String::new(), signature: String::new() })?;
         self.calls += 1;
         out.push_back(StreamItem::Delta(Delta::ToolCall { index, name: name.to_owned() }));
         Ok(())

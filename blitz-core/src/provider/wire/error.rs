@@ -134,8 +134,7 @@ impl ErrorObject {
     }
 
     fn is_overflow(&self) -> bool {
-        self.is(&["context_length_exceeded", "exceed_context_size_error"])
-            || self.mentions(OVERFLOW)
+        self.is(&["context_length_exceeded", "exceed_context_size_error"]) || self.mentions(OVERFLOW)
     }
 
     /// The status that an error object would have had, had it come before the stream.
@@ -147,7 +146,16 @@ impl ErrorObject {
             () if named(&["authentication", "invalid_api_key", "permission", "AccessDenied"]) => 401,
             () if named(&["not_found"]) => 404,
             () if named(&["timeout"]) => 408,
-            () if named(&["invalid_request", "context_length", "content_filter", "context_size", "INVALID_ARGUMENT"]) => 400,
+            () if named(&[
+                "invalid_request",
+                "context_length",
+                "content_filter",
+                "context_size",
+                "INVALID_ARGUMENT",
+            ]) =>
+            {
+                400
+            }
             () if named(&["invalid_prompt", "alidationException"]) => 400,
             () => 503,
         })

@@ -8,6 +8,7 @@
 pub(super) mod body;
 pub(super) mod calls;
 pub(super) mod draft;
+pub(super) mod embed;
 pub(super) mod endpoint;
 pub(super) mod error;
 #[cfg(feature = "bedrock")]
@@ -25,11 +26,12 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::{CallContext, ModelStream, StreamItem};
+use super::{CallContext, EmbeddingRequest, ModelStream, StreamItem};
 use crate::domain::{Message, MessageRole, ModelRequest};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Http, NetError, Patience};
 use body::{Decode, Reader};
+use embed::EmbeddingCall;
 use endpoint::Endpoint;
 use error::Failure;
 
@@ -44,6 +46,11 @@ pub(super) trait Dialect: Send + Sync + 'static {
     ///
     /// Errors: `InvalidInput` where the dialect cannot say what is asked.
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, plain: bool) -> Result<Encoded>;
+
+    /// A call for embeddings; `None` where the dialect knows none.
+    fn embed(&self, _endpoint: &Endpoint, _request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        None
+    }
 
     /// Whether a refused request is worth a second try in its plain form.
     fn has_plainer(&self, _failure: &Failure) -> bool {
@@ -235,6 +242,14 @@ macro_rules! http_provider {
 
             fn profile(&self, model_name: &str) -> $crate::provider::Profile {
                 $profile(model_name)
+            }
+
+            fn embed(
+                &self,
+                request: $crate::provider::EmbeddingRequest,
+                context: $crate::provider::CallContext,
+            ) -> $crate::provider::EmbeddingFuture {
+                Box::pin(self.link.clone().embed(request, context))
             }
         }
     };

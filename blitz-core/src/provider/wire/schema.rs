@@ -57,16 +57,8 @@ pub(in crate::provider) struct Strict {
 }
 
 /// Keywords that bound values, which OpenAI takes and Anthropic refuses.
-const BOUNDS: &[&str] = &[
-    "pattern",
-    "multipleOf",
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "minItems",
-    "maxItems",
-];
+const BOUNDS: &[&str] =
+    &["pattern", "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"];
 
 /// Whose rules the strict form follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,8 +40,7 @@ fn settings(mut fields: Map<String, Value>) -> Option<ModelSettings> {
     };
     settings.top_p = fields.remove("top_p").and_then(|number| number.as_f64());
     settings.seed = fields.remove("seed").and_then(|number| number.as_i64());
-    settings.reasoning_effort =
-        fields.remove("reasoning_effort").and_then(|effort| effort.as_str().map(str::to_owned));
+    settings.reasoning_effort = fields.remove("reasoning_effort").and_then(|effort| effort.as_str().map(str::to_owned));
     settings.parallel_tool_calls = fields.remove("parallel_tool_calls").and_then(|parallel| parallel.as_bool());
     settings.stop = match fields.remove("stop") {
         Some(Value::String(one)) => vec![one],
@@ -88,7 +87,12 @@ fn message(message: &Value, tool_names: &mut HashMap<String, String>) -> Option<
     };
     let mut parts = Vec::new();
     if let Some(text) = message["reasoning_content"].as_str() {
-        parts.push(Part::Thinking { text: text.to_owned(), signature: None, provider: Some("openai".to_owned()), id: None });
+        parts.push(Part::Thinking {
+            text: text.to_owned(),
+            signature: None,
+            provider: Some("openai".to_owned()),
+            id: None,
+        });
     }
     if let Some(details) = message.get("reasoning_details") {
         let data = json!({"reasoning_details": details});

@@ -198,7 +198,9 @@ fn b29_thinking_goes_back_only_to_its_maker() {
     let thought = |provider: Option<&str>| Part::Thinking {
         text: "hm".into(),
         signature: None,
-        provider: provider.map(str::to_owned), id: None };
+        provider: provider.map(str::to_owned),
+        id: None,
+    };
     let sent = |dialect: &Dialect<'_>, provider| {
         let message = Message::new(MessageRole::Assistant, vec![thought(provider), Part::text("a")]);
         body_for(dialect, &ask(vec![message]))["messages"][0].get("reasoning_content").cloned()

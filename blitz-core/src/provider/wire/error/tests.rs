@@ -59,7 +59,11 @@ fn b18_b32_b41_the_error_object_decides_where_the_status_is_vague() {
         (400, json!({"type": "exceed_context_size_error", "code": 400}), ContextOverflow),
         (400, json!({"message": "This model's maximum context length is 8192 tokens."}), ContextOverflow),
         (400, json!({"message": "prompt is too long: 210000 tokens > 200000 maximum"}), ContextOverflow),
-        (400, json!({"message": "The input token count exceeds the maximum number of tokens allowed"}), ContextOverflow),
+        (
+            400,
+            json!({"message": "The input token count exceeds the maximum number of tokens allowed"}),
+            ContextOverflow,
+        ),
         (400, json!({"status": "INVALID_ARGUMENT", "details": [{"reason": "API_KEY_INVALID"}]}), ProviderAuth),
         (400, json!({"message": "Your credit balance is too low to access the API"}), ProviderAuth),
         (400, json!({"code": "model_not_found"}), NotFound),
