@@ -18,7 +18,7 @@ use super::usage::{Price, Usage};
 pub struct NewModel {
     /// The name agents use.
     pub name: String,
-    /// Who serves it: `openai`, `offline`, `scripted`, or the name of a provider the host registered.
+    /// Who serves it: one of `provider::names`, `offline`, `scripted`, or the name of a provider the host registered.
     pub provider: String,
     /// The provider's own name of the model.
     pub model_name: String,

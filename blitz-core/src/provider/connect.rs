@@ -121,7 +121,8 @@ pub fn name_in_environment() -> Option<String> {
 fn named_by(environment: Environment<'_>) -> Option<String> {
     KNOWN.iter().find_map(|known| {
         let set = |names: &[&str]| names.iter().any(|name| environment(name).is_some());
-        if !set(known.keys) && !(set(known.bases) && !known.wants_key) {
+        let is_local = !known.wants_key && set(known.bases);
+        if !is_local && !set(known.keys) {
             return None;
         }
         let model = match known.dialect {

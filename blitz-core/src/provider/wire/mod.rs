@@ -218,12 +218,12 @@ macro_rules! http_provider {
         impl $name {
             /// The same provider under another name.
             pub fn named(self, name: impl Into<String>) -> Self {
-                Self { link: self.link.named(name), ..self }
+                Self { link: self.link.named(name) }
             }
 
             /// The same provider on a client that others use too.
             pub(crate) fn with_http(self, http: &$crate::net::Http) -> Self {
-                Self { link: self.link.with_http(http), ..self }
+                Self { link: self.link.with_http(http) }
             }
         }
 
