@@ -205,3 +205,32 @@ impl ToolResult {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Messages as earlier versions wrote them load, and what they do not use is not written.
+    #[test]
+    fn b55_old_messages_load_and_stay_as_they_were() {
+        let old = json!({"role": "assistant", "parts": [
+            {"type": "thinking", "text": "hm", "signature": "s", "provider": "anthropic"},
+            {"type": "text", "text": "ok"},
+            {"type": "tool_call", "id": "c", "name": "f", "arguments": "{}", "provider_id": "p"},
+            {"type": "image", "media_type": "image/png", "data": "AAAA"}]});
+        let message: Message = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!(serde_json::to_value(message).unwrap(), old);
+    }
+
+    #[test]
+    fn opaque_parts_files_and_cache_points_are_kept() {
+        let parts = json!([
+            {"type": "opaque", "provider": "anthropic", "data": {"type": "redacted_thinking", "data": "x"}},
+            {"type": "file", "media_type": "application/pdf", "data": "file-id:f", "name": "a.pdf"},
+            {"type": "cache_point"}, {"type": "cache_point", "ttl": "1h"}]);
+        let read: Vec<Part> = serde_json::from_value(parts.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), parts);
+    }
+}

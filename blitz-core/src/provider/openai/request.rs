@@ -67,14 +67,22 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     // A gateway knows itself what each model refuses.
     let reasoning = profile.reasoning && quirks.cap == Cap::ByModel;
     let streams = settings.stream != Some(false);
-    let (response_format, nullable) = response_format(request, quirks);
+    let has_tools = !request.tools.is_empty();
+    // Some servers call no tool where a schema is given.
+    let holds_to_schema = quirks.schemas && profile.native_schema && (profile.schema_with_tools || !has_tools);
+    let (response_format, nullable) = match holds_to_schema {
+        true => response_format(request),
+        false if quirks.json_object && !has_tools => {
+            (request.output_schema.as_ref().map(|_| json!({"type": "json_object"})), None)
+        }
+        false => (None, None),
+    };
     let cap = settings.max_output_tokens;
     let (cap, reasoning_cap) = if reasoning || quirks.cap == Cap::Completion { (None, cap) } else { (cap, None) };
     let sampling = if reasoning { &ModelSettings::default() } else { settings };
-    let has_tools = !request.tools.is_empty();
     let (seed, random_seed) = if quirks.random_seed { (None, settings.seed) } else { (settings.seed, None) };
     let mut messages = messages(&request.messages, dialect)?;
-    if let Some(output) = request.output_schema.as_ref().filter(|_| !quirks.schemas) {
+    if let Some(output) = request.output_schema.as_ref().filter(|_| !holds_to_schema) {
         messages.insert(0, WireMessage::new("system", Some(Content::Text(prompted(&output.schema).into()))));
     }
     let wire = WireRequest {
@@ -174,11 +182,8 @@ fn tool_choice(choice: &ToolChoice, quirks: &Quirks) -> Option<Value> {
 }
 
 /// The schema in its strict form where there is one, and the schema to read the answer by if it differs.
-fn response_format(request: &ModelRequest, quirks: &Quirks) -> (Option<Value>, Option<Arc<OutputSchema>>) {
+fn response_format(request: &ModelRequest) -> (Option<Value>, Option<Arc<OutputSchema>>) {
     let Some(output) = &request.output_schema else { return (None, None) };
-    if !quirks.schemas {
-        return (Some(json!({"type": "json_object"})), None);
-    }
     let name = schema::name(&output.name);
     let format = |schema: &Value, strict: bool| {
         Some(json!({"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": strict}}))

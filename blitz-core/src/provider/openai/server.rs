@@ -43,6 +43,8 @@ pub(in crate::provider) struct Quirks {
     pub random_seed: bool,
     /// Whether it takes a JSON Schema for the answer.
     pub schemas: bool,
+    /// Whether it can at least be held to JSON.
+    pub json_object: bool,
     /// Whether a file is a `document_url`.
     pub document_url: bool,
 }
@@ -77,6 +79,7 @@ const OTHER: Quirks = Quirks {
     required: "required",
     random_seed: false,
     schemas: true,
+    json_object: false,
     document_url: false,
 };
 const OPENAI: Quirks = Quirks { official: true, thought: Thought::Dropped, ..OTHER };
@@ -89,7 +92,7 @@ const MISTRAL: Quirks = Quirks {
     document_url: true,
     ..OTHER
 };
-const DEEPSEEK: Quirks = Quirks { cap: Cap::Tokens, schemas: false, ..OTHER };
+const DEEPSEEK: Quirks = Quirks { cap: Cap::Tokens, schemas: false, json_object: true, ..OTHER };
 const GROQ: Quirks = Quirks { cap: Cap::Tokens, thought: Thought::Dropped, ..OTHER };
 const OPENROUTER: Quirks =
     Quirks { cap: Cap::Tokens, thought: Thought::ReasoningDetails, stream_options: false, ..OTHER };

@@ -210,3 +210,18 @@ fn b29_thinking_goes_back_only_to_its_maker() {
     assert_eq!(sent(&LOCAL, None), None);
     assert_eq!(sent(&OFFICIAL, Some("openai")), None);
 }
+
+#[test]
+fn b4_b15_a_schema_that_a_server_cannot_take_is_said_in_words() {
+    let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
+    let mut request = ask(vec![Message::user("?")]).with_output_schema(schema);
+    let deepseek = Dialect { provider: "deepseek", quirks: ChatServer::DeepSeek.quirks(), family: None };
+    let prompted = |body: &Value| body["messages"][0]["content"].as_str().unwrap().contains("JSON Schema");
+    assert_eq!(body_for(&deepseek, &request)["response_format"], json!({"type": "json_object"}));
+    assert!(prompted(&body_for(&deepseek, &request)) && !prompted(&body(&request)));
+    request.tools = vec![ToolSpec::new("f", "", json!({"type": "object"}))].into();
+    assert!(body(&request).get("response_format").is_some());
+    let profile = crate::domain::ProfileOverride { schema_with_tools: Some(false), ..Default::default() };
+    request.settings.profile = Some(profile);
+    assert!(body(&request).get("response_format").is_none() && prompted(&body(&request)));
+}
