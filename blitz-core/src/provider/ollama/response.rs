@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::wire::body::{Decode, Framing, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
 use super::super::wire::text::first_count;
+use super::super::wire::think::ThinkTags;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
 
 const THINKING: (u64, u64) = (0, 0);
@@ -13,6 +14,8 @@ const TEXT: (u64, u64) = (0, 1);
 
 pub(super) struct Decoder {
     draft: Draft,
+    /// Models that Ollama knows no template for leave their thinking in the text.
+    tags: ThinkTags,
     done: bool,
 }
 
@@ -35,7 +38,7 @@ struct Line {
 
 impl Decoder {
     pub(super) fn new(provider: &str, request: &ModelRequest) -> Self {
-        Self { draft: Draft::new(provider, request), done: false }
+        Self { draft: Draft::new(provider, request), tags: ThinkTags::new(true), done: false }
     }
 }
 
@@ -54,8 +57,15 @@ impl Decode for Decoder {
         if !text("thinking").is_empty() {
             self.draft.thinking(THINKING, text("thinking"), out)?;
         }
-        if !text("content").is_empty() {
-            self.draft.text(TEXT, text("content"), out)?;
+        let draft = &mut self.draft;
+        let mut say = |thinks: bool, piece: &str| match (thinks, piece.is_empty()) {
+            (_, true) => Ok(()),
+            (true, false) => draft.thinking(THINKING, piece, out),
+            (false, false) => draft.text(TEXT, piece, out),
+        };
+        self.tags.split(text("content"), &mut say)?;
+        if line.done {
+            self.tags.finish(&mut say)?;
         }
         for call in message["tool_calls"].as_array().into_iter().flatten() {
             // Each call comes whole; the index of one answer's calls may be the same.

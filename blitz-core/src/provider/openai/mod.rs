@@ -66,12 +66,13 @@ impl Dialect for Chat {
         let dialect =
             request::Dialect { provider: &endpoint.name, quirks: self.server.quirks(), family: self.family.as_deref() };
         let encoded = request::encode(request, &dialect, !plain)?;
+        let assembly = stream::Assembly::new(&endpoint.name, request, encoded.nullable);
         Ok(Encoded {
             url: endpoint.url(self.server.root(), "/chat/completions"),
             headers: HeaderMap::new(),
             body: encoded.body,
             streams: encoded.streams,
-            decoder: Box::new(stream::Assembly::new(&endpoint.name, request, encoded.nullable)),
+            decoder: Box::new(assembly.with_think_tags(self.server.quirks().think_tags)),
         })
     }
 

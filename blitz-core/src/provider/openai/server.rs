@@ -47,6 +47,8 @@ pub(in crate::provider) struct Quirks {
     pub json_object: bool,
     /// Whether a file is a `document_url`.
     pub document_url: bool,
+    /// Whether thinking may come as `<think>…</think>` in the text.
+    pub think_tags: bool,
 }
 
 /// How the output cap is called.
@@ -81,8 +83,9 @@ const OTHER: Quirks = Quirks {
     schemas: true,
     json_object: false,
     document_url: false,
+    think_tags: true,
 };
-const OPENAI: Quirks = Quirks { official: true, thought: Thought::Dropped, ..OTHER };
+const OPENAI: Quirks = Quirks { official: true, thought: Thought::Dropped, think_tags: false, ..OTHER };
 const MISTRAL: Quirks = Quirks {
     cap: Cap::Tokens,
     thought: Thought::Dropped,
@@ -90,13 +93,17 @@ const MISTRAL: Quirks = Quirks {
     required: "any",
     random_seed: true,
     document_url: true,
+    think_tags: false,
     ..OTHER
 };
-const DEEPSEEK: Quirks = Quirks { cap: Cap::Tokens, schemas: false, json_object: true, ..OTHER };
+const DEEPSEEK: Quirks = Quirks { cap: Cap::Tokens, schemas: false, json_object: true, think_tags: false, ..OTHER };
 const GROQ: Quirks = Quirks { cap: Cap::Tokens, thought: Thought::Dropped, ..OTHER };
 const OPENROUTER: Quirks =
-    Quirks { cap: Cap::Tokens, thought: Thought::ReasoningDetails, stream_options: false, ..OTHER };
-const XAI: Quirks = Quirks { cap: Cap::Completion, ..OTHER };
+    Quirks { cap: Cap::Tokens, thought: Thought::ReasoningDetails, stream_options: false, think_tags: false, ..OTHER };
+const XAI: Quirks = Quirks { cap: Cap::Completion, think_tags: false, ..OTHER };
+
+/// It parts thinking from text by itself; what it leaves in the text is text.
+const LLAMACPP: Quirks = Quirks { think_tags: false, ..OTHER };
 
 impl ChatServer {
     /// Where it is reached where nothing else is said; `None` for servers that anybody runs.
@@ -146,7 +153,8 @@ impl ChatServer {
             Self::Groq => &GROQ,
             Self::OpenRouter => &OPENROUTER,
             Self::Xai => &XAI,
-            Self::Vllm | Self::LlamaCpp | Self::Other => &OTHER,
+            Self::LlamaCpp => &LLAMACPP,
+            Self::Vllm | Self::Other => &OTHER,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::super::StreamItem;
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::calls::{CallIds, Calls};
 use super::super::wire::schema;
+use super::super::wire::think::ThinkTags;
 use super::response::{self, Choice, Chunk, Said};
 use crate::domain::{Delta, FinishReason, ModelRequest, ModelResponse, OutputSchema, Part};
 
@@ -22,6 +23,8 @@ pub(super) struct Assembly {
     model: String,
     thinking: String,
     text: String,
+    /// Looks for thinking in the text.
+    tags: ThinkTags,
     refusal: String,
     calls: Calls,
     finish_reason: Option<FinishReason>,
@@ -73,6 +76,11 @@ impl Assembly {
         Self { provider: provider.to_owned(), ids, nullable, ..Self::default() }
     }
 
+    /// The same for a server that may leave thinking in the text.
+    pub(super) fn with_think_tags(self, looks: bool) -> Self {
+        Self { tags: ThinkTags::new(looks), ..self }
+    }
+
     fn take_choice(&mut self, choice: &Choice<'_>, out: &mut Out) -> Result<(), Unreadable> {
         if let Some(said) = choice.delta.as_ref().or(choice.message.as_ref().filter(|_| self.is_empty())) {
             self.take_said(said, out)?;
@@ -84,6 +92,9 @@ impl Assembly {
             self.usage = usage.clone();
         }
         self.finish_reason = self.finish_reason.or(response::finish_reason(&choice.finish_reason.0));
+        if self.finish_reason.is_some() {
+            self.end_text(out);
+        }
         Ok(())
     }
 
@@ -95,7 +106,15 @@ impl Assembly {
             }
         };
         say(&mut self.thinking, said.thinking(), |text| Delta::Thinking { text });
-        say(&mut self.text, &said.content.text, |text| Delta::Text { text });
+        let (thinking, text) = (&mut self.thinking, &mut self.text);
+        self.tags.split(&said.content.text, |thinks, piece| {
+            if thinks {
+                say(thinking, piece, |text| Delta::Thinking { text });
+            } else {
+                say(text, piece, |text| Delta::Text { text });
+            }
+            Ok::<(), Unreadable>(())
+        })?;
         say(&mut self.refusal, &said.refusal.0, |text| Delta::Refusal { text });
         for piece in said.tool_calls.iter().flatten() {
             let taken = self.calls.take(&piece.piece(), |delta| out.push_back(StreamItem::Delta(delta)));
@@ -110,11 +129,30 @@ impl Assembly {
         Ok(())
     }
 
+    /// Takes what was held back because it might have become a tag.
+    fn end_text(&mut self, out: &mut Out) {
+        let (thinking, text) = (&mut self.thinking, &mut self.text);
+        let taken = self.tags.finish(|thinks, piece| {
+            let (whole, delta) = match thinks {
+                true => (&mut *thinking, Delta::Thinking { text: piece.to_owned() }),
+                false => (&mut *text, Delta::Text { text: piece.to_owned() }),
+            };
+            whole.push_str(piece);
+            out.push_back(StreamItem::Delta(delta));
+            Ok::<(), std::convert::Infallible>(())
+        });
+        match taken {
+            Ok(()) => {}
+            Err(never) => match never {},
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.text.is_empty() && self.thinking.is_empty() && self.refusal.is_empty() && self.calls.is_empty()
     }
 
     fn finished(mut self) -> Result<ModelResponse, Unreadable> {
+        self.end_text(&mut Out::new());
         if self.candidate.is_none() {
             return Err(Unreadable::Malformed("an answer without a choice"));
         }

@@ -16,6 +16,7 @@ pub(super) mod frames;
 pub(super) mod media;
 pub(super) mod schema;
 pub(super) mod text;
+pub(super) mod think;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -193,6 +193,20 @@ fn added_nulls_are_taken_out_of_the_answer() {
     assert_eq!(reader.finish(&mut out).unwrap().message.text_content(), "{}");
 }
 
+#[test]
+fn b26_think_tags_split_over_pieces_are_no_text() {
+    let request = ModelRequest::new("m", vec![]);
+    let assembly = Assembly::new("p", &request, None).with_think_tags(true);
+    let (mut reader, mut out) = (Reader::new(Box::new(assembly)), VecDeque::new());
+    let pieces = ["\n<th", "ink>h", "m</th", "ink>\n", "\na<"].map(|piece| delta(json!({"content": piece})));
+    reader.push(sse(&[pieces.as_slice(), &[stop("stop")]].concat()).as_bytes(), &mut out).unwrap();
+    let response = reader.finish(&mut out).unwrap();
+    assert_eq!(response.message.text_content(), "a<");
+    assert!(matches!(&response.message.parts[0], Part::Thinking { text, .. } if text == "hm"));
+    let shown = |item: &StreamItem| matches!(item, StreamItem::Delta(Delta::Text { .. }));
+    assert_eq!(out.iter().filter(|item| shown(item)).count(), 1);
+}
+
 proptest! {
     #[test]
     fn b21_any_split_reads_the_same(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20)) {
