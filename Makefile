@@ -56,8 +56,10 @@ torture: setup ## the tests again, their campaigns at full length
 	$(MAKE) --no-print-directory c-test CALLS=100000 ROUNDS=100
 	$(MAKE) --no-print-directory py-test
 
-conformance: setup ## the suites that every store, provider and tool must pass
-	$(call run_tests,conformance)
+conformance: setup ## the suites that every store, provider and tool must pass; counts per provider
+	@rm -rf target/tmp/conformance
+	$(call run_tests,--features blitz-tests/bedrock conformance)
+	@cat target/tmp/conformance/*.txt 2>/dev/null || echo "no recordings: set BLITZ_RECORDINGS to their folder"
 
 bench: setup ## measures beside the floors; ARGS="execution --rounds 9", ARGS="list"
 	$(CARGO) build --release --locked -p blitz-benches --bins

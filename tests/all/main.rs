@@ -8,6 +8,7 @@ mod bad_input;
 mod catalog;
 mod conformance;
 mod dependencies;
+mod dialect_faults;
 mod durability;
 mod errors_doc;
 mod events;

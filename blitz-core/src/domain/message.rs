@@ -47,6 +47,9 @@ pub enum Part {
         /// The provider that made it; nobody else is shown it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         provider: Option<String>,
+        /// The provider's own id of the thought, where it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
     },
     /// The model asks for a tool.
     ToolCall(ToolCall),
@@ -56,8 +59,32 @@ pub enum Part {
     Image {
         /// MIME type, such as `image/png`.
         media_type: String,
-        /// Base64 bytes, or an `http(s)` URL.
+        /// Base64 bytes, an `http(s)` URL, or `file-id:` and the id of an upload to the provider.
         data: String,
+    },
+    /// A document, sound or film for a model that reads it.
+    File {
+        /// MIME type, such as `application/pdf`.
+        media_type: String,
+        /// Base64 bytes, an `http(s)` URL, or `file-id:` and the id of an upload to the provider.
+        data: String,
+        /// Its name, for the model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// What comes before may be kept in the provider's prompt cache; nothing where it has none.
+    CachePoint {
+        /// How long, in the provider's words, such as `1h`; its default where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl: Option<String>,
+    },
+    /// A part that only its provider understands, kept as it came: hidden thinking, the work of the
+    /// provider's own tools, citations.
+    Opaque {
+        /// The provider that made it; nobody else is sent it.
+        provider: String,
+        /// The part in the provider's form.
+        data: Value,
     },
     /// The model declined, in its own words.
     Refusal {
@@ -79,6 +106,9 @@ pub struct ToolCall {
     /// The provider's own id where it differs from `id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
+    /// The provider's signature of the call, which some want back with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 /// The answer to one [`ToolCall`].
@@ -152,7 +182,7 @@ impl Part {
 impl ToolCall {
     /// A call of `name` with arguments as JSON text.
     pub fn new(id: impl Into<String>, name: impl Into<String>, arguments: impl Into<String>) -> Self {
-        Self { id: id.into(), name: name.into(), arguments: arguments.into(), provider_id: None }
+        Self { id: id.into(), name: name.into(), arguments: arguments.into(), provider_id: None, signature: None }
     }
 }
 
@@ -173,5 +203,34 @@ impl ToolResult {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Messages as earlier versions wrote them load, and what they do not use is not written.
+    #[test]
+    fn b55_old_messages_load_and_stay_as_they_were() {
+        let old = json!({"role": "assistant", "parts": [
+            {"type": "thinking", "text": "hm", "signature": "s", "provider": "anthropic"},
+            {"type": "text", "text": "ok"},
+            {"type": "tool_call", "id": "c", "name": "f", "arguments": "{}", "provider_id": "p"},
+            {"type": "image", "media_type": "image/png", "data": "AAAA"}]});
+        let message: Message = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!(serde_json::to_value(message).unwrap(), old);
+    }
+
+    #[test]
+    fn opaque_parts_files_and_cache_points_are_kept() {
+        let parts = json!([
+            {"type": "opaque", "provider": "anthropic", "data": {"type": "redacted_thinking", "data": "x"}},
+            {"type": "file", "media_type": "application/pdf", "data": "file-id:f", "name": "a.pdf"},
+            {"type": "cache_point"}, {"type": "cache_point", "ttl": "1h"}]);
+        let read: Vec<Part> = serde_json::from_value(parts.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), parts);
     }
 }

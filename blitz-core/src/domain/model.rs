@@ -18,7 +18,7 @@ use super::usage::{Price, Usage};
 pub struct NewModel {
     /// The name agents use.
     pub name: String,
-    /// Who serves it: `openai`, `offline`, `scripted`, or the name of a provider the host registered.
+    /// Who serves it: one of `provider::names`, `offline`, `scripted`, or the name of a provider the host registered.
     pub provider: String,
     /// The provider's own name of the model.
     pub model_name: String,
@@ -113,6 +113,12 @@ pub struct ModelSettings {
     /// Whether the answer is streamed. Where absent it is, unless a caller waits for the outcome alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
+    /// What of a request the provider may keep in its prompt cache, where that must be asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_cache: Option<PromptCache>,
+    /// What the model can do, where the engine's own table does not know it or is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileOverride>,
     /// Fields of the provider's request that the engine does not know, passed through as they are.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
@@ -136,8 +142,60 @@ impl ModelSettings {
             reasoning_effort: over.reasoning_effort.clone().or_else(|| self.reasoning_effort.clone()),
             parallel_tool_calls: over.parallel_tool_calls.or(self.parallel_tool_calls),
             stream: over.stream.or(self.stream),
+            prompt_cache: over.prompt_cache.clone().or_else(|| self.prompt_cache.clone()),
+            profile: over.profile.or(self.profile),
             extra,
         }
+    }
+}
+
+/// What a model can do and how it is asked, as far as it differs from the engine's own table.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProfileOverride {
+    /// The most input and output tokens together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
+    /// The most output tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
+    /// Whether it takes a JSON Schema for the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native_schema: Option<bool>,
+    /// Whether a schema and tools may be in one request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_with_tools: Option<bool>,
+    /// Whether the cap is called `max_completion_tokens` and sampling settings are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<bool>,
+    /// Whether `stream_options.include_usage` is understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_usage: Option<bool>,
+}
+
+/// What of a request the provider may keep in its prompt cache. Each is a time to live in the
+/// provider's words, such as `5m` or `1h`; empty means its default, absent means not to ask.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PromptCache {
+    /// The tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<String>,
+    /// The instructions that lead the conversation, and the tools before them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The whole conversation so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
+}
+
+impl PromptCache {
+    /// Asks to keep everything for the provider's default time.
+    pub fn everything() -> Self {
+        let default = Some(String::new());
+        Self { tools: default.clone(), system: default.clone(), conversation: default }
     }
 }
 

@@ -3,8 +3,8 @@
 //! Two things differ from a browser: an event at the very end counts also without its blank line,
 //! because some servers leave it out, and `id` and `retry` are skipped, because nobody reconnects.
 
-/// The most bytes of one line and of one event's data.
-pub(crate) const MAX_EVENT: usize = 1 << 20;
+/// The most bytes of one line and of one event's data: some servers put a whole answer, or an image, into one event.
+pub(crate) const MAX_EVENT: usize = 16 << 20;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn lines_and_events_are_bounded() {
-        let piece = vec![b'x'; 1 << 16];
+        let piece = vec![b'x'; 1 << 20];
         let endless_line = std::iter::once(b"data: ".as_slice()).chain(std::iter::repeat_n(piece.as_slice(), 17));
         assert_eq!(parse(endless_line), Err(EventTooLarge));
         let line = [b"data: ".as_slice(), &piece, b"\n"].concat();

@@ -4,28 +4,50 @@
 //! with the whole [`ModelResponse`]. It knows no prices, no users and no store. It does not retry:
 //! the driver does, by data. Non-streaming is the folded stream.
 
+mod anthropic;
+mod azure;
+#[cfg(feature = "bedrock")]
+mod bedrock;
+mod cohere;
+mod connect;
+mod embed;
 mod function;
+mod gemini;
 pub(crate) mod offline;
+mod ollama;
 pub(crate) mod openai;
 mod profile;
 pub(crate) mod registry;
 mod reply;
+mod responses;
 pub(crate) mod scripted;
+mod wire;
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt};
 
-use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, Secret};
-use crate::error::{Error, ErrorCode, Result};
-use crate::net::Http;
+use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, ProfileOverride};
+use crate::error::{Error, Result};
 
+pub use anthropic::Anthropic;
+pub use azure::AzureOpenAi;
+#[cfg(feature = "bedrock")]
+pub use bedrock::{AwsCredentials, Bedrock};
+pub use cohere::Cohere;
+pub(crate) use connect::connect;
+pub use connect::{from_name, name_in_environment, names, split_name};
+pub use embed::{EmbeddingRequest, EmbeddingResponse};
 pub use function::{FunctionProvider, ProviderCall};
+pub use gemini::Gemini;
 pub use offline::Offline;
-pub use openai::OpenAi;
+pub use ollama::Ollama;
+pub use openai::{ChatServer, OpenAi};
 pub use reply::Reply;
+pub use responses::OpenAiResponses;
 pub use scripted::Scripted;
+pub use wire::endpoint::TokenSource;
 
 /// What a model stream gives.
 #[non_exhaustive]
@@ -39,6 +61,9 @@ pub enum StreamItem {
 
 /// A model's answer on its way. Dropping it ends the request.
 pub type ModelStream = BoxStream<'static, Result<StreamItem>>;
+
+/// Embeddings on their way. Dropping it ends the request.
+pub type EmbeddingFuture = BoxFuture<'static, Result<EmbeddingResponse>>;
 
 /// How long a call may take.
 #[non_exhaustive]
@@ -84,6 +109,12 @@ pub trait Provider: Send + Sync + 'static {
         true
     }
 
+    /// Makes vectors of texts or images, where the provider does that. Nothing is sent before the future is polled.
+    fn embed(&self, _request: EmbeddingRequest, _context: CallContext) -> EmbeddingFuture {
+        let error = Error::invalid(format!("provider {} makes no embeddings", self.name()));
+        Box::pin(std::future::ready(Err(error)))
+    }
+
     /// The most input tokens that this request can count as: never less than what is billed.
     ///
     /// Units: tokens. The default is the byte length (a byte-level tokenizer makes no more tokens
@@ -103,34 +134,6 @@ pub async fn complete(mut stream: ModelStream) -> Result<ModelResponse> {
         }
     }
     Err(Error::bad_output("the provider's stream ended without an answer"))
-}
-
-/// Connects a provider of this crate by the name that model records use. Nothing is sent.
-///
-/// Errors: `InvalidInput` for an unknown name or a bad address or key; `ProviderAuth` where OpenAI
-/// itself is meant and there is no key.
-pub(crate) fn connect(
-    provider: &str,
-    base_url: Option<&str>,
-    api_key: Option<Secret>,
-    http: &Http,
-) -> Result<Arc<dyn Provider>> {
-    let base_url = match (provider, base_url) {
-        ("openai" | "openai_compatible", Some(base_url)) => base_url,
-        ("openai", None) if api_key.as_ref().is_none_or(|key| key.expose().trim().is_empty()) => {
-            return Err(Error::new(ErrorCode::ProviderAuth, "openai wants a key: set the model's api_key"));
-        }
-        ("openai", None) => openai::DEFAULT_BASE_URL,
-        ("openai_compatible", None) => {
-            return Err(Error::invalid("openai_compatible wants an address: set the model's base_url"));
-        }
-        _ => {
-            return Err(Error::invalid(format!(
-                "provider {provider:?} is not known: use openai, openai_compatible, offline or one that the host registered"
-            )));
-        }
-    };
-    Ok(Arc::new(OpenAi::new(base_url, api_key)?.named(provider).with_http(http)))
 }
 
 /// What a model family can do and how it is asked.
@@ -167,21 +170,49 @@ impl Default for Profile {
     }
 }
 
+impl Profile {
+    /// The same profile with what a user says to the contrary.
+    pub fn overridden(self, by: Option<&ProfileOverride>) -> Self {
+        let Some(by) = by else { return self };
+        Self {
+            context_window: by.context_window.or(self.context_window),
+            max_output_tokens: by.max_output_tokens.or(self.max_output_tokens),
+            native_schema: by.native_schema.unwrap_or(self.native_schema),
+            schema_with_tools: by.schema_with_tools.unwrap_or(self.schema_with_tools),
+            reasoning: by.reasoning.unwrap_or(self.reasoning),
+            stream_usage: by.stream_usage.unwrap_or(self.stream_usage),
+            free: self.free,
+        }
+    }
+}
+
 /// Tokens that a message, tool or request may add around its text.
 const OVERHEAD: u64 = 16;
-/// Tokens that an image may count as; the largest fixed bound among the supported dialects.
-const IMAGE: u64 = 6_000;
+/// Tokens that a file may count as where its bytes are elsewhere: a hundred pages, each as text and image.
+const FILE: u64 = 700_000;
 
 fn input_token_bound(request: &ModelRequest) -> u64 {
     let len = |text: &str| text.len() as u64;
+    let image = profile::image_bound(&request.model_name);
     let message = |message: &Message| {
         message.parts.iter().fold(OVERHEAD, |sum, part| {
             sum + OVERHEAD
                 + match part {
-                    Part::Text { text } | Part::Refusal { text } | Part::Thinking { text, .. } => len(text),
-                    Part::ToolCall(call) => len(&call.id) + len(&call.name) + len(&call.arguments),
+                    Part::Text { text } | Part::Refusal { text } => len(text),
+                    Part::Thinking { text, signature, .. } => {
+                        len(text) + signature.as_ref().map_or(0, |signature| len(signature))
+                    }
+                    Part::ToolCall(call) => {
+                        len(&call.id)
+                            + len(&call.name)
+                            + len(&call.arguments)
+                            + call.signature.as_ref().map_or(0, |signature| len(signature))
+                    }
                     Part::ToolResult(result) => len(&result.id) + len(&result.name) + len(&result.as_text()),
-                    Part::Image { .. } => IMAGE,
+                    Part::Image { .. } => image,
+                    Part::File { data, .. } => len(data).max(FILE),
+                    Part::Opaque { data, .. } => json_len(data),
+                    Part::CachePoint { .. } => 0,
                 }
         })
     };
@@ -192,7 +223,8 @@ fn input_token_bound(request: &ModelRequest) -> u64 {
         .map(|tool| OVERHEAD + len(&tool.name) + len(&tool.description) + json_len(&tool.input_schema))
         .sum();
     let schema = request.output_schema.as_ref().map_or(0, |schema| OVERHEAD + json_len(&schema.schema));
-    OVERHEAD + messages + tools + schema
+    let tools_prompt = if request.tools.is_empty() { 0 } else { profile::TOOLS_PROMPT };
+    OVERHEAD + messages + tools + tools_prompt + schema
 }
 
 /// How many bytes a value has as JSON, without making them.
@@ -221,32 +253,9 @@ fn json_len(value: &serde_json::Value) -> u64 {
 mod tests {
     use super::*;
 
-    fn connected(provider: &str, base_url: Option<&str>, key: Option<&str>) -> Result<Arc<dyn Provider>> {
-        connect(provider, base_url, key.map(Secret::new), &Http::new())
-    }
-
-    #[test]
-    fn builtin_providers_are_connected_by_name() {
-        assert_eq!(connected("openai", None, Some("k")).unwrap().name(), "openai");
-        assert_eq!(connected("openai", Some("http://localhost:1"), None).unwrap().name(), "openai");
-        let compatible = connected("openai_compatible", Some("http://localhost:1/v1"), None);
-        assert_eq!(compatible.unwrap().name(), "openai_compatible");
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let code = |result: Result<Arc<dyn Provider>>| result.err().map(|error| error.code());
-        assert_eq!(code(connected("openai", None, None)), Some(ErrorCode::ProviderAuth));
-        assert_eq!(code(connected("openai", None, Some("\n"))), Some(ErrorCode::ProviderAuth));
-        assert_eq!(code(connected("openai_compatible", None, Some("k"))), Some(ErrorCode::InvalidInput));
-        let unknown = connected("opena\ni", None, None).err().unwrap();
-        assert_eq!(unknown.code(), ErrorCode::InvalidInput);
-        assert!(unknown.to_string().contains("openai_compatible"));
-    }
-
     #[tokio::test]
     async fn a_stream_without_an_answer_is_bad_output() {
         let empty = futures_util::stream::empty().boxed();
-        assert_eq!(complete(empty).await.unwrap_err().code(), ErrorCode::BadOutput);
+        assert_eq!(complete(empty).await.unwrap_err().code(), crate::ErrorCode::BadOutput);
     }
 }

@@ -1,15 +1,19 @@
 //! What each model family can do and how it is asked, by the name of the model.
 //!
-//! Source: the model pages of the providers, read 2026-08. A family that is not listed is asked in
-//! the way that every compatible server understands.
+//! Source: written from memory of the providers' pages, and compared on 2026-11-23 with the model map
+//! of LiteLLM 1.109, where most of them are. Where members of a family differ, the smaller figure
+//! stands: a cap too low costs a setting, one too high a refused call. A family that is not listed is
+//! asked in the way that every compatible server understands.
 
 use super::Profile;
+use crate::domain::ModelRequest;
 
 /// One family: the beginning of its models' names, and its figures.
 struct Family {
     prefix: &'static str,
     context_window: u64,
     max_output_tokens: u64,
+    /// Whether sampling settings are refused.
     reasoning: bool,
 }
 
@@ -20,8 +24,9 @@ const fn family(prefix: &'static str, context_window: u64, max_output_tokens: u6
 /// The first prefix that fits counts, so the longer ones come first.
 const FAMILIES: &[Family] = &[
     family("gpt-5-chat", 128_000, 16_384, false),
-    family("gpt-5", 400_000, 128_000, true),
+    family("gpt-5", 272_000, 128_000, true),
     family("gpt-4.1", 1_047_576, 32_768, false),
+    family("gpt-4o-2024-05-13", 128_000, 4_096, false),
     family("gpt-4o", 128_000, 16_384, false),
     family("gpt-4-turbo", 128_000, 4_096, false),
     family("gpt-3.5-turbo", 16_385, 4_096, false),
@@ -29,23 +34,75 @@ const FAMILIES: &[Family] = &[
     family("o1", 200_000, 100_000, true),
     family("o3", 200_000, 100_000, true),
     family("o4", 200_000, 100_000, true),
+    family("claude-opus-4-8", 1_000_000, 128_000, true),
+    family("claude-opus-4-7", 1_000_000, 128_000, true),
+    family("claude-opus-4-6", 1_000_000, 128_000, false),
+    family("claude-sonnet-4-6", 1_000_000, 64_000, false),
+    family("claude-opus-4-5", 200_000, 64_000, false),
+    family("claude-opus-4", 200_000, 32_000, false),
+    family("claude-sonnet-4", 200_000, 64_000, false),
+    family("claude-haiku-4", 200_000, 64_000, false),
+    family("claude-3-7-sonnet", 200_000, 64_000, false),
+    family("claude-3-5", 200_000, 8_192, false),
+    family("claude-3", 200_000, 4_096, false),
+    family("gemini-3", 1_048_576, 65_536, false),
+    family("gemini-2.5", 1_048_576, 65_536, false),
+    family("gemini-2.0", 1_048_576, 8_192, false),
+    family("mistral-large", 131_072, 131_072, false),
+    family("mistral-medium", 131_072, 131_072, false),
+    family("mistral-small", 131_072, 131_072, false),
+    family("ministral", 131_072, 131_072, false),
+    family("command-a-plus", 128_000, 64_000, false),
+    family("command-a", 256_000, 8_000, false),
+    family("command-r", 128_000, 4_096, false),
 ];
 
-/// The profile of a model; a gateway's prefix (`openai/gpt-5`) is not part of the family's name.
+/// The profile of a model; what a gateway or region puts before its name is no part of the family's.
 pub(super) fn of(model_name: &str) -> Profile {
     let name = model_name.rsplit('/').next().unwrap_or(model_name);
+    let name = name.find("claude-").map_or(name, |begin| &name[begin..]);
     let found = FAMILIES.iter().find(|family| belongs(name, family.prefix));
-    found.map_or_else(Profile::default, |family| Profile {
-        context_window: Some(family.context_window),
-        max_output_tokens: Some(family.max_output_tokens),
-        reasoning: family.reasoning,
-        ..Profile::default()
-    })
+    let native_schema = claude_version(name).is_none_or(|version| version >= (4, 5));
+    found.map_or_else(
+        || Profile { native_schema, ..Profile::default() },
+        |family| Profile {
+            context_window: Some(family.context_window),
+            max_output_tokens: Some(family.max_output_tokens),
+            reasoning: family.reasoning,
+            native_schema,
+            ..Profile::default()
+        },
+    )
+}
+
+/// Tokens that a provider may add to a request with tools, before any of them: the largest is Claude's.
+pub(super) const TOOLS_PROMPT: u64 = 1_024;
+
+/// Tokens that an image may count as at most.
+pub(super) fn image_bound(model_name: &str) -> u64 {
+    let name = model_name.rsplit('/').next().unwrap_or(model_name);
+    // This one counts an image as many times more tokens as its tokens are cheaper.
+    if name.starts_with("gpt-4o-mini") { 48_200 } else { 6_000 }
+}
+
+/// The profile of the model of a request, as its settings have it.
+pub(super) fn of_request(request: &ModelRequest, family: Option<&str>) -> Profile {
+    of(family.unwrap_or(&request.model_name)).overridden(request.settings.profile.as_ref())
 }
 
 /// Whether a name begins a family: `o3-mini` belongs to `o3`, `o300` does not.
 fn belongs(name: &str, prefix: &str) -> bool {
     name.strip_prefix(prefix).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+}
+
+/// The version in the name of a Claude: `claude-haiku-4-5-20251001` is 4.5, `claude-3-opus-…` is 3.0.
+pub(super) fn claude_version(model_name: &str) -> Option<(u32, u32)> {
+    let name = &model_name[model_name.find("claude-")?..];
+    let mut numbers = name.split(['-', '.', ':', '@']).skip(1).map(|word| word.parse::<u32>().ok());
+    let major = numbers.by_ref().flatten().next()?;
+    // What is longer than two digits is a date.
+    let minor = numbers.next().flatten().filter(|minor| *minor < 100);
+    Some((major, minor.unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -57,6 +114,16 @@ mod tests {
         for name in ["o1", "o3-mini", "o4-mini-2025-04-16", "gpt-5", "gpt-5-nano", "gpt-5.1", "openai/gpt-5-mini"] {
             assert!(of(name).reasoning, "{name}");
         }
+        for (name, version) in [
+            ("claude-haiku-4-5-20251001", (4, 5)),
+            ("claude-3-opus-20240229", (3, 0)),
+            ("claude-3-5-sonnet-20241022", (3, 5)),
+            ("claude-sonnet-4-20250514", (4, 0)),
+            ("us.anthropic.claude-opus-4-7-v1:0", (4, 7)),
+        ] {
+            assert_eq!(claude_version(name), Some(version), "{name}");
+        }
+        assert_eq!(of("us.anthropic.claude-sonnet-4-5-20250929-v1:0").max_output_tokens, Some(64_000));
         for name in ["gpt-4o", "gpt-4.1-nano", "gpt-5-chat-latest", "o300", "qwen3-o3", "llama", ""] {
             assert!(!of(name).reasoning, "{name}");
         }

@@ -167,7 +167,7 @@ pub(super) fn deltas(parts: &[Part]) -> Vec<Delta> {
                 let (name, text) = (call.name.clone(), call.arguments.clone());
                 vec![Delta::ToolCall { index, name }, Delta::Arguments { index, text }]
             }
-            Part::ToolResult(_) | Part::Image { .. } => Vec::new(),
+            _ => Vec::new(),
         })
         .collect()
 }
@@ -189,7 +189,7 @@ fn bytes(part: &Part) -> usize {
         Part::Text { text } | Part::Thinking { text, .. } | Part::Refusal { text } => text.len(),
         Part::ToolCall(call) => call.name.len() + call.arguments.len(),
         Part::ToolResult(result) => result.as_text().len(),
-        Part::Image { .. } => 0,
+        _ => 0,
     }
 }
 

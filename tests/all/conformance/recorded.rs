@@ -3,52 +3,78 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use base64::Engine as _;
 use serde_json::Value;
 
 /// One request and its answer.
 pub struct Exchange {
-    /// `<case>#<number>`, for messages.
+    /// `<file>:<case>#<number>`, for messages.
     pub name: String,
+    pub method: String,
     pub path: String,
     pub request: Value,
     pub status: u16,
     pub content_type: String,
-    pub body: String,
+    pub body: Vec<u8>,
 }
 
 impl Exchange {
+    /// Whether the answer came in pieces.
     pub fn streams(&self) -> bool {
-        self.request["stream"] == true
+        ["event-stream", "eventstream", "ndjson"].iter().any(|kind| self.content_type.contains(kind))
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The JSON of each event of an event stream.
+    pub fn events(&self) -> Vec<Value> {
+        let data = self.text().lines().filter_map(|line| line.strip_prefix("data:"));
+        data.map(str::trim).filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
     }
 }
 
-/// The exchanges of a provider with one path, or `None` (and a loud word) where nothing is recorded.
-pub fn exchanges(provider: &str, path: &str) -> Option<Vec<Exchange>> {
+/// Every exchange of a file, or `None` (and a loud word) where nothing is recorded.
+pub fn exchanges(file: &str) -> Option<Vec<Exchange>> {
     let folder = std::env::var_os("BLITZ_RECORDINGS")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/recordings"), PathBuf::from);
-    let Ok(text) = std::fs::read_to_string(folder.join(format!("{provider}.jsonl"))) else {
+    let Ok(text) = std::fs::read_to_string(folder.join(format!("{file}.jsonl"))) else {
         // Straight to the stream: the test harness would keep a print to itself.
         let _ = writeln!(
             std::io::stderr(),
-            "SKIPPED: no recordings of {provider}; set BLITZ_RECORDINGS to the folder with {provider}.jsonl"
+            "SKIPPED: no recordings of {file}; set BLITZ_RECORDINGS to the folder with {file}.jsonl"
         );
         return None;
     };
     let cases = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    Some(cases.flat_map(|case| of_case(&case)).filter(|exchange| exchange.path == path).collect())
+    Some(cases.flat_map(|case| of_case(file, &case)).collect())
 }
 
-fn of_case(case: &Value) -> Vec<Exchange> {
+fn of_case(file: &str, case: &Value) -> Vec<Exchange> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let exchanges = case["exchanges"].as_array().unwrap().iter().enumerate();
     exchanges
-        .map(|(number, exchange)| Exchange {
-            name: format!("{}#{number}", text(&case["case"])),
-            path: text(&exchange["request"]["path"]),
-            request: serde_json::from_str(exchange["request"]["body"].as_str().unwrap_or_default()).unwrap_or_default(),
-            status: exchange["response"]["status"].as_u64().unwrap().try_into().unwrap(),
-            content_type: text(&exchange["response"]["headers"]["content-type"]),
-            body: text(&exchange["response"]["body"]),
+        .map(|(number, exchange)| {
+            let (request, response) = (&exchange["request"], &exchange["response"]);
+            let body = text(&response["body"]);
+            let is_binary = response["body_encoding"] == "base64";
+            Exchange {
+                name: format!("{file}:{}#{number}", text(&case["case"])),
+                method: text(&request["method"]),
+                path: text(&request["path"]),
+                request: serde_json::from_str(request["body"].as_str().unwrap_or_default()).unwrap_or_default(),
+                status: response["status"].as_u64().unwrap().try_into().unwrap(),
+                content_type: text(&response["headers"]["content-type"]),
+                body: match is_binary {
+                    true => base64::engine::general_purpose::STANDARD.decode(body).unwrap(),
+                    false => body.into_bytes(),
+                },
+            }
         })
         .collect()
 }

@@ -182,6 +182,11 @@ impl Server {
         self.shared.replies.lock().unwrap().push_back(reply);
     }
 
+    /// Drops the replies that nobody asked for.
+    pub fn forget_replies(&self) {
+        self.shared.replies.lock().unwrap().clear();
+    }
+
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
     }

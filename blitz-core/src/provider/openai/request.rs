@@ -1,16 +1,18 @@
 //! Maps a request to its wire form.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::profile;
-use super::schema;
+use super::super::wire::calls::WireIds;
+use super::super::wire::media::{self, Source};
+use super::super::wire::{check_extra, prompted, schema, to_body};
+use super::server::{Cap, Quirks, Thought};
 use crate::domain::{
-    Message, MessageRole, ModelRequest, ModelSettings, OutputSchema, Part, ToolCall, ToolChoice, ToolResult, ToolSpec,
+    Message, MessageRole, ModelRequest, ModelSettings, OutputSchema, Part, ToolChoice, ToolResult, ToolSpec,
 };
 use crate::error::{Error, Result};
 
@@ -32,12 +34,14 @@ const OWN_FIELDS: &[&str] = &[
     "stream_options",
 ];
 
-/// How far a server follows OpenAI itself.
+/// Who is asked.
 pub(super) struct Dialect<'a> {
     /// The name that thinking of this provider carries.
     pub provider: &'a str,
-    /// OpenAI itself: it knows no `reasoning_content`, and takes tool arguments as the model wrote them.
-    pub official: bool,
+    /// How far it follows OpenAI itself.
+    pub quirks: &'a Quirks,
+    /// The model behind the name of the request, where it differs.
+    pub family: Option<&'a str>,
 }
 
 /// A request ready to be sent.
@@ -54,20 +58,38 @@ pub(super) struct Encoded {
 ///
 /// Errors: `InvalidInput` if `extra` holds a field of the engine or an image is where none can be.
 pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: bool) -> Result<Encoded> {
-    let settings = &request.settings;
-    check_extra(request)?;
-    let profile = profile::of(&request.model_name);
+    let (settings, quirks) = (&request.settings, dialect.quirks);
+    check_extra(request, OWN_FIELDS)?;
+    if request.output_schema.is_some() {
+        check_extra(request, &["response_format"])?;
+    }
+    let profile = profile::of_request(request, dialect.family);
+    // A gateway knows itself what each model refuses.
+    let reasoning = profile.reasoning && quirks.cap == Cap::ByModel;
     let streams = settings.stream != Some(false);
-    let (response_format, nullable) = response_format(request);
-    let (cap, reasoning_cap) =
-        if profile.reasoning { (None, settings.max_output_tokens) } else { (settings.max_output_tokens, None) };
-    let sampling = if profile.reasoning { &ModelSettings::default() } else { settings };
     let has_tools = !request.tools.is_empty();
+    // Some servers call no tool where a schema is given.
+    let holds_to_schema = quirks.schemas && profile.native_schema && (profile.schema_with_tools || !has_tools);
+    let (response_format, nullable) = match holds_to_schema {
+        true => response_format(request),
+        false if quirks.json_object && !has_tools => {
+            (request.output_schema.as_ref().map(|_| json!({"type": "json_object"})), None)
+        }
+        false => (None, None),
+    };
+    let cap = settings.max_output_tokens;
+    let (cap, reasoning_cap) = if reasoning || quirks.cap == Cap::Completion { (None, cap) } else { (cap, None) };
+    let sampling = if reasoning { &ModelSettings::default() } else { settings };
+    let (seed, random_seed) = if quirks.random_seed { (None, settings.seed) } else { (settings.seed, None) };
+    let mut messages = messages(&request.messages, dialect)?;
+    if let Some(output) = request.output_schema.as_ref().filter(|_| !holds_to_schema) {
+        messages.insert(0, WireMessage::new("system", Some(Content::Text(prompted(&output.schema).into()))));
+    }
     let wire = WireRequest {
         model: &request.model_name,
-        messages: messages(&request.messages, dialect)?,
+        messages,
         tools: request.tools.iter().map(WireTool::from).collect(),
-        tool_choice: if has_tools { tool_choice(&request.tool_choice) } else { None },
+        tool_choice: if has_tools { tool_choice(&request.tool_choice, quirks) } else { None },
         parallel_tool_calls: settings.parallel_tool_calls.filter(|_| has_tools),
         response_format,
         max_tokens: cap,
@@ -75,27 +97,15 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
         temperature: sampling.temperature,
         top_p: sampling.top_p,
         stop: &sampling.stop,
-        seed: settings.seed,
+        seed,
+        random_seed,
         reasoning_effort: settings.reasoning_effort.as_deref(),
         stream: streams,
-        stream_options: (streams && with_usage && profile.stream_usage)
+        stream_options: (streams && with_usage && quirks.stream_options && profile.stream_usage)
             .then_some(StreamOptions { include_usage: true }),
         extra: &settings.extra,
     };
-    let body = serde_json::to_vec(&wire)
-        .map_err(|error| Error::internal("a request could not be written as JSON").with_source(error))?;
-    Ok(Encoded { body, streams, nullable })
-}
-
-fn check_extra(request: &ModelRequest) -> Result<()> {
-    let extra = &request.settings.extra;
-    let taken = |field: &&&str| extra.contains_key(**field);
-    let format =
-        (request.output_schema.is_some() && extra.contains_key("response_format")).then_some("response_format");
-    match OWN_FIELDS.iter().find(taken).copied().or(format) {
-        Some(field) => Err(Error::invalid(format!("settings.extra must not hold {field}: the engine sets it itself"))),
-        None => Ok(()),
-    }
+    Ok(Encoded { body: to_body(&wire)?, streams, nullable })
 }
 
 #[derive(Serialize)]
@@ -122,6 +132,8 @@ struct WireRequest<'a> {
     stop: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    random_seed: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -160,11 +172,11 @@ impl<'a> From<&'a ToolSpec> for WireTool<'a> {
     }
 }
 
-fn tool_choice(choice: &ToolChoice) -> Option<Value> {
+fn tool_choice(choice: &ToolChoice, quirks: &Quirks) -> Option<Value> {
     match choice {
         ToolChoice::Auto => None,
         ToolChoice::None => Some(json!("none")),
-        ToolChoice::Required => Some(json!("required")),
+        ToolChoice::Required => Some(json!(quirks.required)),
         ToolChoice::Tool(name) => Some(json!({"type": "function", "function": {"name": name}})),
     }
 }
@@ -172,7 +184,7 @@ fn tool_choice(choice: &ToolChoice) -> Option<Value> {
 /// The schema in its strict form where there is one, and the schema to read the answer by if it differs.
 fn response_format(request: &ModelRequest) -> (Option<Value>, Option<Arc<OutputSchema>>) {
     let Some(output) = &request.output_schema else { return (None, None) };
-    let name = schema_name(&output.name);
+    let name = schema::name(&output.name);
     let format = |schema: &Value, strict: bool| {
         Some(json!({"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": strict}}))
     };
@@ -182,19 +194,16 @@ fn response_format(request: &ModelRequest) -> (Option<Value>, Option<Arc<OutputS
     }
 }
 
-/// A name as the API takes it: `[A-Za-z0-9_-]`, 1 to 64 characters.
-fn schema_name(name: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let name: String = name.chars().take(64).map(|c| if fits(c) { c } else { '_' }).collect();
-    if name.is_empty() { "output".to_owned() } else { name }
-}
-
 #[derive(Serialize)]
 struct WireMessage<'a> {
     role: &'static str,
     content: Option<Content<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_details: Option<&'a Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<WireCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,7 +212,15 @@ struct WireMessage<'a> {
 
 impl<'a> WireMessage<'a> {
     fn new(role: &'static str, content: Option<Content<'a>>) -> Self {
-        Self { role, content, reasoning_content: None, tool_calls: Vec::new(), tool_call_id: None }
+        Self {
+            role,
+            content,
+            reasoning_content: None,
+            reasoning: None,
+            reasoning_details: None,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+        }
     }
 }
 
@@ -218,11 +235,15 @@ enum Content<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ContentPart<'a> {
     Text { text: &'a str },
-    ImageUrl { image_url: ImageUrl<'a> },
+    ImageUrl { image_url: Address<'a> },
+    VideoUrl { video_url: Address<'a> },
+    File { file: Value },
+    DocumentUrl { document_url: Cow<'a, str> },
+    InputAudio { input_audio: Value },
 }
 
 #[derive(Serialize)]
-struct ImageUrl<'a> {
+struct Address<'a> {
     url: Cow<'a, str>,
 }
 
@@ -242,8 +263,7 @@ struct CalledFunction<'a> {
 
 fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<WireMessage<'a>>> {
     let mut wire = Vec::with_capacity(messages.len());
-    // The engine's id of each call so far, and the id that the provider knows it by.
-    let mut ids = HashMap::new();
+    let mut ids = WireIds::default();
     for message in messages {
         for part in &message.parts {
             if let Part::ToolResult(result) = part {
@@ -252,37 +272,46 @@ fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<Wi
         }
         match message.role {
             MessageRole::Tool => {}
-            MessageRole::System => wire.push(WireMessage::new("system", Some(text_only(message)?))),
-            MessageRole::User => wire.extend(user(message).map(|content| WireMessage::new("user", Some(content)))),
+            MessageRole::System => wire.push(WireMessage::new("system", Some(text_only(message, dialect)?))),
+            MessageRole::User => {
+                wire.extend(user(message, dialect)?.map(|content| WireMessage::new("user", Some(content))));
+            }
             MessageRole::Assistant => wire.push(assistant(message, &mut ids, dialect)?),
         }
     }
     Ok(wire)
 }
 
-fn tool_result<'a>(result: &'a ToolResult, ids: &HashMap<&'a str, &'a str>) -> WireMessage<'a> {
+fn tool_result<'a>(result: &'a ToolResult, ids: &WireIds<'a>) -> WireMessage<'a> {
     let text = match &result.content {
         Value::String(text) if !result.is_error => Cow::Borrowed(text.as_str()),
         _ if !result.is_error => Cow::Owned(result.as_text()),
         _ => Cow::Owned(format!("error: {}", result.as_text())),
     };
-    let id = ids.get(result.id.as_str()).copied().unwrap_or(&result.id);
-    WireMessage { tool_call_id: Some(id), ..WireMessage::new("tool", Some(Content::Text(text))) }
+    WireMessage { tool_call_id: Some(ids.result(result)), ..WireMessage::new("tool", Some(Content::Text(text))) }
 }
 
-fn text_only(message: &Message) -> Result<Content<'_>> {
-    if message.parts.iter().any(|part| matches!(part, Part::Image { .. })) {
-        return Err(Error::invalid("an image can only be in a user message"));
-    }
-    let mut texts: Vec<_> = message.parts.iter().filter_map(content_part).collect();
+fn text_only<'a>(message: &'a Message, dialect: &Dialect<'_>) -> Result<Content<'a>> {
+    check_media(message)?;
+    let mut texts =
+        message.parts.iter().filter_map(|part| content_part(part, dialect).transpose()).collect::<Result<Vec<_>>>()?;
     Ok(content(&mut texts))
 }
 
+fn check_media(message: &Message) -> Result<()> {
+    let is_media = |part: &Part| matches!(part, Part::Image { .. } | Part::File { .. });
+    match message.parts.iter().any(is_media) {
+        true => Err(Error::invalid("an image or file can only be in a user message")),
+        false => Ok(()),
+    }
+}
+
 /// A user message; `None` where it held tool results only.
-fn user(message: &Message) -> Option<Content<'_>> {
-    let mut parts: Vec<_> = message.parts.iter().filter_map(content_part).collect();
+fn user<'a>(message: &'a Message, dialect: &Dialect<'_>) -> Result<Option<Content<'a>>> {
+    let parts = message.parts.iter().filter_map(|part| content_part(part, dialect).transpose());
+    let mut parts = parts.collect::<Result<Vec<_>>>()?;
     let results_only = parts.is_empty() && !message.parts.is_empty();
-    (!results_only).then(|| content(&mut parts))
+    Ok((!results_only).then(|| content(&mut parts)))
 }
 
 /// One text stays plain text; all else is a list of parts.
@@ -294,68 +323,83 @@ fn content<'a>(parts: &mut Vec<ContentPart<'a>>) -> Content<'a> {
     }
 }
 
-fn content_part(part: &Part) -> Option<ContentPart<'_>> {
-    match part {
+fn content_part<'a>(part: &'a Part, dialect: &Dialect<'_>) -> Result<Option<ContentPart<'a>>> {
+    Ok(match part {
         Part::Text { text } => Some(ContentPart::Text { text }),
         Part::Image { media_type, data } => {
-            let is_url = ["http://", "https://", "data:"].iter().any(|scheme| data.starts_with(scheme));
-            let url =
-                if is_url { Cow::Borrowed(data.as_str()) } else { format!("data:{media_type};base64,{data}").into() };
-            Some(ContentPart::ImageUrl { image_url: ImageUrl { url } })
+            let url = media::url(media_type, data)
+                .ok_or_else(|| Error::invalid("this provider takes no image by the id of an upload"))?;
+            Some(ContentPart::ImageUrl { image_url: Address { url } })
         }
+        Part::File { media_type, data, name } => Some(file(media_type, data, name.as_deref(), dialect)?),
         _ => None,
+    })
+}
+
+fn file<'a>(media_type: &'a str, data: &'a str, name: Option<&str>, dialect: &Dialect<'_>) -> Result<ContentPart<'a>> {
+    let by_id = || Error::invalid("this provider takes no such file by the id of an upload");
+    match (media::source(media_type, data), media_type.split_once('/')) {
+        (Source::Inline(_, data), Some(("audio", format))) => {
+            let format = if format == "mpeg" { "mp3" } else { format };
+            Ok(ContentPart::InputAudio { input_audio: json!({"data": data, "format": format}) })
+        }
+        (_, Some(("video", _))) => {
+            let url = media::url(media_type, data).ok_or_else(by_id)?;
+            Ok(ContentPart::VideoUrl { video_url: Address { url } })
+        }
+        _ if dialect.quirks.document_url => {
+            Ok(ContentPart::DocumentUrl { document_url: media::url(media_type, data).ok_or_else(by_id)? })
+        }
+        (Source::Id(id), _) => Ok(ContentPart::File { file: json!({"file_id": id}) }),
+        (Source::Url(url), _) => {
+            Ok(ContentPart::File { file: json!({"filename": name.unwrap_or("file"), "file_data": url}) })
+        }
+        (Source::Inline(media_type, data), _) => {
+            let data = format!("data:{media_type};base64,{data}");
+            Ok(ContentPart::File { file: json!({"filename": name.unwrap_or("file"), "file_data": data}) })
+        }
     }
 }
 
 /// What the model said: text, refusal and calls; thinking only to a provider that made it and takes it back.
-fn assistant<'a>(
-    message: &'a Message,
-    ids: &mut HashMap<&'a str, &'a str>,
-    dialect: &Dialect<'_>,
-) -> Result<WireMessage<'a>> {
-    let (mut said, mut thought) = (String::new(), String::new());
+fn assistant<'a>(message: &'a Message, ids: &mut WireIds<'a>, dialect: &Dialect<'_>) -> Result<WireMessage<'a>> {
+    check_media(message)?;
+    let (mut said, mut thought, mut details) = (String::new(), String::new(), None);
     for part in &message.parts {
         match part {
             Part::Text { text } | Part::Refusal { text } => said.push_str(text),
-            Part::Thinking { text, provider: Some(maker), .. } if maker == dialect.provider && !dialect.official => {
-                thought.push_str(text);
+            Part::Thinking { text, provider: Some(maker), .. } if maker == dialect.provider => thought.push_str(text),
+            Part::Opaque { provider: maker, data } if maker == dialect.provider => {
+                details = data.get("reasoning_details").or(details);
             }
-            Part::Image { .. } => return Err(Error::invalid("an image can only be in a user message")),
             _ => {}
         }
     }
-    let tool_calls = tool_calls(message, ids, dialect);
-    let content = (!said.is_empty() || tool_calls.is_empty()).then(|| Content::Text(said.into()));
-    let reasoning_content = (!thought.is_empty()).then_some(thought);
-    Ok(WireMessage { reasoning_content, tool_calls, ..WireMessage::new("assistant", content) })
-}
-
-/// The calls of one message, under the provider's own ids unless it gave one of them twice.
-fn tool_calls<'a>(
-    message: &'a Message,
-    ids: &mut HashMap<&'a str, &'a str>,
-    dialect: &Dialect<'_>,
-) -> Vec<WireCall<'a>> {
-    let own_id = |call: &'a ToolCall| call.provider_id.as_deref().filter(|id| !id.is_empty()).unwrap_or(&call.id);
-    let mut seen = HashSet::new();
-    let unique = message.tool_calls().all(|call| seen.insert(own_id(call)));
-    message
-        .tool_calls()
-        .map(|call| {
-            let id = if unique { own_id(call) } else { &call.id };
-            ids.insert(&call.id, id);
+    let calls = ids.calls(message).into_iter();
+    let tool_calls: Vec<_> = calls
+        .map(|(id, call)| {
             let function = CalledFunction { name: &call.name, arguments: arguments(&call.arguments, dialect) };
             WireCall { id, kind: "function", function }
         })
-        .collect()
+        .collect();
+    let content = (!said.is_empty() || tool_calls.is_empty()).then(|| Content::Text(said.into()));
+    let mut wire = WireMessage { tool_calls, ..WireMessage::new("assistant", content) };
+    let thought = Some(thought).filter(|thought| !thought.is_empty());
+    match dialect.quirks.thought {
+        Thought::Dropped => {}
+        Thought::ReasoningContent => wire.reasoning_content = thought,
+        Thought::ReasoningDetails if details.is_some() => wire.reasoning_details = details,
+        Thought::ReasoningDetails => wire.reasoning = thought,
+    }
+    Ok(wire)
 }
 
 /// Arguments as the model wrote them; servers that render them through a template must get an object.
 fn arguments<'a>(text: &'a str, dialect: &Dialect<'_>) -> Cow<'a, str> {
-    if text.trim().is_empty() {
+    if matches!(text.trim(), "" | "null") {
         return "{}".into();
     }
-    if dialect.official || serde_json::from_str::<Map<String, Value>>(text).is_ok() {
+    if dialect.quirks.official || serde_json::from_str::<Map<String, Value>>(text).is_ok() {
         return text.into();
     }
     json!({"invalid_arguments": text}).to_string().into()

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::super::wire::calls;
+use super::super::wire::text::{Text, first_count, raw_arguments};
 use crate::domain::{FinishReason, Usage};
-
-/// The largest count that is believed; more is held at it, so that sums stay in range.
-const MAX_COUNT: u64 = 1 << 40;
 
 /// A whole answer or a piece of a streamed one.
 #[derive(Default)]
@@ -46,7 +45,7 @@ pub(super) struct Choice<'a> {
 #[serde(default)]
 pub(super) struct Said<'a> {
     #[serde(borrow)]
-    pub content: Text<'a>,
+    pub content: Content<'a>,
     #[serde(borrow)]
     pub reasoning_content: Text<'a>,
     #[serde(borrow)]
@@ -57,12 +56,43 @@ pub(super) struct Said<'a> {
     pub tool_calls: Option<Vec<CallPiece<'a>>>,
     #[serde(borrow)]
     pub annotations: Option<&'a RawValue>,
+    /// The form in which OpenRouter wants thoughts back.
+    pub reasoning_details: Option<Vec<Value>>,
 }
 
 impl Said<'_> {
     /// The thought, under the name that the server uses; some use both for the same text.
     pub(super) fn thinking(&self) -> &str {
-        if self.reasoning_content.0.is_empty() { &self.reasoning.0 } else { &self.reasoning_content.0 }
+        let names = [&self.reasoning_content.0, &self.reasoning.0, &self.content.thinking];
+        names.into_iter().find(|text| !text.is_empty()).map_or("", |text| text)
+    }
+}
+
+/// A text, or a list of parts that say or think something.
+#[derive(Default)]
+pub(super) struct Content<'a> {
+    pub text: Cow<'a, str>,
+    pub thinking: Cow<'a, str>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        struct Part<'a> {
+            #[serde(borrow, default)]
+            text: Text<'a>,
+            #[serde(borrow, default)]
+            thinking: Text<'a>,
+        }
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        if raw.starts_with('[') {
+            let parts: Vec<Part<'a>> = serde_json::from_str(raw).map_err(serde::de::Error::custom)?;
+            let text: String = parts.iter().map(|part| &*part.text.0).collect();
+            let thinking: String = parts.iter().map(|part| &*part.thinking.0).collect();
+            return Ok(Self { text: text.into(), thinking: thinking.into() });
+        }
+        let Text(text) = serde_json::from_str(raw).map_err(serde::de::Error::custom)?;
+        Ok(Self { text, thinking: Cow::default() })
     }
 }
 
@@ -86,13 +116,15 @@ pub(super) struct FunctionPiece<'a> {
     pub arguments: Option<&'a RawValue>,
 }
 
-impl FunctionPiece<'_> {
-    /// The arguments as text: a fragment of a string, or an object as the server wrote it.
-    pub(super) fn arguments(&self) -> Cow<'_, str> {
-        match self.arguments.map(RawValue::get) {
-            None | Some("null") => "".into(),
-            Some(raw) if raw.starts_with('"') => serde_json::from_str::<String>(raw).unwrap_or_default().into(),
-            Some(raw) => raw.into(),
+impl CallPiece<'_> {
+    /// The piece without its wire form.
+    pub(super) fn piece(&self) -> calls::CallPiece<'_> {
+        let function = self.function.as_ref();
+        calls::CallPiece {
+            index: self.index,
+            id: &self.id.0,
+            name: function.map_or("", |function| &function.name.0),
+            arguments: function.map_or_else(Default::default, |function| raw_arguments(function.arguments)),
         }
     }
 }
@@ -127,81 +159,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Chunk<'a> {
     }
 }
 
-/// A text that may be absent, null, a number, or a list of parts that hold text.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Text<'a>(pub Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyText;
-        impl<'de> Visitor<'de> for AnyText {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(text.into()))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(text.to_owned().into()))
-            }
-
-            fn visit_unit<E>(self) -> Result<Text<'de>, E> {
-                Ok(Text::default())
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Text<'de>, E> {
-                Ok(Text::default())
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Text<'de>, E> {
-                Ok(Text(number.to_string().into()))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Text<'de>, E> {
-                Ok(Text(number.to_string().into()))
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Text<'de>, E> {
-                Ok(Text::default())
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Text<'de>, A::Error> {
-                let mut text = String::new();
-                while let Some(part) = parts.next_element::<TextPart<'_>>()? {
-                    text.push_str(&part.0.0);
-                }
-                Ok(Text(text.into()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text<'de>, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Text::default())
-            }
-        }
-        deserializer.deserialize_any(AnyText)
-    }
-}
-
-/// The text of a content part; other kinds of part say nothing.
-struct TextPart<'a>(Text<'a>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for TextPart<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        struct Part<'a> {
-            #[serde(borrow, default)]
-            text: Text<'a>,
-        }
-        Part::deserialize(deserializer).map(|part| Self(part.text))
-    }
-}
-
 /// Why the model stopped; `None` while it has not.
-pub(super) fn finish_reason(text: &str) -> Option<FinishReason> {
+pub(in crate::provider) fn finish_reason(text: &str) -> Option<FinishReason> {
     Some(match text {
         "" => return None,
         "stop" | "eos" | "end_turn" | "stop_sequence" => FinishReason::Stop,
@@ -216,8 +175,8 @@ pub(super) fn finish_reason(text: &str) -> Option<FinishReason> {
 ///
 /// A count that is negative is zero, a fraction is rounded up, digits in a string count, and a part
 /// is never more than its whole. Reasoning that a server counts beside its output is moved inside.
-pub(super) fn usage(raw: &Value) -> Option<Usage> {
-    let first = |names: &[&str]| names.iter().find_map(|name| count(raw.pointer(name)?));
+pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
+    let first = |names: &[&str]| first_count(raw, names);
     let input = first(&["/prompt_tokens", "/input_tokens"]);
     let output = first(&["/completion_tokens", "/output_tokens"]);
     let total = first(&["/total_tokens"]);
@@ -244,22 +203,16 @@ pub(super) fn usage(raw: &Value) -> Option<Usage> {
         "/cached_tokens",
     ])
     .unwrap_or(0);
-    Some(Usage::new(input, output).with_cache(cached.min(input), 0).with_reasoning(reasoning.min(output)))
-}
-
-fn count(value: &Value) -> Option<u64> {
-    let number = match value {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(digits) => digits.trim().parse::<f64>().ok().filter(|number| !number.is_nan())?,
-        _ => return None,
-    };
-    // A float holds every count up to the bound exactly, and the cast saturates.
-    Some((number.max(0.0).ceil() as u64).min(MAX_COUNT))
+    let cached = cached.min(input);
+    let written = first(&["/prompt_tokens_details/cache_write_tokens", "/input_tokens_details/cache_write_tokens"]);
+    let written = written.unwrap_or(0).min(input - cached);
+    Some(Usage::new(input, output).with_cache(cached, written).with_reasoning(reasoning.min(output)))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::super::wire::text::MAX_COUNT;
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
@@ -324,7 +277,9 @@ mod tests {
     fn content_may_be_a_list_of_parts() {
         let text =
             r#"{"content":[{"type":"text","text":"a"},{"type":"other","x":{}},{"type":"text","text":"\u00e9"}]}"#;
-        assert_eq!(serde_json::from_str::<Said<'_>>(text).unwrap().content.0, "aé");
+        assert_eq!(serde_json::from_str::<Said<'_>>(text).unwrap().content.text, "aé");
+        let thinking = r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}]}"#;
+        assert_eq!(serde_json::from_str::<Said<'_>>(thinking).unwrap().thinking(), "hm");
     }
 
     proptest! {

@@ -1,137 +1,21 @@
 //! Reads the body of an answer, streamed or whole, and puts the answer together.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::super::StreamItem;
-use super::calls::{CallIds, Calls};
+use super::super::wire::body::{Decode, Out, Unreadable, parse};
+use super::super::wire::calls::{CallIds, Calls};
+use super::super::wire::schema;
+use super::super::wire::think::ThinkTags;
 use super::response::{self, Choice, Chunk, Said};
-use super::schema;
 use crate::domain::{Delta, FinishReason, ModelRequest, ModelResponse, OutputSchema, Part};
-use crate::net::sse::{SseEvent, SseParser};
-
-/// Why a body cannot be read.
-#[derive(Debug)]
-pub(super) enum Unreadable {
-    /// The server put an error into the stream.
-    ErrorObject(Value),
-    /// It ended too early.
-    Cut,
-    /// It is not what was asked for.
-    Malformed(&'static str),
-}
-
-/// Takes the bytes of a body as they come and gives deltas, and the whole answer at the end.
-///
-/// What the body is shows in its first byte, not in its content type: servers stream where nobody
-/// asked, and answer whole where a stream was asked for.
-pub(super) struct Reader {
-    body: Body,
-    assembly: Assembly,
-    /// The events of one push, kept to be used again.
-    events: Vec<SseEvent>,
-    /// The event that said why the model stopped: some servers send it twice.
-    last: String,
-    done: bool,
-}
-
-enum Body {
-    /// Nothing but white space so far.
-    Unknown,
-    Events(SseParser),
-    Json(Vec<u8>),
-}
-
-impl Reader {
-    /// A reader for the answer of `provider` to `request`; `nullable` is the schema of the answer
-    /// where its optional fields were made nullable.
-    pub(super) fn new(provider: &str, request: &ModelRequest, nullable: Option<Arc<OutputSchema>>) -> Self {
-        let ids = CallIds::of(&request.messages);
-        let assembly = Assembly { provider: provider.to_owned(), ids, nullable, ..Assembly::default() };
-        Self { body: Body::Unknown, assembly, events: Vec::new(), last: String::new(), done: false }
-    }
-
-    /// Whether the model has stopped: what may still come is usage.
-    pub(super) fn has_finish_reason(&self) -> bool {
-        self.assembly.finish_reason.is_some()
-    }
-
-    /// Whether the server said that nothing more will come.
-    pub(super) fn is_done(&self) -> bool {
-        self.done
-    }
-
-    pub(super) fn push(&mut self, bytes: &[u8], out: &mut VecDeque<StreamItem>) -> Result<(), Unreadable> {
-        if matches!(self.body, Body::Unknown) {
-            match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-                None => return Ok(()),
-                Some(b'<') => return Err(Unreadable::Malformed("a web page")),
-                Some(b'{' | b'[') => self.body = Body::Json(Vec::new()),
-                Some(_) => self.body = Body::Events(SseParser::default()),
-            }
-        }
-        match &mut self.body {
-            Body::Json(whole) => whole.extend_from_slice(bytes),
-            Body::Events(parser) => {
-                let parsed = parser.push(bytes, &mut self.events);
-                self.take_events(out)?;
-                parsed.map_err(|_| Unreadable::Malformed("an event over its size limit"))?;
-            }
-            Body::Unknown => {}
-        }
-        Ok(())
-    }
-
-    /// The whole answer. Errors: whatever is still missing at the end.
-    pub(super) fn finish(&mut self, out: &mut VecDeque<StreamItem>) -> Result<ModelResponse, Unreadable> {
-        match &mut self.body {
-            Body::Unknown => return Err(Unreadable::Cut),
-            Body::Json(whole) => {
-                let whole = std::mem::take(whole);
-                self.assembly.take(&String::from_utf8_lossy(&whole), out)?;
-                self.done = true;
-            }
-            Body::Events(_) if self.done => {}
-            Body::Events(parser) => {
-                parser.finish(&mut self.events).map_err(|_| Unreadable::Cut)?;
-                self.take_events(out)?;
-            }
-        }
-        if !self.done && !self.has_finish_reason() {
-            return Err(Unreadable::Cut);
-        }
-        std::mem::take(&mut self.assembly).finish()
-    }
-
-    fn take_events(&mut self, out: &mut VecDeque<StreamItem>) -> Result<(), Unreadable> {
-        for event in self.events.drain(..) {
-            let data = event.data.trim();
-            if self.done || data.is_empty() || data == self.last {
-                continue;
-            }
-            if data == "[DONE]" {
-                self.done = true;
-                continue;
-            }
-            if event.event == "error" {
-                return Err(Unreadable::ErrorObject(serde_json::from_str(data).unwrap_or_default()));
-            }
-            let stopped = self.assembly.finish_reason.is_some();
-            self.assembly.take(data, out)?;
-            if !stopped && self.assembly.finish_reason.is_some() {
-                data.clone_into(&mut self.last);
-            }
-        }
-        Ok(())
-    }
-}
 
 /// One answer as far as it is known.
 #[derive(Default)]
-struct Assembly {
+pub(super) struct Assembly {
     provider: String,
     ids: CallIds,
     nullable: Option<Arc<OutputSchema>>,
@@ -139,25 +23,23 @@ struct Assembly {
     model: String,
     thinking: String,
     text: String,
+    /// Looks for thinking in the text.
+    tags: ThinkTags,
     refusal: String,
     calls: Calls,
     finish_reason: Option<FinishReason>,
     usage: Value,
     extra: Map<String, Value>,
+    /// Thoughts in the form in which the server wants them back.
+    reasoning_details: Vec<Value>,
     /// The candidate that is read; others are left aside.
     candidate: Option<i64>,
 }
 
-impl Assembly {
+impl Decode for Assembly {
     /// Takes a whole answer or a piece of one.
-    fn take(&mut self, json: &str, out: &mut VecDeque<StreamItem>) -> Result<(), Unreadable> {
-        let chunk: Chunk<'_> = serde_json::from_str(json).map_err(|error| {
-            if error.is_eof() {
-                Unreadable::Cut
-            } else {
-                Unreadable::Malformed("an answer that is not JSON of its kind")
-            }
-        })?;
+    fn take(&mut self, _: &str, json: &str, out: &mut Out) -> Result<(), Unreadable> {
+        let chunk: Chunk<'_> = parse(json)?;
         if let Some(error) = chunk.error {
             return Err(Unreadable::ErrorObject(error));
         }
@@ -177,7 +59,29 @@ impl Assembly {
         Ok(())
     }
 
-    fn take_choice(&mut self, choice: &Choice<'_>, out: &mut VecDeque<StreamItem>) -> Result<(), Unreadable> {
+    fn has_stopped(&self) -> bool {
+        self.finish_reason.is_some()
+    }
+
+    fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
+        std::mem::take(self).finished()
+    }
+}
+
+impl Assembly {
+    /// An empty answer of `provider` to `request`; `nullable` is the schema of the answer where its
+    /// optional fields were made nullable.
+    pub(super) fn new(provider: &str, request: &ModelRequest, nullable: Option<Arc<OutputSchema>>) -> Self {
+        let ids = CallIds::of(&request.messages);
+        Self { provider: provider.to_owned(), ids, nullable, ..Self::default() }
+    }
+
+    /// The same for a server that may leave thinking in the text.
+    pub(super) fn with_think_tags(self, looks: bool) -> Self {
+        Self { tags: ThinkTags::new(looks), ..self }
+    }
+
+    fn take_choice(&mut self, choice: &Choice<'_>, out: &mut Out) -> Result<(), Unreadable> {
         if let Some(said) = choice.delta.as_ref().or(choice.message.as_ref().filter(|_| self.is_empty())) {
             self.take_said(said, out)?;
         }
@@ -188,10 +92,13 @@ impl Assembly {
             self.usage = usage.clone();
         }
         self.finish_reason = self.finish_reason.or(response::finish_reason(&choice.finish_reason.0));
+        if self.finish_reason.is_some() {
+            self.end_text(out);
+        }
         Ok(())
     }
 
-    fn take_said(&mut self, said: &Said<'_>, out: &mut VecDeque<StreamItem>) -> Result<(), Unreadable> {
+    fn take_said(&mut self, said: &Said<'_>, out: &mut Out) -> Result<(), Unreadable> {
         let mut say = |whole: &mut String, piece: &str, delta: fn(String) -> Delta| {
             if !piece.is_empty() {
                 whole.push_str(piece);
@@ -199,11 +106,22 @@ impl Assembly {
             }
         };
         say(&mut self.thinking, said.thinking(), |text| Delta::Thinking { text });
-        say(&mut self.text, &said.content.0, |text| Delta::Text { text });
+        let (thinking, text) = (&mut self.thinking, &mut self.text);
+        self.tags.split(&said.content.text, |thinks, piece| {
+            if thinks {
+                say(thinking, piece, |text| Delta::Thinking { text });
+            } else {
+                say(text, piece, |text| Delta::Text { text });
+            }
+            Ok::<(), Unreadable>(())
+        })?;
         say(&mut self.refusal, &said.refusal.0, |text| Delta::Refusal { text });
         for piece in said.tool_calls.iter().flatten() {
-            let taken = self.calls.take(piece, |delta| out.push_back(StreamItem::Delta(delta)));
+            let taken = self.calls.take(&piece.piece(), |delta| out.push_back(StreamItem::Delta(delta)));
             taken.map_err(|_| Unreadable::Malformed("more tool calls than one answer may hold"))?;
+        }
+        for detail in said.reasoning_details.iter().flatten() {
+            merge_detail(&mut self.reasoning_details, detail);
         }
         if let Some(annotations) = said.annotations.filter(|list| list.get() != "[]") {
             keep_unknown(&mut self.extra, "annotations", annotations);
@@ -211,11 +129,30 @@ impl Assembly {
         Ok(())
     }
 
+    /// Takes what was held back because it might have become a tag.
+    fn end_text(&mut self, out: &mut Out) {
+        let (thinking, text) = (&mut self.thinking, &mut self.text);
+        let taken = self.tags.finish(|thinks, piece| {
+            let (whole, delta) = match thinks {
+                true => (&mut *thinking, Delta::Thinking { text: piece.to_owned() }),
+                false => (&mut *text, Delta::Text { text: piece.to_owned() }),
+            };
+            whole.push_str(piece);
+            out.push_back(StreamItem::Delta(delta));
+            Ok::<(), std::convert::Infallible>(())
+        });
+        match taken {
+            Ok(()) => {}
+            Err(never) => match never {},
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.text.is_empty() && self.thinking.is_empty() && self.refusal.is_empty() && self.calls.is_empty()
     }
 
-    fn finish(mut self) -> Result<ModelResponse, Unreadable> {
+    fn finished(mut self) -> Result<ModelResponse, Unreadable> {
+        self.end_text(&mut Out::new());
         if self.candidate.is_none() {
             return Err(Unreadable::Malformed("an answer without a choice"));
         }
@@ -224,7 +161,16 @@ impl Assembly {
         }
         let mut parts = Vec::new();
         if !self.thinking.is_empty() {
-            parts.push(Part::Thinking { text: self.thinking, signature: None, provider: Some(self.provider) });
+            parts.push(Part::Thinking {
+                text: self.thinking,
+                signature: None,
+                provider: Some(self.provider.clone()),
+                id: None,
+            });
+        }
+        if !self.reasoning_details.is_empty() {
+            let data = json!({"reasoning_details": self.reasoning_details});
+            parts.push(Part::Opaque { provider: self.provider.clone(), data });
         }
         if !self.text.is_empty() {
             parts.push(Part::Text { text: self.text });
@@ -260,6 +206,27 @@ fn keep_unknown(extra: &mut Map<String, Value>, name: &str, value: &RawValue) {
     }
     if let Ok(value) = serde_json::from_str(text) {
         extra.insert(name.to_owned(), value);
+    }
+}
+
+/// Appends a piece of a thought to the one of its index and type: texts grow, all else is replaced.
+fn merge_detail(kept: &mut Vec<Value>, piece: &Value) {
+    let same = |other: &&mut Value| other["index"] == piece["index"] && other["type"] == piece["type"];
+    let is_piece = piece["index"].is_number();
+    let Some(Value::Object(open)) = kept.iter_mut().rev().find(same).filter(|_| is_piece) else {
+        kept.push(piece.clone());
+        return;
+    };
+    for (name, value) in piece.as_object().into_iter().flatten() {
+        match (open.get_mut(name), value) {
+            (Some(Value::String(text)), Value::String(more))
+                if matches!(name.as_str(), "text" | "summary" | "data") =>
+            {
+                text.push_str(more);
+            }
+            (Some(_), Value::Null) => {}
+            _ => drop(open.insert(name.clone(), value.clone())),
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 use super::*;
+use crate::domain::ToolCall;
 use crate::error::ErrorCode;
 
-const LOCAL: Dialect<'_> = Dialect { provider: "openai", official: false };
-const OFFICIAL: Dialect<'_> = Dialect { provider: "openai", official: true };
+use crate::provider::ChatServer;
+
+const LOCAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::Other.quirks(), family: None };
+const OFFICIAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::OpenAi.quirks(), family: None };
 
 fn body_for(dialect: &Dialect<'_>, request: &ModelRequest) -> Value {
     serde_json::from_slice(&encode(request, dialect, true).unwrap().body).unwrap()
@@ -46,6 +49,8 @@ fn settings_and_tools_have_their_fields() {
         reasoning_effort: Some("low".into()),
         parallel_tool_calls: Some(false),
         stream: Some(false),
+        prompt_cache: None,
+        profile: None,
         extra: Map::from_iter([("top_k".to_owned(), json!(5))]),
     };
     let tool = ToolSpec::new("add", "Adds.", json!({"type": "object"}));
@@ -194,6 +199,7 @@ fn b29_thinking_goes_back_only_to_its_maker() {
         text: "hm".into(),
         signature: None,
         provider: provider.map(str::to_owned),
+        id: None,
     };
     let sent = |dialect: &Dialect<'_>, provider| {
         let message = Message::new(MessageRole::Assistant, vec![thought(provider), Part::text("a")]);
@@ -203,4 +209,19 @@ fn b29_thinking_goes_back_only_to_its_maker() {
     assert_eq!(sent(&LOCAL, Some("other")), None);
     assert_eq!(sent(&LOCAL, None), None);
     assert_eq!(sent(&OFFICIAL, Some("openai")), None);
+}
+
+#[test]
+fn b4_b15_a_schema_that_a_server_cannot_take_is_said_in_words() {
+    let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
+    let mut request = ask(vec![Message::user("?")]).with_output_schema(schema);
+    let deepseek = Dialect { provider: "deepseek", quirks: ChatServer::DeepSeek.quirks(), family: None };
+    let prompted = |body: &Value| body["messages"][0]["content"].as_str().unwrap().contains("JSON Schema");
+    assert_eq!(body_for(&deepseek, &request)["response_format"], json!({"type": "json_object"}));
+    assert!(prompted(&body_for(&deepseek, &request)) && !prompted(&body(&request)));
+    request.tools = vec![ToolSpec::new("f", "", json!({"type": "object"}))].into();
+    assert!(body(&request).get("response_format").is_some());
+    let profile = crate::domain::ProfileOverride { schema_with_tools: Some(false), ..Default::default() };
+    request.settings.profile = Some(profile);
+    assert!(body(&request).get("response_format").is_none() && prompted(&body(&request)));
 }

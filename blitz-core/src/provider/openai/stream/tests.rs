@@ -1,3 +1,6 @@
+use std::collections::VecDeque;
+
+use super::super::super::wire::body::Reader;
 use super::*;
 use crate::domain::{ToolCall, Usage};
 use proptest::prelude::*;
@@ -7,7 +10,7 @@ type Read = Result<(ModelResponse, Vec<Delta>), Unreadable>;
 
 fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Read {
     let request = ModelRequest::new("m", vec![]);
-    let (mut reader, mut out) = (Reader::new("p", &request, None), VecDeque::new());
+    let (mut reader, mut out) = (Reader::new(Box::new(Assembly::new("p", &request, None))), VecDeque::new());
     for chunk in chunks {
         reader.push(chunk, &mut out)?;
     }
@@ -132,7 +135,7 @@ fn b26_thinking_comes_under_either_name_and_once() {
     let (response, _) =
         events(&[delta(both), delta(json!({"reasoning": "."})), delta(json!({"content": " a"})), stop("stop")])
             .unwrap();
-    let thought = Part::Thinking { text: "hm.".into(), signature: None, provider: Some("p".into()) };
+    let thought = Part::Thinking { text: "hm.".into(), signature: None, provider: Some("p".into()), id: None };
     assert_eq!(response.message.parts, [thought, Part::text(" a")]);
 }
 
@@ -182,11 +185,26 @@ fn a_whole_answer_without_choices_is_malformed() {
 fn added_nulls_are_taken_out_of_the_answer() {
     let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     let request = ModelRequest::new("m", vec![]);
-    let mut reader = Reader::new("p", &request, Some(Arc::new(OutputSchema::new("o", schema))));
+    let nullable = Some(Arc::new(OutputSchema::new("o", schema)));
+    let mut reader = Reader::new(Box::new(Assembly::new("p", &request, nullable)));
     let mut out = VecDeque::new();
     let body = sse(&[delta(json!({"content": "{\"a\":null}"})), stop("stop")]);
     reader.push(body.as_bytes(), &mut out).unwrap();
     assert_eq!(reader.finish(&mut out).unwrap().message.text_content(), "{}");
+}
+
+#[test]
+fn b26_think_tags_split_over_pieces_are_no_text() {
+    let request = ModelRequest::new("m", vec![]);
+    let assembly = Assembly::new("p", &request, None).with_think_tags(true);
+    let (mut reader, mut out) = (Reader::new(Box::new(assembly)), VecDeque::new());
+    let pieces = ["\n<th", "ink>h", "m</th", "ink>\n", "\na<"].map(|piece| delta(json!({"content": piece})));
+    reader.push(sse(&[pieces.as_slice(), &[stop("stop")]].concat()).as_bytes(), &mut out).unwrap();
+    let response = reader.finish(&mut out).unwrap();
+    assert_eq!(response.message.text_content(), "a<");
+    assert!(matches!(&response.message.parts[0], Part::Thinking { text, .. } if text == "hm"));
+    let shown = |item: &StreamItem| matches!(item, StreamItem::Delta(Delta::Text { .. }));
+    assert_eq!(out.iter().filter(|item| shown(item)).count(), 1);
 }
 
 proptest! {

@@ -7,6 +7,8 @@ use blitz::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::conformance::reading::drop_unknown_formats;
+
 /// The recorded request as a program would have made it; `None` where the engine cannot say it at all.
 pub fn decode(body: &Value) -> Option<ModelRequest> {
     let mut fields = body.as_object()?.clone();
@@ -38,6 +40,7 @@ fn settings(mut fields: Map<String, Value>) -> Option<ModelSettings> {
     };
     settings.top_p = fields.remove("top_p").and_then(|number| number.as_f64());
     settings.seed = fields.remove("seed").and_then(|number| number.as_i64());
+    settings.reasoning_effort = fields.remove("reasoning_effort").and_then(|effort| effort.as_str().map(str::to_owned));
     settings.parallel_tool_calls = fields.remove("parallel_tool_calls").and_then(|parallel| parallel.as_bool());
     settings.stop = match fields.remove("stop") {
         Some(Value::String(one)) => vec![one],
@@ -58,8 +61,9 @@ fn tool_choice(choice: &Value) -> ToolChoice {
     match choice.as_str() {
         Some("none") => ToolChoice::None,
         Some("required") => ToolChoice::Required,
-        Some(_) => ToolChoice::Auto,
-        None => ToolChoice::Tool(choice["function"]["name"].as_str().unwrap().to_owned()),
+        Some("any") => ToolChoice::Required,
+        None if choice.is_object() => ToolChoice::Tool(choice["function"]["name"].as_str().unwrap().to_owned()),
+        _ => ToolChoice::Auto,
     }
 }
 
@@ -83,7 +87,16 @@ fn message(message: &Value, tool_names: &mut HashMap<String, String>) -> Option<
     };
     let mut parts = Vec::new();
     if let Some(text) = message["reasoning_content"].as_str() {
-        parts.push(Part::Thinking { text: text.to_owned(), signature: None, provider: Some("openai".to_owned()) });
+        parts.push(Part::Thinking {
+            text: text.to_owned(),
+            signature: None,
+            provider: Some("openai".to_owned()),
+            id: None,
+        });
+    }
+    if let Some(details) = message.get("reasoning_details") {
+        let data = json!({"reasoning_details": details});
+        parts.push(Part::Opaque { provider: "openai".to_owned(), data });
     }
     match &message["content"] {
         Value::String(text) => parts.push(Part::text(text)),
@@ -107,22 +120,41 @@ fn content_part(part: &Value) -> Option<Part> {
             let (media_type, data) = inline.unwrap_or(("image/*", url));
             Some(Part::Image { media_type: media_type.to_owned(), data: data.to_owned() })
         }
+        "video_url" => Some(file("video/mp4", part["video_url"]["url"].as_str()?, None)),
+        "document_url" => Some(file("application/pdf", part["document_url"].as_str()?, part["document_name"].as_str())),
+        "input_audio" => {
+            let audio = &part["input_audio"];
+            Some(file(&format!("audio/{}", audio["format"].as_str()?), audio["data"].as_str()?, None))
+        }
+        "file" => {
+            let file = &part["file"];
+            let id = file["file_id"].as_str().map(|id| format!("file-id:{id}"));
+            let data = file["file_data"].as_str().map(str::to_owned).or(id)?;
+            Some(self::file("application/pdf", &data, file["filename"].as_str()))
+        }
         _ => None,
     }
+}
+
+fn file(media_type: &str, data: &str, name: Option<&str>) -> Part {
+    Part::File { media_type: media_type.to_owned(), data: data.to_owned(), name: name.map(str::to_owned) }
 }
 
 /// A wire request with everything that may differ without harm brought to one form.
 ///
 /// Content as text or as a list with that one text; a missing, null or empty content; image detail;
-/// arguments as JSON; fields at their defaults; formats that the strict schema form does not know.
+/// arguments as JSON, none as empty ones; the name of a document; fields at their defaults; formats that the strict schema form does not know.
 pub fn normalised(body: &Value) -> Value {
     let mut body = body.clone();
     for message in body["messages"].as_array_mut().unwrap() {
         normalise_message(message);
     }
     let fields = body.as_object_mut().unwrap();
-    if fields.get("stream") == Some(&json!(false)) {
-        fields.remove("stream");
+    let defaults = [("stream", json!(false)), ("tool_choice", json!("auto")), ("tool_choice", json!(null))];
+    for (name, value) in &defaults {
+        if fields.get(*name) == Some(value) {
+            fields.remove(*name);
+        }
     }
     if let Some(schema) = fields.get_mut("response_format") {
         drop_unknown_formats(schema);
@@ -141,24 +173,21 @@ fn normalise_message(message: &mut Value) {
         other => other,
     };
     message["content"] = content;
+    if message["prefix"] == false {
+        message.as_object_mut().unwrap().remove("prefix");
+    }
     for part in message["content"].as_array_mut().unwrap() {
+        part.as_object_mut().unwrap().remove("document_name");
         if let Some(image) = part.get_mut("image_url").and_then(Value::as_object_mut) {
             image.remove("detail");
         }
     }
     for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+        call.as_object_mut().unwrap().remove("index");
         let arguments = call["function"]["arguments"].as_str().unwrap();
         call["function"]["arguments"] = serde_json::from_str(arguments).unwrap_or_else(|_| arguments.into());
-    }
-}
-
-fn drop_unknown_formats(schema: &mut Value) {
-    match schema {
-        Value::Object(fields) => {
-            fields.retain(|name, value| name != "format" || !matches!(value.as_str(), Some("uint8" | "double")));
-            fields.values_mut().for_each(drop_unknown_formats);
+        if call["function"]["arguments"].is_null() {
+            call["function"]["arguments"] = json!({});
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_unknown_formats),
-        _ => {}
     }
 }

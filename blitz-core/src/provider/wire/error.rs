@@ -8,15 +8,32 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::Endpoint;
-use super::stream::Unreadable;
+use super::body::Unreadable;
+use super::endpoint::Endpoint;
 use crate::domain::Timestamp;
 use crate::error::{BoxError, Charged, Error, ErrorCode};
 use crate::net::NetError;
 use crate::net::retry_after::retry_after;
 
+/// Identifiers of an account that is used up.
+const NO_MONEY: &[&str] =
+    &["insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "billing_error"];
+/// How providers without an identifier for it say that a key is wrong.
+const BAD_KEY: &[&str] = &["incorrect api key", "api key not valid", "invalid api key", "api key is invalid"];
+/// How providers without an identifier for it say that a conversation is too long.
+const OVERFLOW: &[&str] = &[
+    "context length",
+    "context size",
+    "context window",
+    "context_length",
+    "prompt is too long",
+    "input is too long",
+    "exceeds the maximum number of tokens",
+    "too many tokens",
+];
+
 /// An answer that is an error.
-pub(super) struct Failure {
+pub(in crate::provider) struct Failure {
     status: u16,
     retry_after: Option<Duration>,
     said: ErrorObject,
@@ -32,20 +49,22 @@ struct ErrorObject {
 }
 
 impl Failure {
-    pub(super) fn new(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
-        let said = match serde_json::from_slice(body) {
-            Ok(json) => ErrorObject::of(&json),
-            Err(_) => ErrorObject::default(),
-        };
-        Self { status, retry_after: retry_after(headers, Timestamp::now()), said }
+    pub(in crate::provider) fn new(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        let mut said = ErrorObject::of(&json);
+        // Amazon names the kind of an error in a header.
+        let kind = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+        said.identifiers.extend(kind.and_then(|kind| kind.split(':').next()).map(str::to_owned));
+        let retry_after = retry_after(headers, Timestamp::now()).or_else(|| retry_delay(&json));
+        Self { status, retry_after, said }
     }
 
     /// Whether the server refuses `stream_options`, which older ones do not know.
-    pub(super) fn is_about_stream_options(&self) -> bool {
+    pub(in crate::provider) fn is_about_stream_options(&self) -> bool {
         matches!(self.status, 400 | 422) && self.said.mentions(&["stream_options", "include_usage"])
     }
 
-    pub(super) fn into_error(self, endpoint: &Endpoint) -> Error {
+    pub(in crate::provider) fn into_error(self, endpoint: &Endpoint) -> Error {
         let code = self.said.code(self.status);
         // A gateway that gave up waiting does not know what happened behind it.
         let charged = if matches!(self.status, 408 | 504 | 524) { Charged::Unknown } else { Charged::No };
@@ -61,8 +80,10 @@ impl ErrorObject {
     fn of(json: &Value) -> Self {
         let json = json.get(0).unwrap_or(json);
         let error = json.get("error").filter(|error| !error.is_null()).unwrap_or(json);
-        let identifiers = ["/code", "/type", "/innererror/code", "/status"];
-        let identifiers = identifiers.iter().filter_map(|path| match error.pointer(path)? {
+        // Where `error` is a text, what tells it apart stands beside it.
+        let object = if error.is_object() { error } else { json };
+        let identifiers = ["/code", "/type", "/innererror/code", "/status", "/details/0/reason", "/__type"];
+        let identifiers = identifiers.iter().filter_map(|path| match object.pointer(path)? {
             Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
@@ -85,7 +106,10 @@ impl ErrorObject {
     /// The code of an error with this HTTP status.
     fn code(&self, status: u16) -> ErrorCode {
         let refused = (400..500).contains(&status);
-        if self.is(&["insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"]) {
+        if self.is(NO_MONEY) || refused && self.mentions(&["credit balance is too low", "insufficient balance"]) {
+            return ErrorCode::ProviderAuth;
+        }
+        if status == 400 && (self.is(&["API_KEY_INVALID"]) || self.mentions(BAD_KEY)) {
             return ErrorCode::ProviderAuth;
         }
         if refused && status != 429 && self.is_overflow() {
@@ -93,6 +117,9 @@ impl ErrorObject {
         }
         if refused && self.is(&["content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"]) {
             return ErrorCode::ContentFiltered;
+        }
+        if status == 400 && self.is(&["model_not_found"]) {
+            return ErrorCode::NotFound;
         }
         match status {
             401..=403 => ErrorCode::ProviderAuth,
@@ -107,8 +134,7 @@ impl ErrorObject {
     }
 
     fn is_overflow(&self) -> bool {
-        self.is(&["context_length_exceeded", "exceed_context_size_error"])
-            || self.mentions(&["context length", "context size", "context window", "context_length"])
+        self.is(&["context_length_exceeded", "exceed_context_size_error"]) || self.mentions(OVERFLOW)
     }
 
     /// The status that an error object would have had, had it come before the stream.
@@ -116,11 +142,21 @@ impl ErrorObject {
         let number = self.identifiers.iter().filter_map(|text| text.parse().ok()).find(|n| (400..600).contains(n));
         let named = |names: &[&str]| self.identifiers.iter().any(|text| names.iter().any(|name| text.contains(name)));
         number.unwrap_or_else(|| match () {
-            () if named(&["rate_limit"]) => 429,
-            () if named(&["authentication", "invalid_api_key", "permission"]) => 401,
+            () if named(&["rate_limit", "RESOURCE_EXHAUSTED", "hrottling"]) => 429,
+            () if named(&["authentication", "invalid_api_key", "permission", "AccessDenied"]) => 401,
             () if named(&["not_found"]) => 404,
             () if named(&["timeout"]) => 408,
-            () if named(&["invalid_request", "context_length", "content_filter", "context_size"]) => 400,
+            () if named(&[
+                "invalid_request",
+                "context_length",
+                "content_filter",
+                "context_size",
+                "INVALID_ARGUMENT",
+            ]) =>
+            {
+                400
+            }
+            () if named(&["invalid_prompt", "alidationException"]) => 400,
             () => 503,
         })
     }
@@ -131,6 +167,14 @@ impl ErrorObject {
         let shown = if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) };
         format!("answered {status}{shown}: {}", advice(status, code))
     }
+}
+
+/// The wait that Google puts into the body: `{"@type": "…RetryInfo", "retryDelay": "34s"}`.
+fn retry_delay(json: &Value) -> Option<Duration> {
+    let details = json.pointer("/error/details").or_else(|| json.pointer("/0/error/details"))?.as_array()?;
+    let delay = details.iter().find_map(|detail| detail.get("retryDelay")?.as_str())?;
+    let seconds: f64 = delay.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(Duration::from_secs(86_400)))
 }
 
 fn advice(status: u16, code: ErrorCode) -> &'static str {
@@ -173,7 +217,7 @@ impl Endpoint {
     }
 
     /// A connection that was not made, broke, or took too long.
-    pub(super) fn broken(&self, error: NetError) -> Error {
+    pub(in crate::provider) fn broken(&self, error: NetError) -> Error {
         let (code, charged) = match &error {
             NetError::Connect(_) | NetError::NoRoots(_) => (ErrorCode::Unavailable, Charged::No),
             NetError::Broken(_) => (ErrorCode::Unavailable, Charged::Unknown),
@@ -188,7 +232,7 @@ impl Endpoint {
     }
 
     /// An answer with status 200 that is none.
-    pub(super) fn unreadable(&self, error: Unreadable) -> Error {
+    pub(in crate::provider) fn unreadable(&self, error: Unreadable) -> Error {
         let (code, message) = match error {
             Unreadable::Cut => (ErrorCode::Unavailable, "the answer ended before it was complete".to_owned()),
             Unreadable::Malformed(what) => (ErrorCode::BadOutput, format!("answered with {what}")),
@@ -210,7 +254,7 @@ impl Endpoint {
             && identifier.len() <= 48
             && identifier.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         let is_number = identifier.len() <= 5 && identifier.bytes().all(|byte| byte.is_ascii_digit());
-        let is_key = self.key.as_ref().is_some_and(|key| {
+        let is_key = self.auth.secrets().any(|key| {
             let (key, identifier) = (key.expose().to_lowercase(), identifier.to_lowercase());
             key.contains(&identifier) || identifier.contains(&key)
         });

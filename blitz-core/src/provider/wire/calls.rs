@@ -1,16 +1,29 @@
 //! Puts streamed tool calls together, whatever a server makes of indexes, ids and names.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
-use super::response::CallPiece;
-use crate::domain::{Delta, Message, ToolCall};
+use crate::domain::{Delta, Message, ToolCall, ToolResult};
 
 /// More calls than this in one answer are refused.
 const MAX_CALLS: usize = 1_024;
 
+/// A tool call, whole or in part, as a dialect read it.
+#[derive(Default)]
+pub(in crate::provider) struct CallPiece<'a> {
+    /// The server's index, where it gives one.
+    pub index: Option<i64>,
+    /// Empty where the piece has none.
+    pub id: &'a str,
+    /// Empty where the piece has none.
+    pub name: &'a str,
+    /// A fragment of JSON text.
+    pub arguments: Cow<'a, str>,
+}
+
 /// The calls of one answer so far.
 #[derive(Default)]
-pub(super) struct Calls {
+pub(in crate::provider) struct Calls {
     open: Vec<OpenCall>,
 }
 
@@ -27,19 +40,21 @@ struct OpenCall {
 
 /// An answer holds more than [`MAX_CALLS`] calls.
 #[derive(Debug)]
-pub(super) struct TooManyCalls;
+pub(in crate::provider) struct TooManyCalls;
 
 impl Calls {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::provider) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
     /// Takes a call or a piece of one and gives what a reader of the stream sees of it.
-    pub(super) fn take(&mut self, piece: &CallPiece<'_>, mut delta: impl FnMut(Delta)) -> Result<(), TooManyCalls> {
-        let (id, function) = (piece.id.0.as_ref(), piece.function.as_ref());
-        let name = function.map_or("", |function| function.name.0.as_ref());
-        let fragment = function.map_or_else(Default::default, |function| function.arguments());
-        let position = match self.continued(piece.index, id, name, &fragment) {
+    pub(in crate::provider) fn take(
+        &mut self,
+        piece: &CallPiece<'_>,
+        mut delta: impl FnMut(Delta),
+    ) -> Result<(), TooManyCalls> {
+        let (id, name, fragment) = (piece.id, piece.name, &*piece.arguments);
+        let position = match self.continued(piece.index, id, name, fragment) {
             Some(position) => position,
             None if id.is_empty() && name.is_empty() && fragment.is_empty() => return Ok(()),
             None if self.open.len() == MAX_CALLS => return Err(TooManyCalls),
@@ -58,10 +73,10 @@ impl Calls {
             name.clone_into(&mut call.name);
             delta(Delta::ToolCall { index, name: name.to_owned() });
         }
-        call.shape.read(&fragment);
-        call.arguments.push_str(&fragment);
+        call.shape.read(fragment);
+        call.arguments.push_str(fragment);
         // Arguments that came before the name are shown with it.
-        let shown = if named { call.arguments.as_str() } else { &*fragment };
+        let shown = if named { call.arguments.as_str() } else { fragment };
         if !shown.is_empty() && !call.name.is_empty() {
             delta(Delta::Arguments { index, text: shown.to_owned() });
         }
@@ -85,8 +100,8 @@ impl Calls {
     }
 
     /// The calls, each under an id that is unique in the whole conversation.
-    pub(super) fn finish(self, ids: &mut CallIds) -> Vec<ToolCall> {
-        self.open.into_iter().map(|call| ids.call(call)).collect()
+    pub(in crate::provider) fn finish(self, ids: &mut CallIds) -> Vec<ToolCall> {
+        self.open.into_iter().map(|call| ids.call(call.id, call.name, call.arguments)).collect()
     }
 }
 
@@ -98,20 +113,20 @@ impl OpenCall {
 
 /// The ids of a conversation's calls: finds free ones by position, never by chance.
 #[derive(Default)]
-pub(super) struct CallIds {
+pub(in crate::provider) struct CallIds {
     taken: HashSet<String>,
     next: usize,
 }
 
 impl CallIds {
-    pub(super) fn of(messages: &[Message]) -> Self {
+    pub(in crate::provider) fn of(messages: &[Message]) -> Self {
         let taken: HashSet<_> = messages.iter().flat_map(Message::tool_calls).map(|call| call.id.clone()).collect();
         Self { next: taken.len(), taken }
     }
 
     /// Keeps the provider's id where it is there and free, else makes one and remembers the provider's.
-    fn call(&mut self, open: OpenCall) -> ToolCall {
-        let mut call = ToolCall::new(open.id, open.name, open.arguments);
+    pub(in crate::provider) fn call(&mut self, id: String, name: String, arguments: String) -> ToolCall {
+        let mut call = ToolCall::new(id, name, arguments);
         if call.id.is_empty() || self.taken.contains(&call.id) {
             let given = std::mem::replace(&mut call.id, self.free());
             call.provider_id = Some(given).filter(|id| !id.is_empty());
@@ -128,6 +143,31 @@ impl CallIds {
                 return id;
             }
         }
+    }
+}
+
+/// The ids under which a provider knows the calls of a conversation that is sent to it.
+#[derive(Default)]
+pub(in crate::provider) struct WireIds<'a> {
+    /// The engine's id of each call so far, and the provider's.
+    known: HashMap<&'a str, &'a str>,
+}
+
+impl<'a> WireIds<'a> {
+    /// The calls of one message, under the provider's own ids unless it gave one of them twice.
+    pub(in crate::provider) fn calls(&mut self, message: &'a Message) -> Vec<(&'a str, &'a ToolCall)> {
+        let own_id = |call: &'a ToolCall| call.provider_id.as_deref().filter(|id| !id.is_empty()).unwrap_or(&call.id);
+        let mut seen = HashSet::new();
+        let unique = message.tool_calls().all(|call| seen.insert(own_id(call)));
+        let id = |call: &'a ToolCall| if unique { own_id(call) } else { call.id.as_str() };
+        let calls: Vec<_> = message.tool_calls().map(|call| (id(call), call)).collect();
+        self.known.extend(calls.iter().map(|(id, call)| (call.id.as_str(), *id)));
+        calls
+    }
+
+    /// The id of the call that a result answers.
+    pub(in crate::provider) fn result(&self, result: &'a ToolResult) -> &'a str {
+        self.known.get(result.id.as_str()).copied().unwrap_or(&result.id)
     }
 }
 
@@ -170,11 +210,22 @@ mod tests {
     use crate::domain::Part;
     use serde_json::{Value, json};
 
+    fn take(calls: &mut Calls, piece: &Value, delta: impl FnMut(Delta)) -> Result<(), TooManyCalls> {
+        let (text, function) = (|value: &Value| value.as_str().unwrap_or_default().to_owned(), &piece["function"]);
+        let arguments = match &function["arguments"] {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let (id, name) = (text(&piece["id"]), text(&function["name"]));
+        let piece = CallPiece { index: piece["index"].as_i64(), id: &id, name: &name, arguments: arguments.into() };
+        calls.take(&piece, delta)
+    }
+
     fn calls_after(history: &[Message], pieces: &[Value]) -> Vec<ToolCall> {
         let mut calls = Calls::default();
         for piece in pieces {
-            let text = piece.to_string();
-            calls.take(&serde_json::from_str(&text).unwrap(), |_| {}).unwrap();
+            take(&mut calls, piece, |_| {}).unwrap();
         }
         calls.finish(&mut CallIds::of(history))
     }
@@ -284,7 +335,7 @@ mod tests {
         for text in
             [r#"{"index":0,"function":{"arguments":"{"}}"#, r#"{"index":0,"function":{"name":"f","arguments":"}"}}"#]
         {
-            calls.take(&serde_json::from_str(text).unwrap(), |delta| deltas.push(delta)).unwrap();
+            take(&mut calls, &serde_json::from_str(text).unwrap(), |delta| deltas.push(delta)).unwrap();
         }
         let shown = [Delta::ToolCall { index: 0, name: "f".into() }, Delta::Arguments { index: 0, text: "{}".into() }];
         assert_eq!(deltas, shown);
@@ -293,11 +344,8 @@ mod tests {
     #[test]
     fn too_many_calls_are_refused() {
         let mut calls = Calls::default();
-        let take = |calls: &mut Calls, index: usize| {
-            let text = piece(index as i64, json!(null), json!("f"), json!("")).to_string();
-            calls.take(&serde_json::from_str(&text).unwrap(), |_| {})
-        };
-        (0..MAX_CALLS).for_each(|index| take(&mut calls, index).unwrap());
-        assert!(take(&mut calls, MAX_CALLS).is_err());
+        let mut at = |index: usize| take(&mut calls, &piece(index as i64, json!(null), json!("f"), json!("")), |_| {});
+        (0..MAX_CALLS).for_each(|index| at(index).unwrap());
+        assert!(at(MAX_CALLS).is_err());
     }
 }

@@ -50,24 +50,54 @@ const DROPPED: &[&str] = &[
 
 /// A schema in its strict form.
 #[derive(Debug, PartialEq)]
-pub(super) struct Strict {
+pub(in crate::provider) struct Strict {
     pub schema: Value,
     /// Whether an optional property was made nullable.
     pub made_nullable: bool,
 }
 
+/// Keywords that bound values, which OpenAI takes and Anthropic refuses.
+const BOUNDS: &[&str] =
+    &["pattern", "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"];
+
+/// Whose rules the strict form follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    /// Every property is required.
+    OpenAi,
+    /// Properties may stay optional; values have no bounds.
+    Anthropic,
+}
+
+/// The form in which Anthropic holds a model to a schema: objects are closed and values unbounded.
+pub(in crate::provider) fn closed(schema: &Value) -> Option<Value> {
+    rewrite(schema, Rules::Anthropic).map(|strict| strict.schema)
+}
+
 /// The strict form of a schema; `None` where it has none.
-pub(super) fn strict(schema: &Value) -> Option<Strict> {
+pub(in crate::provider) fn strict(schema: &Value) -> Option<Strict> {
+    rewrite(schema, Rules::OpenAi)
+}
+
+fn rewrite(schema: &Value, rules: Rules) -> Option<Strict> {
     let root = schema.as_object()?;
     if root.get("type").and_then(Value::as_str) != Some("object") || root.contains_key("anyOf") {
         return None;
     }
-    let mut rewriter = Rewriter { made_nullable: false };
+    let mut rewriter = Rewriter { rules, made_nullable: false };
     let schema = rewriter.node(schema, 0)?;
     Some(Strict { schema, made_nullable: rewriter.made_nullable })
 }
 
+/// A name as the API takes it: `[A-Za-z0-9_-]`, 1 to 64 characters.
+pub(in crate::provider) fn name(name: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let name: String = name.chars().take(64).map(|c| if fits(c) { c } else { '_' }).collect();
+    if name.is_empty() { "output".to_owned() } else { name }
+}
+
 struct Rewriter {
+    rules: Rules,
     made_nullable: bool,
 }
 
@@ -83,6 +113,7 @@ impl Rewriter {
             let value = match keyword.as_str() {
                 "properties" | "required" | "additionalProperties" => continue,
                 keyword if DROPPED.contains(&keyword) || keyword.starts_with("x-") => continue,
+                keyword if self.rules == Rules::Anthropic && BOUNDS.contains(&keyword) => continue,
                 "format" if !FORMATS.contains(&value.as_str()?) => continue,
                 "$ref" if !value.as_str()?.starts_with('#') => return None,
                 "format" => value.clone(),
@@ -121,7 +152,7 @@ impl Rewriter {
         let mut rewritten = Map::new();
         for (name, property) in properties {
             let mut property = self.node(property, depth + 1)?;
-            if !required.contains(&name.as_str()) {
+            if self.rules == Rules::OpenAi && !required.contains(&name.as_str()) {
                 required.push(name);
                 if !accepts_null(&property) {
                     property = nullable(property)?;
@@ -193,7 +224,7 @@ fn nullable(schema: Value) -> Option<Value> {
 }
 
 /// An answer to the strict form of `schema` as an answer to `schema` itself; `None` where nothing changes.
-pub(super) fn without_added_nulls(schema: &Value, answer: &str) -> Option<String> {
+pub(in crate::provider) fn without_added_nulls(schema: &Value, answer: &str) -> Option<String> {
     let mut value: Value = serde_json::from_str(answer).ok()?;
     strip(schema, schema, &mut value, 0).then(|| value.to_string())
 }
@@ -285,6 +316,15 @@ mod tests {
                 "either": {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "null"}]},
         }});
         assert_eq!(strict(&schema).unwrap(), Strict { schema: expected, made_nullable: true });
+    }
+
+    #[test]
+    fn b14_anthropic_closes_objects_and_leaves_the_rest_optional() {
+        let schema = json!({"type": "object", "required": ["a"], "properties": {
+            "a": {"type": "integer", "minimum": 1}, "b": {"type": "string", "pattern": "x", "format": "date"}}});
+        let expected = json!({"type": "object", "required": ["a"], "additionalProperties": false, "properties": {
+            "a": {"type": "integer"}, "b": {"type": "string", "format": "date"}}});
+        assert_eq!(closed(&schema).unwrap(), expected);
     }
 
     #[test]

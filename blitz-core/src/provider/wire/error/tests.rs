@@ -1,10 +1,12 @@
 use super::*;
 use crate::domain::Secret;
-use crate::provider::OpenAi;
+use crate::net::{Http, parse_base_url};
+use crate::provider::wire::endpoint::Auth;
 use serde_json::json;
 
 fn endpoint() -> Endpoint {
-    (*OpenAi::new("http://h", Some(Secret::new("canary_key"))).unwrap().endpoint).clone()
+    let auth = Auth::bearer(Some(Secret::new("canary_key"))).unwrap();
+    Endpoint { name: "openai".to_owned(), base: parse_base_url("http://h").unwrap(), auth, http: Http::new() }
 }
 
 fn failed(status: u16, body: &Value) -> Error {
@@ -56,6 +58,16 @@ fn b18_b32_b41_the_error_object_decides_where_the_status_is_vague() {
         (400, json!({"code": "context_length_exceeded"}), ContextOverflow),
         (400, json!({"type": "exceed_context_size_error", "code": 400}), ContextOverflow),
         (400, json!({"message": "This model's maximum context length is 8192 tokens."}), ContextOverflow),
+        (400, json!({"message": "prompt is too long: 210000 tokens > 200000 maximum"}), ContextOverflow),
+        (
+            400,
+            json!({"message": "The input token count exceeds the maximum number of tokens allowed"}),
+            ContextOverflow,
+        ),
+        (400, json!({"status": "INVALID_ARGUMENT", "details": [{"reason": "API_KEY_INVALID"}]}), ProviderAuth),
+        (400, json!({"message": "Your credit balance is too low to access the API"}), ProviderAuth),
+        (400, json!({"code": "model_not_found"}), NotFound),
+        (400, json!("Incorrect API key provided. You can obtain one at the console."), ProviderAuth),
         (400, json!({"code": "content_filter"}), ContentFiltered),
         (400, json!({"innererror": {"code": "ResponsibleAIPolicyViolation"}}), ContentFiltered),
         (429, json!({"code": "insufficient_quota"}), ProviderAuth),
@@ -106,4 +118,13 @@ fn stream_options_are_recognised_in_the_refusal_only() {
     assert!(failure(422, "include_usage: extra fields not permitted").is_about_stream_options());
     assert!(!failure(400, "Unknown field: tools").is_about_stream_options());
     assert!(!failure(500, "stream_options").is_about_stream_options());
+}
+
+#[test]
+fn b41_the_wait_in_a_body_counts_where_no_header_has_one() {
+    let body = json!({"error": {"code": 429, "details": [{"@type": "x.RetryInfo", "retryDelay": "34.5s"}]}});
+    match failed(429, &body) {
+        Error::Provider { retry_after, .. } => assert_eq!(retry_after, Some(Duration::from_millis(34_500))),
+        other => panic!("{other}"),
+    }
 }

@@ -1,0 +1,278 @@
+//! Puts an answer together from the blocks of a message, streamed or whole.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::super::wire::body::{Decode, Out, Unreadable, parse};
+use super::super::wire::draft::Draft;
+use super::super::wire::text::first_count;
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
+
+/// Fields of a message that have a place of their own.
+const KNOWN: &[&str] = &["type", "id", "role", "model", "content", "stop_reason", "usage"];
+
+pub(super) struct Decoder {
+    draft: Draft,
+    usage: Map<String, Value>,
+    /// The input of the provider's own tools so far, by block.
+    inputs: HashMap<u64, String>,
+    done: bool,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    index: u64,
+    #[serde(default)]
+    message: Value,
+    #[serde(default)]
+    content_block: Value,
+    #[serde(default)]
+    delta: Value,
+    #[serde(default)]
+    usage: Value,
+    #[serde(default)]
+    error: Value,
+}
+
+impl Decoder {
+    pub(super) fn new(provider: &str, request: &ModelRequest) -> Self {
+        let draft = Draft::new(provider, request);
+        Self { draft, usage: Map::new(), inputs: HashMap::new(), done: false }
+    }
+
+    /// The head of a message, and its blocks where it is a whole one.
+    fn message(&mut self, message: &Value, out: &mut Out) -> Result<(), Unreadable> {
+        let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
+        self.draft.id = text("id");
+        self.draft.model = text("model");
+        self.count(&message["usage"]);
+        for (index, block) in (0..).zip(message["content"].as_array().into_iter().flatten()) {
+            self.begin(index, block, out)?;
+        }
+        self.stop(message);
+        Ok(())
+    }
+
+    fn begin(&mut self, index: u64, block: &Value, out: &mut Out) -> Result<(), Unreadable> {
+        let (key, text) = ((index, 0), |name: &str| block[name].as_str().unwrap_or_default());
+        match text("type") {
+            "text" => {
+                self.draft.text(key, text("text"), out)?;
+                for citation in block["citations"].as_array().into_iter().flatten() {
+                    self.cite(index, citation)?;
+                }
+            }
+            "thinking" => {
+                self.draft.thinking(key, text("thinking"), out)?;
+                self.draft.signature(key, text("signature"))?;
+            }
+            "tool_use" => {
+                self.draft.call(key, text("id"), text("name"), out)?;
+                let input = &block["input"];
+                if input.as_object().is_some_and(|input| !input.is_empty()) {
+                    self.draft.arguments(key, &input.to_string(), out)?;
+                }
+            }
+            _ => self.draft.opaque(key, block.clone())?,
+        }
+        Ok(())
+    }
+
+    fn cite(&mut self, index: u64, citation: &Value) -> Result<(), Unreadable> {
+        let key = (index, 1);
+        match self.draft.opaque_mut(key).and_then(|data| data["citations"].as_array_mut()) {
+            Some(list) => list.push(citation.clone()),
+            None => self.draft.opaque(key, json!({"citations": [citation]}))?,
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, index: u64, delta: &Value, out: &mut Out) -> Result<(), Unreadable> {
+        let (key, text) = ((index, 0), |name: &str| delta[name].as_str().unwrap_or_default());
+        match text("type") {
+            "text_delta" => self.draft.text(key, text("text"), out),
+            "thinking_delta" => self.draft.thinking(key, text("thinking"), out),
+            "signature_delta" => self.draft.signature(key, text("signature")),
+            "input_json_delta" if self.draft.opaque_mut(key).is_some() => {
+                self.inputs.entry(index).or_default().push_str(text("partial_json"));
+                Ok(())
+            }
+            "input_json_delta" => self.draft.arguments(key, text("partial_json"), out),
+            "citations_delta" => self.cite(index, &delta["citation"]),
+            _ => Ok(()),
+        }
+    }
+
+    /// A block ends: what one of the provider's own tools was given is whole now.
+    fn end(&mut self, index: u64) {
+        let Some(input) = self.inputs.remove(&index).filter(|input| !input.is_empty()) else { return };
+        if let Some(block) = self.draft.opaque_mut((index, 0)) {
+            block["input"] = serde_json::from_str(&input).unwrap_or(Value::String(input));
+        }
+    }
+
+    /// Takes why the model stopped, and the fields that are not known.
+    fn stop(&mut self, delta: &Value) {
+        if let Some(reason) = delta["stop_reason"].as_str() {
+            self.draft.finish_reason = Some(finish_reason(reason));
+        }
+        for (name, value) in delta.as_object().into_iter().flatten() {
+            if !KNOWN.contains(&name.as_str()) && !value.is_null() {
+                self.draft.extra.insert(name.clone(), value.clone());
+            }
+        }
+    }
+
+    /// Reports are snapshots: the last one of each count holds.
+    fn count(&mut self, usage: &Value) {
+        let counts = usage.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        self.usage.extend(counts.map(|(name, value)| (name.clone(), value.clone())));
+    }
+}
+
+impl Decode for Decoder {
+    fn take(&mut self, _: &str, json: &str, out: &mut Out) -> Result<(), Unreadable> {
+        let event: Event = parse(json)?;
+        match event.kind.as_str() {
+            "message" => self.message(&parse(json)?, out)?,
+            "message_start" => self.message(&event.message, out)?,
+            "content_block_start" => self.begin(event.index, &event.content_block, out)?,
+            "content_block_delta" => self.grow(event.index, &event.delta, out)?,
+            "content_block_stop" => self.end(event.index),
+            "message_delta" => {
+                self.count(&event.usage);
+                self.stop(&event.delta);
+            }
+            "message_stop" => self.done = true,
+            "error" => return Err(Unreadable::ErrorObject(event.error)),
+            "" if !event.error.is_null() => return Err(Unreadable::ErrorObject(event.error)),
+            "" => return Err(Unreadable::Malformed("an answer that is no message")),
+            // Pings, and types that are not known yet.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.draft.finish_reason.is_some()
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
+        if self.usage.is_empty() && self.draft.id.is_empty() && self.draft.finish_reason.is_none() {
+            return Err(Unreadable::Malformed("an answer that is no message"));
+        }
+        let raw = Value::Object(std::mem::take(&mut self.usage));
+        self.draft.usage = usage(&raw);
+        self.draft.raw_usage = raw;
+        Ok(self.draft.finish())
+    }
+}
+
+fn finish_reason(text: &str) -> FinishReason {
+    match text {
+        "end_turn" | "stop_sequence" => FinishReason::Stop,
+        "tool_use" => FinishReason::ToolCalls,
+        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "refusal" => FinishReason::ContentFilter,
+        _ => FinishReason::Other,
+    }
+}
+
+/// Usage in the engine's terms: what was read from and written to the cache is put inside the input.
+fn usage(raw: &Value) -> Option<Usage> {
+    let count = |pointer: &str| first_count(raw, &[pointer]);
+    let (fresh, output) = (count("/input_tokens"), count("/output_tokens"));
+    if fresh.is_none() && output.is_none() {
+        return None;
+    }
+    let read = count("/cache_read_input_tokens").unwrap_or(0);
+    let written = count("/cache_creation_input_tokens").unwrap_or(0);
+    let output = output.unwrap_or(0);
+    let thought = count("/output_tokens_details/thinking_tokens").unwrap_or(0).min(output);
+    Some(Usage::new(fresh.unwrap_or(0) + read + written, output).with_cache(read, written).with_reasoning(thought))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::super::super::wire::body::Reader;
+    use super::*;
+    use crate::domain::Part;
+
+    fn read(events: &[Value]) -> Result<ModelResponse, Unreadable> {
+        let body: String = events
+            .iter()
+            .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()))
+            .collect();
+        let decoder = Decoder::new("anthropic", &ModelRequest::new("m", vec![]));
+        let (mut reader, mut out) = (Reader::new(Box::new(decoder)), VecDeque::new());
+        reader.push(body.as_bytes(), &mut out)?;
+        reader.finish(&mut out)
+    }
+
+    fn start(usage: Value) -> Value {
+        json!({"type": "message_start", "message": {"type": "message", "id": "m1", "model": "c", "content": [], "usage": usage}})
+    }
+
+    fn block(block: Value) -> Value {
+        json!({"type": "content_block_start", "index": 0, "content_block": block})
+    }
+
+    fn delta(delta: Value) -> Value {
+        json!({"type": "content_block_delta", "index": 0, "delta": delta})
+    }
+
+    fn stop(reason: &str) -> Value {
+        json!({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 9}})
+    }
+
+    #[test]
+    fn b24_reports_of_usage_are_snapshots_and_the_cache_is_inside_the_input() {
+        let first = json!({"input_tokens": 3, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 5, "output_tokens": 1});
+        let events = [start(first), json!({"type": "ping"}), stop("end_turn"), json!({"type": "message_stop"})];
+        let response = read(&events).unwrap();
+        assert_eq!(response.usage.unwrap(), Usage::new(18, 9).with_cache(10, 5));
+    }
+
+    #[test]
+    fn b21_a_stream_without_its_end_is_cut_and_an_error_in_it_is_told() {
+        let open = [start(json!({})), block(json!({"type": "text", "text": "h"}))];
+        assert!(matches!(read(&open), Err(Unreadable::Cut)));
+        let broken = [start(json!({})), json!({"type": "error", "error": {"type": "overloaded_error"}})];
+        assert!(matches!(read(&broken), Err(Unreadable::ErrorObject(_))));
+    }
+
+    #[test]
+    fn b29_hidden_thinking_and_own_tools_are_kept_as_they_came() {
+        let hidden = json!({"type": "redacted_thinking", "data": "x"});
+        let response = read(&[start(json!({})), block(hidden.clone()), stop("end_turn")]).unwrap();
+        assert_eq!(response.message.parts, [Part::Opaque { provider: "anthropic".into(), data: hidden }]);
+        let search = json!({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}});
+        let piece = delta(json!({"type": "input_json_delta", "partial_json": "{\"query\":\"q\"}"}));
+        let end = json!({"type": "content_block_stop", "index": 0});
+        let response = read(&[start(json!({})), block(search), piece, end, stop("pause_turn")]).unwrap();
+        assert!(matches!(&response.message.parts[0], Part::Opaque { data, .. } if data["input"]["query"] == "q"));
+        assert_eq!(response.finish_reason, FinishReason::Other);
+    }
+
+    #[test]
+    fn b4_truncated_arguments_keep_their_usage() {
+        let call = json!({"type": "tool_use", "id": "t", "name": "f", "input": {}});
+        let piece = delta(json!({"type": "input_json_delta", "partial_json": "{\"a\":"}));
+        let response = read(&[start(json!({})), block(call), piece, stop("max_tokens")]).unwrap();
+        assert_eq!(response.finish_reason, FinishReason::Length);
+        assert!(matches!(&response.message.parts[0], Part::ToolCall(call) if call.arguments == "{\"a\":"));
+        assert_eq!(response.usage.unwrap().output_tokens, 9);
+    }
+}

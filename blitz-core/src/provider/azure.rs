@@ -1,0 +1,218 @@
+//! Azure OpenAI: the dialects of OpenAI at addresses and with keys of its own.
+
+use std::sync::Arc;
+
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderName};
+
+use super::openai::{Chat, ChatServer};
+use super::responses::Responses;
+use super::wire::embed::{self, EmbeddingCall};
+use super::wire::endpoint::{Auth, Endpoint, TokenSource};
+use super::wire::error::Failure;
+use super::wire::{Dialect, Encoded, Link};
+use super::{CallContext, EmbeddingFuture, EmbeddingRequest, ModelStream, Profile, Provider, profile};
+use crate::domain::{ModelRequest, Secret};
+use crate::error::{Error, Result};
+use crate::net::Http;
+
+/// A provider that speaks to deployments of Azure OpenAI.
+///
+/// The name of a model is the name of its deployment. Which model stands behind it decides what it
+/// can do and what it costs, so say it by [`AzureOpenAi::with_model`] where the two names differ.
+///
+/// ```
+/// use blitz::provider::{AzureOpenAi, Provider};
+/// let key = Some(blitz::Secret::new("key"));
+/// let azure = AzureOpenAi::new("https://my.openai.azure.com", key)?.with_model("gpt-4o").dated("2024-10-21");
+/// assert_eq!(azure.profile("my-deployment").context_window, Some(128_000));
+/// # Ok::<(), blitz::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct AzureOpenAi {
+    endpoint: Endpoint,
+    azure: Azure,
+}
+
+/// Which of the APIs is spoken.
+#[derive(Debug, Clone)]
+enum Api {
+    /// Chat Completions at `/openai/v1`.
+    V1,
+    /// Chat Completions at `/openai/deployments/…?api-version=…`.
+    Dated(String),
+    /// Responses at `/openai/v1`.
+    Responses,
+}
+
+#[derive(Debug, Clone)]
+struct Azure {
+    api: Api,
+    deployment: Option<String>,
+    model: Option<String>,
+}
+
+impl AzureOpenAi {
+    /// Deployments at `endpoint`, such as `https://my-resource.openai.azure.com`, by key and the v1
+    /// API. An `api-version` in the address means the dated API.
+    ///
+    /// Errors: `InvalidInput` if the address is not a plain `http(s)` URL or the key holds
+    /// characters that no header can carry.
+    pub fn new(endpoint: &str, api_key: Option<Secret>) -> Result<Self> {
+        let auth = Auth::key(HeaderName::from_static("api-key"), "", api_key)?;
+        let mut endpoint = Endpoint::new("azure", endpoint, auth)?;
+        let version = endpoint.base.query_pairs().find(|(name, _)| name == "api-version");
+        let api = version.map_or(Api::V1, |(_, version)| Api::Dated(version.into_owned()));
+        endpoint.base.set_query(None);
+        Ok(Self { endpoint, azure: Azure { api, deployment: None, model: None } })
+    }
+
+    /// The same by Microsoft Entra: the host's function gives a token before each request.
+    pub fn with_token(mut self, source: TokenSource) -> Self {
+        self.endpoint.auth = Auth::Token(source);
+        self
+    }
+
+    /// The same by the dated API of this version, such as `2024-10-21`.
+    pub fn dated(mut self, api_version: impl Into<String>) -> Self {
+        self.azure.api = Api::Dated(api_version.into());
+        self
+    }
+
+    /// The same by the Responses API.
+    pub fn responses(mut self) -> Self {
+        self.azure.api = Api::Responses;
+        self
+    }
+
+    /// The same with one deployment for whatever model is asked for.
+    pub fn with_deployment(mut self, deployment: impl Into<String>) -> Self {
+        self.azure.deployment = Some(deployment.into());
+        self
+    }
+
+    /// The same with the model that stands behind the deployment, by its real name.
+    pub fn with_model(mut self, model: impl Into<String>) -> Self {
+        self.azure.model = Some(model.into());
+        self
+    }
+
+    /// The same provider under another name.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.endpoint.name = name.into();
+        self
+    }
+
+    /// The same provider on a client that others use too.
+    pub(crate) fn with_http(mut self, http: &Http) -> Self {
+        self.endpoint.http = http.clone();
+        self
+    }
+}
+
+impl Provider for AzureOpenAi {
+    fn name(&self) -> &str {
+        &self.endpoint.name
+    }
+
+    fn stream(&self, request: ModelRequest, context: CallContext) -> ModelStream {
+        let link = Link { endpoint: Arc::new(self.endpoint.clone()), dialect: Arc::new(self.azure.clone()) };
+        link.stream(request, context)
+    }
+
+    fn embed(&self, request: EmbeddingRequest, context: CallContext) -> EmbeddingFuture {
+        let link = Link { endpoint: Arc::new(self.endpoint.clone()), dialect: Arc::new(self.azure.clone()) };
+        Box::pin(link.embed(request, context))
+    }
+
+    fn profile(&self, model_name: &str) -> Profile {
+        profile::of(self.azure.model.as_deref().unwrap_or(model_name))
+    }
+}
+
+impl Azure {
+    fn url(&self, endpoint: &Endpoint, deployment: &str, call: &str) -> Result<Url> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if deployment.is_empty() || !deployment.chars().all(fits) {
+            return Err(Error::invalid("the name of an azure deployment holds letters, digits, '-', '_' and '.' only"));
+        }
+        let mut url = endpoint.base.clone();
+        let own = url.path().trim_end_matches('/');
+        let own = own.strip_suffix("/v1").unwrap_or(own);
+        let own = own.strip_suffix("/openai").unwrap_or(own).to_owned();
+        match &self.api {
+            Api::V1 | Api::Responses => url.set_path(&format!("{own}/openai/v1/{call}")),
+            Api::Dated(version) => {
+                url.set_path(&format!("{own}/openai/deployments/{deployment}/{call}"));
+                url.query_pairs_mut().append_pair("api-version", version);
+            }
+        }
+        Ok(url)
+    }
+}
+
+impl Dialect for Azure {
+    fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, plain: bool) -> Result<Encoded> {
+        let deployment = self.deployment.as_deref().unwrap_or(&request.model_name);
+        let family = self.model.clone().unwrap_or_else(|| request.model_name.clone());
+        let call = if matches!(self.api, Api::Responses) { "responses" } else { "chat/completions" };
+        let url = self.url(endpoint, deployment, call)?;
+        let request = ModelRequest { model_name: deployment.to_owned(), ..request.clone() };
+        let encoded = match self.api {
+            Api::Responses => Responses { family: Some(family) }.encode(endpoint, &request, plain),
+            _ => Chat { server: ChatServer::Azure, family: Some(family) }.encode(endpoint, &request, plain),
+        };
+        Ok(Encoded { url, headers: HeaderMap::new(), ..encoded? })
+    }
+
+    fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        let deployment = self.deployment.as_deref().unwrap_or(&request.model_name);
+        let body = embed::openai_body(endpoint, request, "dimensions");
+        let url = self.url(endpoint, deployment, "embeddings");
+        Some(url.and_then(|url| Ok(EmbeddingCall { url, body: body?, read: embed::openai_answer })))
+    }
+
+    fn has_plainer(&self, failure: &Failure) -> bool {
+        failure.is_about_stream_options()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::domain::Message;
+
+    fn sent(azure: &AzureOpenAi) -> (String, serde_json::Value) {
+        let mut request = ModelRequest::new("dep", vec![Message::user("?")]);
+        request.settings.max_output_tokens = Some(9);
+        let encoded = azure.azure.encode(&azure.endpoint, &request, false).unwrap();
+        (encoded.url.to_string(), serde_json::from_slice(&encoded.body).unwrap())
+    }
+
+    #[test]
+    fn b35_each_api_has_its_address() {
+        let azure = |base: &str| AzureOpenAi::new(base, None).unwrap();
+        for base in
+            ["https://r.openai.azure.com", "https://r.openai.azure.com/openai", "https://r.openai.azure.com/openai/v1/"]
+        {
+            assert_eq!(sent(&azure(base)).0, "https://r.openai.azure.com/openai/v1/chat/completions");
+            assert_eq!(sent(&azure(base).responses()).0, "https://r.openai.azure.com/openai/v1/responses");
+            let dated = "https://r.openai.azure.com/openai/deployments/dep/chat/completions?api-version=2024-10-21";
+            assert_eq!(sent(&azure(base).dated("2024-10-21")).0, dated);
+            assert_eq!(sent(&azure(&format!("{base}?api-version=2024-10-21"))).0, dated);
+        }
+        assert!(azure("https://h").with_deployment("a/b").azure.url(&azure("https://h").endpoint, "a/b", "x").is_err());
+    }
+
+    #[test]
+    fn b35_the_model_behind_a_deployment_decides_how_it_is_asked() {
+        let azure = AzureOpenAi::new("https://h", None).unwrap();
+        assert_eq!((&sent(&azure).1["max_tokens"], &sent(&azure).1["model"]), (&9.into(), &"dep".into()));
+        let reasoning = azure.clone().with_model("o3-mini");
+        assert_eq!(sent(&reasoning).1["max_completion_tokens"], 9);
+        assert!(sent(&reasoning.clone().responses()).1.get("include").is_some());
+        assert!(reasoning.profile("dep").reasoning);
+        assert_eq!(sent(&azure.with_deployment("other")).1["model"], "other");
+    }
+}

@@ -1,0 +1,205 @@
+//! Maps a request to its wire form.
+
+use serde_json::{Value, json};
+
+use super::super::wire::calls::WireIds;
+use super::super::wire::media::{self, Source};
+use super::super::wire::text::argument_object;
+use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
+use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
+use crate::error::{Error, Result};
+
+/// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
+const OWN_FIELDS: &[&str] = &["messages", "system", "toolConfig"];
+
+/// Errors: `InvalidInput` if `extra` holds a field of the engine, or a message what the API cannot take.
+pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {
+    check_extra(request, OWN_FIELDS)?;
+    let (leading, rest) = split_system(&request.messages);
+    let mut turns = Turns { provider, turns: Vec::new(), ids: WireIds::default() };
+    for message in rest {
+        turns.take(message)?;
+    }
+    let has_calls = rest.iter().any(|message| message.tool_calls().next().is_some());
+    let messages = turns.turns.into_iter().map(|(role, content)| json!({"role": role, "content": content}));
+    let mut body = json!({"messages": messages.collect::<Vec<_>>()});
+    let mut system = system(leading)?;
+    let cache = request.settings.prompt_cache.as_ref();
+    if cache.is_some_and(|cache| cache.system.is_some()) && !system.is_empty() {
+        system.push(cache_point());
+    }
+    if let Some(output) = &request.output_schema {
+        system.push(json!({"text": prompted(&output.schema)}));
+    }
+    if !system.is_empty() {
+        body["system"] = system.into();
+    }
+    if cache.is_some_and(|cache| cache.conversation.is_some())
+        && let Some(Value::Array(content)) =
+            body["messages"].as_array_mut().and_then(|all| all.last_mut()?.get_mut("content"))
+    {
+        content.push(cache_point());
+    }
+    let config = config(request);
+    if config.as_object().is_some_and(|config| !config.is_empty()) {
+        body["inferenceConfig"] = config;
+    }
+    tools(request, has_calls, &mut body);
+    lay_over(&mut body, &request.settings.extra);
+    to_body(&body)
+}
+
+fn system(leading: &[Message]) -> Result<Vec<Value>> {
+    let mut blocks = Vec::new();
+    for part in leading.iter().flat_map(|message| &message.parts) {
+        match part {
+            Part::Text { text } if !text.is_empty() => blocks.push(json!({"text": text})),
+            Part::CachePoint { .. } => blocks.push(cache_point()),
+            Part::Image { .. } | Part::File { .. } => {
+                return Err(Error::invalid("an image or file can only be in a user message"));
+            }
+            _ => {}
+        }
+    }
+    Ok(blocks)
+}
+
+fn config(request: &ModelRequest) -> Value {
+    let settings = &request.settings;
+    let mut config = json!({});
+    if let Some(cap) = settings.max_output_tokens {
+        config["maxTokens"] = cap.into();
+    }
+    for (name, value) in [("temperature", settings.temperature), ("topP", settings.top_p)] {
+        if let Some(value) = value {
+            config[name] = value.into();
+        }
+    }
+    if !settings.stop.is_empty() {
+        config["stopSequences"] = settings.stop.clone().into();
+    }
+    config
+}
+
+/// There is no "none": tools that must not be called are not shown, unless the conversation has calls,
+/// which are refused without their tools.
+fn tools(request: &ModelRequest, has_calls: bool, body: &mut Value) {
+    let hidden = request.tool_choice == ToolChoice::None && !has_calls;
+    if request.tools.is_empty() || hidden {
+        return;
+    }
+    let mut tools: Vec<_> = request
+        .tools
+        .iter()
+        .map(|tool| {
+            let mut spec = json!({"name": tool.name, "inputSchema": {"json": tool.input_schema}});
+            if !tool.description.is_empty() {
+                spec["description"] = tool.description.as_str().into();
+            }
+            json!({"toolSpec": spec})
+        })
+        .collect();
+    if request.settings.prompt_cache.as_ref().is_some_and(|cache| cache.tools.is_some()) {
+        tools.push(cache_point());
+    }
+    body["toolConfig"] = json!({"tools": tools});
+    match &request.tool_choice {
+        ToolChoice::Auto | ToolChoice::None => {}
+        ToolChoice::Required => body["toolConfig"]["toolChoice"] = json!({"any": {}}),
+        ToolChoice::Tool(name) => body["toolConfig"]["toolChoice"] = json!({"tool": {"name": name}}),
+    }
+}
+
+fn cache_point() -> Value {
+    json!({"cachePoint": {"type": "default"}})
+}
+
+struct Turns<'a> {
+    provider: &'a str,
+    turns: Vec<(&'static str, Vec<Value>)>,
+    ids: WireIds<'a>,
+}
+
+impl<'a> Turns<'a> {
+    fn take(&mut self, message: &'a Message) -> Result<()> {
+        let role = if message.role == MessageRole::Assistant { "assistant" } else { "user" };
+        let mut calls = self.ids.calls(message).into_iter();
+        let mut blocks = match self.turns.pop_if(|(last, _)| *last == role) {
+            Some((_, blocks)) => blocks,
+            None => Vec::new(),
+        };
+        for part in &message.parts {
+            match part {
+                Part::Text { text } | Part::Refusal { text } if !text.is_empty() => blocks.push(json!({"text": text})),
+                Part::Thinking { text, signature, provider: Some(maker), .. } if maker == self.provider => {
+                    let mut thought = json!({"text": text});
+                    if let Some(signature) = signature {
+                        thought["signature"] = signature.as_str().into();
+                    }
+                    blocks.push(json!({"reasoningContent": {"reasoningText": thought}}));
+                }
+                Part::ToolCall(call) => {
+                    let id = calls.next().map_or(call.id.as_str(), |(id, _)| id);
+                    let input = argument_object(&call.arguments);
+                    blocks.push(json!({"toolUse": {"toolUseId": id, "name": call.name, "input": input}}));
+                }
+                Part::ToolResult(result) => blocks.push(self.result(result)),
+                Part::Image { media_type, data } => blocks.push(media_block("image", media_type, data, None)?),
+                Part::File { media_type, data, name } => {
+                    let kind = if media_type.starts_with("video/") { "video" } else { "document" };
+                    blocks.push(media_block(kind, media_type, data, name.as_deref())?);
+                }
+                Part::CachePoint { .. } => blocks.push(cache_point()),
+                Part::Opaque { provider, data } if provider == self.provider => blocks.push(data.clone()),
+                _ => {}
+            }
+        }
+        if !blocks.is_empty() {
+            self.turns.push((role, blocks));
+        }
+        Ok(())
+    }
+
+    fn result(&self, result: &'a ToolResult) -> Value {
+        let said = match &result.content {
+            content @ Value::Object(_) => json!({"json": content}),
+            _ => json!({"text": result.as_text()}),
+        };
+        let mut wire = json!({"toolUseId": self.ids.result(result), "content": [said]});
+        if result.is_error {
+            wire["status"] = "error".into();
+        }
+        json!({"toolResult": wire})
+    }
+}
+
+fn media_block(kind: &str, media_type: &str, data: &str, name: Option<&str>) -> Result<Value> {
+    let (media_type, source) = match media::source(media_type, data) {
+        Source::Inline(media_type, data) => (media_type, json!({"bytes": data})),
+        Source::Url(uri) if uri.starts_with("s3://") => (media_type, json!({"s3Location": {"uri": uri}})),
+        Source::Url(_) | Source::Id(_) => {
+            return Err(Error::invalid("bedrock takes bytes or an s3:// address of an image or file"));
+        }
+    };
+    let mut block = json!({"format": format_of(media_type), "source": source});
+    if kind == "document" {
+        // A name holds letters, digits, spaces, hyphens and brackets only.
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '(' | ')' | '[' | ']' | '_');
+        let name = name.unwrap_or("document").chars().map(|c| if fits(c) { c } else { '-' });
+        block["name"] = name.collect::<String>().into();
+    }
+    Ok(json!({kind: block}))
+}
+
+/// The word for a type: `pdf`, `png`, and so on.
+fn format_of(media_type: &str) -> &str {
+    match media_type {
+        "text/plain" => "txt",
+        "text/markdown" => "md",
+        "application/msword" => "doc",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => "docx",
+        "application/vnd.ms-excel" => "xls",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "xlsx",
+        other => other.rsplit('/').next().unwrap_or(other),
+    }
+}

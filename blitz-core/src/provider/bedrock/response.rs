@@ -1,0 +1,134 @@
+//! Puts an answer together from its blocks, streamed or whole.
+
+use serde_json::{Value, json};
+
+use super::super::wire::body::{Decode, Framing, Out, Unreadable, parse};
+use super::super::wire::draft::Draft;
+use super::super::wire::text::first_count;
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
+
+pub(super) struct Decoder {
+    draft: Draft,
+    done: bool,
+}
+
+impl Decoder {
+    pub(super) fn new(provider: &str, request: &ModelRequest) -> Self {
+        Self { draft: Draft::new(provider, request), done: false }
+    }
+
+    /// A block, whole or a piece of one.
+    fn block(&mut self, index: u64, block: &Value, out: &mut Out) -> Result<(), Unreadable> {
+        let key = (index, 0);
+        if let Some(text) = block["text"].as_str() {
+            return if text.is_empty() { Ok(()) } else { self.draft.text(key, text, out) };
+        }
+        if let Some(call) = block.get("toolUse") {
+            let text = |name: &str| call[name].as_str().unwrap_or_default();
+            if !self.draft.has(key) {
+                self.draft.call(key, text("toolUseId"), text("name"), out)?;
+            }
+            let input = match &call["input"] {
+                Value::String(piece) => piece.clone(),
+                Value::Null => String::new(),
+                whole => whole.to_string(),
+            };
+            return self.draft.arguments(key, &input, out);
+        }
+        let Some(thought) = block.get("reasoningContent") else {
+            return if block.as_object().is_some_and(|block| !block.is_empty()) {
+                self.draft.opaque((index, 1), block.clone())
+            } else {
+                Ok(())
+            };
+        };
+        if let Some(hidden) = thought.get("redactedContent") {
+            return self.draft.opaque((index, 1), json!({"reasoningContent": {"redactedContent": hidden}}));
+        }
+        let thought = thought.get("reasoningText").unwrap_or(thought);
+        if let Some(text) = thought["text"].as_str() {
+            self.draft.thinking(key, text, out)?;
+        }
+        thought["signature"].as_str().map_or(Ok(()), |signature| self.draft.signature(key, signature))
+    }
+
+    fn stop(&mut self, answer: &Value) {
+        if let Some(reason) = answer["stopReason"].as_str() {
+            self.draft.finish_reason = Some(finish_reason(reason));
+        }
+        let fields = answer.get("additionalModelResponseFields").filter(|fields| !fields.is_null());
+        self.draft.extra.extend(fields.map(|fields| ("additionalModelResponseFields".to_owned(), fields.clone())));
+    }
+
+    fn count(&mut self, answer: &Value) {
+        self.draft.usage = usage(&answer["usage"]);
+        self.draft.raw_usage = answer["usage"].clone();
+        for name in ["metrics", "trace", "performanceConfig", "serviceTier"] {
+            let found = answer.get(name).filter(|found| !found.is_null());
+            self.draft.extra.extend(found.map(|found| (name.to_owned(), found.clone())));
+        }
+    }
+}
+
+impl Decode for Decoder {
+    fn framing(&self) -> Framing {
+        Framing::Frames
+    }
+
+    fn take(&mut self, event: &str, json: &str, out: &mut Out) -> Result<(), Unreadable> {
+        let answer: Value = parse(json)?;
+        let index = answer["contentBlockIndex"].as_u64().unwrap_or(0);
+        match event {
+            "contentBlockStart" => self.block(index, &answer["start"], out)?,
+            "contentBlockDelta" => self.block(index, &answer["delta"], out)?,
+            "messageStop" => self.stop(&answer),
+            "metadata" => {
+                self.count(&answer);
+                self.done = self.has_stopped();
+            }
+            "" => {
+                let Some(content) = answer["output"]["message"]["content"].as_array() else {
+                    return Err(Unreadable::Malformed("an answer that is no message"));
+                };
+                for (index, block) in (0..).zip(content) {
+                    self.block(index, block, out)?;
+                }
+                self.stop(&answer);
+                self.count(&answer);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.draft.finish_reason.is_some()
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
+        Ok(self.draft.finish())
+    }
+}
+
+fn finish_reason(text: &str) -> FinishReason {
+    match text {
+        "end_turn" | "stop_sequence" => FinishReason::Stop,
+        "tool_use" => FinishReason::ToolCalls,
+        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "guardrail_intervened" | "content_filtered" => FinishReason::ContentFilter,
+        _ => FinishReason::Other,
+    }
+}
+
+/// Usage in the engine's terms: what was read from and written to the cache is put inside the input.
+fn usage(raw: &Value) -> Option<Usage> {
+    let count = |pointer: &str| first_count(raw, &[pointer]);
+    let fresh = count("/inputTokens")?;
+    let read = count("/cacheReadInputTokens").unwrap_or(0);
+    let written = count("/cacheWriteInputTokens").unwrap_or(0);
+    Some(Usage::new(fresh + read + written, count("/outputTokens").unwrap_or(0)).with_cache(read, written))
+}

@@ -1,0 +1,92 @@
+//! Cohere's chat API, version 2.
+
+mod request;
+mod response;
+
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use super::wire::embed::{self, EmbeddingCall};
+use super::wire::endpoint::{Auth, Endpoint};
+use super::wire::text::first_count;
+use super::wire::{Dialect, Encoded, Link, http_provider};
+use super::{EmbeddingRequest, EmbeddingResponse, profile};
+use crate::domain::{ModelRequest, Secret, Usage};
+use crate::error::Result;
+
+/// A provider that speaks to Cohere.
+///
+/// ```
+/// use blitz::provider::{Cohere, Provider};
+/// let cohere = Cohere::new(Cohere::BASE_URL, Some(blitz::Secret::new("key")))?;
+/// assert_eq!(cohere.name(), "cohere");
+/// # Ok::<(), blitz::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Cohere {
+    link: Link,
+}
+
+impl Cohere {
+    /// Where Cohere itself is reached.
+    pub const BASE_URL: &'static str = "https://api.cohere.com";
+
+    /// A provider at `base_url` with a key. An address without a path means its `/v2`.
+    ///
+    /// Errors: `InvalidInput` if the address is not a plain `http(s)` URL or the key holds
+    /// characters that no header can carry.
+    pub fn new(base_url: &str, api_key: Option<Secret>) -> Result<Self> {
+        let endpoint = Endpoint::new("cohere", base_url, Auth::bearer(api_key)?)?;
+        Ok(Self { link: Link::new(endpoint, Chat) })
+    }
+}
+
+http_provider!(Cohere, profile::of);
+
+struct Chat;
+
+impl Dialect for Chat {
+    fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
+        Ok(Encoded {
+            url: endpoint.url("/v2", "/chat"),
+            headers: HeaderMap::new(),
+            body: request::encode(&endpoint.name, request)?,
+            streams: request.settings.stream != Some(false),
+            decoder: Box::new(response::Decoder::new(&endpoint.name, request)),
+        })
+    }
+
+    fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        Some(embedding(endpoint, request))
+    }
+}
+
+/// Texts, or images one by one: the API takes one kind at a time.
+fn embedding(endpoint: &Endpoint, request: &EmbeddingRequest) -> Result<EmbeddingCall> {
+    let mut url = endpoint.url("/v1", "/embed");
+    let path = url.path().replace("/v2/", "/v1/");
+    url.set_path(&path);
+    let mut body = match embed::images(request).filter(|images| !images.is_empty()) {
+        Some(images) => json!({"images": images, "input_type": "image", "embedding_types": ["float"]}),
+        None => json!({"texts": embed::texts(endpoint, request)?, "input_type": "search_document"}),
+    };
+    body["model"] = request.model_name.as_str().into();
+    if let Some(count) = request.dimensions {
+        body["output_dimension"] = count.into();
+    }
+    Ok(EmbeddingCall { url, body, read: embedded })
+}
+
+/// Vectors alone, or by the type of their numbers.
+fn embedded(answer: &Value) -> EmbeddingResponse {
+    let found = &answer["embeddings"];
+    let found = found.get("float").unwrap_or(found).as_array().into_iter().flatten();
+    let billed = &answer["meta"]["billed_units"];
+    let used = first_count(billed, &["/input_tokens", "/image_tokens"]);
+    EmbeddingResponse {
+        vectors: found.map(embed::vector).collect(),
+        usage: used.map(|tokens| Usage::new(tokens, 0)),
+        raw_usage: billed.clone(),
+        model_name: String::new(),
+    }
+}

@@ -1,0 +1,360 @@
+//! The providers of this crate by the names that model records use, and what each of them finds in
+//! the environment.
+//!
+//! A key of the environment goes only where the environment or the provider's own address says: a
+//! model record with an address brings its own key, or none. So nobody who may write a record can
+//! have the host's key sent to an address of theirs.
+
+use std::sync::Arc;
+
+use super::{Anthropic, AzureOpenAi, ChatServer, Cohere, Gemini, Offline, Ollama, OpenAi, OpenAiResponses, Provider};
+use crate::domain::Secret;
+use crate::error::{Error, ErrorCode, Result};
+use crate::net::Http;
+
+/// One provider: its name, how it is spoken to, and its environment variables, the first that is set counting.
+struct Known {
+    name: &'static str,
+    dialect: Dialect,
+    keys: &'static [&'static str],
+    bases: &'static [&'static str],
+    /// Whether it serves nobody without a key.
+    wants_key: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Dialect {
+    Chat(ChatServer),
+    Responses(&'static str),
+    Azure,
+    Anthropic,
+    Gemini,
+    Ollama,
+    Cohere,
+    #[cfg(feature = "bedrock")]
+    Bedrock,
+}
+
+const fn chat(
+    name: &'static str,
+    server: ChatServer,
+    keys: &'static [&'static str],
+    bases: &'static [&'static str],
+) -> Known {
+    let is_local = matches!(server, ChatServer::Vllm | ChatServer::LlamaCpp | ChatServer::Other);
+    Known { name, dialect: Dialect::Chat(server), keys, bases, wants_key: !is_local }
+}
+
+const fn known(
+    name: &'static str,
+    dialect: Dialect,
+    keys: &'static [&'static str],
+    bases: &'static [&'static str],
+) -> Known {
+    Known { name, dialect, keys, bases, wants_key: !matches!(dialect, Dialect::Ollama) }
+}
+
+const OPENAI_KEYS: &[&str] = &["OPENAI_API_KEY"];
+const OPENAI_BASES: &[&str] = &["OPENAI_BASE_URL"];
+
+const KNOWN: &[Known] = &[
+    chat("openai", ChatServer::OpenAi, OPENAI_KEYS, OPENAI_BASES),
+    known("openai_responses", Dialect::Responses("https://api.openai.com/v1"), OPENAI_KEYS, OPENAI_BASES),
+    chat("openai_compatible", ChatServer::Other, &[], &[]),
+    known("azure", Dialect::Azure, &["AZURE_OPENAI_API_KEY"], &["AZURE_OPENAI_ENDPOINT"]),
+    known("anthropic", Dialect::Anthropic, &["ANTHROPIC_API_KEY"], &["ANTHROPIC_BASE_URL"]),
+    known("gemini", Dialect::Gemini, &["GEMINI_API_KEY", "GOOGLE_API_KEY"], &["GOOGLE_GEMINI_BASE_URL"]),
+    chat("mistral", ChatServer::Mistral, &["MISTRAL_API_KEY"], &["MISTRAL_BASE_URL"]),
+    chat("deepseek", ChatServer::DeepSeek, &["DEEPSEEK_API_KEY"], &["DEEPSEEK_BASE_URL"]),
+    chat("groq", ChatServer::Groq, &["GROQ_API_KEY"], &["GROQ_BASE_URL"]),
+    chat("openrouter", ChatServer::OpenRouter, &["OPENROUTER_API_KEY"], &["OPENROUTER_BASE_URL"]),
+    known("xai", Dialect::Responses("https://api.x.ai/v1"), &["XAI_API_KEY"], &["XAI_BASE_URL"]),
+    chat("vllm", ChatServer::Vllm, &["VLLM_API_KEY"], &["VLLM_BASE_URL"]),
+    chat("llamacpp", ChatServer::LlamaCpp, &["LLAMA_API_KEY"], &["LLAMACPP_BASE_URL"]),
+    known("ollama", Dialect::Ollama, &["OLLAMA_API_KEY"], &["OLLAMA_HOST"]),
+    known("cohere", Dialect::Cohere, &["CO_API_KEY", "COHERE_API_KEY"], &["CO_API_URL"]),
+    #[cfg(feature = "bedrock")]
+    known("bedrock", Dialect::Bedrock, &["AWS_BEARER_TOKEN_BEDROCK"], &["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"]),
+];
+
+/// Reads a variable of the environment.
+type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The names of the providers of this crate that are reached over a network.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|known| known.name)
+}
+
+/// The provider and the model of a name such as `anthropic:claude-sonnet-4-6`; only the first colon parts them.
+///
+/// Errors: `InvalidInput` where there is no colon or no provider of this crate before it.
+pub fn split_name(name: &str) -> Result<(&str, &str)> {
+    let (provider, model) = name
+        .split_once(':')
+        .filter(|(provider, model)| !provider.is_empty() && !model.is_empty())
+        .ok_or_else(|| Error::invalid("a model is named provider:model, such as openai:gpt-4o"))?;
+    if provider == Offline::NAME || KNOWN.iter().any(|known| known.name == provider) {
+        return Ok((provider, model));
+    }
+    Err(unknown(provider))
+}
+
+/// The provider of a name such as `anthropic:claude-sonnet-4-6`, by what the environment holds, and
+/// the provider's own name of the model. Nothing is sent.
+///
+/// Errors: `InvalidInput` for a name without a known provider; `ProviderAuth` where a key is missing.
+pub fn from_name(name: &str) -> Result<(Arc<dyn Provider>, String)> {
+    let (provider, model) = split_name(name)?;
+    let found: Arc<dyn Provider> = match provider {
+        Offline::NAME => Arc::new(Offline::new()),
+        provider => connect(provider, None, None, &Http::new())?,
+    };
+    Ok((found, model.to_owned()))
+}
+
+/// The first `provider:model` that the environment holds a key for, of the providers that say which
+/// model is meant: `AZURE_OPENAI_DEPLOYMENT` or `AZURE_OPENAI_MODEL`, `OPENAI_MODEL`, `ANTHROPIC_MODEL`, and so on.
+pub fn name_in_environment() -> Option<String> {
+    named_by(&variable)
+}
+
+fn named_by(environment: Environment<'_>) -> Option<String> {
+    KNOWN.iter().find_map(|known| {
+        let set = |names: &[&str]| names.iter().any(|name| environment(name).is_some());
+        let is_local = !known.wants_key && set(known.bases);
+        if !is_local && !set(known.keys) {
+            return None;
+        }
+        let model = match known.dialect {
+            Dialect::Azure => environment("AZURE_OPENAI_DEPLOYMENT").or_else(|| environment("AZURE_OPENAI_MODEL")),
+            _ => environment(&format!("{}_MODEL", known.name.to_uppercase())),
+        }?;
+        Some(format!("{}:{model}", known.name))
+    })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// Connects a provider of this crate by the name that model records use. Nothing is sent.
+///
+/// Where no address is given, address and key come from the environment as far as they are missing.
+///
+/// Errors: `InvalidInput` for an unknown name or a bad address or key; `ProviderAuth` where the
+/// provider itself is meant and there is no key.
+pub(crate) fn connect(
+    provider: &str,
+    base_url: Option<&str>,
+    api_key: Option<Secret>,
+    http: &Http,
+) -> Result<Arc<dyn Provider>> {
+    connect_in(&variable, provider, base_url, api_key, http)
+}
+
+fn connect_in(
+    environment: Environment<'_>,
+    provider: &str,
+    base_url: Option<&str>,
+    api_key: Option<Secret>,
+    http: &Http,
+) -> Result<Arc<dyn Provider>> {
+    let known = KNOWN.iter().find(|known| known.name == provider).ok_or_else(|| unknown(provider))?;
+    let first = |names: &[&str]| names.iter().find_map(|name| environment(name));
+    let api_key = api_key.filter(|key| !key.expose().trim().is_empty());
+    let (base, key) = match base_url {
+        Some(base) => (Some(base.to_owned()), api_key),
+        None => (first(known.bases), api_key.or_else(|| first(known.keys).map(|key| Secret::new(&key)))),
+    };
+    #[cfg(feature = "bedrock")]
+    if let Dialect::Bedrock = known.dialect {
+        return bedrock(environment, base.as_deref(), base_url.is_none(), key, http);
+    }
+    if known.wants_key && key.is_none() && base_url.is_none() {
+        let variable = known.keys.first().copied().unwrap_or_default();
+        let message = format!("{provider} wants a key: set the model's api_key or {variable}");
+        return Err(Error::new(ErrorCode::ProviderAuth, message));
+    }
+    let default = match known.dialect {
+        Dialect::Chat(server) => server.default_base_url(),
+        Dialect::Responses(base) => Some(base),
+        Dialect::Anthropic => Some(Anthropic::BASE_URL),
+        Dialect::Gemini => Some(Gemini::BASE_URL),
+        Dialect::Ollama => Some(Ollama::BASE_URL),
+        Dialect::Cohere => Some(Cohere::BASE_URL),
+        _ => None,
+    };
+    let base = base.as_deref().or(default).ok_or_else(|| {
+        let variable = known.bases.first().map_or(String::new(), |variable| format!(" or {variable}"));
+        Error::invalid(format!("{provider} wants an address: set the model's base_url{variable}"))
+    })?;
+    Ok(match known.dialect {
+        // An address of the user's own may be any server that copies OpenAI: only its host says which.
+        Dialect::Chat(ChatServer::OpenAi | ChatServer::Other) => {
+            Arc::new(OpenAi::new(base, key)?.named(provider).with_http(http))
+        }
+        Dialect::Chat(server) => Arc::new(OpenAi::on(server, base, key)?.named(provider).with_http(http)),
+        Dialect::Responses(_) => Arc::new(OpenAiResponses::new(base, key)?.named(provider).with_http(http)),
+        Dialect::Azure => {
+            let mut azure = AzureOpenAi::new(base, key)?.named(provider).with_http(http);
+            if base_url.is_none() {
+                let version = environment("AZURE_OPENAI_API_VERSION").or_else(|| environment("OPENAI_API_VERSION"));
+                if let Some(version) = version {
+                    azure = azure.dated(version);
+                }
+                if let Some(model) = environment("AZURE_OPENAI_MODEL") {
+                    azure = azure.with_model(model);
+                }
+            }
+            Arc::new(azure)
+        }
+        Dialect::Anthropic => Arc::new(Anthropic::new(base, key)?.named(provider).with_http(http)),
+        Dialect::Gemini => Arc::new(Gemini::new(base, key)?.named(provider).with_http(http)),
+        Dialect::Ollama => Arc::new(Ollama::new(&with_scheme(base), key)?.named(provider).with_http(http)),
+        Dialect::Cohere => Arc::new(Cohere::new(base, key)?.named(provider).with_http(http)),
+        #[cfg(feature = "bedrock")]
+        Dialect::Bedrock => return Err(Error::internal("bedrock is connected above")),
+    })
+}
+
+/// Ollama's own variable may hold a host and port alone.
+fn with_scheme(base: &str) -> String {
+    if base.contains("://") { base.to_owned() } else { format!("http://{base}") }
+}
+
+#[cfg(feature = "bedrock")]
+fn bedrock(
+    environment: Environment<'_>,
+    base: Option<&str>,
+    own_address: bool,
+    key: Option<Secret>,
+    http: &Http,
+) -> Result<Arc<dyn Provider>> {
+    use super::{AwsCredentials, Bedrock};
+    let in_address = base.and_then(|base| base.split("bedrock-runtime.").nth(1)?.split('.').next());
+    let region = in_address.map(str::to_owned);
+    let region = region.or_else(|| environment("AWS_REGION")).or_else(|| environment("AWS_DEFAULT_REGION"));
+    let region =
+        region.ok_or_else(|| Error::invalid("bedrock wants a region: set AWS_REGION or the model's base_url"))?;
+    let provider = match key {
+        Some(key) => Bedrock::with_api_key(&region, key)?,
+        None => {
+            let found = (environment("AWS_ACCESS_KEY_ID"), environment("AWS_SECRET_ACCESS_KEY"));
+            let (Some(id), Some(secret)) = found else { return Err(no_credentials()) };
+            if !own_address {
+                return Err(no_credentials());
+            }
+            let credentials = AwsCredentials::new(id, Secret::new(&secret));
+            let credentials = match environment("AWS_SESSION_TOKEN") {
+                Some(token) => credentials.with_session_token(Secret::new(&token)),
+                None => credentials,
+            };
+            Bedrock::new(&region, credentials)?
+        }
+    };
+    let provider = match base {
+        Some(base) => provider.with_base_url(base)?,
+        None => provider,
+    };
+    Ok(Arc::new(provider.with_http(http)))
+}
+
+#[cfg(feature = "bedrock")]
+fn no_credentials() -> Error {
+    let message = "bedrock wants credentials: set the model's api_key, AWS_BEARER_TOKEN_BEDROCK or AWS_ACCESS_KEY_ID";
+    Error::new(ErrorCode::ProviderAuth, message)
+}
+
+fn unknown(provider: &str) -> Error {
+    let names = names().collect::<Vec<_>>().join(", ");
+    Error::invalid(format!("provider {provider:?} is not known: use {names}, offline or one that the host registered"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn connected(
+        variables: &[(&str, &str)],
+        provider: &str,
+        base_url: Option<&str>,
+        key: Option<&str>,
+    ) -> Result<Arc<dyn Provider>> {
+        let environment = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        connect_in(&environment, provider, base_url, key.map(Secret::new), &Http::new())
+    }
+
+    fn code(result: Result<Arc<dyn Provider>>) -> Option<ErrorCode> {
+        result.err().map(|error| error.code())
+    }
+
+    #[test]
+    fn builtin_providers_are_connected_by_name() {
+        assert_eq!(connected(&[], "openai", None, Some("k")).unwrap().name(), "openai");
+        assert_eq!(connected(&[], "openai", Some("http://localhost:1"), None).unwrap().name(), "openai");
+        for name in names().filter(|name| *name != "bedrock") {
+            let found = connected(&[], name, Some("http://localhost:1/v1"), Some("k")).unwrap();
+            assert_eq!(found.name(), name);
+        }
+        assert!(connected(&[("OLLAMA_HOST", "127.0.0.1:11434")], "ollama", None, None).is_ok());
+        assert!(connected(&[], "llamacpp", None, None).is_ok());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(code(connected(&[], "openai", None, None)), Some(ErrorCode::ProviderAuth));
+        assert_eq!(code(connected(&[], "openai", None, Some("\n"))), Some(ErrorCode::ProviderAuth));
+        assert_eq!(code(connected(&[], "openai_compatible", None, Some("k"))), Some(ErrorCode::InvalidInput));
+        assert_eq!(code(connected(&[], "azure", None, Some("k"))), Some(ErrorCode::InvalidInput));
+        let unknown = connected(&[], "opena\ni", None, None).err().unwrap();
+        assert_eq!(unknown.code(), ErrorCode::InvalidInput);
+        assert!(unknown.to_string().contains("openai_compatible"));
+    }
+
+    #[test]
+    fn b35_the_environment_gives_what_a_record_leaves_out() {
+        let key = [("ANTHROPIC_API_KEY", "k")];
+        assert!(connected(&key, "anthropic", None, None).is_ok());
+        let azure = [
+            ("AZURE_OPENAI_API_KEY", "k"),
+            ("AZURE_OPENAI_ENDPOINT", "https://r.openai.azure.com"),
+            ("AZURE_OPENAI_API_VERSION", "2024-02-01"),
+            ("AZURE_OPENAI_MODEL", "o3-mini"),
+        ];
+        assert!(connected(&azure, "azure", None, None).unwrap().profile("dep").reasoning);
+    }
+
+    #[test]
+    fn b36_a_key_of_the_environment_goes_to_no_address_of_a_record() {
+        let found = connect_in(
+            &|name| {
+                assert_ne!(name, "OPENAI_API_KEY", "the host's key was read for an address of a record");
+                None
+            },
+            "openai",
+            Some("http://localhost:1"),
+            None,
+            &Http::new(),
+        );
+        assert!(found.is_ok());
+    }
+
+    #[test]
+    fn a_model_is_named_by_provider_and_its_own_name() {
+        assert_eq!(split_name("bedrock:x").is_ok(), cfg!(feature = "bedrock"));
+        assert_eq!(split_name("ollama:qwen3:4b").unwrap(), ("ollama", "qwen3:4b"));
+        assert_eq!(split_name("openrouter:openai/gpt-4o").unwrap().1, "openai/gpt-4o");
+        for bad in ["gpt-4o", ":m", "openai:", "nobody:m"] {
+            assert_eq!(split_name(bad).unwrap_err().code(), ErrorCode::InvalidInput, "{bad}");
+        }
+        let (provider, model) = from_name("offline:offline").unwrap();
+        assert_eq!((provider.name(), model.as_str()), ("offline", "offline"));
+        let azure = |name: &str| (name.starts_with("AZURE")).then(|| "v".to_owned());
+        assert_eq!(named_by(&azure).as_deref(), Some("azure:v"));
+        assert_eq!(named_by(&|_| None), None);
+    }
+}

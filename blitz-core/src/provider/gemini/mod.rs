@@ -1,0 +1,98 @@
+//! Google Gemini: `generateContent` and `streamGenerateContent`.
+//!
+//! [`request`] maps a request to its wire form, [`schema`] brings schemas into the subset that the
+//! API knows, [`response`] puts the answer together.
+
+mod request;
+mod response;
+mod schema;
+
+use reqwest::header::{HeaderMap, HeaderName};
+use serde_json::json;
+
+use super::wire::embed::{self, EmbeddingCall};
+use super::wire::endpoint::{Auth, Endpoint};
+use super::wire::{Dialect, Encoded, Link, http_provider};
+use super::{EmbeddingRequest, EmbeddingResponse, profile};
+use crate::domain::{ModelRequest, Secret};
+use crate::error::{Error, Result};
+
+/// A provider that speaks Google's Gemini API.
+///
+/// ```
+/// use blitz::provider::{Gemini, Provider};
+/// let gemini = Gemini::new(Gemini::BASE_URL, Some(blitz::Secret::new("key")))?;
+/// assert_eq!(gemini.name(), "gemini");
+/// # Ok::<(), blitz::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Gemini {
+    link: Link,
+}
+
+impl Gemini {
+    /// Where Google itself is reached.
+    pub const BASE_URL: &'static str = "https://generativelanguage.googleapis.com";
+
+    /// A provider at `base_url` with a key, which goes in a header and never into the address. An
+    /// address without a path means its `/v1beta`.
+    ///
+    /// Errors: `InvalidInput` if the address is not a plain `http(s)` URL or the key holds
+    /// characters that no header can carry.
+    pub fn new(base_url: &str, api_key: Option<Secret>) -> Result<Self> {
+        let auth = Auth::key(HeaderName::from_static("x-goog-api-key"), "", api_key)?;
+        Ok(Self { link: Link::new(Endpoint::new("gemini", base_url, auth)?, Content) })
+    }
+}
+
+http_provider!(Gemini, profile::of);
+
+struct Content;
+
+impl Dialect for Content {
+    fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
+        let streams = request.settings.stream != Some(false);
+        let path = path(&request.model_name)?;
+        let verb = if streams { "streamGenerateContent" } else { "generateContent" };
+        let mut url = endpoint.url("/v1beta", &format!("{path}:{verb}"));
+        if streams {
+            url.query_pairs_mut().append_pair("alt", "sse");
+        }
+        let body = request::encode(&endpoint.name, request)?;
+        let decoder = Box::new(response::Decoder::new(&endpoint.name, request));
+        Ok(Encoded { url, headers: HeaderMap::new(), body, streams, decoder })
+    }
+
+    fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        Some(embedding(endpoint, request))
+    }
+}
+
+/// The place of a model in the API.
+fn path(name: &str) -> Result<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+    if !name.chars().all(fits) || name.contains("..") {
+        return Err(Error::invalid("a model name of gemini holds letters, digits, '-', '_', '.' and '/' only"));
+    }
+    Ok(if name.contains('/') { format!("/{name}") } else { format!("/models/{name}") })
+}
+
+fn embedding(endpoint: &Endpoint, request: &EmbeddingRequest) -> Result<EmbeddingCall> {
+    let path = path(&request.model_name)?;
+    let requests = embed::texts(endpoint, request)?.into_iter().map(|text| {
+        let mut one = json!({"model": path.trim_start_matches('/'), "content": {"parts": [{"text": text}]}});
+        if let Some(count) = request.dimensions {
+            one["outputDimensionality"] = count.into();
+        }
+        one
+    });
+    Ok(EmbeddingCall {
+        url: endpoint.url("/v1beta", &format!("{path}:batchEmbedContents")),
+        body: json!({"requests": requests.collect::<Vec<_>>()}),
+        read: |answer| {
+            let found = answer["embeddings"].as_array().into_iter().flatten();
+            let vectors = found.map(|one| embed::vector(&one["values"])).collect();
+            EmbeddingResponse { vectors, ..EmbeddingResponse::default() }
+        },
+    })
+}

@@ -1,0 +1,231 @@
+//! Maps a request to its wire form.
+
+use serde_json::{Value, json};
+
+use super::super::wire::media::{self, Source};
+use super::super::wire::text::argument_object;
+use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
+use super::schema;
+use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
+use crate::error::{Error, Result};
+
+/// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
+const OWN_FIELDS: &[&str] = &["contents", "systemInstruction", "toolConfig"];
+
+/// Errors: `InvalidInput` if `extra` holds a field of the engine or an image is where none can be.
+pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {
+    check_extra(request, OWN_FIELDS)?;
+    let (leading, rest) = split_system(&request.messages);
+    let mut body = json!({"contents": contents(provider, rest)?});
+    let mut system = Vec::new();
+    for part in leading.iter().flat_map(|message| &message.parts) {
+        match part {
+            Part::Text { text } => system.push(json!({"text": text})),
+            Part::Image { .. } | Part::File { .. } => {
+                return Err(Error::invalid("an image or file can only be in a user message"));
+            }
+            _ => {}
+        }
+    }
+    let mut config = config(request);
+    if let Some(output) = &request.output_schema {
+        if holds_to_schema(request) {
+            config["responseMimeType"] = "application/json".into();
+            config["responseJsonSchema"] = output.schema.clone();
+        } else {
+            system.push(json!({"text": prompted(&output.schema)}));
+        }
+    }
+    if !system.is_empty() {
+        body["systemInstruction"] = json!({"parts": system});
+    }
+    if config.as_object().is_some_and(|config| !config.is_empty()) {
+        body["generationConfig"] = config;
+    }
+    tools(request, &mut body);
+    lay_over(&mut body, &request.settings.extra);
+    to_body(&body)
+}
+
+/// Before Gemini 3 a schema and tools could not be in one request.
+fn holds_to_schema(request: &ModelRequest) -> bool {
+    let has_tools = !request.tools.is_empty() || request.settings.extra.contains_key("tools");
+    let name = request.model_name.rsplit('/').next().unwrap_or_default();
+    !has_tools || !["gemini-1", "gemini-2"].iter().any(|family| name.starts_with(family))
+}
+
+fn config(request: &ModelRequest) -> Value {
+    let settings = &request.settings;
+    let mut config = json!({});
+    if let Some(cap) = settings.max_output_tokens {
+        config["maxOutputTokens"] = cap.into();
+    }
+    for (name, value) in [("temperature", settings.temperature), ("topP", settings.top_p)] {
+        if let Some(value) = value {
+            config[name] = value.into();
+        }
+    }
+    if let Some(seed) = settings.seed {
+        config["seed"] = seed.into();
+    }
+    if !settings.stop.is_empty() {
+        config["stopSequences"] = settings.stop.clone().into();
+    }
+    if let Some(effort) = settings.reasoning_effort.as_deref() {
+        config["thinkingConfig"] = thinking(&request.model_name, effort);
+    }
+    config
+}
+
+/// Gemini 3 knows levels, the models before it a number of tokens.
+fn thinking(model_name: &str, effort: &str) -> Value {
+    if !model_name.rsplit('/').next().unwrap_or_default().starts_with("gemini-2") {
+        return json!({"includeThoughts": true, "thinkingLevel": effort});
+    }
+    let budget = match effort {
+        "none" | "off" => return json!({"thinkingBudget": 0}),
+        "minimal" => 512,
+        "low" => 1_024,
+        "high" => 24_576,
+        _ => 8_192,
+    };
+    json!({"includeThoughts": true, "thinkingBudget": budget})
+}
+
+fn tools(request: &ModelRequest, body: &mut Value) {
+    if request.tools.is_empty() {
+        return;
+    }
+    let declarations = request.tools.iter().map(|tool| {
+        let mut wire = json!({"name": tool.name, "description": tool.description});
+        match schema::subset(&tool.input_schema) {
+            // A function without parameters has none; an empty object is refused.
+            Some(subset) if subset.get("properties").is_none() && subset["type"] == "object" => {}
+            Some(subset) => wire["parameters"] = subset,
+            None => wire["parametersJsonSchema"] = tool.input_schema.clone(),
+        }
+        wire
+    });
+    body["tools"] = json!([{"functionDeclarations": declarations.collect::<Vec<_>>()}]);
+    let config = match &request.tool_choice {
+        ToolChoice::Auto => return,
+        ToolChoice::None => json!({"mode": "NONE"}),
+        ToolChoice::Required => json!({"mode": "ANY"}),
+        ToolChoice::Tool(name) => json!({"mode": "ANY", "allowedFunctionNames": [name]}),
+    };
+    body["toolConfig"] = json!({"functionCallingConfig": config});
+}
+
+/// Turns of one role are one content; results are matched to calls by name and order.
+fn contents(provider: &str, messages: &[Message]) -> Result<Vec<Value>> {
+    let mut contents: Vec<(&str, Vec<Value>)> = Vec::new();
+    for message in messages {
+        let role = if message.role == MessageRole::Assistant { "model" } else { "user" };
+        let mut parts = match contents.pop_if(|(last, _)| *last == role) {
+            Some((_, parts)) => parts,
+            None => Vec::new(),
+        };
+        for part in &message.parts {
+            match part {
+                Part::Text { text } | Part::Refusal { text } if !text.is_empty() => parts.push(json!({"text": text})),
+                Part::Thinking { text, signature, provider: Some(maker), .. } if maker == provider => {
+                    parts.push(signed(json!({"text": text, "thought": true}), signature.as_deref()));
+                }
+                Part::ToolCall(call) => {
+                    let args = argument_object(&call.arguments);
+                    let wire = json!({"functionCall": {"name": call.name, "args": args}});
+                    parts.push(signed(wire, call.signature.as_deref()));
+                }
+                Part::ToolResult(result) => parts.push(response(result)),
+                Part::Image { media_type, data } | Part::File { media_type, data, .. } => {
+                    parts.push(media(media_type, data));
+                }
+                Part::Opaque { provider: maker, data } if maker == provider => {
+                    match (data.as_object(), parts.last_mut()) {
+                        // A signature alone belongs to the text before it.
+                        (Some(fields), Some(last)) if fields.len() == 1 && fields.contains_key("thoughtSignature") => {
+                            last["thoughtSignature"] = data["thoughtSignature"].clone();
+                        }
+                        _ => parts.push(data.clone()),
+                    }
+                }
+                _ => {}
+            }
+        }
+        if !parts.is_empty() {
+            contents.push((role, parts));
+        }
+    }
+    Ok(contents.into_iter().map(|(role, parts)| json!({"role": role, "parts": parts})).collect())
+}
+
+fn signed(mut part: Value, signature: Option<&str>) -> Value {
+    if let Some(signature) = signature {
+        part["thoughtSignature"] = signature.into();
+    }
+    part
+}
+
+fn response(result: &ToolResult) -> Value {
+    let said = if result.is_error { json!({"error": result.content}) } else { json!({"result": result.content}) };
+    json!({"functionResponse": {"name": result.name, "response": said}})
+}
+
+fn media(media_type: &str, data: &str) -> Value {
+    match media::source(media_type, data) {
+        Source::Inline(media_type, data) => json!({"inlineData": {"mimeType": media_type, "data": data}}),
+        Source::Url(uri) | Source::Id(uri) => json!({"fileData": {"mimeType": media_type, "fileUri": uri}}),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::domain::{OutputSchema, ToolCall, ToolSpec};
+
+    fn body(request: &ModelRequest) -> Value {
+        serde_json::from_slice(&encode("gemini", request).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn b8_calls_keep_their_signatures_and_results_follow_by_name() {
+        let mut call = ToolCall::new("call_0", "f", "{\"a\":1}");
+        call.signature = Some("s".into());
+        let said = vec![
+            Part::text("hm"),
+            Part::Opaque { provider: "gemini".into(), data: json!({"thoughtSignature": "t"}) },
+            Part::ToolCall(call),
+        ];
+        let results = vec![Part::ToolResult(ToolResult::error("call_0", "f", "broke"))];
+        let messages = vec![
+            Message::new(MessageRole::Assistant, said),
+            Message::new(MessageRole::Tool, results),
+            Message::user("?"),
+        ];
+        let contents = body(&ModelRequest::new("gemini-3-pro", messages))["contents"].clone();
+        assert_eq!(contents[0]["parts"][0], json!({"text": "hm", "thoughtSignature": "t"}));
+        assert_eq!(contents[0]["parts"][1]["thoughtSignature"], "s");
+        assert_eq!(contents[1]["parts"][0]["functionResponse"]["response"], json!({"error": "broke"}));
+        assert_eq!(contents.as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn b15_a_schema_and_tools_go_together_from_gemini_3_on() {
+        let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+        let mut request = ModelRequest::new("gemini-2.5-flash", vec![Message::user("?")])
+            .with_tools(vec![ToolSpec::new("f", "", json!({"type": "object"}))])
+            .with_output_schema(OutputSchema::new("o", schema));
+        assert!(body(&request)["systemInstruction"]["parts"][0]["text"].as_str().unwrap().contains("JSON Schema"));
+        assert!(body(&request)["tools"][0]["functionDeclarations"][0].get("parameters").is_none());
+        request.model_name = "gemini-3-pro".into();
+        assert!(body(&request)["generationConfig"]["responseJsonSchema"].is_object());
+    }
+
+    #[test]
+    fn b34_effort_is_a_level_or_a_number_of_tokens() {
+        assert_eq!(thinking("gemini-3-pro", "low")["thinkingLevel"], "low");
+        assert_eq!(thinking("models/gemini-2.5-flash", "low")["thinkingBudget"], 1_024);
+        assert_eq!(thinking("gemini-2.5-flash", "none"), json!({"thinkingBudget": 0}));
+    }
+}

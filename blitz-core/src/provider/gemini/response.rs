@@ -1,0 +1,237 @@
+//! Puts an answer together from its parts, streamed or whole.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::super::wire::body::{Decode, Out, Unreadable, parse};
+use super::super::wire::draft::{Draft, Key};
+use super::super::wire::text::first_count;
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
+
+pub(super) struct Decoder {
+    draft: Draft,
+    /// The block that text goes on in, and whether it is thinking.
+    open: Option<(bool, Key)>,
+    /// The provider runs tools of its own: it may go on behind a finish reason.
+    own_tools: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct Chunk {
+    candidates: Vec<Candidate>,
+    usage_metadata: Value,
+    model_version: Option<String>,
+    response_id: Option<String>,
+    prompt_feedback: Value,
+    error: Value,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Candidate {
+    index: u64,
+    content: Content,
+    finish_reason: Option<String>,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Content {
+    parts: Vec<Value>,
+}
+
+impl Decoder {
+    pub(super) fn new(provider: &str, request: &ModelRequest) -> Self {
+        let own_tools = request.settings.extra.contains_key("tools");
+        Self { draft: Draft::new(provider, request), open: None, own_tools }
+    }
+
+    fn part(&mut self, part: &Value, out: &mut Out) -> Result<(), Unreadable> {
+        let signature = part["thoughtSignature"].as_str();
+        if let Some(call) = part.get("functionCall") {
+            let key = self.next();
+            let text = |name: &str| call[name].as_str().unwrap_or_default();
+            self.draft.call(key, text("id"), text("name"), out)?;
+            let args = call.get("args").filter(|args| args.is_object()).map(Value::to_string);
+            self.draft.arguments(key, args.as_deref().unwrap_or_default(), out)?;
+            return self.draft.signature(key, signature.unwrap_or_default());
+        }
+        let Some(text) = part["text"].as_str() else {
+            let key = self.next();
+            return self.draft.opaque(key, part.clone());
+        };
+        if part["thought"] == true {
+            let key = self.open(true);
+            self.draft.thinking(key, text, out)?;
+            return signature.map_or(Ok(()), |signature| self.draft.signature(key, signature));
+        }
+        if text.is_empty() {
+            // The signature of an answer may come behind it, in a part of its own.
+            let key = self.next();
+            return signature.map_or(Ok(()), |_| self.draft.opaque(key, part.clone()));
+        }
+        let key = self.open(false);
+        self.draft.text(key, text, out)?;
+        if let Some(signature) = signature {
+            let key = self.next();
+            self.draft.opaque(key, json!({"thoughtSignature": signature}))?;
+        }
+        Ok(())
+    }
+
+    /// The key of a new block, which ends the text before it.
+    fn next(&mut self) -> Key {
+        self.open = None;
+        (self.draft.len(), 0)
+    }
+
+    /// The block that goes on with text of a kind.
+    fn open(&mut self, thinking: bool) -> Key {
+        match self.open {
+            Some((kind, key)) if kind == thinking => key,
+            _ => {
+                let key = self.next();
+                self.open = Some((thinking, key));
+                key
+            }
+        }
+    }
+}
+
+impl Decode for Decoder {
+    fn take(&mut self, _: &str, json: &str, out: &mut Out) -> Result<(), Unreadable> {
+        // Without an event stream the API answers with a list of pieces.
+        if json.trim_start().starts_with('[') {
+            let pieces: Vec<Value> = parse(json)?;
+            return pieces.iter().try_for_each(|piece| self.take("", &piece.to_string(), out));
+        }
+        let chunk: Chunk = parse(json)?;
+        if !chunk.error.is_null() {
+            return Err(Unreadable::ErrorObject(json!({"error": chunk.error})));
+        }
+        for candidate in chunk.candidates.iter().filter(|candidate| candidate.index == 0) {
+            for part in &candidate.content.parts {
+                self.part(part, out)?;
+            }
+            if let Some(reason) = &candidate.finish_reason {
+                self.draft.finish_reason = Some(finish_reason(reason));
+            }
+            self.draft.extra.extend(candidate.extra.clone());
+        }
+        if chunk.prompt_feedback["blockReason"].is_string() {
+            self.draft.finish_reason = Some(FinishReason::ContentFilter);
+            self.draft.extra.insert("promptFeedback".to_owned(), chunk.prompt_feedback);
+        }
+        // Each report is a whole one: the last counts.
+        if chunk.usage_metadata.is_object() {
+            self.draft.usage = usage(&chunk.usage_metadata);
+            self.draft.raw_usage = chunk.usage_metadata;
+        }
+        self.draft.model = chunk.model_version.unwrap_or_else(|| std::mem::take(&mut self.draft.model));
+        self.draft.id = chunk.response_id.unwrap_or_else(|| std::mem::take(&mut self.draft.id));
+        self.draft.extra.extend(chunk.extra);
+        Ok(())
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.draft.finish_reason.is_some()
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.own_tools
+    }
+
+    fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
+        if self.draft.finish_reason.is_none() && self.draft.len() == 0 && self.draft.raw_usage.is_null() {
+            return Err(Unreadable::Malformed("an answer without a candidate"));
+        }
+        Ok(self.draft.finish())
+    }
+}
+
+fn finish_reason(text: &str) -> FinishReason {
+    match text {
+        "STOP" => FinishReason::Stop,
+        "MAX_TOKENS" => FinishReason::Length,
+        "SAFETY"
+        | "RECITATION"
+        | "BLOCKLIST"
+        | "PROHIBITED_CONTENT"
+        | "SPII"
+        | "LANGUAGE"
+        | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT"
+        | "IMAGE_RECITATION" => FinishReason::ContentFilter,
+        _ => FinishReason::Other,
+    }
+}
+
+/// Usage in the engine's terms: thoughts are counted beside the answer, and what the provider's own
+/// tools read beside the prompt; cached tokens are inside the prompt.
+fn usage(raw: &Value) -> Option<Usage> {
+    let count = |pointer: &str| first_count(raw, &[pointer]);
+    let prompt = count("/promptTokenCount")?;
+    let input = prompt + count("/toolUsePromptTokenCount").unwrap_or(0);
+    let thoughts = count("/thoughtsTokenCount").unwrap_or(0);
+    let output = count("/candidatesTokenCount").unwrap_or(0) + thoughts;
+    let cached = count("/cachedContentTokenCount").unwrap_or(0).min(input);
+    Some(Usage::new(input, output).with_cache(cached, 0).with_reasoning(thoughts))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::super::super::wire::body::Reader;
+    use super::*;
+    use crate::domain::Part;
+
+    fn read(chunks: &[Value]) -> Result<ModelResponse, Unreadable> {
+        let decoder = Decoder::new("gemini", &ModelRequest::new("m", vec![]));
+        let (mut reader, mut out) = (Reader::new(Box::new(decoder)), VecDeque::new());
+        let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\r\n\r\n")).collect();
+        reader.push(body.as_bytes(), &mut out)?;
+        reader.finish(&mut out)
+    }
+
+    fn chunk(parts: Value, reason: Value) -> Value {
+        json!({"candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": reason, "index": 0}]})
+    }
+
+    #[test]
+    fn b25_thoughts_are_no_answer_and_the_end_needs_a_reason() {
+        let chunks = [
+            chunk(json!([{"text": "hm", "thought": true}]), json!(null)),
+            chunk(json!([{"text": "a"}]), json!(null)),
+            chunk(json!([{"text": "b"}]), json!("STOP")),
+            chunk(json!([{"text": "", "thoughtSignature": "s"}]), json!("STOP")),
+        ];
+        let response = read(&chunks).unwrap();
+        assert_eq!(response.message.text_content(), "ab");
+        assert_eq!(response.message.parts.len(), 3);
+        assert!(matches!(read(&chunks[..2]), Err(Unreadable::Cut)));
+    }
+
+    #[test]
+    fn b3_calls_without_ids_get_their_own() {
+        let call = json!({"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "s"});
+        let response = read(&[chunk(json!([call.clone(), call]), json!("STOP"))]).unwrap();
+        let ids: Vec<_> = response.message.tool_calls().map(|call| call.id.as_str()).collect();
+        assert_eq!((ids, response.finish_reason), (vec!["call_0", "call_1"], FinishReason::ToolCalls));
+        assert!(matches!(&response.message.parts[0], Part::ToolCall(call) if call.signature.as_deref() == Some("s")));
+    }
+
+    #[test]
+    fn b18_a_blocked_prompt_is_filtered() {
+        let response = read(&[json!({"promptFeedback": {"blockReason": "SAFETY"}})]).unwrap();
+        assert_eq!(response.finish_reason, FinishReason::ContentFilter);
+        assert!(matches!(read(&[json!({"error": {"code": 503}})]), Err(Unreadable::ErrorObject(_))));
+    }
+}

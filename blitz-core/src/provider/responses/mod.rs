@@ -1,0 +1,59 @@
+//! OpenAI Responses, for OpenAI itself, xAI and every server that copies it.
+//!
+//! [`request`] maps a request to its wire form, [`response`] puts the answer together.
+
+mod request;
+mod response;
+
+use reqwest::header::HeaderMap;
+
+use super::profile;
+use super::wire::endpoint::{Auth, Endpoint};
+use super::wire::{Dialect, Encoded, Link, http_provider};
+use crate::domain::{ModelRequest, Secret};
+use crate::error::Result;
+
+/// A provider that speaks OpenAI Responses.
+///
+/// ```
+/// use blitz::provider::{OpenAiResponses, Provider};
+/// let local = OpenAiResponses::new("http://127.0.0.1:8080", None)?;
+/// assert_eq!(local.name(), "openai_responses");
+/// # Ok::<(), blitz::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct OpenAiResponses {
+    link: Link,
+}
+
+impl OpenAiResponses {
+    /// A provider at `base_url`, with the key it wants, if any. An address without a path means its `/v1`.
+    ///
+    /// Errors: `InvalidInput` if the address is not a plain `http(s)` URL or the key holds
+    /// characters that no header can carry.
+    pub fn new(base_url: &str, api_key: Option<Secret>) -> Result<Self> {
+        let endpoint = Endpoint::new("openai_responses", base_url, Auth::bearer(api_key)?)?;
+        Ok(Self { link: Link::new(endpoint, Responses { family: None }) })
+    }
+}
+
+http_provider!(OpenAiResponses, profile::of);
+
+/// The dialect.
+pub(super) struct Responses {
+    /// The model behind the name, where a deployment hides it.
+    pub family: Option<String>,
+}
+
+impl Dialect for Responses {
+    fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
+        let wire = request::encode(&endpoint.name, self.family.as_deref(), request)?;
+        Ok(Encoded {
+            url: endpoint.url("/v1", "/responses"),
+            headers: HeaderMap::new(),
+            body: wire.body,
+            streams: wire.streams,
+            decoder: Box::new(response::Decoder::new(&endpoint.name, request, wire.nullable)),
+        })
+    }
+}

@@ -1,0 +1,299 @@
+//! Puts an answer together from its items, streamed or whole.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::openai::response::usage;
+use super::super::wire::body::{Decode, Out, Unreadable, parse};
+use super::super::wire::draft::Draft;
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, OutputSchema};
+
+/// Fields of an answer that are known, or repeat the request.
+const KNOWN: &[&str] = &[
+    "background",
+    "billing",
+    "completed_at",
+    "created_at",
+    "error",
+    "frequency_penalty",
+    "id",
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "model",
+    "object",
+    "output",
+    "parallel_tool_calls",
+    "presence_penalty",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "reasoning",
+    "safety_identifier",
+    "status",
+    "store",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tool_usage",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+    "usage",
+    "user",
+];
+/// The block of an item that is kept whole; contents begin at 1, the item itself is 0.
+const WHOLE: u64 = u64::MAX;
+
+pub(super) struct Decoder {
+    draft: Draft,
+    done: bool,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    object: Value,
+    #[serde(default)]
+    output_index: u64,
+    #[serde(default)]
+    content_index: u64,
+    #[serde(default)]
+    item: Value,
+    #[serde(default)]
+    delta: Value,
+    #[serde(default)]
+    response: Value,
+    #[serde(default)]
+    error: Value,
+}
+
+impl Decoder {
+    pub(super) fn new(provider: &str, request: &ModelRequest, nullable: Option<Arc<OutputSchema>>) -> Self {
+        Self { draft: Draft::new(provider, request).without_nulls_of(nullable), done: false }
+    }
+
+    /// Takes an item that is whole, as far as its pieces did not bring it already.
+    fn item(&mut self, index: u64, item: &Value, out: &mut Out) -> Result<(), Unreadable> {
+        let (key, text) = ((index, 0), |name: &str| item[name].as_str().unwrap_or_default());
+        match text("type") {
+            "message" => {
+                for (number, content) in (1..).zip(list(&item["content"])) {
+                    self.content((index, number), content, out)?;
+                }
+            }
+            "function_call" => {
+                self.call(index, item, out)?;
+                self.draft.whole_arguments(key, text("arguments"), out)?;
+            }
+            "reasoning" => self.thought(index, item, out)?,
+            _ => self.draft.opaque((index, WHOLE), item.clone())?,
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, index: u64, item: &Value, out: &mut Out) -> Result<(), Unreadable> {
+        let text = |name: &str| item[name].as_str().unwrap_or_default();
+        if self.draft.has((index, 0)) {
+            return Ok(());
+        }
+        let id = [text("call_id"), text("id")].into_iter().find(|id| !id.is_empty()).unwrap_or_default();
+        self.draft.call((index, 0), id, text("name"), out)
+    }
+
+    fn content(&mut self, key: (u64, u64), content: &Value, out: &mut Out) -> Result<(), Unreadable> {
+        let text = |name: &str| content[name].as_str().unwrap_or_default();
+        match text("type") {
+            "output_text" => {
+                self.draft.whole_text(key, text("text"), out)?;
+                for name in ["annotations", "logprobs"] {
+                    let found = list(&content[name]).cloned();
+                    let kept = self.draft.extra.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+                    if let Value::Array(kept) = kept {
+                        kept.extend(found);
+                    }
+                }
+            }
+            "refusal" if !self.draft.has(key) => self.draft.refusal(key, text("refusal"), out)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A thought: shown as text, and kept whole where text and cipher alone could not make it again.
+    fn thought(&mut self, index: u64, item: &Value, out: &mut Out) -> Result<(), Unreadable> {
+        let key = (index, 0);
+        let (summary, content) = (list(&item["summary"]), list(&item["content"]));
+        if !self.draft.has(key) {
+            for piece in summary.clone().chain(content.clone()) {
+                self.draft.thinking(key, piece["text"].as_str().unwrap_or_default(), out)?;
+            }
+        }
+        self.draft.thought_id(key, item["id"].as_str().unwrap_or_default())?;
+        self.draft.signature(key, item["encrypted_content"].as_str().unwrap_or_default())?;
+        if summary.count() > 1 || content.count() > 0 {
+            self.draft.opaque((index, WHOLE), item.clone())?;
+        }
+        Ok(())
+    }
+
+    /// The frame of an answer: who made it, and at its end why it stopped.
+    fn frame(&mut self, response: &Value, out: &mut Out) -> Result<(), Unreadable> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        self.draft.id = text(&response["id"]);
+        self.draft.model = text(&response["model"]);
+        self.draft.finish_reason = match response["status"].as_str() {
+            Some("completed") => Some(FinishReason::Stop),
+            Some("incomplete") => Some(match response["incomplete_details"]["reason"].as_str() {
+                Some("max_output_tokens" | "max_tokens") => FinishReason::Length,
+                Some("content_filter") => FinishReason::ContentFilter,
+                _ => FinishReason::Other,
+            }),
+            Some("failed") => return Err(Unreadable::ErrorObject(response["error"].clone())),
+            Some("cancelled") => Some(FinishReason::Other),
+            _ => return Ok(()),
+        };
+        for (index, item) in (0..).zip(list(&response["output"])) {
+            self.item(index, item, out)?;
+        }
+        self.draft.usage = usage(&response["usage"]);
+        self.draft.raw_usage = response["usage"].clone();
+        for (name, value) in response.as_object().into_iter().flatten() {
+            if !KNOWN.contains(&name.as_str()) && !value.is_null() {
+                self.draft.extra.insert(name.clone(), value.clone());
+            }
+        }
+        self.draft.extra.retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
+        Ok(())
+    }
+}
+
+fn list(value: &Value) -> std::slice::Iter<'_, Value> {
+    value.as_array().map(Vec::as_slice).unwrap_or_default().iter()
+}
+
+impl Decode for Decoder {
+    fn take(&mut self, _: &str, json: &str, out: &mut Out) -> Result<(), Unreadable> {
+        let event: Event = parse(json)?;
+        let (index, piece) = (event.output_index, event.delta.as_str().unwrap_or_default());
+        let content = (index, event.content_index + 1);
+        match event.kind.as_str() {
+            "response.output_text.delta" => self.draft.text(content, piece, out)?,
+            "response.refusal.delta" => self.draft.refusal(content, piece, out)?,
+            "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
+                self.draft.thinking((index, 0), piece, out)?;
+            }
+            "response.function_call_arguments.delta" => self.draft.arguments((index, 0), piece, out)?,
+            "response.output_item.added" if event.item["type"] == "function_call" => {
+                self.call(index, &event.item, out)?;
+            }
+            "response.output_item.done" => self.item(index, &event.item, out)?,
+            "response.completed" | "response.incomplete" | "response.failed" => {
+                self.frame(&event.response, out)?;
+                self.done = true;
+            }
+            "response.created" | "response.in_progress" => self.frame(&event.response, out)?,
+            "error" => return Err(Unreadable::ErrorObject(parse(json)?)),
+            "" if !event.error.is_null() => return Err(Unreadable::ErrorObject(parse(json)?)),
+            "" if event.object == "response" => self.frame(&parse(json)?, out)?,
+            "" => return Err(Unreadable::Malformed("an answer that is no response")),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.draft.finish_reason.is_some()
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
+        Ok(self.draft.finish())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use serde_json::json;
+
+    use super::super::super::wire::body::Reader;
+    use super::*;
+    use crate::domain::Part;
+
+    fn read(body: &str) -> Result<ModelResponse, Unreadable> {
+        let decoder = Decoder::new("p", &ModelRequest::new("m", vec![]), None);
+        let (mut reader, mut out) = (Reader::new(Box::new(decoder)), VecDeque::new());
+        reader.push(body.as_bytes(), &mut out)?;
+        reader.finish(&mut out)
+    }
+
+    fn events(events: &[Value]) -> Result<ModelResponse, Unreadable> {
+        read(&events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>())
+    }
+
+    fn whole() -> Value {
+        json!({"object": "response", "id": "r", "model": "m-1", "status": "completed", "output": [
+            {"type": "reasoning", "id": "rs", "encrypted_content": "e", "summary": [{"type": "summary_text", "text": "hm"}]},
+            {"type": "message", "content": [{"type": "output_text", "text": "hi", "annotations": []}]},
+            {"type": "function_call", "id": "fc", "call_id": "c", "name": "f", "arguments": "{\"a\":1}"}],
+            "usage": {"input_tokens": 3, "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 2}}})
+    }
+
+    #[test]
+    fn pieces_and_the_whole_make_the_same_answer() {
+        let output = whole()["output"].clone();
+        let delta = |kind: &str, index: u64, delta: &str| json!({"type": kind, "output_index": index, "delta": delta});
+        let pieces = [
+            json!({"type": "response.created", "response": {"id": "r", "model": "m-1", "status": "in_progress"}}),
+            delta("response.reasoning_summary_text.delta", 0, "h"),
+            delta("response.reasoning_summary_text.delta", 0, "m"),
+            json!({"type": "response.output_item.done", "output_index": 0, "item": output[0]}),
+            delta("response.output_text.delta", 1, "hi"),
+            json!({"type": "response.some_new_event"}),
+            json!({"type": "response.output_item.added", "output_index": 2, "item": {"type": "function_call", "call_id": "c", "name": "f"}}),
+            delta("response.function_call_arguments.delta", 2, "{\"a\":"),
+            delta("response.function_call_arguments.delta", 2, "1}"),
+            json!({"type": "response.completed", "response": whole()}),
+        ];
+        let (from_pieces, from_whole) = (events(&pieces).unwrap(), read(&whole().to_string()).unwrap());
+        assert_eq!(from_pieces, from_whole);
+        assert_eq!(from_whole.finish_reason, FinishReason::ToolCalls);
+        assert!(
+            matches!(&from_whole.message.parts[0], Part::Thinking { signature: Some(e), id: Some(id), .. } if e == "e" && id == "rs")
+        );
+    }
+
+    #[test]
+    fn b4_b18_b21_the_ways_an_answer_ends() {
+        let mut cut = whole();
+        cut["status"] = "incomplete".into();
+        cut["incomplete_details"] = json!({"reason": "max_output_tokens"});
+        assert_eq!(read(&cut.to_string()).unwrap().finish_reason, FinishReason::Length);
+        cut["incomplete_details"] = json!({"reason": "content_filter"});
+        assert_eq!(read(&cut.to_string()).unwrap().finish_reason, FinishReason::ContentFilter);
+        let failed =
+            json!({"type": "response.failed", "response": {"status": "failed", "error": {"code": "server_error"}}});
+        assert!(matches!(events(&[failed]), Err(Unreadable::ErrorObject(_))));
+        let open = json!({"type": "response.output_text.delta", "output_index": 0, "delta": "h"});
+        assert!(matches!(events(&[open]), Err(Unreadable::Cut)));
+        assert!(matches!(read("{}"), Err(Unreadable::Malformed(_))));
+    }
+
+    #[test]
+    fn what_is_not_known_is_kept_as_it_came() {
+        let mut answer = whole();
+        answer["output"] = json!([{"type": "web_search_call", "id": "ws"}]);
+        let response = read(&answer.to_string()).unwrap();
+        assert!(matches!(&response.message.parts[0], Part::Opaque { data, .. } if data["id"] == "ws"));
+    }
+}

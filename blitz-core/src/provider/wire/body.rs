@@ -1,0 +1,219 @@
+//! Cuts the body of an answer into the pieces that a dialect reads.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+use super::super::StreamItem;
+#[cfg(feature = "bedrock")]
+use super::frames::Frames;
+use crate::domain::ModelResponse;
+use crate::net::sse::{MAX_EVENT, SseEvent, SseParser};
+
+/// Where the deltas of an answer go.
+pub(in crate::provider) type Out = VecDeque<StreamItem>;
+
+/// Why a body cannot be read.
+#[derive(Debug)]
+pub(in crate::provider) enum Unreadable {
+    /// The server put an error into the stream.
+    ErrorObject(Value),
+    /// It ended too early.
+    Cut,
+    /// It is not what was asked for.
+    Malformed(&'static str),
+}
+
+/// How the pieces of a streamed answer are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::provider) enum Framing {
+    /// Server-sent events.
+    Events,
+    /// One JSON value a line.
+    Lines,
+    /// Binary event frames.
+    #[cfg(feature = "bedrock")]
+    Frames,
+}
+
+/// Puts one answer together from its pieces. A whole answer is a stream of one piece.
+pub(in crate::provider) trait Decode: Send {
+    fn framing(&self) -> Framing {
+        Framing::Events
+    }
+
+    /// Takes a piece: its type, empty where the server names none, and its JSON text.
+    fn take(&mut self, event: &str, json: &str, out: &mut Out) -> Result<(), Unreadable>;
+
+    /// Whether the model has stopped: what may still come is usage.
+    fn has_stopped(&self) -> bool;
+
+    /// Whether the model may go on though it has stopped.
+    fn may_go_on(&self) -> bool {
+        false
+    }
+
+    /// Whether the server said that nothing more will come.
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    /// The whole answer; the decoder is empty behind it.
+    fn finish(&mut self) -> Result<ModelResponse, Unreadable>;
+}
+
+/// JSON of a wire form. Errors: `Cut` where it ends too early, `Malformed` where it is something else.
+pub(in crate::provider) fn parse<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Result<T, Unreadable> {
+    serde_json::from_str(json).map_err(|error| {
+        if error.is_eof() { Unreadable::Cut } else { Unreadable::Malformed("an answer that is not JSON of its kind") }
+    })
+}
+
+/// Takes the bytes of a body as they come and gives deltas, and the whole answer at the end.
+///
+/// What the body is shows in its first byte, not in its content type: servers stream where nobody
+/// asked, and answer whole where a stream was asked for.
+pub(in crate::provider) struct Reader {
+    body: Body,
+    decoder: Box<dyn Decode>,
+    /// The events of one push, kept to be used again.
+    events: Vec<SseEvent>,
+    /// The event that said why the model stopped: some servers send it twice.
+    last: String,
+    done: bool,
+}
+
+enum Body {
+    /// Nothing but white space so far.
+    Unknown,
+    Events(SseParser),
+    Json(Vec<u8>),
+    Lines(Vec<u8>),
+    #[cfg(feature = "bedrock")]
+    Frames(Frames),
+}
+
+impl Reader {
+    pub(in crate::provider) fn new(decoder: Box<dyn Decode>) -> Self {
+        Self { body: Body::Unknown, decoder, events: Vec::new(), last: String::new(), done: false }
+    }
+
+    /// Whether the model has stopped: what may still come is usage.
+    pub(in crate::provider) fn has_stopped(&self) -> bool {
+        self.decoder.has_stopped()
+    }
+
+    /// Whether nothing but a tail is waited for.
+    pub(in crate::provider) fn is_at_tail(&self) -> bool {
+        self.decoder.has_stopped() && !self.decoder.may_go_on()
+    }
+
+    /// Whether the server said that nothing more will come.
+    pub(in crate::provider) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    pub(in crate::provider) fn push(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), Unreadable> {
+        if matches!(self.body, Body::Unknown) {
+            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { return Ok(()) };
+            self.body = match (first, self.decoder.framing()) {
+                (b'<', _) => return Err(Unreadable::Malformed("a web page")),
+                (b'{', Framing::Lines) => Body::Lines(Vec::new()),
+                (b'{' | b'[', _) => Body::Json(Vec::new()),
+                #[cfg(feature = "bedrock")]
+                (_, Framing::Frames) => Body::Frames(Frames::default()),
+                _ => Body::Events(SseParser::default()),
+            };
+        }
+        match &mut self.body {
+            Body::Unknown => {}
+            Body::Json(whole) => whole.extend_from_slice(bytes),
+            Body::Lines(line) => {
+                line.extend_from_slice(bytes);
+                self.take_lines(out)?;
+            }
+            Body::Events(parser) => {
+                let parsed = parser.push(bytes, &mut self.events);
+                self.take_events(out)?;
+                parsed.map_err(|_| Unreadable::Malformed("an event over its size limit"))?;
+            }
+            #[cfg(feature = "bedrock")]
+            Body::Frames(frames) => {
+                let pushed = frames.push(bytes, &mut self.events);
+                self.take_events(out)?;
+                pushed?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole answer. Errors: whatever is still missing at the end.
+    pub(in crate::provider) fn finish(&mut self, out: &mut Out) -> Result<ModelResponse, Unreadable> {
+        match &mut self.body {
+            Body::Unknown => return Err(Unreadable::Cut),
+            Body::Json(whole) | Body::Lines(whole) => {
+                let whole = std::mem::take(whole);
+                let text = String::from_utf8_lossy(&whole);
+                if !text.trim().is_empty() && !self.done {
+                    self.decoder.take("", &text, out)?;
+                }
+                self.done |= matches!(self.body, Body::Json(_));
+            }
+            Body::Events(_) if self.done => {}
+            Body::Events(parser) => {
+                parser.finish(&mut self.events).map_err(|_| Unreadable::Cut)?;
+                self.take_events(out)?;
+            }
+            #[cfg(feature = "bedrock")]
+            Body::Frames(frames) => {
+                if !frames.is_empty() {
+                    return Err(Unreadable::Cut);
+                }
+            }
+        }
+        if !self.done && !self.decoder.has_stopped() {
+            return Err(Unreadable::Cut);
+        }
+        self.decoder.finish()
+    }
+
+    fn take_events(&mut self, out: &mut Out) -> Result<(), Unreadable> {
+        for event in self.events.drain(..) {
+            let data = event.data.trim();
+            if self.done || data.is_empty() || data == self.last {
+                continue;
+            }
+            if data == "[DONE]" {
+                self.done = true;
+                continue;
+            }
+            if event.event == "error" {
+                return Err(Unreadable::ErrorObject(serde_json::from_str(data).unwrap_or_default()));
+            }
+            let had_stopped = self.decoder.has_stopped();
+            self.decoder.take(&event.event, data, out)?;
+            if !had_stopped && self.decoder.has_stopped() {
+                data.clone_into(&mut self.last);
+            }
+            self.done = self.decoder.is_done();
+        }
+        Ok(())
+    }
+
+    /// Takes the lines that are complete; the rest waits for more.
+    fn take_lines(&mut self, out: &mut Out) -> Result<(), Unreadable> {
+        let Body::Lines(buffer) = &mut self.body else { return Ok(()) };
+        let Some(end) = buffer.iter().rposition(|byte| *byte == b'\n') else {
+            let too_long = buffer.len() > MAX_EVENT;
+            return if too_long { Err(Unreadable::Malformed("a line over its size limit")) } else { Ok(()) };
+        };
+        let lines: Vec<u8> = buffer.drain(..=end).collect();
+        for line in String::from_utf8_lossy(&lines).lines().map(str::trim) {
+            if !line.is_empty() && !self.done {
+                self.decoder.take("", line, out)?;
+                self.done = self.decoder.is_done();
+            }
+        }
+        Ok(())
+    }
+}

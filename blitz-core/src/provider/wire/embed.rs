@@ -1,0 +1,99 @@
+//! How a call for embeddings is sent and its answer read.
+
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use super::super::{CallContext, EmbeddingRequest, EmbeddingResponse};
+use super::body::Unreadable;
+use super::endpoint::Endpoint;
+use super::text::first_count;
+use super::{Link, lay_over, media, to_body};
+use crate::domain::{Part, Usage};
+use crate::error::{Error, Result};
+use crate::net::Patience;
+
+/// A call for embeddings ready to be sent, and who reads its answer.
+pub(in crate::provider) struct EmbeddingCall {
+    pub url: Url,
+    pub body: Value,
+    pub read: fn(&Value) -> EmbeddingResponse,
+}
+
+impl Link {
+    pub(in crate::provider) async fn embed(
+        self,
+        request: EmbeddingRequest,
+        context: CallContext,
+    ) -> Result<EmbeddingResponse> {
+        let Some(call) = self.dialect.embed(&self.endpoint, &request) else {
+            return Err(Error::invalid(format!("{} makes no embeddings here", self.endpoint.name)));
+        };
+        let EmbeddingCall { url, mut body, read } = call?;
+        lay_over(&mut body, &request.extra);
+        let patience = Patience::new(context.timeout, None);
+        let mut answer = self.endpoint.post(url, HeaderMap::new(), to_body(&body)?, patience).await?;
+        if answer.status() >= 300 {
+            return Err(self.endpoint.failure(answer).await.into_error(&self.endpoint));
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.endpoint.broken(error))? {
+            bytes.extend_from_slice(&chunk);
+        }
+        let answer: Value = serde_json::from_slice(&bytes)
+            .map_err(|_| self.endpoint.unreadable(Unreadable::Malformed("embeddings that are not JSON")))?;
+        let found = read(&answer);
+        let is_whole = found.vectors.len() == request.inputs.len() && found.vectors.iter().all(|one| !one.is_empty());
+        if is_whole { Ok(found) } else { Err(self.endpoint.unreadable(Unreadable::Malformed("too few embeddings"))) }
+    }
+}
+
+/// The texts of a request. Errors: `InvalidInput` where there is anything else.
+pub(in crate::provider) fn texts<'a>(endpoint: &Endpoint, request: &'a EmbeddingRequest) -> Result<Vec<&'a str>> {
+    let text = |part: &'a Part| match part {
+        Part::Text { text } => Some(text.as_str()),
+        _ => None,
+    };
+    let texts: Option<Vec<_>> = request.inputs.iter().map(text).collect();
+    texts.ok_or_else(|| Error::invalid(format!("{} embeds texts only", endpoint.name)))
+}
+
+/// The images of a request as URLs; `None` where there is anything else.
+pub(in crate::provider) fn images(request: &EmbeddingRequest) -> Option<Vec<String>> {
+    let image = |part: &Part| match part {
+        Part::Image { media_type, data } => media::url(media_type, data).map(|url| url.into_owned()),
+        _ => None,
+    };
+    request.inputs.iter().map(image).collect()
+}
+
+/// A list of numbers.
+pub(in crate::provider) fn vector(value: &Value) -> Vec<f32> {
+    value.as_array().into_iter().flatten().filter_map(|number| Some(number.as_f64()? as f32)).collect()
+}
+
+/// The form of OpenAI and all that copy it.
+pub(in crate::provider) fn openai_body(
+    endpoint: &Endpoint,
+    request: &EmbeddingRequest,
+    dimensions: &str,
+) -> Result<Value> {
+    let mut body = json!({"model": request.model_name, "input": texts(endpoint, request)?});
+    if let Some(count) = request.dimensions {
+        body[dimensions] = count.into();
+    }
+    Ok(body)
+}
+
+/// Reads that form: the vectors may come in any order.
+pub(in crate::provider) fn openai_answer(answer: &Value) -> EmbeddingResponse {
+    let mut data: Vec<&Value> = answer["data"].as_array().into_iter().flatten().collect();
+    data.sort_by_key(|one| one["index"].as_u64().unwrap_or(u64::MAX));
+    let used = first_count(&answer["usage"], &["/prompt_tokens", "/total_tokens"]);
+    EmbeddingResponse {
+        vectors: data.iter().map(|one| vector(&one["embedding"])).collect(),
+        usage: used.map(|tokens| Usage::new(tokens, 0)),
+        raw_usage: answer["usage"].clone(),
+        model_name: answer["model"].as_str().unwrap_or_default().to_owned(),
+    }
+}

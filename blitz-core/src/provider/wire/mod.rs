@@ -1,0 +1,258 @@
+//! What the dialects have in common: how a call is sent, its answer read, and its failure told.
+//!
+//! A dialect brings two things. [`Dialect::encode`] maps a request to its wire form, and a
+//! [`body::Decode`] puts the answer together from its pieces. Addresses and keys are in [`endpoint`],
+//! errors in [`error`], tool calls in [`calls`], the answer under construction in [`draft`], strict
+//! schemas in [`schema`].
+
+pub(super) mod body;
+pub(super) mod calls;
+pub(super) mod draft;
+pub(super) mod embed;
+pub(super) mod endpoint;
+pub(super) mod error;
+#[cfg(feature = "bedrock")]
+pub(super) mod frames;
+pub(super) mod media;
+pub(super) mod schema;
+pub(super) mod text;
+pub(super) mod think;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{StreamExt, TryStreamExt, once, try_unfold};
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use super::{CallContext, EmbeddingRequest, ModelStream, StreamItem};
+use crate::domain::{Message, MessageRole, ModelRequest};
+use crate::error::{Error, Result};
+use crate::net::{Answer, Http, NetError, Patience};
+use body::{Decode, Reader};
+use embed::EmbeddingCall;
+use endpoint::Endpoint;
+use error::Failure;
+
+/// How long the usage behind a finished answer is waited for.
+const TAIL: Duration = Duration::from_secs(10);
+/// How long the end of the connection is waited for behind the last piece, so that it can be used again.
+const DRAIN: Duration = Duration::from_millis(20);
+
+/// One provider's way to say a request and to answer it.
+pub(super) trait Dialect: Send + Sync + 'static {
+    /// The request in its wire form. `plain` asks for the form that older servers know too.
+    ///
+    /// Errors: `InvalidInput` where the dialect cannot say what is asked.
+    fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, plain: bool) -> Result<Encoded>;
+
+    /// A call for embeddings; `None` where the dialect knows none.
+    fn embed(&self, _endpoint: &Endpoint, _request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        None
+    }
+
+    /// Whether a refused request is worth a second try in its plain form.
+    fn has_plainer(&self, _failure: &Failure) -> bool {
+        false
+    }
+}
+
+/// A request ready to be sent, and who reads its answer.
+pub(super) struct Encoded {
+    pub url: Url,
+    /// Beside content type and key.
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    /// Whether a stream is asked for.
+    pub streams: bool,
+    pub decoder: Box<dyn Decode>,
+}
+
+/// A provider as a dialect at an endpoint.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub endpoint: Arc<Endpoint>,
+    pub dialect: Arc<dyn Dialect>,
+}
+
+impl Link {
+    pub(super) fn new(endpoint: Endpoint, dialect: impl Dialect) -> Self {
+        Self { endpoint: Arc::new(endpoint), dialect: Arc::new(dialect) }
+    }
+
+    pub(super) fn named(mut self, name: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.endpoint).name = name.into();
+        self
+    }
+
+    pub(super) fn with_http(mut self, http: &Http) -> Self {
+        Arc::make_mut(&mut self.endpoint).http = http.clone();
+        self
+    }
+
+    pub(super) fn stream(&self, request: ModelRequest, context: CallContext) -> ModelStream {
+        let link = self.clone();
+        once(async move { Call::open(link, request, context).await })
+            .map_ok(|call| try_unfold(call, Call::next))
+            .try_flatten()
+            .boxed()
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.endpoint.fmt(f)
+    }
+}
+
+/// An answer on its way. Dropping it ends the request.
+struct Call {
+    endpoint: Arc<Endpoint>,
+    answer: Answer,
+    reader: Reader,
+    ready: VecDeque<StreamItem>,
+    ended: bool,
+}
+
+impl Call {
+    async fn open(Link { endpoint, dialect }: Link, request: ModelRequest, context: CallContext) -> Result<Self> {
+        let encoded = dialect.encode(&endpoint, &request, false)?;
+        // Silence is normal while an answer is made that is not streamed.
+        let idle = encoded.streams.then_some(context.idle_timeout);
+        let patience = Patience::new(context.timeout, idle);
+        let mut answer = endpoint.post(encoded.url, encoded.headers, encoded.body, patience).await?;
+        let mut decoder = encoded.decoder;
+        if answer.status() >= 300 {
+            let failure = endpoint.failure(answer).await;
+            if !dialect.has_plainer(&failure) {
+                return Err(failure.into_error(&endpoint));
+            }
+            let plainer = dialect.encode(&endpoint, &request, true)?;
+            answer = endpoint.post(plainer.url, plainer.headers, plainer.body, patience).await?;
+            if answer.status() >= 300 {
+                return Err(endpoint.failure(answer).await.into_error(&endpoint));
+            }
+            decoder = plainer.decoder;
+        }
+        Ok(Self { endpoint, answer, reader: Reader::new(decoder), ready: VecDeque::new(), ended: false })
+    }
+
+    async fn next(mut self) -> Result<Option<(StreamItem, Self)>> {
+        while self.ready.is_empty() && !self.ended {
+            self.read().await?;
+        }
+        Ok(self.ready.pop_front().map(|item| (item, self)))
+    }
+
+    /// Reads one piece; at the end puts the whole answer behind the deltas.
+    async fn read(&mut self) -> Result<()> {
+        if self.reader.is_at_tail() {
+            self.answer.shorten_idle(TAIL);
+        }
+        match self.answer.chunk().await {
+            Ok(Some(bytes)) => self.reader.push(&bytes, &mut self.ready).map_err(|e| self.endpoint.unreadable(e))?,
+            Ok(None) => return self.end(),
+            // The answer is complete, only its tail is missing: better without usage than not at all.
+            Err(error) if self.reader.has_stopped() && !matches!(error, NetError::TooLarge(_)) => {
+                return self.end();
+            }
+            Err(error) => return Err(self.endpoint.broken(error)),
+        }
+        if self.reader.is_done() {
+            self.answer.shorten_idle(DRAIN);
+            while let Ok(Some(_)) = self.answer.chunk().await {}
+            self.end()?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let response = self.reader.finish(&mut self.ready).map_err(|error| self.endpoint.unreadable(error))?;
+        self.ready.push_back(StreamItem::Done(Box::new(response)));
+        self.ended = true;
+        Ok(())
+    }
+}
+
+/// The JSON body of a request.
+pub(super) fn to_body(wire: &impl serde::Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(wire)
+        .map_err(|error| Error::internal("a request could not be written as JSON").with_source(error))
+}
+
+/// Checks that `settings.extra` holds no field that the engine sets itself.
+pub(super) fn check_extra(request: &ModelRequest, own_fields: &[&str]) -> Result<()> {
+    match own_fields.iter().find(|field| request.settings.extra.contains_key(**field)) {
+        Some(field) => Err(Error::invalid(format!("settings.extra must not hold {field}: the engine sets it itself"))),
+        None => Ok(()),
+    }
+}
+
+/// Lays the unknown fields of the settings over a body: objects field by field, lists behind lists.
+pub(super) fn lay_over(body: &mut Value, extra: &serde_json::Map<String, Value>) {
+    let Value::Object(fields) = body else { return };
+    for (name, value) in extra {
+        match (fields.get_mut(name), value) {
+            (Some(inner @ Value::Object(_)), Value::Object(more)) => lay_over(inner, more),
+            (Some(Value::Array(list)), Value::Array(more)) => list.extend(more.iter().cloned()),
+            _ => drop(fields.insert(name.clone(), value.clone())),
+        }
+    }
+}
+
+/// The messages that lead a conversation with instructions, and the others.
+pub(super) fn split_system(messages: &[Message]) -> (&[Message], &[Message]) {
+    let leading = messages.iter().take_while(|message| message.role == MessageRole::System).count();
+    messages.split_at(leading)
+}
+
+/// What a model is told that cannot be held to a schema.
+pub(super) fn prompted(schema: &Value) -> String {
+    format!("Answer with one JSON value and nothing else. It must follow this JSON Schema:\n{schema}")
+}
+
+/// Makes a public provider of a struct that holds a [`Link`] and names its profile.
+macro_rules! http_provider {
+    ($name:ident, $profile:expr) => {
+        impl $name {
+            /// The same provider under another name.
+            pub fn named(self, name: impl Into<String>) -> Self {
+                Self { link: self.link.named(name) }
+            }
+
+            /// The same provider on a client that others use too.
+            pub(crate) fn with_http(self, http: &$crate::net::Http) -> Self {
+                Self { link: self.link.with_http(http) }
+            }
+        }
+
+        impl $crate::provider::Provider for $name {
+            fn name(&self) -> &str {
+                &self.link.endpoint.name
+            }
+
+            fn stream(
+                &self,
+                request: $crate::domain::ModelRequest,
+                context: $crate::provider::CallContext,
+            ) -> $crate::provider::ModelStream {
+                self.link.stream(request, context)
+            }
+
+            fn profile(&self, model_name: &str) -> $crate::provider::Profile {
+                $profile(model_name)
+            }
+
+            fn embed(
+                &self,
+                request: $crate::provider::EmbeddingRequest,
+                context: $crate::provider::CallContext,
+            ) -> $crate::provider::EmbeddingFuture {
+                Box::pin(self.link.clone().embed(request, context))
+            }
+        }
+    };
+}
+pub(super) use http_provider;

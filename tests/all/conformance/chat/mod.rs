@@ -1,0 +1,41 @@
+//! OpenAI Chat Completions against the traffic of OpenAI and of the servers that copy it.
+
+mod oracle;
+mod requests;
+
+use std::sync::Arc;
+
+use blitz::Secret;
+use blitz::provider::{ChatServer, OpenAi};
+
+use super::player::{KEY, Suite, conform};
+
+macro_rules! suites {
+    ($($test:ident: $file:literal, $server:ident, $root:literal;)*) => {$(
+        #[tokio::test]
+        async fn $test() {
+            conform(Suite {
+                file: $file,
+                takes: |exchange| exchange.path == concat!($root, "/chat/completions"),
+                provider: |base| {
+                    let base = format!("{base}{}", $root);
+                    Arc::new(OpenAi::on(ChatServer::$server, &base, Some(Secret::new(KEY))).unwrap())
+                },
+                decode: |exchange| requests::decode(&exchange.request),
+                normalised: requests::normalised,
+                reading: oracle::recorded,
+                key: ("authorization", "Bearer sk-recorded"),
+            })
+            .await;
+        }
+    )*};
+}
+
+suites! {
+    openai_chat_agrees_with_its_recordings: "openai", Other, "/v1";
+    llamacpp_chat_agrees_with_its_recordings: "llamacpp", LlamaCpp, "/v1";
+    mistral_agrees_with_its_recordings: "mistral", Mistral, "/v1";
+    deepseek_agrees_with_its_recordings: "deepseek", DeepSeek, "";
+    groq_agrees_with_its_recordings: "groq", Groq, "/openai/v1";
+    openrouter_agrees_with_its_recordings: "openrouter", OpenRouter, "/api/v1";
+}

@@ -1,0 +1,187 @@
+//! Plays recorded exchanges to a provider and collects everything that disagrees.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use blitz::provider::{CallContext, ModelStream, Provider, StreamItem};
+use blitz::{Delta, Error, Message, ModelRequest, ModelResponse};
+use futures_util::StreamExt;
+use serde_json::Value;
+
+use super::reading::{self, Reading};
+use super::recorded::{Exchange, exchanges};
+use crate::support::server::{Reply, Server};
+
+/// The key that every provider under test is given.
+pub const KEY: &str = "sk-recorded";
+
+/// One dialect as one file of recordings holds it.
+pub struct Suite {
+    /// The file, without its ending.
+    pub file: &'static str,
+    /// Which of its exchanges are of this dialect.
+    pub takes: fn(&Exchange) -> bool,
+    /// The provider at the address of the server.
+    pub provider: fn(&str) -> Arc<dyn Provider>,
+    /// The recorded request as a program would have made it; `None` where the engine cannot say it at all.
+    pub decode: fn(&Exchange) -> Option<ModelRequest>,
+    /// A wire request with everything that may differ without harm brought to one form.
+    pub normalised: fn(&Value) -> Value,
+    /// A plain reading of the recorded answer.
+    pub reading: fn(&Exchange) -> Reading,
+    /// The header of the key, and its value.
+    pub key: (&'static str, &'static str),
+}
+
+/// Plays every exchange and reports all that disagree at once.
+pub async fn conform(suite: Suite) {
+    let Some(all) = exchanges(suite.file) else { return };
+    let recorded = all.len();
+    let exchanges: Vec<_> = all.into_iter().filter(|exchange| (suite.takes)(exchange)).collect();
+    assert!(!exchanges.is_empty(), "nothing of this dialect in the recordings of {}", suite.file);
+    let exceptions: BTreeMap<String, String> = serde_json::from_str(include_str!("exceptions.json")).unwrap();
+    let server = Server::start([]).await;
+    let model = (suite.provider)(server.url());
+    let (mut problems, mut wrong, mut excepted) = (Vec::new(), 0, 0);
+    for exchange in &exchanges {
+        let found = play(&suite, exchange, &server, &*model).await;
+        match (found.is_empty(), exceptions.contains_key(&exchange.name)) {
+            (true, false) => {}
+            (false, true) => excepted += 1,
+            (true, true) => problems.push(format!("{}: agrees, take it off the exceptions", exchange.name)),
+            (false, false) => {
+                wrong += 1;
+                problems.extend(found);
+            }
+        }
+    }
+    let right = exchanges.len() - wrong - excepted;
+    let other = recorded - exchanges.len();
+    report(&suite, &format!("{right} right, {wrong} wrong, {excepted} excepted, {other} of other kinds"));
+    assert!(problems.is_empty(), "{} of {}:\n{}", wrong, exchanges.len(), problems.join("\n"));
+}
+
+/// Keeps the counts where `make conformance` finds them.
+fn report(suite: &Suite, counts: &str) {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+    std::fs::create_dir_all(&folder).unwrap();
+    let thread = std::thread::current();
+    let name = thread.name().and_then(|name| name.rsplit("::").next()).unwrap_or(suite.file).to_owned();
+    let line = format!("{}: {counts} ({name})\n", suite.file);
+    std::fs::write(folder.join(format!("{name}.txt")), &line).unwrap();
+    let _ = write!(std::io::stderr(), "{line}");
+}
+
+async fn play(suite: &Suite, exchange: &Exchange, server: &Server, model: &dyn Provider) -> Vec<String> {
+    let mut problems = Vec::new();
+    let decoded = (suite.decode)(exchange);
+    if decoded.is_none() {
+        problems.push(format!("{}: the engine cannot say this request", exchange.name));
+    }
+    let request = decoded.clone().unwrap_or_else(|| stand_in(exchange));
+    for reply in replies(exchange) {
+        server.forget_replies();
+        server.push(reply);
+        let context = CallContext::new(Duration::from_secs(30));
+        let outcome = collect(model.stream(request.clone(), context)).await;
+        problems.extend(compare_answer(suite, exchange, outcome));
+    }
+    if decoded.is_some() {
+        problems.extend(compare_request(suite, exchange, server));
+    }
+    problems.dedup();
+    problems
+}
+
+/// Stands in for a request that the engine cannot make, so that its answer is read all the same.
+fn stand_in(exchange: &Exchange) -> ModelRequest {
+    let mut request = ModelRequest::new(exchange.request["model"].as_str().unwrap_or("m"), vec![Message::user("?")]);
+    request.settings.stream = Some(exchange.streams());
+    request
+}
+
+/// The recorded answer whole, cut at random places, and cut into single bytes' neighbourhoods.
+fn replies(exchange: &Exchange) -> Vec<Reply> {
+    let body = exchange.body.as_slice();
+    let mut random =
+        Random(exchange.name.bytes().fold(1, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into())));
+    let cut = |largest: usize, random: &mut Random| {
+        let mut rest = body;
+        let pieces = std::iter::from_fn(|| {
+            let (piece, behind) = rest.split_at_checked(1 + random.below(largest)).unwrap_or((rest, &[]));
+            rest = behind;
+            (!piece.is_empty()).then_some(piece)
+        });
+        Reply::chunked(exchange.status, &exchange.content_type, pieces)
+    };
+    vec![Reply::body(exchange.status, &exchange.content_type, body), cut(400, &mut random), cut(7, &mut random)]
+}
+
+/// A small generator (xorshift), so that a failing cut can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+/// The answer, and the texts of its deltas.
+async fn collect(mut stream: ModelStream) -> Result<(ModelResponse, Reading), Error> {
+    let mut shown = Reading::default();
+    let mut answer = None;
+    while let Some(item) = stream.next().await {
+        match item? {
+            StreamItem::Delta(Delta::Text { text }) => shown.text += &text,
+            StreamItem::Delta(Delta::Thinking { text }) => shown.thinking += &text,
+            StreamItem::Delta(Delta::Refusal { text }) => shown.refusal += &text,
+            StreamItem::Delta(_) => assert!(answer.is_none()),
+            StreamItem::Done(response) => answer = Some(*response),
+            other => panic!("a stream gave {other:?}"),
+        }
+    }
+    Ok((answer.expect("a stream without error ends with its answer"), shown))
+}
+
+fn compare_answer(
+    suite: &Suite,
+    exchange: &Exchange,
+    outcome: Result<(ModelResponse, Reading), Error>,
+) -> Option<String> {
+    let name = &exchange.name;
+    match outcome {
+        Ok(_) if exchange.status != 200 => Some(format!("{name}: an error was read as an answer")),
+        Ok((response, shown)) => {
+            let (found, expected) = (reading::provided(&response), (suite.reading)(exchange));
+            let same_shown =
+                (&shown.text, &shown.thinking, &shown.refusal) == (&found.text, &found.thinking, &found.refusal);
+            let problem =
+                (found != expected).then(|| format!("{name}:\n  read     {found:?}\n  recorded {expected:?}"));
+            problem.or_else(|| (!same_shown).then(|| format!("{name}: the deltas are not the answer")))
+        }
+        Err(error) if exchange.status == 200 => Some(format!("{name}: {error}")),
+        Err(error) => {
+            let expected = reading::error_code(exchange.status, exchange.text());
+            (error.code() != expected).then(|| format!("{name}: {} in place of {expected}", error.code()))
+        }
+    }
+}
+
+fn compare_request(suite: &Suite, exchange: &Exchange, server: &Server) -> Option<String> {
+    let sent = server.last_request();
+    let path = sent.path.split('?').next().unwrap_or_default();
+    let (header, value) = suite.key;
+    if header.is_empty() {
+        assert!(sent.header("authorization").is_some());
+    } else {
+        assert_eq!(sent.header(header), Some(value), "{}", exchange.name);
+    }
+    let (body, recorded) = ((suite.normalised)(&sent.json()), (suite.normalised)(&exchange.request));
+    (path != exchange.path || body != recorded)
+        .then(|| format!("{}: {path}\n  sent     {body}\n  recorded {recorded}", exchange.name))
+}

@@ -1,0 +1,109 @@
+//! What an answer says, in a form that both readings of it can be brought to.
+
+use blitz::{ErrorCode, FinishReason, ModelResponse, Part};
+use serde_json::Value;
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Reading {
+    pub text: String,
+    pub thinking: String,
+    pub refusal: String,
+    /// Id, name and arguments as JSON; arguments that are not JSON stay text.
+    pub calls: Vec<(String, String, Value)>,
+    pub finish_reason: String,
+    /// Input, read from the cache, written to it, output and reasoning tokens.
+    pub usage: Option<[u64; 5]>,
+    pub raw_usage: Value,
+    pub model: String,
+    pub id: String,
+    /// Signatures and encrypted forms of thoughts and calls, in order.
+    pub signatures: Vec<String>,
+    /// What only the provider understands.
+    pub opaque: Vec<Value>,
+}
+
+/// What the provider under test made of an answer.
+pub fn provided(response: &ModelResponse) -> Reading {
+    let mut reading = Reading {
+        finish_reason: match response.finish_reason {
+            FinishReason::Stop => "stop",
+            FinishReason::ToolCalls => "tool_calls",
+            FinishReason::Length => "length",
+            FinishReason::ContentFilter => "content_filter",
+            FinishReason::Other => "other",
+        }
+        .to_owned(),
+        usage: response.usage.map(|usage| {
+            let (read, write) = (usage.cache_read_tokens, usage.cache_write_tokens);
+            [usage.input_tokens, read, write, usage.output_tokens, usage.reasoning_tokens]
+        }),
+        raw_usage: response.raw_usage.clone(),
+        model: response.model_name.clone(),
+        id: response.response_id.clone().unwrap_or_default(),
+        ..Reading::default()
+    };
+    for part in &response.message.parts {
+        match part {
+            Part::Text { text } => reading.text += text,
+            Part::Thinking { text, signature, .. } => {
+                reading.thinking += text;
+                reading.signatures.extend(signature.clone());
+            }
+            Part::Refusal { text } => reading.refusal += text,
+            Part::ToolCall(call) => {
+                let id = call.provider_id.as_ref().unwrap_or(&call.id).clone();
+                reading.calls.push((id, call.name.clone(), arguments(&call.arguments)));
+                reading.signatures.extend(call.signature.clone());
+            }
+            Part::Opaque { data, .. } => reading.opaque.push(data.clone()),
+            other => panic!("an answer holds {other:?}"),
+        }
+    }
+    reading
+}
+
+/// The code that a recorded error means: its status, but for what servers say in words.
+pub fn error_code(status: u16, body: &str) -> ErrorCode {
+    let said = body.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    match status {
+        400 if says(&["context_length_exceeded", "exceed_context_size_error", "prompt is too long"]) => {
+            ErrorCode::ContextOverflow
+        }
+        400 if says(&["incorrect api key", "api key not valid"]) => ErrorCode::ProviderAuth,
+        400 if says(&["model_not_found"]) => ErrorCode::NotFound,
+        400 | 422 => ErrorCode::InvalidInput,
+        401 | 403 => ErrorCode::ProviderAuth,
+        404 => ErrorCode::NotFound,
+        429 => ErrorCode::RateLimited,
+        500.. => ErrorCode::Unavailable,
+        other => panic!("no rule for status {other}"),
+    }
+}
+
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+pub fn arguments(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+/// A list, or nothing.
+pub fn list(value: &Value) -> impl Iterator<Item = &Value> + Clone {
+    value.as_array().into_iter().flatten()
+}
+
+/// Takes out the formats that the strict form of a schema does not know.
+pub fn drop_unknown_formats(schema: &mut Value) {
+    const KNOWN: &[&str] =
+        &["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
+    match schema {
+        Value::Object(fields) => {
+            fields.retain(|name, value| name != "format" || value.as_str().is_none_or(|name| KNOWN.contains(&name)));
+            fields.values_mut().for_each(drop_unknown_formats);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_unknown_formats),
+        _ => {}
+    }
+}
