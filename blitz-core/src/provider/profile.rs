@@ -1,9 +1,9 @@
 //! What each model family can do and how it is asked, by the name of the model.
 //!
 //! Source: written from memory of the providers' pages, and compared on 2026-11-23 with the model map
-//! of LiteLLM 1.109, where most of them are. Where members of a family differ, the smaller figure
-//! stands: a cap too low costs a setting, one too high a refused call. A family that is not listed is
-//! asked in the way that every compatible server understands.
+//! of LiteLLM 1.109, where most of them are. A figure is the family's; a member that differs is told by
+//! `settings.profile`. A family that is not listed is asked in the way that every compatible server
+//! understands.
 
 use super::Profile;
 use crate::domain::ModelRequest;
@@ -24,7 +24,7 @@ const fn family(prefix: &'static str, context_window: u64, max_output_tokens: u6
 /// The first prefix that fits counts, so the longer ones come first.
 const FAMILIES: &[Family] = &[
     family("gpt-5-chat", 128_000, 16_384, false),
-    family("gpt-5", 272_000, 128_000, true),
+    family("gpt-5", 400_000, 128_000, true),
     family("gpt-4.1", 1_047_576, 32_768, false),
     family("gpt-4o-2024-05-13", 128_000, 4_096, false),
     family("gpt-4o", 128_000, 16_384, false),
