@@ -16,6 +16,7 @@ mod hosts;
 mod house;
 mod methods;
 mod parity;
+mod prices;
 mod provider_faults;
 mod source;
 mod support;

@@ -207,6 +207,9 @@ pub struct ExecutionPlan {
     pub tools: Vec<super::catalog::ToolRecord>,
     /// The agents it may call as tools, each with all it is pinned to.
     pub agents: Vec<ExecutionPlan>,
+    /// The price that was listed for its model, where the record has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_price: Option<super::price::Price>,
 }
 
 impl ExecutionPlan {
@@ -219,7 +222,7 @@ impl ExecutionPlan {
         tools: Vec<super::catalog::ToolRecord>,
         agents: Vec<ExecutionPlan>,
     ) -> Self {
-        Self { schema: Self::SCHEMA, agent, model, prompt, tools, agents }
+        Self { schema: Self::SCHEMA, agent, model, prompt, tools, agents, listed_price: None }
     }
 
     /// The plan of an agent, this one's or one that it may call.

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::message::{Message, Part};
+use super::price::Price;
 use super::schema::can_be_kept;
 use super::secret::Secret;
 use super::tool::ToolSpec;
-use super::usage::{Price, Usage};
+use super::usage::Usage;
 
 /// A model to put into the catalogue: a provider, the provider's own model name, settings and price.
 #[non_exhaustive]

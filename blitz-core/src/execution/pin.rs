@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::access::{Grant, Standing};
 use crate::domain::{
-    AgentRecord, ExecutionPlan, Permission, PromptRef, PromptVersion, ResourceId, ResourceKind, ResourceRef,
-    RunOptions, Secret,
+    AgentRecord, ExecutionPlan, ModelRecord, Permission, PromptRef, PromptVersion, ResourceId, ResourceKind,
+    ResourceRef, RunOptions, Secret,
 };
 use crate::error::{Error, Result};
+use crate::ledger;
 use crate::store::catalog::{self, ResourceRow};
 use crate::store::sql::to_json;
 use crate::store::{Connection, content_hash, executions};
@@ -70,7 +71,9 @@ fn plan(
     }
     let agent: AgentRecord = row.record()?;
     let spec = &agent.spec;
-    let model = grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &name(&spec.model))?.record()?;
+    let model: ModelRecord =
+        grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &name(&spec.model))?.record()?;
+    let listed_price = ledger::listed_price(tx, &model.spec)?;
     let prompt = spec.prompt.as_ref().map(|prompt| prompt_version(tx, grant, prompt)).transpose()?;
     let mut tools = Vec::with_capacity(spec.tools.len());
     for tool in &spec.tools {
@@ -83,7 +86,7 @@ fn plan(
         agents.push(plan(tx, grant, &child, above)?);
     }
     above.pop();
-    Ok(ExecutionPlan::new(agent, model, prompt, tools, agents))
+    Ok(ExecutionPlan { listed_price, ..ExecutionPlan::new(agent, model, prompt, tools, agents) })
 }
 
 fn prompt_version(tx: &mut dyn Connection, grant: &Grant, prompt: &PromptRef) -> Result<PromptVersion> {

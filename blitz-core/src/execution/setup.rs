@@ -83,7 +83,7 @@ impl Setup {
         settings.max_output_tokens =
             Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
         let output_schema = output_schema(&plan).map(|schema| Arc::new(OutputSchema::new("output", schema.clone())));
-        let price = ledger::price_of(model, profile.free);
+        let price = ledger::price_of(model, profile.free, plan.listed_price.as_ref());
         let opening = Opening::new(&plan)?;
         Ok(Self { hash, provider, price, offers, specs: specs.into(), settings, output_schema, opening, plan })
     }

@@ -22,7 +22,10 @@ pub(crate) struct Script {
 }
 
 /// Every step from an empty file to this version.
-pub(crate) const SCRIPTS: &[Script] = &[Script { version: 1, sql: include_str!("migrations/sqlite/0001.sql") }];
+pub(crate) const SCRIPTS: &[Script] = &[
+    Script { version: 1, sql: include_str!("migrations/sqlite/0001.sql") },
+    Script { version: 2, sql: include_str!("migrations/sqlite/0002.sql") },
+];
 
 /// Marks our files in SQLite's header: "Bltz".
 const APPLICATION_ID: i32 = 0x426c_747a;
