@@ -124,7 +124,7 @@ impl ModelCall {
 }
 
 /// A live event has no place of its own; the reader gives it the one it has come to.
-fn live(id: ExecutionId, path: &str, data: EventData) -> Event {
+pub(super) fn live(id: ExecutionId, path: &str, data: EventData) -> Event {
     Event::new(0, Timestamp::now(), id, path.to_owned(), data)
 }
 

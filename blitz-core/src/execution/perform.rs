@@ -62,7 +62,7 @@ impl Driver {
         let mut follow = Vec::new();
         for (start, outcome) in turn.models.iter().zip(reserved) {
             if let Some(request) = self.work.requests.remove(&start.key) {
-                follow.extend(self.send_or_refuse(start.key.clone(), start.attempt, request, outcome));
+                follow.extend(self.send_or_refuse(start.key.clone(), start.attempt, start.place, request, outcome));
             }
         }
         for start in &turn.tools {
@@ -103,6 +103,7 @@ impl Driver {
         &mut self,
         key: String,
         attempt: u32,
+        place: usize,
         mut request: ModelRequest,
         outcome: Result<Reserved, ErrorInfo>,
     ) -> Vec<Action> {
@@ -117,7 +118,7 @@ impl Driver {
             attempt,
             reservation: reserved.id,
             request,
-            provider: Arc::clone(&self.setup.provider),
+            provider: Arc::clone(&self.setup.model_at(place).provider),
             ids: self.ids,
             // The driver itself ends the call at the deadline, and says that it was the limit.
             timeout: self.deadline.since(Timestamp::now()) + BEYOND_THE_DEADLINE,
