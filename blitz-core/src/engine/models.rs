@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, Named, Update, method};
 use crate::access::Target;
-use crate::domain::{ImportedPrices, ListOptions, NewModel, Page, Permission, Record, Share};
+use crate::domain::{ImportedPrices, ListOptions, ModelLimits, NewModel, Page, Permission, Record, Share};
 use crate::error::{Error, Result};
 use crate::ledger::price_import;
 use crate::net;
@@ -85,6 +85,11 @@ impl Noun for NewModel {
         }
         if let Some(price) = &self.price {
             price.check()?;
+        }
+        if let Some(ModelLimits { requests_per_minute, tokens_per_minute, max_concurrent, .. }) = self.limits
+            && (requests_per_minute == Some(0) || tokens_per_minute == Some(0) || max_concurrent == Some(0))
+        {
+            return Err(Error::invalid("limits must be at least 1"));
         }
         if self.max_output_tokens == Some(0) || self.settings.max_output_tokens == Some(0) {
             return Err(Error::invalid("max_output_tokens must be at least 1"));

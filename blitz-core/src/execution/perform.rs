@@ -119,6 +119,7 @@ impl Driver {
             reservation: reserved.id,
             request,
             provider: Arc::clone(&self.setup.model_at(place).provider),
+            deployment: Arc::clone(&self.setup.model_at(place).deployment),
             ids: self.ids,
             // The driver itself ends the call at the deadline, and says that it was the limit.
             timeout: self.deadline.since(Timestamp::now()) + BEYOND_THE_DEADLINE,
@@ -248,8 +249,12 @@ impl Driver {
                     running.handle.abort();
                     let mut step = StepFinished::new(StepKind::Model, *attempt);
                     step.error = Some(cancelled.to_info());
-                    let delivered_tokens = delivered.bytes();
-                    let settle = Settle::Unknown { reservation: *reservation, delivered_tokens };
+                    let (reservation, delivered_tokens) = (*reservation, delivered.bytes());
+                    let settle = if delivered.withdraw() {
+                        Settle::Void { reservation }
+                    } else {
+                        Settle::Unknown { reservation, delivered_tokens }
+                    };
                     turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: Some(settle) });
                 }
                 RunningWhat::Tool { attempt, call } => {

@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(ask(&passing, policy.max_attempts, LATE, Some(&usual)), RetryDecision::Fail);
         let bad_request = failure(ErrorCode::InvalidInput, false, None);
         assert_eq!(ask(&bad_request, 1, Timestamp(0), Some(&usual)), RetryDecision::Fail);
-        let chosen = usual.on([ErrorCode::InvalidInput]);
+        let chosen = usual.clone().on([ErrorCode::InvalidInput]);
         assert_eq!(ask(&bad_request, 1, Timestamp(0), Some(&chosen)), RetryDecision::NextFallback);
         assert_eq!(ask(&quota, 1, Timestamp(0), Some(&chosen)), RetryDecision::Fail);
     }

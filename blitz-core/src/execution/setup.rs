@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::limits::DeploymentKey;
 use super::pin::{Keys, Pinned};
 use super::state::State;
 use crate::agent::AgentMachine;
@@ -51,6 +52,7 @@ pub(crate) struct ModelSetup {
     pub(crate) provider_name: String,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) price: Option<Price>,
+    pub(crate) deployment: Arc<DeploymentKey>,
     model_name: String,
     settings: ModelSettings,
 }
@@ -77,6 +79,7 @@ impl ModelSetup {
             provider_name: model.provider.clone(),
             provider,
             price: ledger::price_of(model, profile.free, listed_price),
+            deployment: Arc::new(DeploymentKey::new(model)),
             model_name: model.model_name.clone(),
             settings,
         })
