@@ -127,8 +127,8 @@ impl State {
                 Vec::new()
             }
             EventData::StepRetrying { attempt, at, error, usage, fallback, .. } => {
-                // What is estimated at the commit is not known here yet: only what a model reported counts.
-                if usage.provenance == Provenance::Provider {
+                // What is estimated at the commit is not known here yet: only what came with an answer counts.
+                if usage.provenance != Provenance::Estimated {
                     self.machine.count(usage);
                 }
                 if let Some(fallback) = fallback {

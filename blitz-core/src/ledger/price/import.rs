@@ -92,7 +92,8 @@ fn ours(seller: &str) -> String {
 }
 
 /// The dimensions of a tier and the beginnings of their fields in the map.
-type Dimension = (&'static str, fn(&mut PriceTier) -> &mut Option<Rate>);
+type Dimension = (&'static str, Field);
+type Field = fn(&mut PriceTier) -> &mut Option<Rate>;
 const DIMENSIONS: [Dimension; 6] = [
     ("input_cost_per_token", |tier| &mut tier.input),
     ("output_cost_per_token", |tier| &mut tier.output),
@@ -135,7 +136,7 @@ fn price(fields: &Raw<'_>) -> Result<Price, String> {
 }
 
 /// What a field prices, and above how many input tokens; `None` for what is no price of plain calls.
-fn dimension(field: &str) -> Option<(u64, fn(&mut PriceTier) -> &mut Option<Rate>)> {
+fn dimension(field: &str) -> Option<(u64, Field)> {
     DIMENSIONS.iter().find_map(|(name, dimension)| {
         let rest = field.strip_prefix(name)?;
         if rest.is_empty() {
