@@ -8,6 +8,9 @@ CARGO := cargo
 # Files for `make demo`, arguments for `make bench`.
 FILES ?=
 ARGS ?=
+# Where `make install` puts the C library; DESTDIR goes before it.
+PREFIX ?= /usr/local
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 # All runs name the whole workspace: one choice of features, so nothing is built twice.
 # The runner of the tests: nextest where it is installed, else cargo's own, which finds the same.
@@ -20,10 +23,14 @@ else \
 fi
 endef
 
-.PHONY: help setup demo test check torture conformance bench py c docs prices clean
+# Python: the tools that build the wheel, and an environment that each test run makes anew.
+PY_TOOLS := target/py-tools
+PY_TESTS := target/py-tests
+
+.PHONY: help setup demo test check torture conformance bench py py-test py-stubs c c-test install docs prices clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## brings what a build needs, or says what is missing
 	@.ci/setup
@@ -34,6 +41,8 @@ demo: setup ## runs the example `review`, on FILES="…" if given; no key is nee
 test: check ## everything that must pass: check, documentation tests, all tests
 	$(CARGO) test --workspace --doc --locked
 	$(call run_tests)
+	$(MAKE) --no-print-directory c-test
+	$(MAKE) --no-print-directory py-test
 
 check: setup ## format, lints, documentation, licences and bans
 	$(CARGO) fmt --all --check
@@ -44,6 +53,8 @@ check: setup ## format, lints, documentation, licences and bans
 torture: export BLITZ_TORTURE = 1
 torture: setup ## the tests again, their campaigns at full length
 	$(call run_tests)
+	$(MAKE) --no-print-directory c-test CALLS=100000 ROUNDS=100
+	$(MAKE) --no-print-directory py-test
 
 conformance: setup ## the suites that every store, provider and tool must pass
 	$(call run_tests,conformance)
@@ -52,11 +63,36 @@ bench: setup ## measures beside the floors; ARGS="execution --rounds 9", ARGS="l
 	$(CARGO) build --release --locked -p blitz-benches --bins
 	$(CARGO) run --release --locked --quiet -p blitz-benches --bin bench -- $(ARGS)
 
-py: setup ## builds the library behind the Python package
-	$(CARGO) build --release --locked -p blitz-py
+py: setup $(PY_TOOLS)/bin/maturin ## builds the wheel into target/wheels
+	$(PY_TOOLS)/bin/maturin build --release --manifest-path blitz-py/Cargo.toml --out target/wheels
+
+# The wheel of the tests is built as all else is, so that what they share is built once.
+py-test: setup $(PY_TOOLS)/bin/maturin ## builds the wheel and tests it in a new virtual environment
+	rm -rf $(PY_TESTS)
+	python3 -m venv $(PY_TESTS)/venv
+	$(PY_TOOLS)/bin/maturin build --profile dev --manifest-path blitz-py/Cargo.toml --out $(PY_TESTS)
+	$(PY_TESTS)/venv/bin/pip install --quiet --disable-pip-version-check -r blitz-py/requirements-test.txt $(PY_TESTS)/*.whl
+	if command -v node >/dev/null; then $(PY_TESTS)/venv/bin/pip install --quiet --disable-pip-version-check pyright; fi
+	cd blitz-py && ../$(PY_TESTS)/venv/bin/python -m pytest $(ARGS)
+
+py-stubs: ## prints the stubs of the Python package from the tables, by the environment of py-test
+	$(PY_TESTS)/venv/bin/python blitz-py/stubs.py --write
+
+$(PY_TOOLS)/bin/maturin: blitz-py/requirements-build.txt
+	python3 -m venv --clear $(PY_TOOLS)
+	$(PY_TOOLS)/bin/pip install --quiet --disable-pip-version-check -r blitz-py/requirements-build.txt
+	touch $@
 
 c: setup ## builds the C library
 	$(CARGO) build --release --locked -p blitz-ffi
+
+c-test: ## the C and C++ programs of blitz-ffi/tests, plain, under sanitizers and valgrind
+	@.ci/setup c
+	$(CARGO) build --workspace --lib --locked
+	@$(MAKE) --no-print-directory -j2 -C blitz-ffi/tests TARGET=$(TARGET)
+
+install: c ## installs the C library; PREFIX=/usr/local, DESTDIR=
+	blitz-ffi/install.sh $(TARGET)/release $(PREFIX)
 
 docs: setup ## the API pages in target/doc, and docs/errors.md from the code table
 	BLITZ_BLESS=1 $(CARGO) test --workspace --test all --locked --quiet -- errors_doc

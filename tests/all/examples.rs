@@ -166,15 +166,22 @@ fn quickstart_adds() {
 }
 
 #[test]
-fn the_readme_shows_the_quickstart() {
+fn the_readme_shows_the_quickstarts() {
     let readme = text(&workspace().join("README.md"));
-    let quickstart = text(&workspace().join("examples/rust/src/bin/quickstart.rs"));
-    let code =
-        readme.split("<!-- examples/rust/src/bin/quickstart.rs -->\n```rust\n").nth(1).expect("the example is there");
-    let lines: Vec<&str> = code.lines().take_while(|line| *line != "```").collect();
-    assert!(lines.len() >= 7);
-    for line in lines.iter().filter(|line| !line.contains("Engine::open")) {
-        assert!(quickstart.contains(line), "the quickstart lacks: {line}");
+    for (path, language) in [
+        ("examples/rust/src/bin/quickstart.rs", "rust"),
+        ("examples/c/quickstart.c", "c"),
+        ("examples/cpp/quickstart.cpp", "cpp"),
+    ] {
+        let quickstart = text(&workspace().join(path));
+        let code = readme.split(&format!("<!-- {path} -->\n```{language}\n")).nth(1).expect(path);
+        let lines: Vec<&str> = code.lines().take_while(|line| *line != "```").collect();
+        assert!(lines.len() >= 6, "{path}");
+        // An example keeps nothing; the page shows a file.
+        let shown = lines.iter().filter(|line| !line.contains("blitz.db"));
+        for line in shown {
+            assert!(quickstart.contains(line), "{path} lacks: {line}");
+        }
     }
 }
 

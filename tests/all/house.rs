@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::source::{Kind, Source, core_sources, exported_macros, files, is_test_file, root_paths, shown, text};
+use crate::source::{
+    Kind, Source, core_sources, exported_macros, files, is_test_file, root_paths, shown, text, tokens, workspace,
+};
 
 /// Each room and what it may use, beside itself. Arrows point down only.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -232,6 +234,69 @@ fn no_file_is_too_long() {
             problems.push(format!("{name}: {lines} lines, {MAX_LINES} are the bound: look for the second noun in it"));
         } else if lines <= MAX_LINES && excepted {
             problems.push(format!("{name}: short enough again, take it off the list of exceptions"));
+        }
+    }
+    hold(problems);
+}
+
+/// Files of the C face that may follow pointers.
+const UNSAFE_FILES: &[&str] = &["handle.rs", "callback.rs"];
+
+/// The rules of `blitz.h` that a `// SAFETY:` comment leans on.
+const C_RULES: &[&str] = &["TEXT", "OUT", "HANDLE", "STRING", "CALLBACK", "DATA", "THREAD"];
+
+#[test]
+fn the_c_face_is_unsafe_in_two_files_and_says_why() {
+    let header = text(&workspace().join("blitz-ffi/include/blitz.h"));
+    let mut problems = Vec::new();
+    for path in files("blitz-ffi/src", ".rs") {
+        let (place, source) = (shown(&path), text(&path));
+        let may = UNSAFE_FILES.iter().any(|file| place.ends_with(file));
+        let lines: Vec<&str> = source.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let words = tokens(code);
+            let place = format!("{place}:{}", at + 1);
+            let mut uses = words.windows(2).filter(|two| two[0].is("unsafe"));
+            // The attribute of an exported name stands everywhere, `#[unsafe(no_mangle)]`.
+            if !may && uses.clone().any(|two| !two[1].mark('(')) {
+                problems.push(format!("{place}: `unsafe` belongs into {}", UNSAFE_FILES.join(" and ")));
+            }
+            // The type of a C function does nothing by itself.
+            if in_tests(&lines, at) || !uses.any(|two| two[1].mark('{') || two[1].is("impl") || two[1].is("fn")) {
+                continue;
+            }
+            let before = lines[..at].iter().rev().take_while(|line| line.trim_start().starts_with("//"));
+            let why: Vec<&str> = before.map(|line| line.trim_start()).collect();
+            let safety = why.iter().any(|line| line.starts_with("// SAFETY: rule ") || *line == "// SAFETY: as above.");
+            let named = why.iter().all(|line| {
+                let rule = line.strip_prefix("// SAFETY: rule ").and_then(|rest| rest.split(':').next());
+                rule.is_none_or(|rule| C_RULES.contains(&rule) && header.contains(&format!("\n * {rule:<10}")))
+            });
+            if !safety || !named {
+                problems.push(format!("{place}: say `// SAFETY: rule NAME: …`, a rule of blitz.h"));
+            }
+        }
+    }
+    hold(problems);
+}
+
+/// Whether a line lies behind the tests' beginning: they come last.
+fn in_tests(lines: &[&str], at: usize) -> bool {
+    lines[..at].contains(&"mod tests {")
+}
+
+#[test]
+fn bindings_use_the_public_engine_and_never_each_other() {
+    let mut problems = Vec::new();
+    for (member, other) in [("blitz-ffi", "blitz_py"), ("blitz-py", "blitz_ffi"), ("blitz-core", "blitz_ffi")] {
+        for path in files(&format!("{member}/src"), ".rs") {
+            let found = tokens(&text(&path)).into_iter().find(|token| token.is(other));
+            problems.extend(found.map(|token| format!("{}:{}: names `{other}`", shown(&path), token.line)));
+        }
+        let manifest = text(&workspace().join(member).join("Cargo.toml"));
+        if manifest.contains(&other.replace('_', "-")) {
+            problems.push(format!("{member}/Cargo.toml: depends on {other}"));
         }
     }
     hold(problems);

@@ -221,7 +221,7 @@ impl OutputSchema {
 
 /// One request to a model, as every provider gets it.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelRequest {
     /// The provider's own name of the model.
     pub model_name: String,

@@ -1,5 +1,6 @@
 //! A session: the way in, with a handle for each noun.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -21,11 +22,22 @@ use crate::tool::ToolContext;
 pub struct Session {
     pub(crate) inner: Arc<Inner>,
     pub(crate) caller: Caller,
+    host: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Session {
     pub(super) fn new(inner: Arc<Inner>, caller: Caller) -> Self {
-        Self { inner, caller }
+        Self { inner, caller, host: None }
+    }
+
+    /// The same session with a value of the host's own: tools find it in the session they are handed.
+    pub fn with_host(self, value: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { host: Some(value), ..self }
+    }
+
+    /// The value that the host gave this session.
+    pub fn host(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.host.as_ref()
     }
 
     /// Who it speaks for.

@@ -1,0 +1,226 @@
+//! Providers: functions of the host that answer model requests, and answers from a list.
+
+use std::ffi::{c_char, c_void};
+use std::sync::{Arc, Weak};
+
+use blitz::provider::{self, FunctionProvider, Profile, ProviderCall, Scripted};
+use blitz::{Error, ErrorCode, ModelRequest, Result};
+use serde::Deserialize;
+
+use crate::callback::{FreeFn, ProviderFn, ProviderFunction, UserData, on_a_thread};
+use crate::engine::{Engine, Host};
+use crate::error::{Failure, code_of};
+use crate::guard::{OK, Status, guard, status_of, value_of};
+use crate::handle::{self, Lent, Noun, Out, c_text};
+use crate::json;
+use crate::ticket::{Given, Giver, ModelAnswer, Place, Ticket};
+
+/// A provider of the host.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// The name that model records use.
+    name: String,
+    /// Whether it asks somebody outside this process.
+    #[serde(default)]
+    remote: bool,
+    /// Whether it costs nothing.
+    #[serde(default)]
+    free: bool,
+}
+
+/// Serves a provider from now on, in place of an earlier one of its name. settings_json is an object with `name`, the
+/// provider that model records name, and if wanted `remote` (true: it asks somebody outside this process, and is refused
+/// where real requests are) and `free` (true: it costs nothing). user_data and destroy: rule DATA.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_provider_register(
+    engine: *const Engine,
+    settings_json: *const c_char,
+    function: ProviderFn,
+    user_data: *mut c_void,
+    destroy: FreeFn,
+    out_error: *mut *mut Failure,
+) -> Status {
+    let data = UserData::new(user_data, destroy);
+    guard(out_error, || {
+        let function = Arc::new(ProviderFunction::new(function, data)?);
+        let host = Arc::clone(&handle::get(engine)?.host);
+        host.check_open()?;
+        let Settings { name, remote, free } = json::read_as(settings_json, "settings_json")?;
+        let back = Arc::downgrade(&host);
+        let answer = move |request, call| answer(Arc::clone(&function), back.clone(), request, call);
+        let mut profile = Profile::default();
+        profile.free = free;
+        let provider = FunctionProvider::new(name.clone(), answer).with_profile(profile);
+        let provider = if remote { provider.remote() } else { provider };
+        host.engine.register_provider(provider.clone());
+        host.remember(name, Arc::new(provider), None);
+        Ok(())
+    })
+}
+
+/// Serves a provider that answers from a list, one reply for each request, for tests and examples. replies_json is an
+/// array of replies as blitz_model_reply_json() takes them.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_provider_scripted(
+    engine: *const Engine,
+    name: *const c_char,
+    replies_json: *const c_char,
+    out_error: *mut *mut Failure,
+) -> Status {
+    guard(out_error, || {
+        let host = Arc::clone(&handle::get(engine)?.host);
+        host.check_open()?;
+        let name = handle::text(name, "name")?;
+        let replies: Vec<provider::Reply> = json::read_as(replies_json, "replies_json")?;
+        let scripted = Scripted::new(replies).named(name);
+        host.engine.register_provider(scripted.clone());
+        host.remember(name.to_owned(), Arc::new(scripted.clone()), Some(scripted));
+        Ok(())
+    })
+}
+
+/// What a provider of blitz_provider_scripted() was asked so far, a JSON array of requests. On BLITZ_OK the caller owns
+/// *out_json: blitz_string_free().
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_provider_requests(
+    engine: *const Engine,
+    name: *const c_char,
+    out_json: *mut *mut c_char,
+    out_error: *mut *mut Failure,
+) -> Status {
+    guard(out_error, || {
+        let out = Out::new(out_json, "out_json")?;
+        let engine = handle::get(engine)?;
+        let known = engine.host.known(handle::text(name, "name")?)?;
+        let script = known.script.ok_or_else(|| Error::invalid("this provider has no script"))?;
+        out.set_text(json::write(&script.requests())?);
+        Ok(())
+    })
+}
+
+/// From now on every model call of this process goes to the provider of this name, which was registered here; NULL ends
+/// that. For tests.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_engine_override_models(
+    engine: *const Engine,
+    provider: *const c_char,
+    out_error: *mut *mut Failure,
+) -> Status {
+    guard(out_error, || {
+        let host = Arc::clone(&handle::get(engine)?.host);
+        host.check_open()?;
+        let name = handle::optional_text(provider, "provider")?;
+        let provider = name.map(|name| host.known(name)).transpose()?.map(|known| known.provider);
+        host.engine.override_models(provider);
+        Ok(())
+    })
+}
+
+/// Whether providers may ask anybody outside this process, as they may unless the settings of blitz_engine_open() say
+/// otherwise. Where they may not, a model call of theirs fails before anything is sent.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_engine_allow_real_requests(
+    engine: *const Engine,
+    allowed: bool,
+    out_error: *mut *mut Failure,
+) -> Status {
+    guard(out_error, || {
+        let host = Arc::clone(&handle::get(engine)?.host);
+        host.check_open()?;
+        host.engine.allow_real_requests(allowed);
+        Ok(())
+    })
+}
+
+/// Lets the host's function answer a request.
+async fn answer(
+    function: Arc<ProviderFunction>,
+    host: Weak<Host>,
+    request: ModelRequest,
+    call: ProviderCall,
+) -> ModelAnswer {
+    let call = Arc::new(call);
+    let request = c_text(json::write(&request)?);
+    let called = on_a_thread(move || called(&function, host, request, call)).await;
+    match called.unwrap_or_else(|| Err(Error::internal("the provider could not be called")))? {
+        Given::Nothing => Err(Error::bad_output("the provider gave no answer")),
+        Given::Now(answer) => answer,
+        Given::Later(answer) => answer.await.unwrap_or_else(|_| Err(Error::bad_output("the provider gave no answer"))),
+    }
+}
+
+/// Calls the function and takes what it gave.
+fn called(
+    function: &ProviderFunction,
+    host: Weak<Host>,
+    request: std::ffi::CString,
+    call: Arc<ProviderCall>,
+) -> Result<Given<ModelAnswer>> {
+    let reply = Lent::new(Reply { host, call, place: Place::new() })?;
+    let status = function.call(request, &reply);
+    match reply.place.take() {
+        given if status == OK => Ok(given),
+        Given::Now(Err(error)) => Err(error),
+        _ => Err(Error::new(code_of(status).unwrap_or(ErrorCode::Unavailable), "the provider failed")),
+    }
+}
+
+/// Where a provider puts its reply.
+pub struct Reply {
+    host: Weak<Host>,
+    call: Arc<ProviderCall>,
+    place: Place<ModelAnswer>,
+}
+
+impl Noun for Reply {
+    const NAME: &'static str = "model reply";
+}
+
+/// Gives the reply; it is copied. It is an object with one of `text`, `tool_calls` ([{"name":"add","arguments":{}}]), `parts`
+/// and `error` ({"code":"rate_limited","message":"..."}), and if wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it
+/// is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_model_reply_json(reply: *mut Reply, reply_json: *const c_char) -> Status {
+    status_of(|| handle::get(reply)?.place.put(Ok(json::read_as(reply_json, "reply_json")?)))
+}
+
+/// Says that the model call failed with this status, such as BLITZ_RATE_LIMITED: a retry policy may try it again.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_model_reply_fail(reply: *mut Reply, status: Status, message: *const c_char) -> Status {
+    status_of(|| {
+        let code = code_of(status).unwrap_or(ErrorCode::Unavailable);
+        handle::get(reply)?.place.put(Err(Error::new(code, handle::text(message, "message")?)))
+    })
+}
+
+/// Shows a piece of the answer's text to whoever reads the events, before the answer is there. The reply holds the whole
+/// text all the same.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_model_reply_emit(reply: *mut Reply, text: *const c_char) -> Status {
+    status_of(|| {
+        handle::get(reply)?.call.emit_text(handle::text(text, "text")?);
+        Ok(())
+    })
+}
+
+/// Whether nobody waits for the answer any more: look now and then in a callback that takes long.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_model_reply_cancelled(reply: *const Reply) -> bool {
+    value_of(true, || {
+        let reply = handle::get(reply)?;
+        Ok(reply.call.cancel.is_cancelled() || Host::is_over(&reply.host))
+    })
+}
+
+/// Puts the reply off: return BLITZ_OK, and answer by the ticket later, from any thread. The callee owns *out_ticket:
+/// blitz_ticket_complete() and its like use it up, blitz_ticket_free() gives it back.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_model_reply_defer(reply: *mut Reply, out_ticket: *mut *mut Ticket) -> Status {
+    status_of(|| {
+        let out = Out::new(out_ticket, "out_ticket")?;
+        let reply = handle::get(reply)?;
+        let give = Giver::Model(reply.place.defer()?, Arc::clone(&reply.call));
+        out.set_handle(Ticket::new(reply.host.clone(), reply.call.cancel.clone(), give))
+    })
+}

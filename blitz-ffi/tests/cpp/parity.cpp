@@ -1,0 +1,144 @@
+// The parity scenarios in C++: see tests/parity/README.md. The arguments are their files.
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "check.hpp"
+
+namespace {
+
+using json = nlohmann::json;
+
+json field(const json &object, const char *name) { return object.contains(name) ? object[name] : json(); }
+
+std::string sum(const json &arguments) {
+  const json &a = arguments["a"], &b = arguments["b"];
+  if (a.is_number_integer() && b.is_number_integer()) {
+    return json(a.get<std::int64_t>() + b.get<std::int64_t>()).dump();
+  }
+  return json(a.get<double>() + b.get<double>()).dump();
+}
+
+void register_tool(const blitz::session &me, json tool) {
+  std::string does = tool["does"];
+  tool.erase("does");
+  me.tool(tool.dump(), [does, asked = 0](const std::string &arguments) mutable -> std::string {
+    if (does == "echo") return arguments;
+    if (does == "nothing") return "null";
+    if (does == "fail") throw std::runtime_error("it broke");
+    if (does == "retry" && asked++ == 0) throw blitz::retry("try b=3");
+    return sum(json::parse(arguments));
+  });
+}
+
+// Whether `given` holds all that is expected: objects may have further fields.
+bool holds_all(const json &expected, const json &given) {
+  if (expected.is_object() && given.is_object()) {
+    return std::all_of(expected.items().begin(), expected.items().end(), [&](const auto &item) {
+      return given.contains(item.key()) && holds_all(item.value(), given[item.key()]);
+    });
+  }
+  if (expected.is_array() && given.is_array()) {
+    return expected.size() == given.size() && std::equal(expected.begin(), expected.end(), given.begin(), holds_all);
+  }
+  return expected == given;
+}
+
+class stage {
+ public:
+  stage(std::string file, const json &scenario) : file_(std::move(file)) {
+    engine_.scripted("scripted", scenario.value("replies", json::array()).dump());
+    for (const json &tool : field(scenario, "tools")) register_tool(me_, tool);
+    perform_calls(field(scenario, "setup"));
+    if (scenario.contains("run")) {
+      json seen = perform_run(scenario["run"]);
+      if (seen != scenario["expect"]) problem("run", scenario["expect"].dump() + " seen " + seen.dump());
+    }
+    perform_calls(field(scenario, "after"));
+  }
+
+  int problems() const { return problems_; }
+
+ private:
+  void problem(const std::string &place, const std::string &what) {
+    std::fprintf(stderr, "%s: %s: %s\n", file_.c_str(), place.c_str(), what.c_str());
+    problems_ += 1;
+  }
+
+  const blitz::session &session(const json &step) {
+    if (!step.contains("as")) return me_;
+    std::pair<std::string, std::string> login(step["as"]["email"], step["as"]["password"]);
+    auto found = logins_.find(login);
+    if (found == logins_.end()) {
+      found = logins_.emplace(login, engine_.login(login.first, login.second)).first;
+    }
+    return found->second;
+  }
+
+  void perform_calls(const json &calls) {
+    for (const json &step : calls) {
+      std::string method = step["method"], wanted = step.value("error", "ok");
+      try {
+        json given = json::parse(session(step).call(method, step["input"].dump()));
+        if (wanted != "ok") problem(method, "went well in place of " + wanted);
+        if (step.contains("output") && !holds_all(step["output"], given)) problem(method, given.dump());
+      } catch (const blitz::error &error) {
+        if (wanted != error.name()) problem(method, std::string(error.name()) + ": " + error.what());
+      }
+    }
+  }
+
+  json perform_run(const json &run) {
+    const blitz::session &me = session(run);
+    try {
+      std::string options = run.value("options", json::object()).dump();
+      blitz::execution execution = me.start(run["agent"], field(run, "input").dump(), options);
+      std::vector<std::pair<std::string, std::string>> events;
+      blitz::events reader = execution.events();
+      for (const std::string &text : reader) {
+        json event = json::parse(text);
+        if (event["type"] == "model.delta" || event["type"] == "model.reset") continue;
+        events.emplace_back(event["type"], event["path"]);
+      }
+      // Neighbours of one type by path: tools that run at the same time end in any order.
+      for (auto start = events.begin(); start != events.end();) {
+        auto end = std::find_if(start, events.end(), [&](const auto &event) { return event.first != start->first; });
+        std::sort(start, end);
+        start = end;
+      }
+      json outcome = json::parse(execution.wait()), seen = json::object();
+      for (const char *name : {"status", "output", "usage", "cost", "steps"}) seen[name] = field(outcome, name);
+      json error = field(outcome, "error");
+      seen["error"] = error.is_null() ? json() : error["code"];
+      seen["events"] = json::array();
+      for (const auto &[type, path] : events) seen["events"].push_back(json::array({type, path}));
+      return seen;
+    } catch (const blitz::error &error) {
+      return json{{"refused", error.name()}};
+    }
+  }
+
+  std::string file_;
+  blitz::engine engine_{R"({"database_url":":memory:"})"};
+  blitz::session me_ = engine_.root("parity");
+  std::map<std::pair<std::string, std::string>, blitz::session> logins_;
+  int problems_ = 0;
+};
+
+}  // namespace
+
+int main(int count, char **files) {
+  int problems = 0;
+  for (int i = 1; i < count; i++) {
+    std::ifstream file(files[i]);
+    json scenario = json::parse(std::string(std::istreambuf_iterator<char>(file), {}));
+    problems += stage(files[i], scenario).problems();
+  }
+  CHECK(count > 20 && problems == 0);
+  CHECK(blitz_live_count() == 0);
+  return 0;
+}

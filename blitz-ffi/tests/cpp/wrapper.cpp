@@ -1,0 +1,218 @@
+// blitz.hpp: handles that free themselves, exceptions, lambdas as tools, listeners and providers.
+#include <atomic>
+#include <memory>
+#include <stdexcept>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+#include "check.hpp"
+
+namespace {
+
+const char *const SPEC = R"({"name":"t","description":"A tool.","effect":"pure","input_schema":{"type":"object"}})";
+const char *const CALL = R"({"tool_calls":[{"name":"t","arguments":{"a":2}}]})";
+
+static_assert(!std::is_copy_constructible_v<blitz::engine> && std::is_nothrow_move_constructible_v<blitz::engine>);
+static_assert(!std::is_copy_constructible_v<blitz::session> && std::is_nothrow_move_assignable_v<blitz::session>);
+static_assert(!std::is_copy_constructible_v<blitz::execution> && std::is_move_constructible_v<blitz::execution>);
+static_assert(!std::is_copy_constructible_v<blitz::events> && std::is_move_constructible_v<blitz::events>);
+static_assert(!std::is_copy_constructible_v<blitz::ticket> && std::is_move_constructible_v<blitz::ticket>);
+
+struct desk {
+  blitz::engine engine{R"({"database_url":":memory:"})"};
+  blitz::session me = engine.root("test");
+
+  explicit desk(const std::string &replies, const char *tools = R"(["t"])") {
+    engine.scripted("scripted", replies);
+    me.call("models.put", R"({"name":"m","provider":"scripted","model_name":"x"})");
+    if (std::string(tools) == "[]") put("[]");
+  }
+
+  void put(const std::string &tools) {
+    me.call("agents.put", R"({"name":"a","model":"m","tools":)" + tools + "}");
+  }
+};
+
+std::string twice() { return std::string("[") + CALL + R"(,{"text":"done"}])"; }
+
+void errors() {
+  throws(BLITZ_INVALID_INPUT, [] { blitz::engine("{"); });
+  desk desk("[]", "[]");
+  try {
+    desk.me.call("agents.get", R"({"id":"nobody"})");
+    CHECK(false);
+  } catch (const blitz::error &error) {
+    // The engine's own words, not the bare name of the status.
+    CHECK(error.what() != std::string(error.name()) && !error.retryable() && !error.details().empty());
+  }
+  throws(BLITZ_NOT_FOUND, [&] { desk.me.call("agents.get", R"({"id":"nobody"})"); });
+  throws(BLITZ_UNAUTHENTICATED, [&] { desk.engine.login("ana@example.com", "wrong"); });
+  throws(BLITZ_NOT_FOUND, [&] { desk.me.run("nobody"); });
+  throws(BLITZ_NOT_FOUND, [&] { desk.engine.override_models("nobody"); });
+  throws(BLITZ_NOT_FOUND, [&] { desk.me.execution(77).wait(); });
+  CHECK(holds(desk.me.principal(), "root") && holds(blitz::methods(), "agents.put"));
+  CHECK(blitz::version() == BLITZ_VERSION);
+  desk.engine.close();
+  throws(BLITZ_CLOSED, [&] { desk.engine.close(std::chrono::milliseconds(0)); });
+  throws(BLITZ_CLOSED, [&] { desk.me.call("agents.list"); });
+}
+
+// Tells when the last copy of a lambda is gone.
+struct canary {
+  std::shared_ptr<int> alive = std::make_shared<int>(0);
+};
+
+void tools() {
+  std::weak_ptr<int> alive;
+  {
+    desk desk(std::string("[") + CALL + R"(,{"text":"first"},)" + CALL + R"(,{"text":"second"}])");
+    canary canary;
+    alive = canary.alive;
+    std::atomic<int> calls{0};
+    desk.me.tool(SPEC, [canary = std::move(canary), &calls](const std::string &arguments) {
+      CHECK(*canary.alive == 0 && holds(arguments, R"("a":2)"));
+      calls += 1;
+      return std::string("5");
+    });
+    desk.put(R"(["t"])");
+    CHECK(holds(desk.me.run("a"), R"("content":5)") && calls == 1 && !alive.expired());
+    CHECK(holds(desk.engine.requests("scripted"), "A tool."));
+    // In its place one that sees its call.
+    desk.me.tool(SPEC, [&](const blitz::tool_call &call, const std::string &) {
+      CHECK(call.execution_id() > 0 && call.attempt() == 1 && !call.cancelled());
+      CHECK(!call.id().empty() && !call.idempotency_key().empty());
+      CHECK(holds(call.session().call("agents.get", R"({"id":"a"})"), R"("name":"a")"));
+      return std::string(R"("seen")");
+    });
+    CHECK(holds(desk.me.run("a"), "seen"));
+  }
+  CHECK(alive.expired());
+  {
+    desk desk("[]");
+    canary canary;
+    alive = canary.alive;
+    auto tool = [canary = std::move(canary)](const std::string &) { return std::string("5"); };
+    throws(BLITZ_INVALID_INPUT, [&] { desk.me.tool("{", std::move(tool)); });
+    CHECK(alive.expired());
+  }
+}
+
+void tools_that_throw() {
+  auto told = [](auto tool) {
+    desk desk(twice());
+    desk.me.tool(SPEC, tool);
+    desk.put(R"(["t"])");
+    return desk.me.run("a");
+  };
+  CHECK(holds(told([](const std::string &) -> std::string { throw std::runtime_error("it broke"); }), "it broke"));
+  CHECK(holds(told([](const std::string &) -> std::string { throw blitz::retry("try b=3"); }), "try b=3"));
+  CHECK(holds(told([](const std::string &) -> std::string { throw 5; }), "no std::exception"));
+  CHECK(holds(told([](const std::string &) { return std::string("no json"); }), "gave no JSON"));
+}
+
+void deferred() {
+  desk desk(std::string("[") + CALL + "," + CALL + "," + CALL + "," + CALL + R"(,{"text":"done"}])");
+  std::vector<std::thread> threads;
+  std::atomic<int> calls{0};
+  desk.me.deferred_tool(SPEC, [&](const blitz::tool_call &, const std::string &, blitz::ticket ticket) {
+    int call = calls++;
+    if (call == 3) throw std::runtime_error("not even begun");
+    threads.emplace_back([call, ticket = std::move(ticket)]() mutable {
+      CHECK(!ticket.cancelled());
+      throws(BLITZ_INVALID_INPUT, [&] { ticket.complete("{"); });
+      throws(BLITZ_INVALID_INPUT, [&] { ticket.emit("x"); });
+      if (call == 0) ticket.complete("\"later\"");
+      if (call == 1) ticket.retry("in another way");
+      // The third is given back without a word.
+    });
+  });
+  desk.put(R"(["t"])");
+  std::string outcome = desk.me.run("a");
+  CHECK(holds(outcome, R"("content":"later")") && holds(outcome, "in another way") && holds(outcome, "ticket back"));
+  CHECK(holds(outcome, "tool_failed") && holds(outcome, R"("output":"done")"));
+  for (std::thread &thread : threads) thread.join();
+}
+
+void listeners() {
+  desk desk(R"([{"text":"one two"},{"text":"x","delay_ms":600000},{"text":"x","delay_ms":600000},{"text":"x","delay_ms":600000}])",
+            "[]");
+  int heard = 0;
+  CHECK(holds(desk.me.run("a", R"("hello")", [&](const std::string &) { heard += 1; }), "one two") && heard > 5);
+  CHECK(holds(desk.me.run("a", "null", [](const std::string &) { return false; }), R"("status":"cancelled")"));
+  try {
+    desk.me.run("a", "null", [](const std::string &) { throw std::out_of_range("enough"); });
+    CHECK(false);
+  } catch (const std::out_of_range &thrown) {
+    CHECK(thrown.what() == std::string("enough"));
+  }
+  // Leaving the loop cancels.
+  for (const std::string &event : desk.me.stream("a")) {
+    if (event.find("step.started") != std::string::npos) break;
+  }
+  CHECK(holds(desk.me.execution(4).wait(), R"("status":"cancelled")"));
+  desk.engine.scripted("scripted", R"([{"text":"three"},{"text":"{\"n\":4}"},{"text":"x","delay_ms":600000}])");
+  std::string last;
+  int count = 0;
+  blitz::events stream = desk.me.stream("a");
+  for (const std::string &event : stream) {
+    last = event;
+    count += 1;
+  }
+  CHECK(holds(last, "execution.finished") && !stream.next());
+  blitz::execution execution = desk.me.start(
+      "a", "null", R"({"output_schema":{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}})");
+  CHECK(holds(execution.wait(), R"({"n":4})"));
+  blitz::events again = desk.me.execution(execution.id()).events(2);
+  CHECK(holds(again.next().value(), R"("seq":3)"));
+  blitz::execution slow = desk.me.start("a");
+  blitz::events slow_events = slow.events(3);
+  throws(BLITZ_TIMEOUT, [&] { slow_events.next(std::chrono::milliseconds(1)); });
+  slow.cancel();
+  CHECK(holds(slow.wait(), "cancelled"));
+  throws(BLITZ_CONFLICT, [&] { slow.decide("k", R"({"action":"rerun"})"); });
+  // A moved handle is the other's.
+  blitz::execution moved = std::move(slow);
+  CHECK(moved.id() > 0);
+}
+
+void providers() {
+  desk desk("[]", "[]");
+  std::atomic<int> asked{0};
+  desk.engine.provider(R"({"name":"host","free":true})", [&](const std::string &request, blitz::model_call &call) {
+    CHECK(holds(request, "messages") && !call.cancelled());
+    call.emit("pi");
+    call.emit("ece");
+    asked += 1;
+    return std::string(R"({"text":"piece"})");
+  });
+  desk.me.call("models.put", R"({"name":"m","provider":"host","model_name":"x"})");
+  int pieces = 0;
+  auto counts = [&](const std::string &event) { pieces += event.find("model.delta") != std::string::npos; };
+  CHECK(holds(desk.me.run("a", "null", counts), "piece") && pieces >= 1 && asked == 1);
+  desk.engine.scripted("other", R"([{"text":"from the script"}])");
+  desk.engine.override_models("other");
+  CHECK(holds(desk.me.run("a"), "from the script") && asked == 1);
+  desk.engine.override_models(std::nullopt);
+  desk.engine.allow_real_requests(false);
+  CHECK(holds(desk.me.run("a"), "piece"));
+  desk.engine.provider(R"({"name":"host"})",
+                       [](const std::string &) -> std::string { throw blitz::error(BLITZ_REFUSED, "not today"); });
+  CHECK(holds(desk.me.run("a"), R"("code":"refused")"));
+  desk.engine.provider(R"({"name":"host"})", [](const std::string &) { return std::string("no reply"); });
+  CHECK(holds(desk.me.run("a"), R"("code":"bad_output")"));
+  CHECK(desk.engine.recover() == "[]");
+}
+
+}  // namespace
+
+int main() {
+  errors();
+  tools();
+  tools_that_throw();
+  deferred();
+  listeners();
+  providers();
+  CHECK(blitz_live_count() == 0);
+  return 0;
+}

@@ -1,0 +1,135 @@
+"""How the engine calls Python functions: plain ones on threads, async ones as tasks of a loop.
+
+What a function raises is defined: an ``Exception`` is told to the model (a ``ToolFailedError`` or another
+of ours by its message alone, all else with the name of its class), :class:`ToolRetry` asks it for
+another try, :class:`ToolFatal` ends the execution. ``KeyboardInterrupt`` and ``SystemExit`` end the
+execution, and ``run``, ``arun``, ``stream`` or ``astream`` raise that very exception.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from typing import TYPE_CHECKING
+
+from . import _native
+from ._errors import BlitzError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ._session import Session
+
+#: How long a thread without work stays, in seconds.
+_LINGER = 10.0
+
+
+class ToolRetry(Exception):
+    """Raised by a tool: the model should call again in another way; it is told the hint."""
+
+
+class ToolFatal(Exception):
+    """Raised by a tool: the execution ends as failed."""
+
+
+class ToolContext:
+    """What a tool gets beside its arguments: annotate a parameter with this class."""
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: _native.ToolContext) -> None:
+        self._native = native
+
+    @property
+    def execution_id(self) -> int:
+        """The execution that calls."""
+        return self._native.execution_id
+
+    @property
+    def call_id(self) -> str:
+        """The model's call."""
+        return self._native.call_id
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this call, and for no other: hand it to the service you call."""
+        return self._native.idempotency_key
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt, from 1."""
+        return self._native.attempt
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the execution was cancelled or the tool's time is over: a plain function looks here."""
+        return self._native.cancelled
+
+    @property
+    def session(self) -> Session:
+        """A session of whoever called: what the tool does with it, it does as its caller."""
+        from ._session import Session
+
+        return Session(self._native.session)
+
+    def __repr__(self) -> str:
+        return f"ToolContext(execution_id={self.execution_id}, call_id={self.call_id!r}, attempt={self.attempt})"
+
+
+ToolRetry.__module__ = ToolFatal.__module__ = ToolContext.__module__ = "blitz"
+
+
+def start_thread() -> None:
+    """One more thread for plain functions."""
+    threading.Thread(target=_serve, name="blitz-tool", daemon=True).start()
+
+
+def _serve() -> None:
+    while (call := _native.next_call(_LINGER)) is not None:
+        _answer(call)
+        del call
+
+
+def _answer(call: _native.Call) -> None:
+    context = call.contextvars
+    context = contextvars.copy_context() if context is None else context.copy()
+    try:
+        call.give(context.run(call.function, call))
+    except BaseException as error:
+        _fail(call, error)
+
+
+def begin(call: _native.Call) -> asyncio.Task[None]:
+    """A task for an async function, on the loop that runs here."""
+    import asyncio
+
+    context = call.contextvars
+    context = contextvars.copy_context() if context is None else context.copy()
+    return context.run(asyncio.get_running_loop().create_task, _answer_async(call))
+
+
+async def _answer_async(call: _native.Call) -> None:
+    try:
+        call.give(await call.function(call))
+    except BaseException as error:
+        _fail(call, error)
+
+
+def _fail(call: _native.Call, error: BaseException) -> None:
+    from asyncio import CancelledError
+
+    if isinstance(error, ToolRetry):
+        call.retry(str(error))
+    elif isinstance(error, ToolFatal):
+        call.end(error)
+    elif isinstance(error, BlitzError):
+        call.fail(error.message)
+    elif isinstance(error, Exception):
+        text = str(error)
+        call.fail(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    elif isinstance(error, CancelledError):
+        call.fail("the function was cancelled")
+    else:
+        # The frames it went through are the function's own: they would keep all they hold.
+        error.__traceback__ = None
+        call.raise_to_caller(error, f"a function of the host raised {type(error).__name__}")

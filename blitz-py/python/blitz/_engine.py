@@ -1,0 +1,186 @@
+"""The engine: opening it, the ways in, closing it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import _native
+from ._loop_lazy import settled
+from ._session import Session
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ._models import FunctionModel, Scripted
+
+#: How long the interpreter's exit waits for what runs, and for the engines to close, in seconds.
+_EXIT_GRACE, _EXIT_LIMIT = 0.2, 5.0
+
+_open: weakref.WeakSet[Engine] = weakref.WeakSet()
+_real_requests = True
+
+
+class Engine(Session):
+    """One engine on one database: what a program links. It is itself a session of the host.
+
+    ::
+
+        with blitz.Engine("blitz.db") as engine:
+            engine.models.put("m", "offline", model_name="offline")
+
+    ``database_url`` is a path or ``":memory:"``. ``durability`` is ``"full"`` (a commit is on the disk
+    before it counts) or ``"process"``. ``busy_timeout`` is how many seconds a write waits for another
+    process. ``master_key`` seals secrets: 64 hex digits; without one a file beside the database holds
+    it. ``root=False`` takes the host's own rights away: all goes through :meth:`login`.
+    """
+
+    __slots__ = ("_native_", "_overrides", "_root", "database_url")
+
+    def __init__(
+        self,
+        database_url: str | os.PathLike[str],
+        *,
+        durability: Literal["full", "process"] = "full",
+        busy_timeout: float | None = None,
+        master_key: str | None = None,
+        real_requests: bool | None = None,
+        root: bool = True,
+    ) -> None:
+        settings = _settings(database_url, durability, busy_timeout, master_key)
+        self._opened(settings, _native.Engine.open(settings).wait(), real_requests, root)
+
+    @classmethod
+    async def aopen(
+        cls,
+        database_url: str | os.PathLike[str],
+        *,
+        durability: Literal["full", "process"] = "full",
+        busy_timeout: float | None = None,
+        master_key: str | None = None,
+        real_requests: bool | None = None,
+        root: bool = True,
+    ) -> Self:
+        """Opens an engine without blocking the loop."""
+        settings = _settings(database_url, durability, busy_timeout, master_key)
+        engine = cls.__new__(cls)
+        engine._opened(settings, await settled(_native.Engine.open(settings)), real_requests, root)
+        return engine
+
+    def _opened(self, settings: dict[str, Any], native: _native.Engine, real_requests: bool | None, root: bool) -> None:
+        self.database_url: str = settings["database_url"]
+        self._native_ = native
+        self._overrides: list[Any] = []
+        self._root = root
+        self._entry_ = native.root("python") if root else None
+        allowed = _real_requests if real_requests is None else real_requests
+        if not allowed:
+            native.allow_real_requests(False)
+        if not _open:
+            atexit.unregister(_close_all)
+            atexit.register(_close_all)
+        _open.add(self)
+
+    def root(self, reason: str) -> Session:
+        """A session of the host itself: trusted, and audited with the reason it gives."""
+        if not self._root:
+            _ = self._entry
+        return Session(self._native_.root(reason))
+
+    def login(self, email: str, password: str) -> Session:
+        """A user's session. Errors: ``UnauthenticatedError``, the same whatever was wrong."""
+        return Session(self._native_.login(email, password).wait())
+
+    async def alogin(self, email: str, password: str) -> Session:
+        """A user's session. Errors: ``UnauthenticatedError``, the same whatever was wrong."""
+        return Session(await settled(self._native_.login(email, password)))
+
+    def recover(self) -> list[int]:
+        """Goes on with the executions whose process is gone, and gives their ids.
+
+        Call it once the tools are registered: an execution that needs one which is not there stays.
+        """
+        return self._native_.recover().wait()
+
+    async def arecover(self) -> list[int]:
+        """Goes on with the executions whose process is gone, and gives their ids."""
+        return await settled(self._native_.recover())
+
+    def register_provider(self, model: Scripted | FunctionModel) -> None:
+        """Serves a model of the host's own under its ``name``, for models whose ``provider`` that is."""
+        self._native_.register_provider(model._provider)
+
+    @contextmanager
+    def override(self, *, model: Scripted | FunctionModel) -> Iterator[Any]:
+        """Sends every model call of this engine to one model, for tests; the innermost counts."""
+        self._overrides.append(model)
+        self._native_.override_models(model._provider)
+        try:
+            yield model
+        finally:
+            self._overrides.remove(model)
+            last = self._overrides[-1] if self._overrides else None
+            self._native_.override_models(last and last._provider)
+
+    def allow_real_requests(self, allowed: bool) -> None:
+        """Says whether models outside this process may be asked; where not, a call fails before it is sent."""
+        self._native_.allow_real_requests(allowed)
+
+    def close(self, *, grace: float | None = None) -> None:
+        """Takes no new work, waits for what runs (5 seconds, or ``grace``), leaves the rest interrupted."""
+        _open.discard(self)
+        self._native_.close(grace).wait()
+
+    async def aclose(self, *, grace: float | None = None) -> None:
+        """Takes no new work, waits for what runs (5 seconds, or ``grace``), leaves the rest interrupted."""
+        _open.discard(self)
+        await settled(self._native_.close(grace))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"Engine({self.database_url!r})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an Engine is a live handle and cannot be pickled: open the database where it is needed")
+
+
+def _settings(
+    database_url: str | os.PathLike[str], durability: str, busy_timeout: float | None, master_key: str | None
+) -> dict[str, Any]:
+    settings: dict[str, Any] = {"database_url": os.fspath(database_url), "durability": durability}
+    if busy_timeout is not None:
+        settings["busy_timeout_ms"] = round(busy_timeout * 1000)
+    if master_key is not None:
+        settings["master_key"] = master_key
+    return settings
+
+
+def allow_real_requests(allowed: bool) -> None:
+    """Says for all engines of this process whether models outside it may be asked; for tests."""
+    global _real_requests
+    _real_requests = allowed
+    for engine in list(_open):
+        engine.allow_real_requests(allowed)
+
+
+def _close_all() -> None:
+    """At the interpreter's exit: takes no calls any more and closes what is open, for so long at most."""
+    _native.shut_down([engine._native_ for engine in _open], _EXIT_GRACE, _EXIT_LIMIT)
+
+
+Engine.__module__ = "blitz"

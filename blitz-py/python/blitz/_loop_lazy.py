@@ -1,0 +1,21 @@
+"""The door to ``_loop``: asyncio is imported when something is awaited, not with the package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import _native
+
+
+async def settled(pending: _native.Pending) -> Any:
+    """Awaits an operation; cancelled or dropped, it breaks it off."""
+    from ._loop import settled
+
+    return await settled(pending)
+
+
+def mailbox() -> _native.Mailbox:
+    """The mailbox of the loop that runs here."""
+    from ._loop import mailbox
+
+    return mailbox()

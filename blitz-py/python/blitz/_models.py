@@ -1,0 +1,143 @@
+"""Models that are the host's own: answers from a list, and functions; for tests and for one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from . import _native
+from ._errors import BlitzError
+
+#: One answer: text, an error, or ``{"text": …}``, ``{"tool_calls": [{"name": …, "arguments": …}]}``,
+#: ``{"parts": […]}``, ``{"error": {"code": …, "message": …}}``, each with ``usage`` and ``delay_ms`` beside.
+Reply = str | BlitzError | Mapping[str, Any]
+
+
+def _plain(reply: Reply) -> Any:
+    if isinstance(reply, str):
+        return {"text": reply}
+    if isinstance(reply, BlitzError):
+        return {"error": {"code": reply.code, "message": reply.message}}
+    return reply
+
+
+class Scripted:
+    """A model that gives these answers, one for each request, and then fails; it costs nothing.
+
+    ::
+
+        model = blitz.Scripted([{"tool_calls": [{"name": "add", "arguments": {"a": 2, "b": 3}}]}, "5"])
+        with engine.override(model=model):
+            ...
+        model.requests[0]["messages"]
+    """
+
+    __slots__ = ("_provider", "name")
+
+    def __init__(self, replies: Iterable[Reply], *, name: str = "scripted") -> None:
+        self.name = name
+        self._provider = _native.scripted([_plain(reply) for reply in replies], name)
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """What it was asked so far, in order."""
+        return self._provider.requests()
+
+    def __repr__(self) -> str:
+        return f"Scripted(name={self.name!r})"
+
+
+class ModelCall:
+    """What a function model gets beside the request, where it takes two arguments."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: _native.Call) -> None:
+        self._call = call
+
+    def emit(self, text: str) -> None:
+        """Hands a piece of the text to whoever reads the events, while the answer is made."""
+        self._call.emit_text(text)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self._call.cancelled
+
+
+class FunctionModel:
+    """A model that is a function, plain or async: of the request, and of a :class:`ModelCall` if it takes two.
+
+    The request is a dict (``model_name``, ``messages``, ``tools``, ``tool_choice``, ``output_schema``,
+    ``settings``); the answer is as one of :class:`Scripted`. A :class:`BlitzError` that it raises keeps
+    its code, so a ``RateLimitedError`` is tried again as the agent's policy says. ``free`` says that it
+    costs nothing; else its model's price counts.
+    """
+
+    __slots__ = ("_provider", "name")
+
+    def __init__(
+        self,
+        function: Callable[..., Reply | Awaitable[Reply]],
+        *,
+        name: str = "function",
+        free: bool = False,
+    ) -> None:
+        import inspect
+
+        self.name = name
+        is_async = inspect.iscoroutinefunction(function)
+        is_async = is_async or inspect.iscoroutinefunction(getattr(type(function), "__call__", None))
+        takes_two = len(inspect.signature(function).parameters) >= 2
+
+        def arguments(call: _native.Call) -> tuple[Any, ...]:
+            return (call.input(), ModelCall(call)) if takes_two else (call.input(),)
+
+        def plain(call: _native.Call) -> Any:
+            return _answered(call, lambda: _plain(function(*arguments(call))))  # type: ignore[arg-type]
+
+        async def awaited(call: _native.Call) -> Any:
+            try:
+                return _plain(await function(*arguments(call)))  # type: ignore[misc]
+            except BlitzError as error:
+                return _plain(error)
+
+        self._provider = _native.function_provider(name, awaited if is_async else plain, is_async, free)
+
+    def __repr__(self) -> str:
+        return f"FunctionModel(name={self.name!r})"
+
+
+def _answered(call: _native.Call, answer: Callable[[], Any]) -> Any:
+    try:
+        return answer()
+    except BlitzError as error:
+        return _plain(error)
+
+
+Model = Scripted | FunctionModel
+
+for _made in (Scripted, FunctionModel, ModelCall):
+    _made.__module__ = "blitz"
+
+
+def price_per_million(
+    input: str | int | float,
+    output: str | int | float,
+    *,
+    cache_read: str | int | float | None = None,
+    cache_write: str | int | float | None = None,
+    reasoning: str | int | float | None = None,
+) -> dict[str, str]:
+    """A model's ``price`` from what a price page prints: USD per million tokens."""
+    from decimal import Decimal
+
+    rates = {
+        "input": input,
+        "output": output,
+        "cache_read": cache_read,
+        "cache_write": cache_write,
+        "reasoning": reasoning,
+    }
+    # A float by its repr: 2.5 is meant as it is written.
+    return {name: f"{Decimal(str(rate)).scaleb(-6):f}" for name, rate in rates.items() if rate is not None}

@@ -1,0 +1,393 @@
+"""Python types as JSON Schema, and JSON as values of those types.
+
+One walk over a type gives a :class:`Shape`: its schema and how JSON is read into it. What is known:
+the JSON types, ``list``, ``dict``, ``tuple``, ``set``, ``Literal``, ``Enum``, ``Optional``, ``Union``,
+``Annotated`` with a description, dataclasses, ``TypedDict``, dates, ``UUID``, ``Decimal``, ``Path``, and
+pydantic models where pydantic is there: it is never imported from here.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import enum
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Union
+
+from ._errors import CLASSES
+
+JsonSchema = dict[str, Any]
+Read = Callable[[Any], Any]
+
+_InvalidInput = CLASSES["invalid_input"]
+
+
+class Misfit(ValueError):
+    """A value is not of the type that is asked for."""
+
+
+class Shape(typing.NamedTuple):
+    """A type: its schema, and how JSON is read into it."""
+
+    schema: JsonSchema
+    read: Read
+
+
+def shape_of(kind: Any) -> Shape:
+    """The shape of a type, whole: what it refers to is in ``$defs``."""
+    walk = _Walk()
+    inner = walk.shape(kind)
+    return Shape(_whole(inner.schema, walk.defs), inner.read)
+
+
+def _whole(schema: JsonSchema, defs: dict[str, JsonSchema]) -> JsonSchema:
+    """A schema with what it refers to; a reference at its root is replaced by what it means."""
+    reference = schema.get("$ref", "")
+    if reference.startswith("#/$defs/") and len(schema) == 1:
+        name = reference.removeprefix("#/$defs/")
+        schema = dict(defs[name])
+        others = {other: text for other, text in defs.items() if other != name}
+        defs = defs if reference in str([schema, others]) else others
+    return {**schema, "$defs": defs} if defs else schema
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _plainly(kind: type, names: str) -> Read:
+    def read(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        raise Misfit(f"{names} is expected")
+
+    return read
+
+
+def _read_int(value: Any) -> int:
+    if type(value) is int or (type(value) is float and value.is_integer()):
+        return int(value)
+    raise Misfit("an integer is expected")
+
+
+def _read_float(value: Any) -> float:
+    if type(value) in (int, float):
+        return float(value)
+    raise Misfit("a number is expected")
+
+
+def _read_none(value: Any) -> None:
+    if value is not None:
+        raise Misfit("null is expected")
+
+
+_SIMPLE: dict[Any, Shape] = {
+    str: Shape({"type": "string"}, _plainly(str, "text")),
+    bool: Shape({"type": "boolean"}, _plainly(bool, "true or false")),
+    int: Shape({"type": "integer"}, _read_int),
+    float: Shape({"type": "number"}, _read_float),
+    None: Shape({"type": "null"}, _read_none),
+    type(None): Shape({"type": "null"}, _read_none),
+    Any: Shape({}, _as_is),
+    object: Shape({}, _as_is),
+    dict: Shape({"type": "object"}, _plainly(dict, "an object")),
+    list: Shape({"type": "array"}, _plainly(list, "an array")),
+}
+
+#: Types whose JSON form is text, by module and name: nothing is imported for them.
+_TEXTUAL: dict[tuple[str, str], tuple[str | None, str]] = {
+    ("datetime", "datetime"): ("date-time", "fromisoformat"),
+    ("datetime", "date"): ("date", "fromisoformat"),
+    ("datetime", "time"): ("time", "fromisoformat"),
+    ("uuid", "UUID"): ("uuid", ""),
+    ("decimal", "Decimal"): (None, ""),
+    ("pathlib", "Path"): (None, ""),
+    ("pathlib._local", "Path"): (None, ""),
+}
+
+
+class _Walk:
+    """One walk over a type; what refers to itself is a definition of its own."""
+
+    def __init__(self) -> None:
+        self.defs: dict[str, JsonSchema] = {}
+        self._named: dict[Any, tuple[str, list[Read]]] = {}
+
+    def shape(self, kind: Any) -> Shape:
+        if isinstance(kind, (typing.TypeVar, typing.ParamSpec)):
+            return _SIMPLE[Any]
+        try:
+            if kind in _SIMPLE:
+                return _SIMPLE[kind]
+        except TypeError:
+            raise _InvalidInput(f"{kind!r} is no type that has a JSON Schema") from None
+        origin = typing.get_origin(kind)
+        if origin is Annotated:
+            return self._annotated(kind)
+        if origin in (Union, types.UnionType):
+            return self._union(typing.get_args(kind))
+        if origin is Literal:
+            return _choice(list(typing.get_args(kind)), {value: value for value in typing.get_args(kind)})
+        if _qualifier(kind):
+            return self.shape(typing.get_args(kind)[0])
+        if hasattr(kind, "__supertype__"):
+            return self.shape(kind.__supertype__)
+        if type(kind).__name__ == "TypeAliasType":
+            return self.shape(kind.__value__)
+        if origin is not None:
+            return self._generic(kind, origin, typing.get_args(kind))
+        if isinstance(kind, type):
+            return self._class(kind)
+        raise _InvalidInput(f"{kind!r} is no type that has a JSON Schema")
+
+    def _annotated(self, kind: Any) -> Shape:
+        inner, *notes = typing.get_args(kind)
+        shape = self.shape(inner)
+        described = [note if isinstance(note, str) else getattr(note, "description", None) for note in notes]
+        text = next((text for text in described if isinstance(text, str)), None)
+        return shape if text is None else Shape({**shape.schema, "description": text}, shape.read)
+
+    def _union(self, kinds: tuple[Any, ...]) -> Shape:
+        shapes = [self.shape(kind) for kind in kinds]
+
+        def read(value: Any) -> Any:
+            for shape in shapes:
+                try:
+                    return shape.read(value)
+                except (Misfit, ValueError, TypeError):
+                    continue
+            raise Misfit("no alternative fits")
+
+        return Shape({"anyOf": [shape.schema for shape in shapes]}, read)
+
+    def _generic(self, kind: Any, origin: Any, arguments: tuple[Any, ...]) -> Shape:
+        if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
+            return self._tuple(arguments)
+        if origin in (tuple, list, set, frozenset) or origin in _SEQUENCES:
+            item = self.shape(arguments[0])
+            make = origin if origin in (tuple, set, frozenset) else list
+            schema: JsonSchema = {"type": "array", "items": item.schema}
+            if make in (set, frozenset):
+                schema["uniqueItems"] = True
+            return Shape(schema, _read_items(item.read, make))
+        if origin in (dict, collections.abc.Mapping, collections.abc.MutableMapping):
+            if arguments[0] not in (str, Any):
+                raise _InvalidInput(f"{kind!r}: JSON has text keys only")
+            return self._mapping(self.shape(arguments[1]))
+        if isinstance(origin, type):
+            return self._class(origin)
+        raise _InvalidInput(f"{kind!r} is no type that has a JSON Schema")
+
+    def _tuple(self, kinds: tuple[Any, ...]) -> Shape:
+        shapes = [self.shape(kind) for kind in kinds if kind != ()]
+        schema: JsonSchema = {"type": "array", "prefixItems": [shape.schema for shape in shapes]}
+        schema |= {"minItems": len(shapes), "maxItems": len(shapes)}
+
+        def read(value: Any) -> Any:
+            if not isinstance(value, list) or len(value) != len(shapes):
+                raise Misfit(f"{len(shapes)} items are expected")
+            return tuple(shape.read(item) for shape, item in zip(shapes, value, strict=True))
+
+        return Shape(schema, read)
+
+    def _mapping(self, item: Shape) -> Shape:
+        def read(value: Any) -> Any:
+            if not isinstance(value, dict):
+                raise Misfit("an object is expected")
+            return {key: _at(key, item.read, inner) for key, inner in value.items()}
+
+        return Shape({"type": "object", "additionalProperties": item.schema}, read)
+
+    def _class(self, kind: Any) -> Shape:
+        if issubclass(kind, enum.Enum):
+            members = list(kind)
+            return _choice([member.value for member in members], {member.value: member for member in members})
+        if textual := _TEXTUAL.get((kind.__module__, kind.__name__)):
+            return _textual(kind, *textual)
+        if callable(getattr(kind, "model_json_schema", None)):
+            return self._pydantic(kind)
+        if typing.is_typeddict(kind):
+            return self._named_shape(kind, self._typed_dict)
+        if dataclasses.is_dataclass(kind):
+            return self._named_shape(kind, self._dataclass)
+        if kind in (tuple, set, frozenset):
+            return Shape({"type": "array"}, _read_items(_as_is, kind))
+        raise _InvalidInput(f"{kind.__name__!r} has no JSON Schema: use a dataclass, a TypedDict or a pydantic model")
+
+    def _named_shape(self, kind: Any, make: Callable[[Any], Shape]) -> Shape:
+        """A class as a definition, made once: it may refer to itself."""
+        if kind not in self._named:
+            name = kind.__name__
+            while name in self.defs:
+                name += "_"
+            reads: list[Read] = []
+            self._named[kind] = (name, reads)
+            self.defs[name] = {}
+            shape = make(kind)
+            self.defs[name] = shape.schema
+            reads.append(shape.read)
+        name, reads = self._named[kind]
+        return Shape({"$ref": f"#/$defs/{name}"}, lambda value: reads[0](value))
+
+    def _dataclass(self, kind: Any) -> Shape:
+        hints = hints_of(kind)
+        fields = [field for field in dataclasses.fields(kind) if field.init]
+        shapes = {field.name: self.shape(hints[field.name]) for field in fields}
+        missing = dataclasses.MISSING
+        required = [f.name for f in fields if f.default is missing and f.default_factory is missing]
+        defaults = {f.name: f.default for f in fields if f.default is not missing}
+        schema = object_schema(shapes, required, defaults, _doc_of(kind))
+        return Shape(schema, _read_object(shapes, required, lambda values: kind(**values)))
+
+    def _typed_dict(self, kind: Any) -> Shape:
+        hints = hints_of(kind)
+        shapes = {name: self.shape(hint) for name, hint in hints.items()}
+        # Where annotations are strings, the class itself does not know its qualifiers.
+        said = {name: _qualifier(hint) for name, hint in hints.items()}
+        required = [
+            name
+            for name in shapes
+            if said[name] == "Required" or (name in kind.__required_keys__ and said[name] != "NotRequired")
+        ]
+        schema = object_schema(shapes, required, {}, _doc_of(kind))
+        return Shape(schema, _read_object(shapes, required, dict))
+
+    def _pydantic(self, kind: Any) -> Shape:
+        prefix = kind.__name__
+        while any(name.startswith(f"{prefix}.") for name in self.defs):
+            prefix += "_"
+        schema = dict(kind.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}"))
+        self.defs.update({f"{prefix}.{name}": text for name, text in schema.pop("$defs", {}).items()})
+        return Shape(schema, kind.model_validate)
+
+
+def _qualifier(kind: Any) -> str:
+    """``Required``, ``NotRequired`` or ``ReadOnly``, of typing or of typing_extensions; empty for all else."""
+    name = getattr(typing.get_origin(kind), "_name", None)
+    return name if name in ("Required", "NotRequired", "ReadOnly") else ""
+
+
+_SEQUENCES = (
+    collections.abc.Sequence,
+    collections.abc.MutableSequence,
+    collections.abc.Iterable,
+    collections.abc.Collection,
+)
+
+
+def _choice(values: list[Any], meant: dict[Any, Any]) -> Shape:
+    if not all(value is None or isinstance(value, (str, int, float)) for value in values):
+        raise _InvalidInput("only text, numbers, true, false and null can be chosen from in JSON")
+
+    def read(value: Any) -> Any:
+        for known, member in meant.items():
+            if known == value and isinstance(known, bool) == isinstance(value, bool):
+                return member
+        raise Misfit("none of the choices")
+
+    return Shape({"enum": values}, read)
+
+
+def _textual(kind: Any, form: str | None, reader: str) -> Shape:
+    make = getattr(kind, reader) if reader else kind
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise Misfit("text is expected")
+        try:
+            # Python 3.10 reads no "Z".
+            return make(value[:-1] + "+00:00" if form == "date-time" and value[-1:] in "Zz" else value)
+        except ArithmeticError as error:
+            raise Misfit(f"no {kind.__name__}") from error
+
+    return Shape({"type": "string"} | ({"format": form} if form else {}), read)
+
+
+def _read_items(read: Read, make: Any) -> Read:
+    def read_all(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise Misfit("an array is expected")
+        return make(_at(index, read, item) for index, item in enumerate(value))
+
+    return read_all
+
+
+def _read_object(shapes: Mapping[str, Shape], required: list[str], make: Read) -> Read:
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Misfit("an object is expected")
+        for name in required:
+            if name not in value:
+                raise Misfit(f"{name} is missing")
+        return make({name: _at(name, shapes[name].read, item) for name, item in value.items() if name in shapes})
+
+    return read
+
+
+def _at(place: str | int, read: Read, value: Any) -> Any:
+    try:
+        return read(value)
+    except Misfit as misfit:
+        text = str(misfit)
+        joint = "" if text.startswith(("[", ".")) else ": "
+        where = f"[{place}]" if isinstance(place, int) else f".{place}"
+        raise Misfit(f"{where}{joint}{text}") from None
+
+
+def object_schema(
+    shapes: Mapping[str, Shape], required: list[str], defaults: Mapping[str, Any], description: str
+) -> JsonSchema:
+    """The schema of an object that is closed to other fields."""
+    properties: dict[str, JsonSchema] = {}
+    for name, shape in shapes.items():
+        properties[name] = dict(shape.schema)
+        default = defaults.get(name)
+        if isinstance(default, enum.Enum):
+            default = default.value
+        if isinstance(default, (bool, int, float, str)):
+            properties[name]["default"] = default
+    schema: JsonSchema = {"type": "object", "properties": properties, "additionalProperties": False}
+    if required:
+        schema["required"] = required
+    if description:
+        schema["description"] = description
+    return schema
+
+
+def hints_of(thing: Any, local: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The annotations of a class or function. Errors: ``InvalidInputError`` for one that means nothing."""
+    try:
+        return typing.get_type_hints(thing, localns=dict(local or {}), include_extras=True)
+    except NameError as error:
+        name = getattr(thing, "__name__", thing)
+        raise _InvalidInput(f"an annotation of {name!r} cannot be resolved: {error}") from None
+
+
+def _doc_of(kind: Any) -> str:
+    text = kind.__doc__ or ""
+    # A dataclass without one is given its signature.
+    return "" if text.startswith(f"{kind.__name__}(") else " ".join(text.split())
+
+
+def to_plain(value: Any) -> Any:
+    """What a value is in plain ones, a level at a time; the value itself where nothing is known of it."""
+    kind = type(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if callable(getattr(value, "model_dump", None)):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(kind):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(kind)}
+    if callable(getattr(value, "to_dict", None)) and kind.__module__.partition(".")[0] == "blitz":
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset, collections.abc.KeysView, collections.abc.ValuesView)):
+        return list(value)
+    if (kind.__module__, kind.__name__) in _TEXTUAL or kind.__module__.partition(".")[0] == "pathlib":
+        return value.isoformat() if kind.__module__ == "datetime" else str(value)
+    if kind.__module__ == "numpy":
+        return value.tolist() if hasattr(value, "tolist") else value
+    return value

@@ -1,0 +1,448 @@
+"""Sessions: running agents, the nouns, tools; and the handle on an execution."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from . import _native
+from ._events import AsyncEventStream, EventStream
+from ._loop_lazy import mailbox, settled
+from ._values import Outcome, Record
+
+if TYPE_CHECKING:
+    from ._nouns import Agents, Audit, Budgets, Costs, Executions, Models, Prompts, Tools, Users
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Asked:
+    """What is asked of an agent: the arguments that run, start and stream share."""
+
+    __slots__ = ("agent", "input", "options", "output")
+
+    def __init__(
+        self,
+        agent: str | int,
+        input: Any,
+        output_type: Any,
+        output_schema: Mapping[str, Any] | None,
+        limits: Mapping[str, Any] | None,
+    ) -> None:
+        self.agent = agent
+        self.input = input
+        self.options: dict[str, Any] = {}
+        self.output = None
+        if output_type is not None:
+            from ._output import OutputType
+
+            if output_schema is not None:
+                raise TypeError("output_type and output_schema say the same thing: give one")
+            self.output = OutputType(output_type)
+            output_schema = self.output.schema
+        if output_schema is not None:
+            self.options["output_schema"] = output_schema
+        if limits is not None:
+            self.options["limits"] = limits
+
+    def outcome(self, data: dict[str, Any]) -> Outcome[Any]:
+        return Outcome(data) if self.output is None else self.output.outcome(data)
+
+
+class Session:
+    """An authenticated way into an engine: it speaks for the host or for a user, from any thread.
+
+    ``run``, ``start`` and ``stream`` block, and work inside a running loop, in Jupyter and in threads;
+    ``arun``, ``astart`` and ``astream`` are for ``await``. All take the same arguments:
+
+    - ``agent``: the agent's name, id, or ``owner/name``; ``input``: what it is given.
+    - ``output_type``: a type that the output is to have: a dataclass, a ``TypedDict``, an ``Enum``, a
+      pydantic model, a list of such, …; or ``output_schema``: a JSON Schema.
+    - ``limits``: limits that this run lowers: ``max_turns``, ``timeout_ms``, ``max_tokens``,
+      ``max_cost``, ``max_depth``, ``max_parallel_tools``.
+    """
+
+    __slots__ = ("__weakref__", "_entry_")
+    _entry_: _native.Session | None
+
+    def __init__(self, entry: _native.Session) -> None:
+        self._entry_ = entry
+
+    @property
+    def _entry(self) -> _native.Session:
+        entry = self._entry_
+        if entry is None:
+            from ._errors import make
+
+            message = "the engine was opened with root=False: use the session of a login"
+            raise make("permission_denied", message, False, None)
+        return entry
+
+    @property
+    def principal(self) -> dict[str, Any]:
+        """Who it speaks for."""
+        return self._entry.principal()
+
+    @property
+    def models(self) -> Models:
+        """Models: who serves them, settings, keys, prices."""
+        return _noun("models", self)
+
+    @property
+    def prompts(self) -> Prompts:
+        """Prompts and their versions."""
+        return _noun("prompts", self)
+
+    @property
+    def tools(self) -> Tools:
+        """Tools: the host's functions and the builtins."""
+        return _noun("tools", self)
+
+    @property
+    def agents(self) -> Agents:
+        """Agents."""
+        return _noun("agents", self)
+
+    @property
+    def executions(self) -> Executions:
+        """Executions: what runs and what has run."""
+        return _noun("executions", self)
+
+    @property
+    def users(self) -> Users:
+        """Users and their roles."""
+        return _noun("users", self)
+
+    @property
+    def budgets(self) -> Budgets:
+        """Budgets and their windows."""
+        return _noun("budgets", self)
+
+    @property
+    def costs(self) -> Costs:
+        """What was spent."""
+        return _noun("costs", self)
+
+    @property
+    def audit(self) -> Audit:
+        """Who did what to what."""
+        return _noun("audit", self)
+
+    def call(self, method: str, input: Mapping[str, Any] | None = None) -> Any:
+        """Calls a method of the table by its name, with plain JSON values in and out."""
+        return self._entry.call(method, input).wait()
+
+    async def acall(self, method: str, input: Mapping[str, Any] | None = None) -> Any:
+        """Calls a method of the table by its name, with plain JSON values in and out."""
+        return await settled(self._entry.call(method, input))
+
+    @overload
+    def run(
+        self,
+        agent: str | int,
+        input: Any = ...,
+        *,
+        output_type: type[T],
+        limits: Mapping[str, Any] | None = ...,
+    ) -> Outcome[T]: ...
+    @overload
+    def run(
+        self,
+        agent: str | int,
+        input: Any = ...,
+        *,
+        output_type: Any = ...,
+        output_schema: Mapping[str, Any] | None = ...,
+        limits: Mapping[str, Any] | None = ...,
+    ) -> Outcome[Any]: ...
+    def run(
+        self,
+        agent: str | int,
+        input: Any = None,
+        *,
+        output_type: Any = None,
+        output_schema: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+    ) -> Outcome[Any]:
+        """Runs an agent to its end. Ctrl-C cancels the execution.
+
+        The outcome of an agent that failed says so in ``status`` and ``error``: its messages, usage and
+        cost are there all the same. Errors: the execution could not begin.
+        """
+        asked = _Asked(agent, input, output_type, output_schema, limits)
+        context = contextvars.copy_context()
+        return asked.outcome(self._entry.run(asked.agent, asked.input, asked.options, None, context).wait())
+
+    @overload
+    async def arun(
+        self,
+        agent: str | int,
+        input: Any = ...,
+        *,
+        output_type: type[T],
+        limits: Mapping[str, Any] | None = ...,
+    ) -> Outcome[T]: ...
+    @overload
+    async def arun(
+        self,
+        agent: str | int,
+        input: Any = ...,
+        *,
+        output_type: Any = ...,
+        output_schema: Mapping[str, Any] | None = ...,
+        limits: Mapping[str, Any] | None = ...,
+    ) -> Outcome[Any]: ...
+    async def arun(
+        self,
+        agent: str | int,
+        input: Any = None,
+        *,
+        output_type: Any = None,
+        output_schema: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+    ) -> Outcome[Any]:
+        """Runs an agent to its end. Cancelling the task cancels the execution.
+
+        Async tools run on the loop that awaits this.
+        """
+        asked = _Asked(agent, input, output_type, output_schema, limits)
+        context = contextvars.copy_context()
+        return asked.outcome(
+            await settled(self._entry.run(asked.agent, asked.input, asked.options, mailbox(), context))
+        )
+
+    def start(
+        self,
+        agent: str | int,
+        input: Any = None,
+        *,
+        output_type: Any = None,
+        output_schema: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+    ) -> ExecutionHandle[Any]:
+        """Starts an agent and lets it run by itself, whatever becomes of the handle."""
+        asked = _Asked(agent, input, output_type, output_schema, limits)
+        context = contextvars.copy_context()
+        return ExecutionHandle(
+            self._entry.start(asked.agent, asked.input, asked.options, context).wait(), asked.outcome
+        )
+
+    async def astart(
+        self,
+        agent: str | int,
+        input: Any = None,
+        *,
+        output_type: Any = None,
+        output_schema: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+    ) -> ExecutionHandle[Any]:
+        """Starts an agent and lets it run by itself, whatever becomes of the handle."""
+        asked = _Asked(agent, input, output_type, output_schema, limits)
+        context = contextvars.copy_context()
+        return ExecutionHandle(
+            await settled(self._entry.start(asked.agent, asked.input, asked.options, context)), asked.outcome
+        )
+
+    def stream(
+        self,
+        agent: str | int,
+        input: Any = None,
+        *,
+        output_type: Any = None,
+        output_schema: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+    ) -> EventStream:
+        """Starts an agent and gives its events as they happen. Dropping the iterator cancels the execution."""
+        asked = _Asked(agent, input, output_type, output_schema, limits)
+        context = contextvars.copy_context()
+        return EventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, None, context))
+
+    def astream(
+        self,
+        agent: str | int,
+        input: Any = None,
+        *,
+        output_type: Any = None,
+        output_schema: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+    ) -> AsyncEventStream:
+        """Starts an agent and gives its events for ``async for``. Dropping the iterator cancels the execution."""
+        asked = _Asked(agent, input, output_type, output_schema, limits)
+        context = contextvars.copy_context()
+        return AsyncEventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, mailbox(), context))
+
+    def execution(self, id: int) -> ExecutionHandle[Any]:
+        """The handle on an execution whose id is known; nothing is asked yet."""
+        return ExecutionHandle(self._entry.execution(id), Outcome)
+
+    def events(self, id: int, *, after: int = 0) -> EventStream:
+        """The events of an execution behind a place: what is written, then what comes."""
+        return self.execution(id).events(after=after)
+
+    def aevents(self, id: int, *, after: int = 0) -> AsyncEventStream:
+        """The events of an execution behind a place, for ``async for``."""
+        return self.execution(id).aevents(after=after)
+
+    @overload
+    def tool(self, function: F, /) -> F: ...
+    @overload
+    def tool(
+        self,
+        function: None = ...,
+        /,
+        *,
+        name: str | None = ...,
+        description: str | None = ...,
+        input_schema: Mapping[str, Any] | None = ...,
+        effect: str = ...,
+        timeout: float | None = ...,
+    ) -> Callable[[F], F]: ...
+    def tool(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        input_schema: Mapping[str, Any] | None = None,
+        effect: str = "unsafe",
+        timeout: float | None = None,
+    ) -> Any:
+        """Makes a tool of a function, plain or async; the function itself stays as it is.
+
+        The annotations give the schema, the docstring the descriptions. A parameter annotated with
+        :class:`ToolContext` gets the call's context. ``effect`` is ``"pure"``, ``"idempotent"`` or
+        ``"unsafe"``: what may be done after a crash in the middle of a call. ``timeout`` is in seconds.
+        With an ``input_schema`` of your own the function gets the arguments as plain JSON values.
+        """
+        local = sys._getframe(1).f_locals
+
+        def register(function: Any) -> Any:
+            self._registered(function, name, description, input_schema, effect, timeout, local).wait()
+            return function
+
+        return register if function is None else register(function)
+
+    def register(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        input_schema: Mapping[str, Any] | None = None,
+        effect: str = "unsafe",
+        timeout: float | None = None,
+    ) -> Record:
+        """Registers a function as a tool, as :meth:`tool` does, and gives its record."""
+        local = sys._getframe(1).f_locals
+        return Record(self._registered(function, name, description, input_schema, effect, timeout, local).wait())
+
+    async def aregister(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        input_schema: Mapping[str, Any] | None = None,
+        effect: str = "unsafe",
+        timeout: float | None = None,
+    ) -> Record:
+        """Registers a function as a tool, as :meth:`tool` does, and gives its record."""
+        return Record(await settled(self._registered(function, name, description, input_schema, effect, timeout, None)))
+
+    def _registered(
+        self,
+        function: Callable[..., Any],
+        name: str | None,
+        description: str | None,
+        input_schema: Mapping[str, Any] | None,
+        effect: str,
+        timeout: float | None,
+        local: Mapping[str, Any] | None,
+    ) -> _native.Pending:
+        from ._tools import FunctionSpec
+
+        spec = FunctionSpec(function, name=name, description=description, input_schema=input_schema, local=local)
+        called = spec.call_async if spec.is_async else spec.call
+        return self._entry.register_tool(
+            spec.name, spec.description, spec.input_schema, effect, timeout, called, spec.is_async
+        )
+
+    def __repr__(self) -> str:
+        principal = self._entry.principal()
+        who = f"user {principal['id']}" if principal["kind"] == "user" else f"root, {principal.get('reason')!r}"
+        return f"<{type(self).__name__} of {who}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"a {type(self).__name__} is a live handle and cannot be pickled: log in where it is needed")
+
+
+def _noun(name: str, session: Session) -> Any:
+    from ._nouns import noun
+
+    return noun(name, session)
+
+
+class ExecutionHandle(Generic[T]):
+    """An execution that was started: it runs by itself, whatever becomes of the handle."""
+
+    __slots__ = ("_handle", "_outcome")
+
+    def __init__(self, handle: _native.Execution, outcome: Callable[[dict[str, Any]], Outcome[T]]) -> None:
+        self._handle = handle
+        self._outcome = outcome
+
+    @property
+    def id(self) -> int:
+        """Its id."""
+        return self._handle.id
+
+    def events(self, *, after: int = 0) -> EventStream:
+        """Its events behind a place: what is written is read again, what comes is awaited."""
+        return EventStream(lambda: self._handle.events(after))
+
+    def aevents(self, *, after: int = 0) -> AsyncEventStream:
+        """Its events behind a place, for ``async for``."""
+        return AsyncEventStream(lambda: self._handle.events(after))
+
+    def wait(self) -> Outcome[T]:
+        """Waits for its end, wherever it runs. Ctrl-C ends the wait, not the execution."""
+        return self._outcome(self._handle.wait().wait())
+
+    async def await_(self) -> Outcome[T]:
+        """Awaits its end, wherever it runs; ``await handle`` is the same."""
+        return self._outcome(await settled(self._handle.wait()))
+
+    def __await__(self) -> Generator[Any, None, Outcome[T]]:
+        return self.await_().__await__()
+
+    def cancel(self) -> None:
+        """Asks for its end. Asking twice is the same as once; one that has ended is a conflict."""
+        self._handle.cancel().wait()
+
+    async def acancel(self) -> None:
+        """Asks for its end."""
+        await settled(self._handle.cancel())
+
+    def decide(self, key: str, decision: Mapping[str, Any]) -> None:
+        """Decides what becomes of a step that waits.
+
+        ``{"action": "rerun"}``, ``{"action": "skip", "value": …}`` or ``{"action": "fail", "message": …}``.
+        """
+        self._handle.decide(key, decision).wait()
+
+    async def adecide(self, key: str, decision: Mapping[str, Any]) -> None:
+        """Decides what becomes of a step that waits."""
+        await settled(self._handle.decide(key, decision))
+
+    def __repr__(self) -> str:
+        return f"ExecutionHandle(id={self.id})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an ExecutionHandle is a live handle and cannot be pickled: keep its id")
+
+
+Session.__module__ = ExecutionHandle.__module__ = "blitz"

@@ -1,0 +1,109 @@
+"""Python functions as tools: the signature gives the schema, the docstring the descriptions."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import _docstring, _native
+from ._calls import ToolContext, ToolRetry
+from ._errors import CLASSES
+from ._schema import JsonSchema, Misfit, Shape, _Walk, hints_of, object_schema
+
+_InvalidInput = CLASSES["invalid_input"]
+
+
+class FunctionSpec:
+    """A function as a tool: what the engine registers, and how it is called."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None,
+        description: str | None,
+        input_schema: Mapping[str, Any] | None,
+        local: Mapping[str, Any] | None,
+    ) -> None:
+        self._function = function
+        called = _code_of(function)
+        self.is_async = inspect.iscoroutinefunction(called)
+        self.name = name if name is not None else str(getattr(function, "__name__", type(function).__name__))
+        text, described = _docstring.read(function)
+        self.description = text if description is None else description
+        self._context: str | None = None
+        self._positional: list[str] = []
+        self._shapes: dict[str, Shape] = {}
+        self._open = False
+        if input_schema is None:
+            self.input_schema = self._read_signature(described, local)
+        else:
+            self.input_schema = dict(input_schema)
+            self._context = self._context_of(called, local)
+
+    def _context_of(self, called: Any, local: Mapping[str, Any] | None) -> str | None:
+        hints = hints_of(called, local)
+        return next((name for name, hint in hints.items() if hint is ToolContext and name != "return"), None)
+
+    def _read_signature(self, described: dict[str, str], local: Mapping[str, Any] | None) -> JsonSchema:
+        hints = hints_of(_code_of(self._function), local)
+        walk = _Walk()
+        required: list[str] = []
+        defaults: dict[str, Any] = {}
+        for parameter in inspect.signature(self._function).parameters.values():
+            hint = hints.get(parameter.name, Any)
+            if hint is ToolContext:
+                self._context = parameter.name
+                continue
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                raise _InvalidInput(f"the tool {self.name!r} takes *{parameter.name}: a model gives arguments by name")
+            if parameter.kind is parameter.VAR_KEYWORD:
+                self._open = True
+                continue
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                self._positional.append(parameter.name)
+            shape = walk.shape(hint)
+            if parameter.name in described and "description" not in shape.schema:
+                shape = Shape({**shape.schema, "description": described[parameter.name]}, shape.read)
+            self._shapes[parameter.name] = shape
+            if parameter.default is parameter.empty:
+                required.append(parameter.name)
+            else:
+                defaults[parameter.name] = parameter.default
+        schema = object_schema(self._shapes, required, defaults, "")
+        if self._open:
+            schema["additionalProperties"] = True
+        return {**schema, "$defs": walk.defs} if walk.defs else schema
+
+    def _bound(self, call: _native.Call) -> tuple[list[Any], dict[str, Any]]:
+        given = call.input()
+        named: dict[str, Any] = {}
+        for name, value in given.items():
+            shape = self._shapes.get(name)
+            try:
+                named[name] = value if shape is None else shape.read(value)
+            except (ValueError, TypeError) as error:
+                place = f"{name}{error}" if isinstance(error, Misfit) and str(error)[:1] in ".[" else f"{name}: {error}"
+                raise ToolRetry(f"the arguments do not fit: {place}") from error
+        if self._context is not None:
+            named[self._context] = ToolContext(call.context)
+        return [named.pop(name) for name in self._positional if name in named], named
+
+    def call(self, call: _native.Call) -> Any:
+        """Calls a plain function."""
+        positional, named = self._bound(call)
+        return self._function(*positional, **named)
+
+    async def call_async(self, call: _native.Call) -> Any:
+        """Calls an async function."""
+        positional, named = self._bound(call)
+        return await self._function(*positional, **named)
+
+
+def _code_of(function: Any) -> Any:
+    """The function behind a partial or a callable object: it has the annotations."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__

@@ -1,0 +1,507 @@
+"""What the engine gives back: frozen values that compare, pickle and print in one line.
+
+A value holds the engine's JSON as it came (:meth:`Value.to_dict`). Its attributes are the fields of
+that JSON; money is a :class:`decimal.Decimal` in USD, a moment a :class:`datetime.datetime` in UTC.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
+
+    from ._errors import BlitzError
+
+T = TypeVar("T")
+
+
+def _money(value: Any) -> Any:
+    from decimal import Decimal
+
+    return Decimal(value)
+
+
+def _moment(value: Any) -> Any:
+    from datetime import datetime, timedelta, timezone
+
+    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=value)
+
+
+class Value:
+    """A value of the engine. Equal values have the same class and the same fields."""
+
+    __slots__ = ("_data",)
+    _data: dict[str, Any]
+
+    #: Fields that are made into something else than plain JSON, by what makes them.
+    _made: ClassVar[dict[str, Any]] = {}
+    #: The fields shown in one line.
+    _shown: ClassVar[tuple[str, ...]] = ()
+    #: All fields that the class itself knows.
+    _fields: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        own = {name for name in cls.__dict__.get("__annotations__", {}) if not name.startswith("_")}
+        cls._fields = cls._fields | own
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        object.__setattr__(self, "_data", data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values, as every language shows them."""
+        return json.loads(json.dumps(self._data))
+
+    # Readers of types know the fields by their annotations: a name that is none of them is a mistake.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            data = self._data
+            if name not in data:
+                if name in type(self)._fields:
+                    return None
+                raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+            value = data[name]
+            make = type(self)._made.get(name)
+            if make is None or value is None:
+                return value
+            if isinstance(value, list):
+                return [make(item) for item in value]
+            return make(value)
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return getattr(self, name)
+        except AttributeError:
+            raise KeyError(name) from None
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._fields, *self._data})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Value) and type(self) is type(other) and self._data == other._data
+
+    def __hash__(self) -> int:
+        return hash((type(self), json.dumps(self._data, sort_keys=True)))
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._data,)
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __repr__(self) -> str:
+        shown = ((name, getattr(self, name)) for name in self._shown)
+        fields = ", ".join(f"{name}={_short(value)}" for name, value in shown if value is not None)
+        return f"{type(self).__name__}({fields})"
+
+
+def _short(value: Any) -> str:
+    text = str(value) if type(value).__name__ in ("Decimal", "datetime") else repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+class Usage(Value):
+    """How many tokens were used; cached tokens are inside input, reasoning tokens inside output."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    provenance: str
+    _shown = ("input_tokens", "output_tokens", "requests")
+
+    @property
+    def total_tokens(self) -> int:
+        """The sum of input and output tokens."""
+        return self.input_tokens + self.output_tokens
+
+    def _repr_html_(self) -> str:
+        from ._display import table
+
+        return table([self.to_dict() | {"total_tokens": self.total_tokens}])
+
+
+class ErrorInfo(Value):
+    """Why something failed, as plain data."""
+
+    code: str
+    message: str
+    retryable: bool
+    details: Any
+    _shown = ("code", "message")
+
+    def to_exception(self) -> BlitzError:
+        """The exception of this error."""
+        from ._errors import make
+
+        return make(self.code, self.message, bool(self.retryable), self.details)
+
+
+class Message(Value):
+    """One message of a conversation."""
+
+    role: str
+    parts: list[dict[str, Any]]
+    _shown = ("role", "text")
+
+    @property
+    def text(self) -> str:
+        """All text parts, joined."""
+        return "".join(part["text"] for part in self.parts if part["type"] == "text")
+
+
+class Outcome(Value, Generic[T]):
+    """What an execution gives at its end; of one that failed too.
+
+    ``output`` is text, JSON where a schema was asked for, or a value of the ``output_type`` that was.
+    """
+
+    __slots__ = ("_output",)
+    execution_id: int
+    status: str
+    output: T
+    error: ErrorInfo | None
+    messages: list[Message]
+    usage: Usage
+    cost: Decimal | None
+    steps: int
+    _made = {"error": ErrorInfo, "messages": Message, "usage": Usage, "cost": _money}
+    _shown = ("execution_id", "status", "output", "cost", "steps")
+
+    def __init__(self, data: dict[str, Any], *output: T) -> None:
+        super().__init__(data)
+        object.__setattr__(self, "_output", output)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "output" and (typed := object.__getattribute__(self, "_output")):
+            return typed[0]
+        return super().__getattribute__(name)
+
+    @property
+    def text(self) -> str:
+        """The output as text: a string as it is, all else as JSON."""
+        output = self._data["output"]
+        return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+
+    def raise_for_status(self) -> Outcome[T]:
+        """Raises the error of an execution that did not complete; gives itself otherwise."""
+        if self.status == "completed":
+            return self
+        from ._errors import make
+
+        if self.error is not None:
+            raise self.error.to_exception()
+        raise make("cancelled", f"the execution {self.execution_id} was cancelled", False, None)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._data, *self._output)
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other) and self._output == other._output  # type: ignore[attr-defined]
+
+    __hash__ = Value.__hash__
+
+    def _repr_html_(self) -> str:
+        from ._display import outcome
+
+        return outcome(self)
+
+
+class Event(Value):
+    """Something that happened in an execution: ``type`` names it, ``data`` holds its values."""
+
+    seq: int
+    ts: datetime
+    execution_id: int
+    path: str
+    type: str
+    data: Any
+    _made = {"ts": _moment}
+    _shown = ("seq", "type", "path")
+
+    @property
+    def text(self) -> str:
+        """The piece of text of a ``model.delta``; empty for all else."""
+        if self._data["type"] != "model.delta":
+            return ""
+        delta = self._data["data"]["delta"]
+        return str(delta.get("text", "")) if delta["kind"] == "text" else ""
+
+
+class Record(Value):
+    """A stored model, prompt, tool or agent: the fields it was put with, and who, when, which revision."""
+
+    id: int
+    owner_id: int | None
+    visibility: str
+    revision: int
+    hash: str
+    created_at: datetime
+    updated_at: datetime
+    name: str
+    description: str | None
+    _made = {"created_at": _moment, "updated_at": _moment}
+    _shown = ("id", "name", "revision")
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The fields of its noun."""
+
+
+class PromptVersion(Value):
+    """One immutable version of a prompt."""
+
+    version: int
+    hash: str
+    created_at: datetime
+    name: str
+    template: str
+    _made = {"created_at": _moment}
+    _shown = ("name", "version")
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The fields of a prompt."""
+
+
+class Share(Value):
+    """To whom a resource is opened, and how far."""
+
+    user: str | None
+    role: str | None
+    level: str
+    _shown = ("user", "role", "level")
+
+
+class ExecutionRecord(Value):
+    """A stored execution."""
+
+    id: int
+    root_id: int
+    parent_id: int | None
+    agent_id: int
+    name: str
+    user_id: int | None
+    status: str
+    waiting_for: list[dict[str, Any]]
+    cancel_requested: bool
+    interrupted: bool
+    resume_attempts: int
+    input: Any
+    output: Any
+    error: ErrorInfo | None
+    usage: Usage
+    cost: Decimal | None
+    created_at: datetime
+    finished_at: datetime | None
+    _made = {
+        "error": ErrorInfo,
+        "usage": Usage,
+        "cost": _money,
+        "created_at": _moment,
+        "finished_at": _moment,
+    }
+    _shown = ("id", "name", "status", "cost")
+
+    def _repr_html_(self) -> str:
+        from ._display import execution
+
+        return execution(self)
+
+
+class Step(Value):
+    """One finished step of an execution."""
+
+    seq: int
+    execution_id: int
+    path: str
+    kind: str
+    finished_at: datetime
+    data: Any
+    _made = {"finished_at": _moment}
+    _shown = ("seq", "path", "kind")
+
+
+class User(Value):
+    """A stored user."""
+
+    id: int
+    email: str
+    name: str
+    role: str
+    active: bool
+    created_at: datetime
+    updated_at: datetime
+    _made = {"created_at": _moment, "updated_at": _moment}
+    _shown = ("id", "email", "role", "active")
+
+
+class Budget(Value):
+    """A stored budget."""
+
+    id: int
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    name: str
+    scope: str
+    scope_id: int | None
+    limit: Decimal | None
+    hard: bool
+    thresholds: list[int]
+    _made = {"created_at": _moment, "updated_at": _moment, "limit": _money}
+    _shown = ("id", "name", "scope", "limit", "hard")
+
+
+class BudgetWindow(Value):
+    """What a budget has counted for one user or execution."""
+
+    budget_id: int
+    scope_id: int
+    window_start: datetime
+    posted: Decimal
+    pending: Decimal
+    _made = {"window_start": _moment, "posted": _money, "pending": _money}
+    _shown = ("budget_id", "scope_id", "posted", "pending")
+
+
+class LedgerEntry(Value):
+    """One line of the append-only ledger."""
+
+    seq: int
+    at: datetime
+    kind: str
+    reservation_id: int
+    root_id: int
+    execution_id: int
+    user_id: int | None
+    model: str
+    provider: str
+    attempt: int
+    amount: Decimal | None
+    usage: Usage | None
+    flag: str | None
+    _made = {"at": _moment, "amount": _money, "usage": Usage}
+    _shown = ("seq", "kind", "model", "amount")
+
+
+class CostSummary(Value):
+    """What was spent; ``unpriced_calls`` are in no sum."""
+
+    cost: Decimal
+    unpriced_calls: int
+    usage: Usage
+    _made = {"cost": _money, "usage": Usage}
+    _shown = ("cost", "unpriced_calls", "usage")
+
+    def _repr_html_(self) -> str:
+        from ._display import table
+
+        return table([{"cost": self.cost, "unpriced_calls": self.unpriced_calls} | self.usage.to_dict()])
+
+
+class AuditRecord(Value):
+    """One line of the audit trail."""
+
+    seq: int
+    at: datetime
+    principal: str
+    via: str
+    action: str
+    object: str
+    outcome: str
+    before: str | None
+    after: str | None
+    details: Any
+    _made = {"at": _moment}
+    _shown = ("seq", "principal", "action", "object", "outcome")
+
+
+class AuditCheck(Value):
+    """What a check of the audit trail found."""
+
+    records: int
+    first_bad: int | None
+    head: str
+    _shown = ("records", "first_bad")
+
+
+class Page(Sequence[T]):
+    """A page of records: a sequence, with ``next_cursor`` for the page behind it."""
+
+    __slots__ = ("_items", "next_cursor")
+    _items: tuple[T, ...]
+    next_cursor: str | None
+
+    def __init__(self, items: Sequence[T], next_cursor: str | None = None) -> None:
+        object.__setattr__(self, "_items", tuple(items))
+        object.__setattr__(self, "next_cursor", next_cursor)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("Page is frozen")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("Page is frozen")
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Page) and (self._items, self.next_cursor) == (other._items, other.next_cursor)
+
+    def __hash__(self) -> int:
+        return hash((self._items, self.next_cursor))
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._items, self.next_cursor)
+
+    def __repr__(self) -> str:
+        more = ", more" if self.next_cursor else ""
+        return f"Page({len(self)} × {type(self._items[0]).__name__ if self._items else 'nothing'}{more})"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """The records as plain JSON values."""
+        return [item.to_dict() for item in self._items]  # type: ignore[attr-defined]
+
+    def to_frame(self) -> Any:
+        """A DataFrame of the records, one column a field: of pandas, or of polars where that is what is there."""
+        from ._display import frame
+
+        return frame(self._items)
+
+    def _repr_html_(self) -> str:
+        from ._display import table
+
+        return table([item.to_dict() for item in self._items])  # type: ignore[attr-defined]
+
+
+for _value in list(globals().values()):
+    if isinstance(_value, type) and issubclass(_value, (Value, Page)):
+        _value.__module__ = "blitz"

@@ -1,0 +1,362 @@
+//! Calls of Python functions by the engine: on threads of Python's own, or on an event loop.
+//!
+//! A plain function runs on a thread that Python started, in a loop written in Python (`_calls.py`),
+//! so that no frame of Rust lies below a function that outlives the interpreter. An async function
+//! runs as a task of the loop that awaits its execution. Either way the engine's threads only leave
+//! the call in a queue; they never wait for the GIL.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use blitz::provider::ProviderCall;
+use blitz::{Error, ErrorCode};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::convert::{to_json, to_python};
+use crate::error::from_py;
+use crate::mailbox::Mailbox;
+use crate::runtime::is_exiting;
+use crate::tool::ToolContext;
+
+/// The most plain functions at work at once; one that waits for the engine is not counted.
+const MAX_AT_WORK: usize = 64;
+
+static QUEUE: LazyLock<Queue> = LazyLock::new(Queue::default);
+static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MAX_AT_WORK)));
+
+thread_local! {
+    /// The room that the function at work on this thread takes.
+    static TAKEN: RefCell<Option<OwnedSemaphorePermit>> = const { RefCell::new(None) };
+}
+
+/// A function of the host that the engine calls; it gets a [`Call`].
+pub(crate) struct Function {
+    pub(crate) function: Py<PyAny>,
+    pub(crate) is_async: bool,
+}
+
+/// Who asked for the execution that calls, and from where.
+#[derive(Default)]
+pub(crate) struct Origin {
+    /// The loop that awaits the execution.
+    pub(crate) mailbox: Option<Py<Mailbox>>,
+    /// The context variables it was asked with.
+    pub(crate) context: Option<Py<PyAny>>,
+    /// What a function raised that is no failure of a tool: whoever waits gets it.
+    pub(crate) raised: Mutex<Option<PyErr>>,
+}
+
+impl Origin {
+    /// Takes what a function raised.
+    pub(crate) fn raised(&self) -> Option<PyErr> {
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Why a function gave no value.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The model is told this.
+    Failed(String),
+    /// The model is told to call again in another way.
+    Retry(String),
+    /// The execution ends.
+    Fatal(Error),
+}
+
+impl Failure {
+    fn gone() -> Self {
+        Self::Failed("the function was not called to its end".to_owned())
+    }
+}
+
+/// One call on its way.
+struct Job {
+    function: Arc<Function>,
+    input: Value,
+    context: Option<blitz::tool::ToolContext>,
+    model: Option<ProviderCall>,
+    origin: Option<Arc<Origin>>,
+    answer: Mutex<Option<oneshot::Sender<Result<Value, Failure>>>>,
+}
+
+impl Job {
+    fn answer(&self, answer: Result<Value, Failure>) {
+        if let Some(give) = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Nobody may be waiting any more: then the result is void.
+            let _ = give.send(answer);
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|give| !give.is_closed())
+    }
+}
+
+/// What a function is called with beside its input.
+#[derive(Default)]
+pub(crate) struct Around {
+    pub(crate) context: Option<blitz::tool::ToolContext>,
+    pub(crate) model: Option<ProviderCall>,
+}
+
+/// Calls a function of the host. Dropping the future voids its result, and cancels it on its loop.
+pub(crate) async fn call(function: Arc<Function>, input: Value, around: Around) -> Result<Value, Failure> {
+    let host = around.context.as_ref().and_then(|context| context.session().ok()?.host().cloned());
+    let origin = host.and_then(|host| host.downcast::<Origin>().ok());
+    let is_async = function.is_async;
+    let (give, take) = oneshot::channel();
+    let Around { context, model } = around;
+    let answer = Mutex::new(Some(give));
+    let job = Arc::new(Job { function, input, context, model, origin, answer });
+    if is_async { on_loop(job, take).await } else { on_thread(job, take).await }
+}
+
+type Answer = oneshot::Receiver<Result<Value, Failure>>;
+
+async fn on_thread(job: Arc<Job>, answer: Answer) -> Result<Value, Failure> {
+    let room = Arc::clone(&ROOM).acquire_owned().await.map_err(|_| Failure::gone())?;
+    if QUEUE.push(job, room) {
+        let started = tokio::task::spawn_blocking(|| Python::try_attach(start_thread)).await;
+        if !matches!(started, Ok(Some(Ok(())))) {
+            QUEUE.drop_one();
+        }
+    }
+    answer.await.unwrap_or_else(|_| Err(Failure::gone()))
+}
+
+fn start_thread(py: Python<'_>) -> PyResult<()> {
+    static START: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    START.import(py, "blitz._calls", "start_thread")?.call0().map(drop)
+}
+
+async fn on_loop(job: Arc<Job>, answer: Answer) -> Result<Value, Failure> {
+    let own = match &job.origin {
+        Some(origin) if origin.mailbox.is_some() => None,
+        _ => Some(own_mailbox().await?),
+    };
+    let mut task = OnLoop { job, own, task: Arc::default(), ended: false };
+    let (job, slot) = (Arc::clone(&task.job), Arc::clone(&task.task));
+    task.post(move |py| match begin(py, job.clone()) {
+        Ok(begun) => *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun),
+        Err(error) => job.answer(Err(Failure::Failed(error.to_string()))),
+    });
+    let answer = answer.await.unwrap_or_else(|_| Err(Failure::gone()));
+    task.ended = true;
+    answer
+}
+
+fn begin(py: Python<'_>, job: Arc<Job>) -> PyResult<Py<PyAny>> {
+    static BEGIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let call = Py::new(py, Call(job))?;
+    Ok(BEGIN.import(py, "blitz._calls", "begin")?.call1((call,))?.unbind())
+}
+
+/// A call as a task of a loop.
+struct OnLoop {
+    job: Arc<Job>,
+    own: Option<&'static Py<Mailbox>>,
+    task: Arc<Mutex<Option<Py<PyAny>>>>,
+    ended: bool,
+}
+
+impl OnLoop {
+    fn post(&self, work: impl FnOnce(Python<'_>) + Send + 'static) {
+        let theirs = self.job.origin.as_ref().and_then(|origin| origin.mailbox.as_ref());
+        if let Some(mailbox) = self.own.or(theirs) {
+            mailbox.get().post(work);
+        }
+    }
+}
+
+impl Drop for OnLoop {
+    fn drop(&mut self) {
+        if !self.ended {
+            let task = Arc::clone(&self.task);
+            self.post(move |py| {
+                let task = task.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(task) = task
+                    && let Err(error) = task.call_method0(py, "cancel")
+                {
+                    error.write_unraisable(py, None);
+                }
+            });
+        }
+    }
+}
+
+/// The mailbox of the engine's own loop, which is started when it is first needed.
+async fn own_mailbox() -> Result<&'static Py<Mailbox>, Failure> {
+    static OWN: OnceLock<Py<Mailbox>> = OnceLock::new();
+    if let Some(mailbox) = OWN.get() {
+        return Ok(mailbox);
+    }
+    let made = tokio::task::spawn_blocking(|| {
+        Python::try_attach(|py| -> PyResult<Py<Mailbox>> {
+            Ok(py.import("blitz._loop")?.call_method0("own_mailbox")?.cast_into::<Mailbox>()?.unbind())
+        })
+    });
+    match made.await {
+        // Two calls may come here at once; Python gives both the same.
+        Ok(Some(Ok(mailbox))) => Ok(OWN.get_or_init(|| mailbox)),
+        _ => Err(Failure::Failed("no event loop can be started".to_owned())),
+    }
+}
+
+/// The plain functions that wait for a thread.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<Line>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<(Arc<Job>, OwnedSemaphorePermit)>,
+    idle: usize,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a call; gives whether one more thread is needed.
+    fn push(&self, job: Arc<Job>, room: OwnedSemaphorePermit) -> bool {
+        let mut line = self.lock();
+        line.waiting.push_back((job, room));
+        let needed = line.idle < line.waiting.len();
+        drop(line);
+        self.arrived.notify_one();
+        needed
+    }
+
+    /// Gives up a call for which no thread can be had; dropping it tells its caller.
+    fn drop_one(&self) {
+        let dropped = self.lock().waiting.pop_back();
+        drop(dropped);
+    }
+
+    fn next(&self, linger: Duration) -> Option<(Arc<Job>, OwnedSemaphorePermit)> {
+        let mut line = self.lock();
+        loop {
+            if is_exiting() {
+                return None;
+            }
+            while let Some((job, room)) = line.waiting.pop_front() {
+                if job.is_wanted() {
+                    return Some((job, room));
+                }
+            }
+            line.idle += 1;
+            let (woken, late) = self.arrived.wait_timeout(line, linger).unwrap_or_else(PoisonError::into_inner);
+            line = woken;
+            line.idle -= 1;
+            if late.timed_out() && line.waiting.is_empty() {
+                return None;
+            }
+        }
+    }
+}
+
+/// The next call for a thread of Python's; `None` when none came for `linger` seconds, or at the end.
+#[pyfunction]
+pub(crate) fn next_call(py: Python<'_>, linger: f64) -> Option<Call> {
+    make_room();
+    let linger = Duration::try_from_secs_f64(linger).unwrap_or(Duration::from_secs(10));
+    let (job, room) = py.detach(|| QUEUE.next(linger))?;
+    TAKEN.with_borrow_mut(|taken| *taken = Some(room));
+    Some(Call(job))
+}
+
+/// Gives up the room of the function on this thread, if it is one.
+pub(crate) fn make_room() {
+    TAKEN.with_borrow_mut(|taken| drop(taken.take()));
+}
+
+/// Lets idle threads look up: the interpreter exits.
+pub(crate) fn wake_all() {
+    QUEUE.arrived.notify_all();
+}
+
+/// One call of a Python function by the engine; answered once.
+#[pyclass(frozen, module = "blitz._native")]
+pub(crate) struct Call(Arc<Job>);
+
+#[pymethods]
+impl Call {
+    /// What is called, with this object.
+    #[getter]
+    fn function(&self, py: Python<'_>) -> Py<PyAny> {
+        self.0.function.function.clone_ref(py)
+    }
+
+    /// What it is given.
+    fn input<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, &self.0.input)
+    }
+
+    /// The context of a tool's call.
+    #[getter]
+    fn context(&self) -> Option<ToolContext> {
+        self.0.context.clone().map(ToolContext::new)
+    }
+
+    /// The context variables of whoever asked for the execution.
+    #[getter]
+    fn contextvars(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.0.origin.as_ref()?.context.as_ref().map(|context| context.clone_ref(py))
+    }
+
+    /// Hands a piece of a model's text to whoever reads the events.
+    fn emit_text(&self, text: String) {
+        if let Some(model) = &self.0.model {
+            model.emit_text(text);
+        }
+    }
+
+    /// Whether nobody waits for the answer any more.
+    #[getter]
+    fn cancelled(&self) -> bool {
+        !self.0.is_wanted()
+            || self.0.model.as_ref().is_some_and(|model| model.cancel.is_cancelled())
+            || self.0.context.as_ref().is_some_and(|context| context.cancel.is_cancelled())
+    }
+
+    /// Answers. Errors: `InvalidInputError` for what has no JSON form; then it is not answered.
+    fn give(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = to_json(value, "the result")?;
+        self.0.answer(Ok(value));
+        Ok(())
+    }
+
+    /// Answers that it failed, in words for the model.
+    fn fail(&self, message: String) {
+        self.0.answer(Err(Failure::Failed(message)));
+    }
+
+    /// Answers that the model should call again in another way.
+    fn retry(&self, hint: String) {
+        self.0.answer(Err(Failure::Retry(hint)));
+    }
+
+    /// Ends the execution by an error.
+    fn end(&self, py: Python<'_>, error: &Bound<'_, PyAny>) {
+        let error = PyErr::from_value(error.clone());
+        self.0.answer(Err(Failure::Fatal(from_py(py, &error, ErrorCode::ToolFailed))));
+    }
+
+    /// Ends the execution, and lets whoever waits for it get this very exception.
+    fn raise_to_caller(&self, error: &Bound<'_, PyAny>, message: String) {
+        let error = PyErr::from_value(error.clone());
+        if let Some(origin) = &self.0.origin {
+            *origin.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+        self.0.answer(Err(Failure::Fatal(Error::new(ErrorCode::ToolFailed, message))));
+    }
+}

@@ -1,0 +1,117 @@
+//! The engine: opening, the ways in, closing; and the tables that Python's classes are made from.
+
+use std::time::Duration;
+
+use blitz::{EngineSettings, Method};
+use pyo3::prelude::*;
+use serde_json::json;
+
+use crate::convert::{to_json, value_to_python};
+use crate::error::{rows, to_py};
+use crate::pending::Pending;
+use crate::provider::Provider;
+use crate::runtime::{Kept, runtime};
+use crate::session::Session;
+
+/// One engine on one store.
+#[pyclass(frozen, module = "blitz._native")]
+pub(crate) struct Engine(Kept<blitz::Engine>);
+
+impl Engine {
+    pub(crate) fn engine(&self) -> &blitz::Engine {
+        &self.0
+    }
+
+    /// The engine, in the process that opened it. Errors: `ClosedError` in a forked child.
+    fn here(&self, py: Python<'_>) -> PyResult<&blitz::Engine> {
+        runtime().map_err(|error| to_py(py, &error))?;
+        Ok(&self.0)
+    }
+}
+
+#[pymethods]
+impl Engine {
+    /// Opens a database by settings that are data.
+    #[staticmethod]
+    fn open(py: Python<'_>, settings: &Bound<'_, PyAny>) -> PyResult<Pending> {
+        let settings =
+            EngineSettings::from_json(to_json(settings, "the settings")?).map_err(|error| to_py(py, &error))?;
+        Ok(Pending::new(blitz::Engine::open_with(settings), |py, engine| {
+            Ok(Py::new(py, Self(Kept::new(engine)))?.into_any())
+        }))
+    }
+
+    /// The host's own session.
+    fn root(&self, py: Python<'_>, reason: &str) -> PyResult<Session> {
+        Ok(Session::new(self.here(py)?.root(reason)))
+    }
+
+    /// A user's session.
+    fn login(&self, email: String, password: String) -> Pending {
+        let engine = self.0.clone();
+        Pending::new(async move { engine.login(&email, &password).await }, |py, session| {
+            Ok(Py::new(py, Session::new(session))?.into_any())
+        })
+    }
+
+    /// Goes on with the executions whose process is gone.
+    fn recover(&self) -> Pending {
+        let engine = self.0.clone();
+        Pending::new(async move { engine.recover().await }, |py, ids| value_to_python(py, &ids))
+    }
+
+    /// Takes no new work, waits a grace of seconds, closes the file.
+    fn close(&self, grace: Option<f64>) -> Pending {
+        let engine = self.0.clone();
+        let grace = grace.map(|grace| Duration::try_from_secs_f64(grace).unwrap_or(Duration::MAX));
+        let closed = async move {
+            match grace {
+                Some(grace) => engine.close_within(grace).await,
+                None => engine.close().await,
+            }
+        };
+        Pending::new(closed, |py, ()| Ok(py.None()))
+    }
+
+    /// Serves a provider of the host under its name.
+    fn register_provider(&self, py: Python<'_>, provider: &Provider) -> PyResult<()> {
+        provider.register(self.here(py)?);
+        Ok(())
+    }
+
+    /// Sends every model call to one provider, until `None`.
+    fn override_models(&self, py: Python<'_>, provider: Option<&Provider>) -> PyResult<()> {
+        self.here(py)?.override_models(provider.map(Provider::shared));
+        Ok(())
+    }
+
+    /// Whether models outside this process may be asked.
+    fn allow_real_requests(&self, py: Python<'_>, allowed: bool) -> PyResult<()> {
+        self.here(py)?.allow_real_requests(allowed);
+        Ok(())
+    }
+}
+
+/// The rows of the method table, or of one noun: name, kind, permission, since, schemas.
+#[pyfunction]
+#[pyo3(signature = (noun = None))]
+pub(crate) fn methods(py: Python<'_>, noun: Option<&str>) -> PyResult<Py<PyAny>> {
+    let rows = Method::all().filter(|row| noun.is_none_or(|noun| row.name.split('.').next() == Some(noun)));
+    let rows = rows.map(|row| {
+        json!({
+            "name": row.name,
+            "kind": row.kind,
+            "permission": row.permission.name(),
+            "since": row.since,
+            "input_schema": row.input_schema(),
+            "output_schema": row.output_schema(),
+        })
+    });
+    value_to_python(py, &rows.collect::<Vec<_>>())
+}
+
+/// The rows of the error table: number, name, meaning, whether a retry may help.
+#[pyfunction]
+pub(crate) fn error_codes() -> Vec<(i32, &'static str, &'static str, bool)> {
+    rows()
+}

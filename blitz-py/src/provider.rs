@@ -1,0 +1,89 @@
+//! Models that are Python's: answers from a list, and functions.
+
+use std::sync::Arc;
+
+use blitz::provider::{FunctionProvider, Profile, ProviderCall, Reply, Scripted};
+use blitz::{Error, ErrorCode, ModelRequest};
+use pyo3::prelude::*;
+use serde_json::{Value, json};
+
+use crate::call::{Around, Failure, Function, call};
+use crate::convert::{to_typed, value_to_python};
+
+/// A provider of the host.
+#[pyclass(frozen, module = "blitz._native")]
+pub(crate) struct Provider(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Scripted(Scripted),
+    Function(FunctionProvider),
+}
+
+impl Provider {
+    pub(crate) fn register(&self, engine: &blitz::Engine) {
+        match self.0.clone() {
+            Kind::Scripted(scripted) => engine.register_provider(scripted),
+            Kind::Function(function) => engine.register_provider(function),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> Arc<dyn blitz::provider::Provider> {
+        match self.0.clone() {
+            Kind::Scripted(scripted) => Arc::new(scripted),
+            Kind::Function(function) => Arc::new(function),
+        }
+    }
+}
+
+#[pymethods]
+impl Provider {
+    /// What a scripted one was asked so far.
+    fn requests(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let requests = match &self.0 {
+            Kind::Scripted(scripted) => scripted.requests(),
+            Kind::Function(_) => Vec::new(),
+        };
+        value_to_python(py, &requests.iter().map(plain).collect::<Vec<_>>())
+    }
+}
+
+/// A provider that gives these answers, one for each request.
+#[pyfunction]
+pub(crate) fn scripted(replies: &Bound<'_, PyAny>, name: String) -> PyResult<Provider> {
+    let replies: Vec<Reply> = to_typed(replies, "replies")?;
+    Ok(Provider(Kind::Scripted(Scripted::new(replies).named(name))))
+}
+
+/// A provider whose answers a function makes; it gets a `Call`.
+#[pyfunction]
+pub(crate) fn function_provider(name: String, function: Py<PyAny>, is_async: bool, free: bool) -> Provider {
+    let function = Arc::new(Function { function, is_async });
+    let provider = FunctionProvider::new(name, move |request: ModelRequest, model: ProviderCall| {
+        let asked = call(Arc::clone(&function), plain(&request), Around { context: None, model: Some(model) });
+        async move { reply(asked.await) }
+    });
+    let mut profile = Profile::default();
+    profile.free = free;
+    Provider(Kind::Function(provider.with_profile(profile)))
+}
+
+fn reply(answer: Result<Value, Failure>) -> blitz::Result<Reply> {
+    let answer = answer.map_err(|failure| match failure {
+        Failure::Failed(message) | Failure::Retry(message) => Error::new(ErrorCode::ToolFailed, message),
+        Failure::Fatal(error) => error,
+    })?;
+    serde_json::from_value(answer).map_err(|error| Error::bad_output(format!("the function's answer is none: {error}")))
+}
+
+/// A request as plain data.
+fn plain(request: &ModelRequest) -> Value {
+    json!({
+        "model_name": request.model_name,
+        "messages": request.messages,
+        "tools": request.tools,
+        "tool_choice": request.tool_choice,
+        "output_schema": request.output_schema,
+        "settings": request.settings,
+    })
+}

@@ -1,0 +1,134 @@
+"""Models of the host's own: scripts, functions, override, and the switch that forbids real requests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import blitz
+import pytest
+from conftest import calls, scripted, told
+
+
+def test_a_script_answers_in_order_and_remembers(engine: blitz.Engine) -> None:
+    model = scripted(engine, blitz.RateLimitedError("slow down"), "one", {"text": "two"}, retry={"initial_ms": 1})
+    assert [engine.run("a", text).output for text in ("x", "y")] == ["one", "two"]
+    asked = model.requests
+    assert len(asked) == 3 and asked[-1]["messages"][-1]["parts"] == [{"type": "text", "text": "y"}]
+    failed = engine.run("a", "z")
+    assert failed.status == "failed" and failed.error is not None
+    assert "no answer left" in failed.error.message
+    assert repr(model) == "Scripted(name='scripted')"
+
+
+@pytest.mark.parametrize("reply", [{"txet": "x"}, {"text": 5}, 5, {"error": {"code": "nope", "message": ""}}, {}])
+def test_a_reply_that_is_none_is_refused_at_once(reply: Any) -> None:
+    with pytest.raises(blitz.InvalidInputError, match="replies does not fit"):
+        blitz.Scripted([reply])
+
+
+def test_functions_are_models(engine: blitz.Engine) -> None:
+    def plain(request: dict[str, Any]) -> Any:
+        return request["messages"][-1]["parts"][0]["text"].upper()
+
+    async def coroutine(request: dict[str, Any], call: blitz.ModelCall) -> Any:
+        call.emit("one ")
+        await asyncio.sleep(0)
+        call.emit("two")
+        assert not call.cancelled
+        return {"text": "one two", "usage": {"input_tokens": 3, "output_tokens": 2}}
+
+    engine.agents.put("a", "m")
+    engine.register_provider(blitz.FunctionModel(plain, name="scripted"))
+    assert engine.run("a", "hello").output == "HELLO"
+    engine.register_provider(blitz.FunctionModel(coroutine, name="scripted", free=True))
+    events = list(engine.stream("a", "hello"))
+    assert [event.text for event in events if event.text] == ["one ", "two"]
+    assert events[-1].data["output"] == "one two" and events[-1].data["cost"] == "0"
+
+    async def awaited() -> blitz.Outcome[Any]:
+        return await engine.arun("a", "x")
+
+    assert asyncio.run(awaited()).usage.input_tokens == 3
+
+
+def test_what_a_function_model_raises_is_the_calls_error(engine: blitz.Engine) -> None:
+    errors: list[Exception] = [blitz.UnavailableError("away"), ValueError("a bug"), blitz.ProviderAuthError("no key")]
+
+    def failing(request: dict[str, Any]) -> str:
+        raise errors.pop(0)
+
+    engine.register_provider(blitz.FunctionModel(failing, name="scripted"))
+    engine.agents.put("a", "m", retry={"initial_ms": 1})
+    done = engine.run("a", "x")
+    assert done.error is not None and done.error.code == "tool_failed"
+    assert done.error.message.endswith("ValueError: a bug")
+    assert engine.run("a", "x").error.code == "provider_auth"  # type: ignore[union-attr]
+    engine.register_provider(blitz.FunctionModel(lambda request: {"txt": 1}, name="scripted"))
+    assert engine.run("a", "x").error.code == "bad_output"  # type: ignore[union-attr]
+
+
+def test_override_sends_every_call_to_one_model(engine: blitz.Engine) -> None:
+    engine.models.put("real", "openai", model_name="gpt-4o", api_key="sk-none")
+    engine.agents.put("a", "real")
+    engine.allow_real_requests(False)
+    with engine.override(model=blitz.Scripted(["outer", "last"])) as outer:
+        with engine.override(model=blitz.FunctionModel(lambda request: "inner")):
+            assert engine.run("a", "x").output == "inner"
+        assert engine.run("a", "x").output == "outer"
+        assert len(outer.requests) == 1
+        with pytest.raises(ZeroDivisionError), engine.override(model=blitz.Scripted([])):
+            1 / 0  # noqa: B018
+        assert engine.run("a", "x").output == "last"
+    refused = engine.run("a", "x")
+    assert refused.error is not None and refused.error.code == "permission_denied"
+
+
+def test_real_requests_are_forbidden_for_a_whole_process(engine: blitz.Engine) -> None:
+    blitz.allow_real_requests(False)
+    try:
+        with blitz.Engine(":memory:") as other:
+            for each in (engine, other):
+                each.models.put("real", "openai", model_name="gpt-4o", api_key="sk-none")
+                each.agents.put("a", "real")
+                error = each.run("a", "x").error
+                assert error is not None and error.code == "permission_denied"
+        with blitz.Engine(":memory:", real_requests=True) as allowed:
+            assert allowed.models.list() == blitz.Page([])
+    finally:
+        blitz.allow_real_requests(True)
+
+
+def test_a_function_model_sees_that_nobody_waits(engine: blitz.Engine) -> None:
+    began, over = threading.Event(), threading.Event()
+
+    def waits(request: dict[str, Any], call: blitz.ModelCall) -> str:
+        began.set()
+        while not call.cancelled:
+            threading.Event().wait(0.005)
+        over.set()
+        return "too late"
+
+    engine.register_provider(blitz.FunctionModel(waits, name="scripted"))
+    engine.agents.put("a", "m")
+    handle = engine.start("a", "x")
+    assert began.wait(10)
+    handle.cancel()
+    assert handle.wait().status == "cancelled" and over.wait(10)
+
+
+def test_tools_and_function_models_together(engine: blitz.Engine) -> None:
+    @engine.tool
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    def model(request: dict[str, Any]) -> Any:
+        assert request["tools"][0]["input_schema"]["required"] == ["a", "b"]
+        last = request["messages"][-1]
+        return f"it is {last['parts'][0]['content']}" if last["role"] == "tool" else calls(("add", {"a": 2, "b": 3}))
+
+    engine.register_provider(blitz.FunctionModel(model, name="scripted"))
+    engine.agents.put("a", "m", tools=["add"])
+    done = engine.run("a", "x")
+    assert (done.output, told(done)) == ("it is 5", [5])

@@ -1,0 +1,257 @@
+"""Types and signatures as schemas, and JSON as values of those types."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import sys
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Optional, TypedDict, Union
+
+import blitz
+import pytest
+from blitz._schema import shape_of
+from blitz._tools import FunctionSpec
+from conftest import calls, scripted, told
+from typing_extensions import NotRequired
+
+
+class Severity(enum.Enum):
+    LOW = "low"
+    HIGH = "high"
+
+
+class Place(TypedDict):
+    file: str
+    line: NotRequired[int]
+
+
+@dataclasses.dataclass
+class Finding:
+    """Something that was found."""
+
+    title: str
+    severity: Severity
+    places: list[Place]
+    score: float = 0.5
+    cause: Optional[Finding] = None  # noqa: UP045
+
+
+def spec(function: Any, **options: Any) -> FunctionSpec:
+    named = {"name": None, "description": None, "input_schema": None, "local": None} | options
+    return FunctionSpec(function, **named)
+
+
+@pytest.mark.parametrize(
+    ("kind", "schema", "given", "read"),
+    [
+        (str, {"type": "string"}, "x", "x"),
+        (int, {"type": "integer"}, 2.0, 2),
+        (float, {"type": "number"}, 2, 2.0),
+        (bool, {"type": "boolean"}, True, True),
+        (None, {"type": "null"}, None, None),
+        (Any, {}, {"a": 1}, {"a": 1}),
+        (list[int], {"type": "array", "items": {"type": "integer"}}, [1], [1]),
+        (Sequence[str], {"type": "array", "items": {"type": "string"}}, ["x"], ["x"]),
+        (tuple[int, ...], {"type": "array", "items": {"type": "integer"}}, [1, 2], (1, 2)),
+        (set[str], {"type": "array", "items": {"type": "string"}, "uniqueItems": True}, ["x"], {"x"}),
+        (dict[str, int], {"type": "object", "additionalProperties": {"type": "integer"}}, {"a": 1}, {"a": 1}),
+        (Optional[int], {"anyOf": [{"type": "integer"}, {"type": "null"}]}, None, None),  # noqa: UP045
+        (int | str, {"anyOf": [{"type": "integer"}, {"type": "string"}]}, "x", "x"),
+        (Union[Severity, int], {"anyOf": [{"enum": ["low", "high"]}, {"type": "integer"}]}, 3, 3),  # noqa: UP007
+        (Literal["a", 1], {"enum": ["a", 1]}, 1, 1),
+        (Severity, {"enum": ["low", "high"]}, "high", Severity.HIGH),
+        (Annotated[int, "How many."], {"type": "integer", "description": "How many."}, 1, 1),
+        (date, {"type": "string", "format": "date"}, "2026-01-02", date(2026, 1, 2)),
+        (Decimal, {"type": "string"}, "0.10", Decimal("0.10")),
+    ],
+    ids=str,
+)
+def test_types_are_schemas_and_read_json(kind: Any, schema: Any, given: Any, read: Any) -> None:
+    shape = shape_of(kind)
+    assert shape.schema == schema
+    result = shape.read(given)
+    assert result == read and type(result) is type(read)
+
+
+def test_classes_are_objects_that_may_hold_themselves() -> None:
+    shape = shape_of(Finding)
+    assert shape.schema["description"] == "Something that was found."
+    assert shape.schema["required"] == ["title", "severity", "places"]
+    assert shape.schema["additionalProperties"] is False
+    assert shape.schema["$defs"]["Place"]["required"] == ["file"]
+    inner = {"title": "b", "severity": "low", "places": []}
+    read = shape.read({"title": "a", "severity": "high", "places": [{"file": "f"}], "cause": inner})
+    assert read == Finding("a", Severity.HIGH, [{"file": "f"}], cause=Finding("b", Severity.LOW, []))
+    with pytest.raises(ValueError, match=r"\.places\[0\]: file is missing"):
+        shape.read({"title": "a", "severity": "high", "places": [{}]})
+
+
+@pytest.mark.parametrize("kind", [bytes, dict[int, str], complex, object(), "x y", Literal[b"x"]], ids=repr)
+def test_what_has_no_schema_is_refused_by_name(kind: Any) -> None:
+    with pytest.raises(blitz.InvalidInputError):
+        shape_of(kind)
+
+
+def test_a_signature_and_its_docstring_are_the_schema() -> None:
+    def search(query: str, limit: int = 5, *, kinds: list[Severity] | None = None) -> None:
+        """Searches the archive.
+
+        Takes its time.
+
+        Args:
+            query: What to look for,
+                in any language.
+            limit (int): How many at most.
+
+        Returns:
+            Nothing that a model needs to know of here.
+        """
+
+    made = spec(search)
+    assert made.name == "search" and made.description == "Searches the archive.\n\nTakes its time."
+    properties = made.input_schema["properties"]
+    assert properties["query"] == {"type": "string", "description": "What to look for, in any language."}
+    assert properties["limit"] == {"type": "integer", "description": "How many at most.", "default": 5}
+    assert made.input_schema["required"] == ["query"] and made.input_schema["additionalProperties"] is False
+
+
+def test_other_ways_of_docstrings() -> None:
+    def sphinx(a: int, b: int) -> None:
+        """Adds.
+
+        :param a: the first
+        :param int b: the second,
+            which is longer
+        :returns: the sum
+        """
+
+    def numpy(a: int, b: int) -> None:
+        """Adds.
+
+        Parameters
+        ----------
+        a : int
+            the first
+        b : int
+            the second,
+            which is longer
+
+        Returns
+        -------
+        int
+        """
+
+    for function in (sphinx, numpy):
+        made = spec(function)
+        described = [field["description"] for field in made.input_schema["properties"].values()]
+        assert (made.description, described) == ("Adds.", ["the first", "the second, which is longer"])
+
+
+def test_signatures_that_no_model_can_call_are_refused(engine: blitz.Engine) -> None:
+    def stars(*numbers: int) -> None: ...
+
+    def unknown(a: Nowhere) -> None: ...  # type: ignore[name-defined] # noqa: F821
+
+    def raw(a: bytes) -> None: ...
+
+    for function in (stars, unknown, raw):
+        with pytest.raises(blitz.InvalidInputError):
+            engine.tool(function)
+    with pytest.raises(blitz.InvalidInputError):
+        engine.register(lambda: 1, name="no spaces please")
+    for options in ({"effect": "harmless"}, {"timeout": -1.0}, {"timeout": float("nan")}, {"timeout": 0.0}):
+        with pytest.raises(blitz.InvalidInputError):
+            engine.register(lambda: 1, name="fine", **options)  # type: ignore[arg-type]
+
+
+def test_arguments_come_as_the_types_that_are_annotated(engine: blitz.Engine) -> None:
+    @dataclasses.dataclass
+    class Local:
+        x: int
+
+    seen: list[Any] = []
+
+    @engine.tool
+    def take(finding: Finding, local: Local, when: date, rest: tuple[int, str] = (1, "x")) -> Finding:
+        seen.extend([finding, local, when, rest])
+        return finding
+
+    finding = {"title": "a", "severity": "low", "places": [], "score": 1}
+    first = calls(("take", {"finding": finding, "local": {"x": 1}, "when": "2026-01-02"}))
+    second = calls(("take", {"finding": finding, "local": {"x": 1}, "when": "no date"}))
+    scripted(engine, first, second, "done", tools=["take"])
+    done = engine.run("a", "x")
+    assert seen == [Finding("a", Severity.LOW, [], 1.0), Local(1), date(2026, 1, 2), (1, "x")]
+    assert told(done)[0] == finding | {"score": 1.0, "cause": None}
+    assert "the arguments do not fit" in told(done)[1]
+
+
+def test_output_types_are_checked_values(engine: blitz.Engine) -> None:
+    answer = '{"title": "a", "severity": "high", "places": [{"file": "f", "line": 2}]}'
+    scripted(engine, answer, "[1, 2]", '"high"', '{"title": 5}', answer, retry={"max_attempts": 1})
+    done = engine.run("a", "x", output_type=Finding)
+    assert done.output == Finding("a", Severity.HIGH, [{"file": "f", "line": 2}])
+    assert engine.run("a", "x", output_type=list[int]).output == [1, 2]
+    assert engine.start("a", "x", output_type=Severity).wait().output is Severity.HIGH
+    corrected = engine.run("a", "x", output_type=Finding)
+    assert corrected.output.title == "a" and corrected.usage.requests == 2
+    with pytest.raises(TypeError, match="give one"):
+        engine.run("a", "x", output_type=int, output_schema={"type": "integer"})
+
+
+def test_an_output_that_its_type_refuses_is_bad_output(engine: blitz.Engine) -> None:
+    @dataclasses.dataclass
+    class Even:
+        x: int
+
+        def __post_init__(self) -> None:
+            if self.x % 2:
+                raise ValueError("x is odd")
+
+    scripted(engine, '{"x": 3}', {"error": {"code": "refused", "message": "no"}})
+    with pytest.raises(blitz.BadOutputError, match="no Even: x is odd") as caught:
+        engine.run("a", "x", output_type=Even)
+    assert engine.executions.outcome(caught.value.details["execution_id"]).output == {"x": 3}
+    failed = engine.run("a", "x", output_type=Even)
+    assert failed.status == "failed" and failed.output is None
+
+
+def test_pydantic_models_where_pydantic_is_there(engine: blitz.Engine) -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    class Item(pydantic.BaseModel):  # type: ignore[name-defined,misc]
+        name: str
+        count: int = pydantic.Field(ge=1, description="How many.")
+
+    class Order(pydantic.BaseModel):  # type: ignore[name-defined,misc]
+        items: list[Item]
+
+    @engine.tool
+    def total(order: Order, others: list[Item]) -> Item:
+        return Item(name="all", count=sum(item.count for item in [*order.items, *others]))
+
+    item = {"name": "x", "count": 2}
+    scripted(
+        engine,
+        calls(("total", {"order": {"items": [item]}, "others": [item]})),
+        '{"items": [{"name": "y", "count": 1}]}',
+        tools=["total"],
+    )
+    done = engine.run("a", Item(name="x", count=1), output_type=Order)
+    assert told(done) == [{"name": "all", "count": 4}]
+    assert done.output == Order(items=[Item(name="y", count=1)])
+    assert engine.executions.get(1).input == {"name": "x", "count": 1}
+
+
+def test_pydantic_is_never_imported() -> None:
+    import subprocess
+
+    code = (
+        "import blitz, sys\n"
+        "blitz.Engine(':memory:').tools.register(lambda x: 1, name='f'); print('pydantic' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "False"
