@@ -27,7 +27,7 @@ endef
 PY_TOOLS := target/py-tools
 PY_TESTS := target/py-tests
 
-.PHONY: help setup demo test check torture conformance bench py py-test py-stubs c c-test install docs clean
+.PHONY: help setup demo test check torture conformance bench py py-test py-stubs c c-test install docs prices clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,13 @@ install: c ## installs the C library; PREFIX=/usr/local, DESTDIR=
 docs: setup ## the API pages in target/doc, and docs/errors.md from the code table
 	BLITZ_BLESS=1 $(CARGO) test --workspace --test all --locked --quiet -- errors_doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+prices: ## makes blitz-core/prices/prices.json anew from published collections, and lists where they disagree
+	python3 -m venv target/prices
+	target/prices/bin/pip install --quiet --upgrade genai-prices
+	target/prices/bin/pip install --quiet --upgrade --no-deps litellm
+	target/prices/bin/python blitz-core/prices/update.py \
+		target/prices/lib/python3*/site-packages/litellm/model_prices_and_context_window_backup.json
 
 clean: ## removes what was built
 	$(CARGO) clean

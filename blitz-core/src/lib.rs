@@ -52,13 +52,14 @@ pub mod tool;
 pub use domain::{
     AgentRecord, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CostFilter,
     CostSummary, Decision, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId,
-    ExecutionStatus, FinishReason, Finished, LedgerEntry, Limits, ListOptions, Message, MessageRole, ModelRecord,
-    ModelRequest, ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser,
-    Outcome, OutputSchema, Page, Part, Patch, Permission, Price, Principal, ProfileOverride, PromptCache, PromptRecord,
-    PromptRef, PromptVersion, Provenance, Queued, Rate, Reach, Record, ReservationId, ResourceId, ResourceKind,
-    ResourceRef, RetryPolicy, Role, RunLimits, RunOptions, Secret, Share, ShareLevel, Step, StepFinished, StepKind,
-    StepStarted, TemplateFormat, Timestamp, ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec,
-    ToolStarted, Usage, User, UserId, UserUpdate, Visibility, Waiting,
+    ExecutionStatus, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices, LedgerEntry, LeftOut, Limits,
+    ListOptions, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest, ModelResponse, ModelSettings, Money,
+    NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser, Outcome, OutputSchema, Page, Part, Patch, Permission,
+    Price, PriceTier, Principal, ProfileOverride, PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance,
+    Queued, Rate, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RunLimits,
+    RunOptions, Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat, Timestamp,
+    ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId, UserUpdate,
+    Visibility, Waiting,
 };
 pub use engine::{
     Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,

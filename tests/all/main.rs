@@ -17,6 +17,7 @@ mod hosts;
 mod house;
 mod methods;
 mod parity;
+mod prices;
 mod provider_faults;
 mod source;
 mod support;

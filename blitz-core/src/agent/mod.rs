@@ -62,6 +62,20 @@ impl AgentMachine {
         self.max_tokens.map(|max| max.saturating_sub(self.usage.total_tokens()))
     }
 
+    /// Counts tokens of an answer that came to nothing.
+    pub(crate) fn count(&mut self, usage: &Usage) {
+        self.usage.add(usage);
+    }
+
+    /// What is wrong with an answer, were it taken: nothing follows from asking.
+    pub(crate) fn problem(&self, response: &ModelResponse) -> Option<Error> {
+        unusable(response).or_else(|| {
+            let ends = response.message.tool_calls().next().is_none();
+            let bad = ends && self.output.read(&response.message.text_content()).is_err();
+            bad.then(|| Error::bad_output("the model's answer is empty or off its schema"))
+        })
+    }
+
     fn close(&mut self, key: &str) -> bool {
         let before = self.open.len();
         self.open.retain(|action| action.key() != Some(key));
@@ -103,16 +117,10 @@ impl AgentMachine {
     }
 
     fn answered(&mut self, response: &ModelResponse) -> Vec<Action> {
-        if response.finish_reason == FinishReason::ContentFilter {
-            return self
-                .fail(&Error::new(ErrorCode::ContentFiltered, "the provider's content filter stopped the answer"));
+        if let Some(error) = unusable(response) {
+            return self.fail(&error);
         }
         let calls: Vec<_> = response.message.tool_calls().cloned().collect();
-        if response.finish_reason == FinishReason::Length {
-            let what = if calls.is_empty() { "the answer" } else { "a tool call" };
-            return self
-                .fail(&Error::bad_output(format!("{what} is cut off at the output cap: raise max_output_tokens")));
-        }
         if calls.is_empty() {
             return self.ended_turn(response);
         }
@@ -127,11 +135,7 @@ impl AgentMachine {
 
     /// An answer without tool calls: the end, or one more try.
     fn ended_turn(&mut self, response: &ModelResponse) -> Vec<Action> {
-        let refused = response.message.parts.iter().any(|part| matches!(part, Part::Refusal { .. }));
         let text = response.message.text_content();
-        if refused && text.trim().is_empty() {
-            return self.fail(&Error::new(ErrorCode::Refused, "the model declined to answer"));
-        }
         match self.output.read(&text) {
             Ok(output) => self.finish(Finish::Completed { output }),
             Err(_) if self.output_retries >= MAX_OUTPUT_RETRIES => {
@@ -143,6 +147,25 @@ impl AgentMachine {
                 self.next_turn(Some(feedback))
             }
         }
+    }
+}
+
+/// Why nothing can follow from an answer, whatever the agent wants.
+fn unusable(response: &ModelResponse) -> Option<Error> {
+    let calls = response.message.tool_calls().next().is_some();
+    let refused = || response.message.parts.iter().any(|part| matches!(part, Part::Refusal { .. }));
+    match response.finish_reason {
+        FinishReason::ContentFilter => {
+            Some(Error::new(ErrorCode::ContentFiltered, "the provider's content filter stopped the answer"))
+        }
+        FinishReason::Length => {
+            let what = if calls { "a tool call" } else { "the answer" };
+            Some(Error::bad_output(format!("{what} is cut off at the output cap: raise max_output_tokens")))
+        }
+        _ if !calls && refused() && response.message.text_content().trim().is_empty() => {
+            Some(Error::new(ErrorCode::Refused, "the model declined to answer"))
+        }
+        _ => None,
     }
 }
 

@@ -139,6 +139,7 @@ permissions! {
     CostsRead = "costs:read", Reach::Own;
     BudgetsRead = "budgets:read", Reach::None;
     BudgetsManage = "budgets:manage", Reach::None;
+    PricesManage = "prices:manage", Reach::None;
     UsersRead = "users:read", Reach::None;
     UsersManage = "users:manage", Reach::None;
     AuditRead = "audit:read", Reach::None;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::model::{ModelSettings, ToolChoice};
 use super::money::Money;
+use crate::error::ErrorCode;
 
 /// An agent to put into the catalogue.
 #[non_exhaustive]
@@ -47,6 +48,9 @@ pub struct NewAgent {
     /// When a failed model call is tried again.
     #[serde(default)]
     pub retry: RetryPolicy,
+    /// What else is asked where its model fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
 }
 
 /// A prompt by name, at a version or at its newest.
@@ -178,6 +182,41 @@ impl RetryPolicy {
     }
 }
 
+/// Which models are asked, one after the other, where the one before failed for good.
+///
+/// Each is asked with its own provider, settings and price, and each attempt is booked. What a
+/// stream had shown of a failed attempt is taken back by a `model.reset` before the next one speaks.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fallback {
+    /// Catalogue names of the models, in the order they are asked.
+    pub models: Vec<String>,
+    /// On which failures. Bad answers count by what is wrong with them: `content_filtered`, `refused`, and
+    /// `bad_output` for one that is cut off, empty or off the output's schema. By default what may be one
+    /// provider's trouble: `rate_limited`, `unavailable`, `timeout`, `provider_auth`, `context_overflow`.
+    #[serde(default = "Fallback::usual")]
+    #[schemars(with = "Vec<String>")]
+    pub on: Vec<ErrorCode>,
+}
+
+impl Fallback {
+    /// These models, on what may be one provider's trouble.
+    pub fn to<N: Into<String>>(models: impl IntoIterator<Item = N>) -> Self {
+        Self { models: models.into_iter().map(Into::into).collect(), on: Self::usual() }
+    }
+
+    /// The same models on just these failures.
+    pub fn on(self, codes: impl IntoIterator<Item = ErrorCode>) -> Self {
+        Self { on: codes.into_iter().collect(), ..self }
+    }
+
+    fn usual() -> Vec<ErrorCode> {
+        use ErrorCode::{ContextOverflow, ProviderAuth, RateLimited, Timeout, Unavailable};
+        vec![RateLimited, Unavailable, Timeout, ProviderAuth, ContextOverflow]
+    }
+}
+
 impl NewAgent {
     /// An agent `name` on the catalogue model `model`.
     pub fn new(name: impl Into<String>, model: impl Into<String>) -> Self {
@@ -194,6 +233,7 @@ impl NewAgent {
             output_schema: None,
             limits: Limits::default(),
             retry: RetryPolicy::default(),
+            fallback: None,
         }
     }
 
@@ -237,6 +277,11 @@ impl NewAgent {
     /// When a failed model call is tried again.
     pub fn retry(self, retry: RetryPolicy) -> Self {
         Self { retry, ..self }
+    }
+
+    /// What else is asked where its model fails.
+    pub fn fallback(self, fallback: Fallback) -> Self {
+        Self { fallback: Some(fallback), ..self }
     }
 
     /// Settings that win over the model's.

@@ -91,6 +91,9 @@ pub enum EventData {
         /// What the failed attempt used.
         #[serde(default)]
         usage: Usage,
+        /// The model that makes the next attempt, where it is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fallback: Option<FallbackTo>,
     },
     /// A tool is called.
     #[serde(rename = "tool.started")]
@@ -245,6 +248,9 @@ pub struct StepFinished {
     pub kind: StepKind,
     /// Which attempt, from 1.
     pub attempt: u32,
+    /// The catalogue name of the model that answered, where it is not the agent's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// The model's answer, where it is a model call that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Arc<ModelResponse>>,
@@ -260,6 +266,16 @@ pub struct StepFinished {
     /// What that cost; `None` where the price is unknown.
     #[serde(default)]
     pub cost: Option<Money>,
+}
+
+/// The model that an execution falls back to.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct FallbackTo {
+    /// Its catalogue name.
+    pub model: String,
+    /// Its place in the agent's `fallback.models`, from 1.
+    pub place: u32,
 }
 
 /// The values of `tool.started`.
@@ -309,5 +325,6 @@ constructors! {
     Finished { status: ExecutionStatus, output: Value, error: Option<ErrorInfo>, usage: Usage, cost: Option<Money> }
     ToolStarted { attempt: u32, call: ToolCall, effect: Effect, idempotency_key: String }
     StepStarted { kind: StepKind, attempt: u32, name: String; reserved = None, child_id = None, call = None }
-    StepFinished { kind: StepKind, attempt: u32; response = None, result = None, error = None, usage = Usage::default(), cost = None }
+    FallbackTo { model: String, place: u32 }
+    StepFinished { kind: StepKind, attempt: u32; model = None, response = None, result = None, error = None, usage = Usage::default(), cost = None }
 }

@@ -207,6 +207,29 @@ pub struct ExecutionPlan {
     pub tools: Vec<super::catalog::ToolRecord>,
     /// The agents it may call as tools, each with all it is pinned to.
     pub agents: Vec<ExecutionPlan>,
+    /// The price that was listed for its model, where the record has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_price: Option<super::price::Price>,
+    /// The models that it falls back to, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<PlannedModel>,
+}
+
+/// A model that an execution is pinned to.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedModel {
+    /// The model.
+    pub model: super::catalog::ModelRecord,
+    /// The price that was listed for it, where the record has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_price: Option<super::price::Price>,
+}
+
+impl PlannedModel {
+    pub(crate) fn new(model: super::catalog::ModelRecord, listed_price: Option<super::price::Price>) -> Self {
+        Self { model, listed_price }
+    }
 }
 
 impl ExecutionPlan {
@@ -219,7 +242,7 @@ impl ExecutionPlan {
         tools: Vec<super::catalog::ToolRecord>,
         agents: Vec<ExecutionPlan>,
     ) -> Self {
-        Self { schema: Self::SCHEMA, agent, model, prompt, tools, agents }
+        Self { schema: Self::SCHEMA, agent, model, prompt, tools, agents, listed_price: None, fallbacks: Vec::new() }
     }
 
     /// The plan of an agent, this one's or one that it may call.

@@ -231,6 +231,28 @@ pub struct Alert {
     pub limit: Money,
 }
 
+/// What an import of prices came to.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ImportedPrices {
+    /// The version of prices that is now in force.
+    pub version: i64,
+    /// How many models were taken.
+    pub taken: u64,
+    /// The models that were not, each with why.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A model that an import left out: its price stays as unknown as it was.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LeftOut {
+    /// Its name in the map.
+    pub model: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// Which costs are meant: all that meet every field that is given.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]

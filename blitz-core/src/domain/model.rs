@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::message::{Message, Part};
+use super::price::Price;
 use super::schema::can_be_kept;
 use super::secret::Secret;
 use super::tool::ToolSpec;
-use super::usage::{Price, Usage};
+use super::usage::Usage;
 
 /// A model to put into the catalogue: a provider, the provider's own model name, settings and price.
 #[non_exhaustive]
@@ -40,6 +41,45 @@ pub struct NewModel {
     /// The most output tokens the model can give; caps every request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
+    /// How much of it all executions of the process together may ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ModelLimits>,
+}
+
+/// What a model's provider gives at most. All executions of the process share it: what is more waits
+/// for its turn.
+///
+/// Records of the same provider, address and model name with the same limits are one.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelLimits {
+    /// Calls a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// Input and output tokens a minute: the most a call can use is held, then corrected by what it used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
+    /// Calls at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u32>,
+}
+
+impl ModelLimits {
+    /// The same limits with so many calls a minute.
+    pub fn requests(self, per_minute: u32) -> Self {
+        Self { requests_per_minute: Some(per_minute), ..self }
+    }
+
+    /// The same limits with so many tokens a minute.
+    pub fn tokens(self, per_minute: u64) -> Self {
+        Self { tokens_per_minute: Some(per_minute), ..self }
+    }
+
+    /// The same limits with so many calls at the same time.
+    pub fn concurrent(self, calls: u32) -> Self {
+        Self { max_concurrent: Some(calls), ..self }
+    }
 }
 
 impl NewModel {
@@ -55,6 +95,7 @@ impl NewModel {
             settings: ModelSettings::default(),
             price: None,
             max_output_tokens: None,
+            limits: None,
         }
     }
 
@@ -71,6 +112,11 @@ impl NewModel {
     /// What its tokens cost.
     pub fn with_price(self, price: Price) -> Self {
         Self { price: Some(price), ..self }
+    }
+
+    /// How much of it all executions of the process together may ask for.
+    pub fn with_limits(self, limits: ModelLimits) -> Self {
+        Self { limits: Some(limits), ..self }
     }
 
     /// What every request carries.

@@ -11,8 +11,8 @@ use super::run::{Audience, Run};
 use super::{EventStream, ExecutionHandle};
 use crate::domain::schema::SchemaCheck;
 use crate::domain::{
-    Event, ExecutionId, ListOptions, Money, NewAgent, Outcome, Page, Permission, Record, ResourceRef, RunOptions,
-    Share, ToolChoice,
+    Event, ExecutionId, Fallback, ListOptions, Money, NewAgent, Outcome, Page, Permission, Record, ResourceRef,
+    RunOptions, Share, ToolChoice,
 };
 use crate::error::{Error, Result};
 use crate::tool::registry::is_callable;
@@ -68,8 +68,26 @@ impl Noun for NewAgent {
         if self.retry.max_attempts == 0 || self.settings.max_output_tokens == Some(0) {
             return Err(Error::invalid("retry.max_attempts and settings.max_output_tokens must be at least 1"));
         }
+        if let Some(fallback) = &self.fallback {
+            check_fallback(&self.model, fallback)?;
+        }
         check_offer(&self)?;
         Ok(self)
+    }
+}
+
+/// The most models that an agent may fall back to.
+const MAX_FALLBACKS: usize = 8;
+
+fn check_fallback(own: &str, fallback: &Fallback) -> Result<()> {
+    if !(1..=MAX_FALLBACKS).contains(&fallback.models.len()) || fallback.on.is_empty() {
+        return Err(Error::invalid(format!("fallback wants 1 to {MAX_FALLBACKS} models, and one error code to be on")));
+    }
+    let mut names: Vec<&str> = fallback.models.iter().map(String::as_str).chain([own]).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Error::invalid(format!("the model {:?} is asked twice: name it once", pair[0]))),
+        None => Ok(()),
     }
 }
 

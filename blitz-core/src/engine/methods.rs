@@ -74,6 +74,7 @@ impl std::fmt::Debug for Method {
 
 const TABLE: &[&[Method]] = &[
     models::ROWS,
+    models::PRICE_ROWS,
     prompts::ROWS,
     prompts::VERSION_ROWS,
     tools::ROWS,

@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::effects::{Delivered, Happening, ToolEnd};
+use super::effects::{Delivered, Happening, ToolEnd, live};
 use super::perform::After;
 use super::retry::RetryDecision;
 use super::setup::Setup;
@@ -20,7 +20,7 @@ use super::turn::{Draft, Ids, Settle, Turn};
 use super::{Runtime, Seat};
 use crate::access::ExecutionStore;
 use crate::domain::{
-    Action, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Input, Machine as _, ModelRequest,
+    Action, EventData, ExecutionId, ExecutionStatus, FallbackTo, Finish, Finished, Input, Machine as _, ModelRequest,
     ModelResponse, Outcome, ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
 };
 use crate::error::{Charged, Error, ErrorCode, ErrorInfo, Result};
@@ -141,7 +141,7 @@ impl Driver {
         let mut follow = Vec::new();
         for ((action, request), outcome) in first.into_iter().zip(requests).zip(reserved) {
             if let Action::CallModel { key, .. } = action {
-                follow.extend(self.send_or_refuse(key, 1, request, outcome));
+                follow.extend(self.send_or_refuse(key, 1, 0, request, outcome));
             }
         }
         self.drive(follow, Turn::default()).await
@@ -295,52 +295,78 @@ impl Driver {
         turn: &mut Turn,
     ) -> Vec<Action> {
         let now = Timestamp::now();
-        match result {
+        let place = self.state.place(&key);
+        let next = self.setup.model(place + 1).map(|model| model.name.clone());
+        let fallback = self.setup.agent().fallback.as_ref().filter(|_| next.is_some());
+        let (error, settle, used) = match result {
             Ok(mut response) => {
                 response.forget_what_cannot_be_kept();
                 let settle = match response.usage {
                     Some(usage) => Settle::Used { reservation, usage, raw: response.raw_usage.clone() },
                     None => Settle::Unknown { reservation, delivered_tokens: delivered },
                 };
-                let mut step = StepFinished::new(StepKind::Model, attempt);
-                step.usage = response.usage.unwrap_or_default();
-                step.response = Some(Arc::new(response));
-                self.record(turn, key, EventData::StepFinished(step), Some(settle))
+                let used = response.usage.unwrap_or_default();
+                let problem = fallback.and_then(|fallback| {
+                    let problem = self.state.machine.problem(&response)?;
+                    (fallback.on.contains(&problem.code()) && now < self.deadline).then_some(problem)
+                });
+                let Some(problem) = problem else {
+                    let mut step = StepFinished::new(StepKind::Model, attempt);
+                    step.usage = used;
+                    step.model = (place > 0).then(|| self.setup.model_at(place).name.clone());
+                    step.response = Some(Arc::new(response));
+                    return self.record(turn, key, EventData::StepFinished(step), Some(settle));
+                };
+                // Nobody acts on it: what of it was shown is taken back before the next model speaks.
+                if self.runtime.hub.has_readers(self.ids.root_id) {
+                    let reset = live(self.ids.id, &key, EventData::ModelReset { attempt });
+                    self.runtime.hub.publish(self.ids.root_id, [reset]);
+                }
+                return self.again(turn, key, attempt, &problem, now, next, settle, used);
             }
             Err(error) => {
                 let settle = match &error {
                     Error::Provider { charged: Charged::No, .. } => Settle::Void { reservation },
                     _ => Settle::Unknown { reservation, delivered_tokens: delivered },
                 };
-                let policy = &self.setup.agent().retry;
-                let failures = self.state.failures(&key, attempt);
-                let data = match policy.decide(failures, &error, now, self.deadline, self.state.seed) {
-                    RetryDecision::RetryAt(at) => EventData::StepRetrying {
-                        attempt,
-                        error: error.to_info(),
-                        at,
-                        cost: None,
-                        usage: Usage::default(),
-                    },
-                    RetryDecision::Fail => {
-                        let error = if failures > 1 {
-                            Error::RetriesExhausted { attempts: failures, last: Box::new(error) }
-                        } else {
-                            error
-                        };
-                        let mut step = StepFinished::new(StepKind::Model, attempt);
-                        step.error = Some(error.to_info());
-                        EventData::StepFinished(step)
-                    }
-                };
-                let again = matches!(data, EventData::StepRetrying { .. });
-                let mut actions = self.record(turn, key.clone(), data, Some(settle));
-                if again {
-                    actions.extend(self.open_action(&key));
-                }
-                actions
+                (error, settle, Usage::default())
+            }
+        };
+        let failures = self.state.failures(&key, attempt);
+        let policy = &self.setup.agent().retry;
+        match policy.decide(failures, &error, now, self.deadline, self.state.seed, fallback) {
+            RetryDecision::RetryAt(at) => self.again(turn, key, attempt, &error, at, None, settle, used),
+            RetryDecision::NextFallback => self.again(turn, key, attempt, &error, now, next, settle, used),
+            RetryDecision::Fail => {
+                let attempts = self.state.attempts(&key, attempt);
+                let error =
+                    if attempts > 1 { Error::RetriesExhausted { attempts, last: Box::new(error) } } else { error };
+                let mut step = StepFinished::new(StepKind::Model, attempt);
+                step.error = Some(error.to_info());
+                self.record(turn, key, EventData::StepFinished(step), Some(settle))
             }
         }
+    }
+
+    /// Notes that an attempt failed and another follows: at a time by the same model, or by the next one.
+    #[allow(clippy::too_many_arguments, reason = "one argument a field of the record")]
+    fn again(
+        &mut self,
+        turn: &mut Turn,
+        key: String,
+        attempt: u32,
+        error: &Error,
+        at: Timestamp,
+        next: Option<String>,
+        settle: Settle,
+        usage: Usage,
+    ) -> Vec<Action> {
+        let place = u32::try_from(self.state.place(&key) + 1).unwrap_or(u32::MAX);
+        let fallback = next.map(|model| FallbackTo::new(model, place));
+        let data = EventData::StepRetrying { attempt, error: error.to_info(), at, cost: None, usage, fallback };
+        let mut actions = self.record(turn, key.clone(), data, Some(settle));
+        actions.extend(self.open_action(&key));
+        actions
     }
 
     pub(super) fn tool_ended(&mut self, end: ToolEnd, turn: &mut Turn) -> Vec<Action> {

@@ -2,18 +2,19 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
 
 use super::Runtime;
+use super::limits::DeploymentKey;
 use super::turn::Ids;
 use crate::domain::{
     Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, ReservationId, Timestamp, ToolCall,
 };
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::provider::{CallContext, Provider, StreamItem};
 use crate::tool::ToolContext;
 use crate::tool::registry::{PreparedTool, ToolOutcome};
@@ -44,33 +45,63 @@ pub(crate) struct ModelCall {
     pub(crate) reservation: ReservationId,
     pub(crate) request: ModelRequest,
     pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) deployment: Arc<DeploymentKey>,
     pub(crate) ids: Ids,
     pub(crate) timeout: Duration,
     pub(crate) delivered: Delivered,
 }
 
-/// How many bytes of output have come so far: what is counted when the call breaks off.
+/// Whether a call was sent, and how many bytes of output have come so far: what is counted when it
+/// breaks off.
 ///
 /// Of an answer that comes whole nothing can be counted on the way, so it counts as all that it may be.
 #[derive(Clone)]
-pub(crate) struct Delivered(Arc<AtomicU64>);
+pub(crate) struct Delivered(Arc<Progress>);
+
+struct Progress {
+    bytes: AtomicU64,
+    /// [`WAITING`], [`SENT`] or [`WITHDRAWN`]: whoever changes it first decides.
+    sent: AtomicU8,
+}
+
+const WAITING: u8 = 0;
+const SENT: u8 = 1;
+const WITHDRAWN: u8 = 2;
 
 impl Delivered {
     const UNCOUNTED: u64 = u64::MAX;
 
     pub(crate) fn new(streams: bool) -> Self {
-        Self(Arc::new(AtomicU64::new(if streams { 0 } else { Self::UNCOUNTED })))
+        let bytes = AtomicU64::new(if streams { 0 } else { Self::UNCOUNTED });
+        Self(Arc::new(Progress { bytes, sent: AtomicU8::new(WAITING) }))
+    }
+
+    /// Whether the call is not sent and never will be: then it costs nothing.
+    pub(crate) fn withdraw(&self) -> bool {
+        self.decide(WITHDRAWN)
+    }
+
+    /// Whether the call may be sent: nobody has withdrawn it.
+    fn send(&self) -> bool {
+        self.decide(SENT)
+    }
+
+    fn decide(&self, to: u8) -> bool {
+        match self.0.sent.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(was) => was == to,
+        }
     }
 
     /// Bytes, and so the most tokens that they can be.
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.bytes.load(Ordering::Relaxed)
     }
 
     /// Only the call itself counts, so nothing comes between the two.
     fn add(&self, bytes: u64) {
         let before = if self.bytes() == Self::UNCOUNTED { 0 } else { self.bytes() };
-        self.0.store(before.saturating_add(bytes), Ordering::Relaxed);
+        self.0.bytes.store(before.saturating_add(bytes), Ordering::Relaxed);
     }
 
     /// The whole answer is there.
@@ -78,7 +109,7 @@ impl Delivered {
         if self.bytes() == Self::UNCOUNTED {
             let calls = answer.message.tool_calls().map(|call| call.name.len() + call.arguments.len());
             let text = answer.message.text_content().len();
-            self.0.store((text + calls.sum::<usize>()) as u64, Ordering::Relaxed);
+            self.0.bytes.store((text + calls.sum::<usize>()) as u64, Ordering::Relaxed);
         }
     }
 }
@@ -86,10 +117,19 @@ impl Delivered {
 impl ModelCall {
     /// Sends the request and reads the answer to its end, handing deltas to whoever listens.
     pub(crate) async fn perform(self, runtime: Arc<Runtime>) -> Happening {
-        let Self { key, attempt, reservation, request, provider, ids, timeout, delivered } = self;
-        let mut index = 0;
+        let Self { key, attempt, reservation, request, provider, deployment, ids, timeout, delivered } = self;
+        let (mut index, mut pass) = (0, None);
         let asked = AssertUnwindSafe(async {
             let provider = runtime.providers.answering(provider)?;
+            let limited = deployment.has_limits();
+            if limited || provider.is_remote() {
+                let cap = request.settings.max_output_tokens.unwrap_or(0);
+                let tokens = if limited { provider.input_token_bound(&request).saturating_add(cap) } else { 0 };
+                pass = Some(runtime.deployments.of(&deployment).admit(tokens, timeout).await?);
+            }
+            if !delivered.send() {
+                return Err(Error::cancelled("the call was withdrawn before it was sent"));
+            }
             let mut stream = provider.stream(request, CallContext::new(timeout));
             while let Some(item) = stream.next().await {
                 match item? {
@@ -114,8 +154,12 @@ impl ModelCall {
         let result = match tokio::time::timeout(timeout, asked.catch_unwind()).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::new(ErrorCode::Panic, "the provider panicked")),
+            Err(_) if delivered.withdraw() => Err(never_sent(&deployment)),
             Err(_) => Err(Error::timeout("the model did not answer before the execution's deadline")),
         };
+        if let Some(pass) = pass {
+            pass.ended(&result);
+        }
         if result.is_err() && index > 0 {
             runtime.hub.publish(ids.root_id, [live(ids.id, &key, EventData::ModelReset { attempt })]);
         }
@@ -123,8 +167,22 @@ impl ModelCall {
     }
 }
 
+/// The time was over before the call's turn came.
+fn never_sent(deployment: &DeploymentKey) -> Error {
+    Error::Provider {
+        code: ErrorCode::Timeout,
+        provider: deployment.provider().to_owned(),
+        status: None,
+        retry_after: None,
+        retryable: false,
+        charged: Charged::No,
+        message: "the time was over before the model's limits let the call be sent".to_owned(),
+        source: None,
+    }
+}
+
 /// A live event has no place of its own; the reader gives it the one it has come to.
-fn live(id: ExecutionId, path: &str, data: EventData) -> Event {
+pub(super) fn live(id: ExecutionId, path: &str, data: EventData) -> Event {
     Event::new(0, Timestamp::now(), id, path.to_owned(), data)
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod control;
 pub(crate) mod driver;
 pub(crate) mod effects;
 pub(crate) mod events;
+pub(crate) mod limits;
 mod perform;
 mod pin;
 mod plan;
@@ -39,6 +40,7 @@ use crate::tool::registry::HostTools;
 use cache::Setups;
 use driver::{Driver, Work};
 use events::Hub;
+use limits::Deployments;
 use setup::Setup;
 use turn::{Begun, Ids};
 
@@ -55,6 +57,7 @@ pub(crate) struct Runtime {
     pub(crate) tools: HostTools,
     pub(crate) setups: Setups,
     pub(crate) hub: Hub,
+    pub(crate) deployments: Deployments,
     /// Set when what still runs must stop where it is.
     pub(crate) closing: CancellationToken,
     tasks: TaskTracker,
@@ -102,6 +105,7 @@ impl Runtime {
             tools: HostTools::default(),
             setups: Setups::default(),
             hub: Hub::default(),
+            deployments: Deployments::default(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             here: Mutex::default(),

@@ -62,7 +62,7 @@ impl Driver {
         let mut follow = Vec::new();
         for (start, outcome) in turn.models.iter().zip(reserved) {
             if let Some(request) = self.work.requests.remove(&start.key) {
-                follow.extend(self.send_or_refuse(start.key.clone(), start.attempt, request, outcome));
+                follow.extend(self.send_or_refuse(start.key.clone(), start.attempt, start.place, request, outcome));
             }
         }
         for start in &turn.tools {
@@ -103,6 +103,7 @@ impl Driver {
         &mut self,
         key: String,
         attempt: u32,
+        place: usize,
         mut request: ModelRequest,
         outcome: Result<Reserved, ErrorInfo>,
     ) -> Vec<Action> {
@@ -117,7 +118,8 @@ impl Driver {
             attempt,
             reservation: reserved.id,
             request,
-            provider: Arc::clone(&self.setup.provider),
+            provider: Arc::clone(&self.setup.model_at(place).provider),
+            deployment: Arc::clone(&self.setup.model_at(place).deployment),
             ids: self.ids,
             // The driver itself ends the call at the deadline, and says that it was the limit.
             timeout: self.deadline.since(Timestamp::now()) + BEYOND_THE_DEADLINE,
@@ -247,8 +249,12 @@ impl Driver {
                     running.handle.abort();
                     let mut step = StepFinished::new(StepKind::Model, *attempt);
                     step.error = Some(cancelled.to_info());
-                    let delivered_tokens = delivered.bytes();
-                    let settle = Settle::Unknown { reservation: *reservation, delivered_tokens };
+                    let (reservation, delivered_tokens) = (*reservation, delivered.bytes());
+                    let settle = if delivered.withdraw() {
+                        Settle::Void { reservation }
+                    } else {
+                        Settle::Unknown { reservation, delivered_tokens }
+                    };
                     turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: Some(settle) });
                 }
                 RunningWhat::Tool { attempt, call } => {

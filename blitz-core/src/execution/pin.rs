@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::access::{Grant, Standing};
 use crate::domain::{
-    AgentRecord, ExecutionPlan, Permission, PromptRef, PromptVersion, ResourceId, ResourceKind, ResourceRef,
-    RunOptions, Secret,
+    AgentRecord, ExecutionPlan, ModelRecord, Permission, PlannedModel, PromptRef, PromptVersion, ResourceId,
+    ResourceKind, ResourceRef, RunOptions, Secret,
 };
 use crate::error::{Error, Result};
+use crate::ledger;
 use crate::store::catalog::{self, ResourceRow};
 use crate::store::sql::to_json;
 use crate::store::{Connection, content_hash, executions};
@@ -51,8 +52,10 @@ pub(crate) fn keys(tx: &mut dyn Connection, standing: &Standing, plan: &Executio
     let mut keys = Keys::new();
     let mut plans = vec![plan];
     while let Some(plan) = plans.pop() {
-        if let Some(key) = standing.model_key(tx, plan.model.id)? {
-            keys.insert(plan.model.id, key);
+        for model in std::iter::once(&plan.model).chain(plan.fallbacks.iter().map(|fallback| &fallback.model)) {
+            if let Some(key) = standing.model_key(tx, model.id)? {
+                keys.insert(model.id, key);
+            }
         }
         plans.extend(&plan.agents);
     }
@@ -70,7 +73,9 @@ fn plan(
     }
     let agent: AgentRecord = row.record()?;
     let spec = &agent.spec;
-    let model = grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &name(&spec.model))?.record()?;
+    let PlannedModel { model, listed_price, .. } = planned_model(tx, grant, &spec.model)?;
+    let fallbacks = spec.fallback.iter().flat_map(|fallback| &fallback.models);
+    let fallbacks = fallbacks.map(|model| planned_model(tx, grant, model)).collect::<Result<_>>()?;
     let prompt = spec.prompt.as_ref().map(|prompt| prompt_version(tx, grant, prompt)).transpose()?;
     let mut tools = Vec::with_capacity(spec.tools.len());
     for tool in &spec.tools {
@@ -83,7 +88,13 @@ fn plan(
         agents.push(plan(tx, grant, &child, above)?);
     }
     above.pop();
-    Ok(ExecutionPlan::new(agent, model, prompt, tools, agents))
+    Ok(ExecutionPlan { listed_price, fallbacks, ..ExecutionPlan::new(agent, model, prompt, tools, agents) })
+}
+
+fn planned_model(tx: &mut dyn Connection, grant: &Grant, model: &str) -> Result<PlannedModel> {
+    let model: ModelRecord = grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &name(model))?.record()?;
+    let listed_price = ledger::listed_price(tx, &model.spec)?;
+    Ok(PlannedModel::new(model, listed_price))
 }
 
 fn prompt_version(tx: &mut dyn Connection, grant: &Grant, prompt: &PromptRef) -> Result<PromptVersion> {

@@ -53,14 +53,16 @@ impl Driver {
                 let attempt = *attempt;
                 let error = Error::interrupted("the process ended before the model answered").to_info();
                 let now = Timestamp::now();
-                let data = EventData::StepRetrying { attempt, error, at: now, cost: None, usage: Usage::default() };
+                let (cost, usage) = (None, Usage::default());
+                let data = EventData::StepRetrying { attempt, error, at: now, cost, usage, fallback: None };
                 self.record(turn, key.clone(), data, Some(Settle::Dead { attempt }));
                 attempt + 1
             }
             Some(Progress::Child { .. }) => return,
         };
-        let request = self.setup.request(&mut self.state.transcript, first);
-        turn.models.push(ModelStart::new(key.clone(), attempt, &self.setup, &request));
+        let place = self.state.place(&key);
+        let request = self.setup.request(&mut self.state.transcript, first, place);
+        turn.models.push(ModelStart::new(key.clone(), attempt, place, &self.setup, &request));
         self.work.requests.insert(key, request);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{RetryPolicy, Timestamp};
+use crate::domain::{Fallback, RetryPolicy, Timestamp};
 use crate::error::Error;
 
 /// What follows a failed attempt.
@@ -10,6 +10,8 @@ use crate::error::Error;
 pub(crate) enum RetryDecision {
     /// Try again at this time.
     RetryAt(Timestamp),
+    /// Ask the next model.
+    NextFallback,
     /// It has failed for good.
     Fail,
 }
@@ -19,7 +21,8 @@ impl RetryPolicy {
     ///
     /// The wait doubles from attempt to attempt with full jitter drawn from `seed`; a Retry-After
     /// is a lower bound. No attempt starts behind `deadline`, and a provider that asks for a longer
-    /// wait than the policy allows is not waited for.
+    /// wait than the policy allows is not waited for. What is not tried again goes to the next
+    /// model, where there is one (`fallback`) that is asked on such a failure.
     pub(crate) fn decide(
         &self,
         attempt: u32,
@@ -27,20 +30,38 @@ impl RetryPolicy {
         now: Timestamp,
         deadline: Timestamp,
         seed: u64,
+        fallback: Option<&Fallback>,
     ) -> RetryDecision {
+        match self.retry_at(attempt, error, now, deadline, seed) {
+            Some(at) => RetryDecision::RetryAt(at),
+            None if now < deadline && fallback.is_some_and(|fallback| fallback.on.contains(&error.code())) => {
+                RetryDecision::NextFallback
+            }
+            None => RetryDecision::Fail,
+        }
+    }
+
+    fn retry_at(
+        &self,
+        attempt: u32,
+        error: &Error,
+        now: Timestamp,
+        deadline: Timestamp,
+        seed: u64,
+    ) -> Option<Timestamp> {
         if !error.is_retryable() || attempt >= self.max_attempts {
-            return RetryDecision::Fail;
+            return None;
         }
         let longest = Duration::from_millis(self.max_ms);
         let asked = error.retry_after().unwrap_or_default();
         if asked > longest {
-            return RetryDecision::Fail;
+            return None;
         }
         let factor = u64::from(self.factor.max(1)).saturating_pow(attempt - 1);
         let ceiling = Duration::from_millis(self.initial_ms.saturating_mul(factor)).min(longest);
         let jittered = ceiling.mul_f64(fraction(seed, attempt));
         let at = now.plus(jittered.max(asked));
-        if at >= deadline { RetryDecision::Fail } else { RetryDecision::RetryAt(at) }
+        (at < deadline).then_some(at)
     }
 }
 
@@ -77,7 +98,7 @@ mod tests {
     #[test]
     fn b41_retry_after_is_a_lower_bound() {
         let error = failure(ErrorCode::RateLimited, true, Some(7));
-        let decision = RetryPolicy::default().decide(1, &error, Timestamp(0), LATE, 1);
+        let decision = RetryPolicy::default().decide(1, &error, Timestamp(0), LATE, 1, None);
         assert!(matches!(decision, RetryDecision::RetryAt(at) if at >= Timestamp(7_000_000)));
     }
 
@@ -91,11 +112,28 @@ mod tests {
             Error::RetriesExhausted { attempts: 3, last: Box::new(failure(ErrorCode::Unavailable, true, None)) },
         ];
         for error in never {
-            assert_eq!(policy.decide(1, &error, Timestamp(0), LATE, 1), RetryDecision::Fail, "{error}");
+            assert_eq!(policy.decide(1, &error, Timestamp(0), LATE, 1, None), RetryDecision::Fail, "{error}");
         }
         let passing = failure(ErrorCode::Unavailable, true, None);
-        assert_eq!(policy.decide(policy.max_attempts, &passing, Timestamp(0), LATE, 1), RetryDecision::Fail);
-        assert_eq!(policy.decide(1, &passing, Timestamp(0), Timestamp(0), 1), RetryDecision::Fail);
+        assert_eq!(policy.decide(policy.max_attempts, &passing, Timestamp(0), LATE, 1, None), RetryDecision::Fail);
+        assert_eq!(policy.decide(1, &passing, Timestamp(0), Timestamp(0), 1, None), RetryDecision::Fail);
+    }
+
+    #[test]
+    fn b44_what_is_not_retried_goes_to_the_next_model_on_the_chosen_errors_only() {
+        let (policy, usual) = (RetryPolicy::default(), Fallback::to(["other"]));
+        let quota = failure(ErrorCode::RateLimited, false, None);
+        let ask = |error: &Error, attempt, now, fallback| policy.decide(attempt, error, now, LATE, 1, fallback);
+        assert_eq!(ask(&quota, 1, Timestamp(0), Some(&usual)), RetryDecision::NextFallback);
+        let passing = failure(ErrorCode::Unavailable, true, None);
+        assert!(matches!(ask(&passing, 1, Timestamp(0), Some(&usual)), RetryDecision::RetryAt(_)));
+        assert_eq!(ask(&passing, policy.max_attempts, Timestamp(0), Some(&usual)), RetryDecision::NextFallback);
+        assert_eq!(ask(&passing, policy.max_attempts, LATE, Some(&usual)), RetryDecision::Fail);
+        let bad_request = failure(ErrorCode::InvalidInput, false, None);
+        assert_eq!(ask(&bad_request, 1, Timestamp(0), Some(&usual)), RetryDecision::Fail);
+        let chosen = usual.clone().on([ErrorCode::InvalidInput]);
+        assert_eq!(ask(&bad_request, 1, Timestamp(0), Some(&chosen)), RetryDecision::NextFallback);
+        assert_eq!(ask(&quota, 1, Timestamp(0), Some(&chosen)), RetryDecision::Fail);
     }
 
     proptest! {
@@ -103,9 +141,9 @@ mod tests {
         fn waits_stay_within_the_policy(attempt in 1u32..200, seed: u64, initial in 0u64..10_000, max in 0u64..100_000) {
             let policy = RetryPolicy { max_attempts: u32::MAX, initial_ms: initial, max_ms: max, factor: 2 };
             let error = failure(ErrorCode::Unavailable, true, None);
-            match policy.decide(attempt, &error, Timestamp(0), LATE, seed) {
+            match policy.decide(attempt, &error, Timestamp(0), LATE, seed, None) {
                 RetryDecision::RetryAt(at) => prop_assert!(at.0 <= i64::try_from(max).unwrap() * 1000),
-                RetryDecision::Fail => prop_assert!(false),
+                _ => prop_assert!(false),
             }
         }
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::limits::DeploymentKey;
 use super::pin::{Keys, Pinned};
 use super::state::State;
 use crate::agent::AgentMachine;
 use crate::agent::history::{Transcript, input_message};
 use crate::domain::{
-    ExecutionPlan, Message, ModelRequest, ModelSettings, NewAgent, OutputSchema, Price, ResourceId, ToolChoice,
-    ToolSpec, template,
+    ExecutionPlan, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, OutputSchema, PlannedModel, Price,
+    ResourceId, ToolChoice, ToolSpec, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -35,13 +36,54 @@ pub(crate) enum Offer {
 pub(crate) struct Setup {
     pub(crate) plan: Arc<ExecutionPlan>,
     pub(crate) hash: String,
-    pub(crate) provider: Arc<dyn Provider>,
-    pub(crate) price: Option<Price>,
+    own: ModelSetup,
+    fallbacks: Vec<ModelSetup>,
     offers: Vec<(String, Offer)>,
     specs: Arc<[ToolSpec]>,
-    settings: ModelSettings,
     output_schema: Option<Arc<OutputSchema>>,
     opening: Opening,
+}
+
+/// A model that an execution may ask, ready to be asked.
+pub(crate) struct ModelSetup {
+    /// Its catalogue name.
+    pub(crate) name: String,
+    /// The name of its provider in its record.
+    pub(crate) provider_name: String,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) price: Option<Price>,
+    pub(crate) deployment: Arc<DeploymentKey>,
+    model_name: String,
+    settings: ModelSettings,
+}
+
+impl ModelSetup {
+    fn new(
+        record: &ModelRecord,
+        listed_price: Option<&Price>,
+        over: &ModelSettings,
+        keys: &Keys,
+        providers: &Providers,
+    ) -> Result<Self> {
+        let model = &record.spec;
+        let key = keys.get(&record.id).cloned();
+        let provider = providers.connect(&model.provider, model.base_url.as_deref(), key)?;
+        let profile = provider.profile(&model.model_name);
+        let mut settings = model.settings.overlaid(over);
+        let caps = [model.max_output_tokens, profile.max_output_tokens];
+        let model_cap = caps.into_iter().flatten().min().unwrap_or(u64::MAX);
+        settings.max_output_tokens =
+            Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
+        Ok(Self {
+            name: model.name.clone(),
+            provider_name: model.provider.clone(),
+            provider,
+            price: ledger::price_of(model, profile.free, listed_price),
+            deployment: Arc::new(DeploymentKey::new(model)),
+            model_name: model.model_name.clone(),
+            settings,
+        })
+    }
 }
 
 impl Setup {
@@ -59,10 +101,15 @@ impl Setup {
         providers: &Providers,
         host: &HostTools,
     ) -> Result<Self> {
-        let model = &plan.model.spec;
-        let key = keys.get(&plan.model.id).cloned();
-        let provider = providers.connect(&model.provider, model.base_url.as_deref(), key)?;
-        let profile = provider.profile(&model.model_name);
+        let over = &plan.agent.spec.settings;
+        let own = ModelSetup::new(&plan.model, plan.listed_price.as_ref(), over, keys, providers)?;
+        let mut fallbacks = Vec::with_capacity(plan.fallbacks.len());
+        for PlannedModel { model, listed_price, .. } in &plan.fallbacks {
+            // Fields of one provider's request mean nothing to another's.
+            let same = model.spec.provider == plan.model.spec.provider;
+            let over = if same { over.clone() } else { ModelSettings { extra: Map::new(), ..over.clone() } };
+            fallbacks.push(ModelSetup::new(model, listed_price.as_ref(), &over, keys, providers)?);
+        }
         let mut offers = Vec::with_capacity(plan.tools.len() + plan.agents.len());
         let mut specs = Vec::with_capacity(offers.capacity());
         for record in &plan.tools {
@@ -77,15 +124,9 @@ impl Setup {
             offers.push((spec.name.clone(), Offer::Agent { setup: Arc::new(setup), takes_text }));
             specs.push(spec);
         }
-        let mut settings = model.settings.overlaid(&plan.agent.spec.settings);
-        let caps = [model.max_output_tokens, profile.max_output_tokens];
-        let model_cap = caps.into_iter().flatten().min().unwrap_or(u64::MAX);
-        settings.max_output_tokens =
-            Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
         let output_schema = output_schema(&plan).map(|schema| Arc::new(OutputSchema::new("output", schema.clone())));
-        let price = ledger::price_of(model, profile.free);
         let opening = Opening::new(&plan)?;
-        Ok(Self { hash, provider, price, offers, specs: specs.into(), settings, output_schema, opening, plan })
+        Ok(Self { hash, own, fallbacks, offers, specs: specs.into(), output_schema, opening, plan })
     }
 
     /// The agent's own definition.
@@ -109,12 +150,22 @@ impl Setup {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
-    /// The next request to the model; `first` lets the agent's tool choice hold.
-    pub(crate) fn request(&self, transcript: &mut Transcript, first: bool) -> ModelRequest {
-        let mut request =
-            ModelRequest::new(&self.plan.model.spec.model_name, transcript.for_request(self.provider.name()))
-                .with_tools(Arc::clone(&self.specs))
-                .with_settings(self.settings.clone());
+    /// The agent's own model for 0, else the one it falls back to at this place.
+    pub(crate) fn model(&self, place: usize) -> Option<&ModelSetup> {
+        if place == 0 { Some(&self.own) } else { self.fallbacks.get(place - 1) }
+    }
+
+    /// The model at a place that the journal says was reached: the plan that it is of has it.
+    pub(crate) fn model_at(&self, place: usize) -> &ModelSetup {
+        self.model(place).unwrap_or(&self.own)
+    }
+
+    /// The next request to the model at a place; `first` lets the agent's tool choice hold.
+    pub(crate) fn request(&self, transcript: &mut Transcript, first: bool, place: usize) -> ModelRequest {
+        let model = self.model_at(place);
+        let mut request = ModelRequest::new(&model.model_name, transcript.for_request(model.provider.name()))
+            .with_tools(Arc::clone(&self.specs))
+            .with_settings(model.settings.clone());
         request.output_schema.clone_from(&self.output_schema);
         // A forced choice holds for the first call only: else the loop would never end.
         if let (true, Some(choice)) = (first && !self.specs.is_empty(), &self.agent().tool_choice) {

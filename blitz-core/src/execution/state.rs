@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::agent::AgentMachine;
 use crate::agent::history::Transcript;
 use crate::domain::{
-    Action, Decision, EventData, ExecutionId, Finished, Input, Machine, Message, Money, Outcome, StepFinished,
-    StepKind, Timestamp, ToolResult, Usage,
+    Action, Decision, EventData, ExecutionId, Finished, Input, Machine, Message, Money, Outcome, Provenance,
+    StepFinished, StepKind, Timestamp, ToolResult, Usage,
 };
 use crate::error::{ErrorCode, Result};
 
@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) seed: u64,
     /// How many attempts of each open step ended with their process: no failures, so no policy counts them.
     lost: BTreeMap<String, u32>,
+    /// Which model makes the attempts of an open step that fell back, and how many others had made before.
+    fallen: BTreeMap<String, (usize, u32)>,
     offered: Arc<HashSet<String>>,
 }
 
@@ -52,6 +54,7 @@ impl State {
             open: BTreeMap::new(),
             seed: 0,
             lost: BTreeMap::new(),
+            fallen: BTreeMap::new(),
             offered,
         }
     }
@@ -72,9 +75,20 @@ impl State {
         self.machine.step(now, input)
     }
 
-    /// How often a step has failed, when this attempt of it does.
+    /// How often the model that a step asks has failed, when this attempt does.
     pub(crate) fn failures(&self, path: &str, attempt: u32) -> u32 {
-        attempt.saturating_sub(self.lost.get(path).copied().unwrap_or_default()).max(1)
+        let before = self.fallen.get(path).map_or(0, |(_, before)| *before);
+        attempt.saturating_sub(self.lost.get(path).copied().unwrap_or_default()).saturating_sub(before).max(1)
+    }
+
+    /// How often a step has failed with all its models, when this attempt does.
+    pub(crate) fn attempts(&self, path: &str, attempt: u32) -> u32 {
+        if self.fallen.contains_key(path) { attempt } else { self.failures(path, attempt) }
+    }
+
+    /// Which of the agent's models an open step asks: 0 is its own.
+    pub(crate) fn place(&self, path: &str) -> usize {
+        self.fallen.get(path).map_or(0, |(place, _)| *place)
     }
 
     /// What the user gets, once the execution has ended.
@@ -112,8 +126,15 @@ impl State {
                 self.open.insert(path.to_owned(), Progress::Started { attempt: started.attempt });
                 Vec::new()
             }
-            EventData::StepRetrying { attempt, at, error, .. } => {
-                if error.code == ErrorCode::Interrupted {
+            EventData::StepRetrying { attempt, at, error, usage, fallback, .. } => {
+                // What is estimated at the commit is not known here yet: only what came with an answer counts.
+                if usage.provenance != Provenance::Estimated {
+                    self.machine.count(usage);
+                }
+                if let Some(fallback) = fallback {
+                    self.lost.remove(path);
+                    self.fallen.insert(path.to_owned(), (fallback.place as usize, *attempt));
+                } else if error.code == ErrorCode::Interrupted {
                     *self.lost.entry(path.to_owned()).or_default() += 1;
                 }
                 self.open.insert(path.to_owned(), Progress::Retry { attempt: attempt + 1, at: *at });
@@ -130,6 +151,7 @@ impl State {
             EventData::StepFinished(finished) => {
                 self.open.remove(path);
                 self.lost.remove(path);
+                self.fallen.remove(path);
                 self.step_finished(now, path, finished)
             }
             EventData::ToolFinished { result, .. } => {

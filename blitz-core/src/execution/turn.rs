@@ -75,6 +75,8 @@ pub(crate) enum Settle {
 pub(crate) struct ModelStart {
     pub(crate) key: String,
     pub(crate) attempt: u32,
+    /// Which of the agent's models is asked: 0 is its own.
+    pub(crate) place: usize,
     pub(crate) input_bound: u64,
     pub(crate) output_cap: u64,
 }
@@ -283,7 +285,7 @@ impl Writer<'_> {
         tx: &mut dyn Connection,
         start: &ModelStart,
     ) -> Result<std::result::Result<Reserved, ErrorInfo>> {
-        let model = &self.setup.plan.model.spec;
+        let model = self.setup.model_at(start.place);
         let request = ReserveRequest {
             execution_id: self.ids.id,
             root_id: self.ids.root_id,
@@ -291,8 +293,8 @@ impl Writer<'_> {
             attempt: start.attempt,
             user_id: self.desk.principal.user_id(),
             model: model.name.clone(),
-            provider: model.provider.clone(),
-            price: self.setup.price.clone(),
+            provider: model.provider_name.clone(),
+            price: model.price.clone(),
             input_bound: start.input_bound,
             output_cap: start.output_cap,
             clamp: true,
@@ -402,8 +404,8 @@ impl Begin {
         let mut requests = Vec::with_capacity(1);
         for action in &first {
             if let Action::CallModel { key, first, .. } = action {
-                let request = self.setup.request(&mut state.transcript, *first);
-                let start = ModelStart::new(key.clone(), 1, &self.setup, &request);
+                let request = self.setup.request(&mut state.transcript, *first, 0);
+                let start = ModelStart::new(key.clone(), 1, 0, &self.setup, &request);
                 let outcome = writer.model(tx, &start)?;
                 writer.committed.reserved.push(outcome);
                 requests.push(request);
@@ -427,11 +429,12 @@ impl ToolStart {
 
 impl ModelStart {
     /// The bounds of a request, for its reservation.
-    pub(crate) fn new(key: String, attempt: u32, setup: &Setup, request: &ModelRequest) -> Self {
+    pub(crate) fn new(key: String, attempt: u32, place: usize, setup: &Setup, request: &ModelRequest) -> Self {
         Self {
             key,
             attempt,
-            input_bound: setup.provider.input_token_bound(request),
+            place,
+            input_bound: setup.model_at(place).provider.input_token_bound(request),
             output_cap: request.settings.max_output_tokens.unwrap_or(0),
         }
     }

@@ -31,7 +31,7 @@ pub(crate) use budgets::{
 #[cfg(test)]
 pub(crate) use costs::rebuild_windows;
 pub(crate) use costs::{booked, execution_cost, list_entries, summary, verify_windows};
-pub(crate) use price::price_of;
+pub(crate) use price::{import as price_import, listed_price, price_of};
 pub(crate) use reserve::reserve;
 pub(crate) use settle::{settle, settle_dead, settle_unknown, void};
 

@@ -1,24 +1,79 @@
-//! What a model's tokens cost.
+//! What a model's tokens cost: its record's own price, else the imported one, else the shipped table's.
+
+pub(crate) mod import;
+mod table;
 
 use crate::domain::{NewModel, Price};
+use crate::error::Result;
+use crate::store::{Connection, prices};
 
 /// The price of a model: its record's own, else nothing for a provider that runs in this process,
-/// else unknown (`None`), which a hard budget refuses.
-pub(crate) fn price_of(model: &NewModel, provider_is_free: bool) -> Option<Price> {
-    model.price.clone().or_else(|| provider_is_free.then_some(Price::FREE))
+/// else what was listed for it, else unknown (`None`), which a hard budget refuses.
+pub(crate) fn price_of(model: &NewModel, provider_is_free: bool, listed: Option<&Price>) -> Option<Price> {
+    model.price.clone().or_else(|| provider_is_free.then_some(Price::FREE)).or_else(|| listed.cloned())
+}
+
+/// The price that is listed for a model without one of its own: in the imported prices in force,
+/// else in the shipped table.
+///
+/// A name counts in lower case and without its provider's prefix, and else as it is: a similar name
+/// may have another price.
+pub(crate) fn listed_price(tx: &mut dyn Connection, model: &NewModel) -> Result<Option<Price>> {
+    if model.price.is_some() {
+        return Ok(None);
+    }
+    let Some(service) = table::service(&model.provider, model.base_url.as_deref()) else { return Ok(None) };
+    let mut imported = prices::in_force(tx, service)?;
+    let found = table::spellings(service, &model.model_name).find_map(|name| imported.remove(&name));
+    Ok(found.or_else(|| table::find(service, &model.model_name).cloned()))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::store;
+
+    fn model(provider: &str, name: &str) -> NewModel {
+        NewModel::new("m", provider, name)
+    }
+
+    async fn listed(model: NewModel) -> Option<Price> {
+        store::memory().store.write(move |tx| listed_price(tx, &model)).await.unwrap()
+    }
 
     #[test]
-    fn the_records_own_price_wins_then_free_then_unknown() {
-        let plain = NewModel::new("m", "offline", "offline");
+    fn the_records_own_price_wins_then_free_then_the_listed_one_then_unknown() {
+        let plain = model("offline", "offline");
+        let listed = Price::per_million("3", "4").unwrap();
         let priced = plain.clone().with_price(Price::per_million("1", "2").unwrap());
-        assert_eq!(price_of(&priced, true), priced.price);
-        assert_eq!(price_of(&plain, true), Some(Price::FREE));
-        assert_eq!(price_of(&plain, false), None);
+        assert_eq!(price_of(&priced, true, Some(&listed)), priced.price);
+        assert_eq!(price_of(&plain, true, Some(&listed)), Some(Price::FREE));
+        assert_eq!(price_of(&plain, false, Some(&listed)), Some(listed));
+        assert_eq!(price_of(&plain, false, None), None);
+    }
+
+    #[tokio::test]
+    async fn t11_case_and_prefix_give_the_same_price_and_other_names_none() {
+        let price = listed(model("openai", "gpt-4o")).await;
+        assert!(price.is_some());
+        for same in ["GPT-4o", "openai/gpt-4o", "models/gpt-4o", " gpt-4o "] {
+            assert_eq!(listed(model("openai", same)).await, price, "{same}");
+        }
+        for other in ["gpt-4o-2030-01-01", "gpt-4o-mine", "ft:gpt-4o:me", "4o", ""] {
+            assert_eq!(listed(model("openai", other)).await, None, "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn t10_a_server_of_the_users_own_has_no_listed_price() {
+        let at = |provider: &str, url: &str| model(provider, "gpt-4o").with_base_url(url);
+        assert_eq!(listed(at("openai", "http://localhost:8080/v1")).await, None);
+        assert_eq!(listed(at("openai", "https://api.openai.com.example.net/v1")).await, None);
+        assert_eq!(listed(at("openai", "https://api.openai.com@example.net/v1")).await, None);
+        assert!(listed(at("openai", "https://api.openai.com/v1")).await.is_some());
+        assert!(listed(at("openai_compatible", "https://API.OpenAI.com:443")).await.is_some());
+        assert!(listed(at("azure", "https://mine.openai.azure.com")).await.is_some());
+        assert_eq!(listed(model("nobody", "gpt-4o")).await, None);
     }
 }

@@ -95,15 +95,22 @@ fn within_reason(reported: &Usage) -> (Usage, Option<EntryFlag>) {
         input_tokens: held(reported.input_tokens),
         output_tokens: held(reported.output_tokens),
         cache_read_tokens: held(buckets.cache_read),
-        cache_write_tokens: held(buckets.cache_write),
+        cache_write_tokens: held(buckets.cache_write.saturating_add(buckets.cache_write_1h)),
+        cache_write_1h_tokens: held(buckets.cache_write_1h),
         reasoning_tokens: held(buckets.reasoning),
         provenance: reported.provenance,
     };
     let whole = [reported.requests, reported.input_tokens, reported.output_tokens];
-    let parts = (reported.cache_read_tokens, reported.cache_write_tokens, reported.reasoning_tokens);
+    let parts = [
+        reported.cache_read_tokens,
+        reported.cache_write_tokens,
+        reported.cache_write_1h_tokens,
+        reported.reasoning_tokens,
+    ];
+    let cache_write = buckets.cache_write.saturating_add(buckets.cache_write_1h);
     let flag = if whole.iter().any(|&count| count > MAX_CALL_TOKENS) {
         Some(EntryFlag::ImplausibleUsage)
-    } else if parts != (buckets.cache_read, buckets.cache_write, buckets.reasoning) {
+    } else if parts != [buckets.cache_read, cache_write, buckets.cache_write_1h, buckets.reasoning] {
         Some(EntryFlag::InconsistentUsage)
     } else {
         None

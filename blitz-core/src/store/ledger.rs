@@ -375,8 +375,8 @@ pub(crate) fn append(tx: &mut dyn Connection, now: Timestamp, entry: &NewEntry<'
     tx.execute(
         "INSERT INTO ledger_entries (at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt,
              amount, released, legs, requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
-             reasoning_tokens, provenance, flag, raw_usage)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
+             reasoning_tokens, provenance, flag, raw_usage, cache_write_1h_tokens)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
         params![
             now,
             entry.kind.name(),
@@ -399,6 +399,7 @@ pub(crate) fn append(tx: &mut dyn Connection, now: Timestamp, entry: &NewEntry<'
             entry.usage.map(|usage| usage.provenance.name()),
             entry.flag.map(EntryFlag::name),
             raw_usage,
+            counted(|usage| usage.cache_write_1h_tokens),
         ],
     )?;
     Ok(())

@@ -22,7 +22,10 @@ pub(crate) struct Script {
 }
 
 /// Every step from an empty file to this version.
-pub(crate) const SCRIPTS: &[Script] = &[Script { version: 1, sql: include_str!("migrations/sqlite/0001.sql") }];
+pub(crate) const SCRIPTS: &[Script] = &[
+    Script { version: 1, sql: include_str!("migrations/sqlite/0001.sql") },
+    Script { version: 2, sql: include_str!("migrations/sqlite/0002.sql") },
+];
 
 /// Marks our files in SQLite's header: "Bltz".
 const APPLICATION_ID: i32 = 0x426c_747a;
@@ -219,6 +222,8 @@ mod tests {
     use crate::store::seal::{KeySource, MasterKey};
 
     const LIMIT: Duration = Duration::from_secs(10);
+    /// The first step alone, and a made-up second one.
+    const FIRST: &[Script] = &[first()];
     const NEXT: &[Script] = &[first(), Script { version: 2, sql: "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT" }];
 
     const fn first() -> Script {
@@ -274,7 +279,7 @@ mod tests {
     #[test]
     fn a_step_keeps_the_data_and_a_backup_of_it() {
         let (folder, path) = new();
-        let info = bring(&path, SCRIPTS).expect("a new store");
+        let info = bring(&path, FIRST).expect("a new store");
         connection(&path).execute("INSERT INTO store_info VALUES ('mine', 'kept')", []).expect("a record");
         let after = bring(&path, NEXT).expect("a step");
         assert_eq!((after.store_id, after.version), (info.store_id.clone(), 2));
@@ -282,7 +287,7 @@ mod tests {
 
         assert_eq!(names(&folder), ["a.db", "a.db.backup-v1"]);
         let backup = connection(&folder.path().join("a.db.backup-v1"));
-        assert_eq!(inspect(&backup, SCRIPTS).expect("a store"), Some(info));
+        assert_eq!(inspect(&backup, FIRST).expect("a store"), Some(info));
         assert_eq!(super::info(&backup, "mine").expect("the record"), "kept");
     }
 
@@ -290,7 +295,7 @@ mod tests {
     fn t74_a_newer_schema_is_refused() {
         let (_folder, path) = new();
         bring(&path, NEXT).expect("a new store");
-        let error = bring(&path, SCRIPTS).expect_err("too new");
+        let error = bring(&path, FIRST).expect_err("too new");
         assert_eq!(error.code(), ErrorCode::Storage);
         assert!(error.to_string().contains("schema 2, this version knows 1"), "{error}");
     }
@@ -308,10 +313,10 @@ mod tests {
             },
         ];
         let (_folder, path) = new();
-        let info = bring(&path, SCRIPTS).expect("a new store");
+        let info = bring(&path, FIRST).expect("a new store");
         for scripts in [BROKEN, ORPHANS] {
             bring(&path, scripts).expect_err("the step fails");
-            assert_eq!(bring(&path, SCRIPTS).expect("as it was"), info);
+            assert_eq!(bring(&path, FIRST).expect("as it was"), info);
         }
         assert!(bring(&path, NEXT).is_ok(), "the table of the failed step is not there");
     }
@@ -320,17 +325,17 @@ mod tests {
     fn a_script_that_differs_from_the_applied_one_is_noticed() {
         const EDITED: &[Script] = &[Script { version: 1, sql: "CREATE TABLE store_info (key, value)" }];
         let (_folder, path) = new();
-        bring(&path, SCRIPTS).expect("a new store");
+        bring(&path, FIRST).expect("a new store");
         let error = bring(&path, EDITED).expect_err("another script");
         assert!(error.to_string().contains("differing build"), "{error}");
     }
 
     #[test]
     fn who_comes_second_finds_the_step_done() {
-        for scripts in [SCRIPTS, NEXT] {
+        for scripts in [FIRST, NEXT] {
             let (folder, path) = new();
             if scripts.len() > 1 {
-                bring(&path, SCRIPTS).expect("a new store");
+                bring(&path, FIRST).expect("a new store");
             }
             let start = std::sync::Barrier::new(6);
             let found: Vec<StoreInfo> = std::thread::scope(|scope| {
@@ -348,7 +353,7 @@ mod tests {
             let backup = folder.path().join("a.db.backup-v1");
             assert_eq!(backup.exists(), scripts.len() > 1);
             if backup.exists() {
-                assert!(inspect(&connection(&backup), SCRIPTS).expect("the old schema").is_some());
+                assert!(inspect(&connection(&backup), FIRST).expect("the old schema").is_some());
             }
             assert!(names(&folder).len() <= 2, "drafts are gone: {:?}", names(&folder));
         }

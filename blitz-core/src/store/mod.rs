@@ -17,6 +17,7 @@ pub(crate) mod conformance;
 pub(crate) mod executions;
 pub(crate) mod ledger;
 pub(crate) mod migrate;
+pub(crate) mod prices;
 pub(crate) mod seal;
 pub(crate) mod sql;
 pub(crate) mod sqlite;

@@ -1,4 +1,6 @@
 //! Agents as a user runs them: the model and tool loop to its true end.
 
+mod fallback;
+mod limits;
 mod loops;
 mod options;

@@ -46,6 +46,7 @@ const PLAIN: &[(Permission, &str)] = &[
     (Permission::CostsRead, "+"),
     (Permission::BudgetsRead, "d"),
     (Permission::BudgetsManage, "d"),
+    (Permission::PricesManage, "d"),
     (Permission::UsersRead, "d"),
     (Permission::UsersManage, "d"),
     (Permission::AuditRead, "d"),

@@ -37,13 +37,15 @@ pub(super) static SUMMARY: [&str; 4] = by_index!(
          CAST(coalesce(sum(cache_read_tokens), 0) AS BIGINT),
          CAST(coalesce(sum(cache_write_tokens), 0) AS BIGINT),
          CAST(coalesce(sum(reasoning_tokens), 0) AS BIGINT),
-         coalesce(max(CASE provenance WHEN 'estimated' THEN 2 WHEN 'counted' THEN 1 ELSE 0 END), 0)",
+         coalesce(max(CASE provenance WHEN 'estimated' THEN 2 WHEN 'counted' THEN 1 ELSE 0 END), 0),
+         CAST(coalesce(sum(cache_write_1h_tokens), 0) AS BIGINT)",
     ""
 );
 
 pub(super) static ENTRIES: [&str; 4] = by_index!(
     "SELECT seq, at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt, amount,
-         requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance, flag",
+         requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance, flag,
+         coalesce(cache_write_1h_tokens, 0)",
     "AND seq > ?6 ORDER BY seq LIMIT ?7"
 );
 
@@ -81,7 +83,7 @@ pub(crate) fn summary(tx: &mut dyn Connection, filter: &CostFilter) -> Result<Co
                 1 => Provenance::Counted,
                 _ => Provenance::Estimated,
             },
-            ..usage(&row, 2)?
+            ..usage(&row, 2, 9)?
         },
     })
 }
@@ -115,7 +117,7 @@ pub(crate) fn reservation_of(
 
 fn entry(row: &Row) -> Result<LedgerEntry> {
     let used = match row.opt_text(17)? {
-        Some(provenance) => Some(usage(row, 11)?.with_provenance(word(provenance)?)),
+        Some(provenance) => Some(usage(row, 11, 19)?.with_provenance(word(provenance)?)),
         None => None,
     };
     Ok(LedgerEntry {
@@ -135,14 +137,15 @@ fn entry(row: &Row) -> Result<LedgerEntry> {
     })
 }
 
-/// The six counts that begin at a column.
-fn usage(row: &Row, first: usize) -> Result<Usage> {
+/// The six counts that begin at a column, and the tokens written for an hour in another.
+fn usage(row: &Row, first: usize, hour: usize) -> Result<Usage> {
     Ok(Usage {
         requests: count(row, first)?,
         input_tokens: count(row, first + 1)?,
         output_tokens: count(row, first + 2)?,
         cache_read_tokens: count(row, first + 3)?,
         cache_write_tokens: count(row, first + 4)?,
+        cache_write_1h_tokens: count(row, hour)?,
         reasoning_tokens: count(row, first + 5)?,
         provenance: Provenance::default(),
     })

@@ -1,0 +1,223 @@
+//! Reads price maps of LiteLLM's shape: an object by model's name, rates in USD per token.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::table;
+use crate::domain::{ImportedPrices, LeftOut, Price, PriceTier, Rate, Timestamp};
+use crate::error::{Error, Result};
+use crate::store::prices::{self, Book};
+use crate::store::{Connection, content_hash};
+
+/// What was read of a map, not yet kept.
+pub(crate) struct PriceMap {
+    book: Book,
+    taken: u64,
+    left_out: Vec<LeftOut>,
+    hash: String,
+}
+
+/// An object whose values are texts of JSON: no number of it goes through a float.
+type Raw<'a> = BTreeMap<String, &'a RawValue>;
+
+/// Reads a map. A model whose prices cannot be read exactly is left out and named; nothing of it is guessed.
+///
+/// Errors: `InvalidInput` where the text is no JSON object of objects.
+pub(crate) fn read(text: &str) -> Result<PriceMap> {
+    let entries: Raw<'_> = serde_json::from_str(text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Error::invalid(format!("the prices are no JSON object by model's name: line {line}, column {column}"))
+    })?;
+    let mut map = PriceMap { book: Book::new(), taken: 0, left_out: Vec::new(), hash: content_hash(text.as_bytes()) };
+    for (key, entry) in entries {
+        // The map's own description of itself.
+        if key == "sample_spec" {
+            continue;
+        }
+        match model(&key, entry) {
+            Ok((provider, name, price)) => {
+                map.taken += 1;
+                map.book.entry(provider).or_default().insert(name, price);
+            }
+            Err(reason) => map.left_out.push(LeftOut { model: key, reason }),
+        }
+    }
+    Ok(map)
+}
+
+impl PriceMap {
+    /// Keeps what was read as the version of prices in force.
+    pub(crate) fn keep(&self, tx: &mut dyn Connection, now: Timestamp, source: &str) -> Result<ImportedPrices> {
+        let version = prices::put(tx, now, source, &self.hash, &self.book)?;
+        Ok(ImportedPrices { version, taken: self.taken, left_out: self.left_out.clone() })
+    }
+
+    /// The hash of the text it was read from.
+    pub(crate) fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+/// Whose model it is, its name there, and its price; else why it has none.
+fn model(key: &str, entry: &RawValue) -> Result<(String, String, Price), String> {
+    let fields: Raw<'_> = serde_json::from_str(entry.get()).map_err(|_| "it is no object".to_owned())?;
+    let text = |field: &str| {
+        fields.get(field).and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default()
+    };
+    let seller = text("litellm_provider");
+    if seller.is_empty() {
+        return Err("it names no provider (litellm_provider)".to_owned());
+    }
+    if fields.contains_key("tiered_pricing") {
+        return Err("its price depends on ranges that this version does not know (tiered_pricing)".to_owned());
+    }
+    let provider = ours(&seller);
+    let name = key.to_ascii_lowercase();
+    let prefixes = [format!("{seller}/"), format!("{provider}/")];
+    let name = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name).to_owned();
+    Ok((provider, name, price(&fields)?))
+}
+
+/// The name in our table of a seller in the map; its own where it is none of ours.
+fn ours(seller: &str) -> String {
+    let name = match seller {
+        "text-completion-openai" => "openai",
+        "azure_ai" | "azure_text" => "azure",
+        "bedrock_converse" => "bedrock",
+        "cohere_chat" => "cohere",
+        other => other,
+    };
+    table::service(name, None).unwrap_or(name).to_owned()
+}
+
+/// The dimensions of a tier and the beginnings of their fields in the map.
+type Dimension = (&'static str, Field);
+type Field = fn(&mut PriceTier) -> &mut Option<Rate>;
+const DIMENSIONS: [Dimension; 6] = [
+    ("input_cost_per_token", |tier| &mut tier.input),
+    ("output_cost_per_token", |tier| &mut tier.output),
+    ("cache_read_input_token_cost", |tier| &mut tier.cache_read),
+    ("cache_creation_input_token_cost", |tier| &mut tier.cache_write),
+    ("cache_creation_input_token_cost_above_1hr", |tier| &mut tier.cache_write_1h),
+    ("output_cost_per_reasoning_token", |tier| &mut tier.reasoning),
+];
+
+fn price(fields: &Raw<'_>) -> Result<Price, String> {
+    let mut tiers: BTreeMap<u64, PriceTier> = BTreeMap::new();
+    let mut request = None;
+    for (field, raw) in fields {
+        if raw.get() == "null" {
+            continue;
+        }
+        if field == "input_cost_per_request" {
+            request = Some(rate(field, raw)?);
+        } else if let Some((above, dimension)) = dimension(field) {
+            let tier = tiers.entry(above).or_insert_with(|| PriceTier::above(above));
+            *dimension(tier) = Some(rate(field, raw)?);
+        }
+    }
+    let base = tiers.remove(&0).unwrap_or_else(|| PriceTier::above(0));
+    let (Some(input), Some(output)) = (base.input, base.output) else {
+        return Err("it has no price per input and output token".to_owned());
+    };
+    if input == Rate::ZERO && output == Rate::ZERO {
+        return Err("it costs nothing, which in such a map means that nobody knows".to_owned());
+    }
+    Ok(Price {
+        cache_read: base.cache_read,
+        cache_write: base.cache_write,
+        cache_write_1h: base.cache_write_1h,
+        reasoning: base.reasoning,
+        request,
+        tiers: tiers.into_values().collect(),
+        ..Price::new(input, output)
+    })
+}
+
+/// What a field prices, and above how many input tokens; `None` for what is no price of plain calls.
+fn dimension(field: &str) -> Option<(u64, Field)> {
+    DIMENSIONS.iter().find_map(|(name, dimension)| {
+        let rest = field.strip_prefix(name)?;
+        if rest.is_empty() {
+            return Some((0, *dimension));
+        }
+        let thousands: u64 = rest.strip_prefix("_above_")?.strip_suffix("k_tokens")?.parse().ok()?;
+        thousands.checked_mul(1_000).filter(|above| *above > 0).map(|above| (above, *dimension))
+    })
+}
+
+/// A rate by the text of its number, or of the string that holds one.
+fn rate(field: &str, raw: &RawValue) -> Result<Rate, String> {
+    let text = raw.get();
+    let text = if text.starts_with('"') { serde_json::from_str(text).unwrap_or_default() } else { text.to_owned() };
+    Rate::parse(&text).map_err(|error| format!("{field}: {error}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn only(entry: &str) -> Result<(String, String, Price), String> {
+        let raw: &RawValue = serde_json::from_str(entry).unwrap();
+        model("openai/gpt-x", raw)
+    }
+
+    #[test]
+    fn numbers_and_strings_are_read_by_their_text() {
+        let (provider, name, price) = only(
+            r#"{"litellm_provider":"openai","input_cost_per_token":2.5e-06,"output_cost_per_token":"0.00001",
+                "cache_read_input_token_cost":1.25E-6,"input_cost_per_token_above_200k_tokens":5e-06,
+                "cache_creation_input_token_cost_above_1hr":0.000006,"cache_read_input_token_cost_above_200k_tokens":null,
+                "input_cost_per_token_batches":1e-9,"input_cost_per_request":0.01,"mode":"chat","source":"https://x"}"#,
+        )
+        .unwrap();
+        assert_eq!((provider.as_str(), name.as_str()), ("openai", "gpt-x"));
+        let rate = |text: &str| Rate::parse(text).unwrap();
+        let tier = PriceTier { input: Some(rate("0.000005")), ..PriceTier::above(200_000) };
+        let expected = Price {
+            cache_read: Some(rate("0.00000125")),
+            cache_write_1h: Some(rate("0.000006")),
+            request: Some(rate("0.01")),
+            ..Price::per_million("2.5", "10").unwrap().with_tier(tier)
+        };
+        assert_eq!(price, expected);
+    }
+
+    #[test]
+    fn t04_what_is_no_price_is_left_out_with_its_reason() {
+        for rate in ["-5", "1e400", "\"1,5\"", "0.00000000000000000001", "\"NaN\"", "\"Infinity\"", "true", "[]"] {
+            let entry =
+                format!(r#"{{"litellm_provider":"p","input_cost_per_token":{rate},"output_cost_per_token":1}}"#);
+            assert!(only(&entry).unwrap_err().contains("input_cost_per_token"), "{rate}");
+        }
+        assert!(only(r#"{"litellm_provider":"p","input_cost_per_second":1}"#).is_err());
+        assert!(only(r#"{"input_cost_per_token":1,"output_cost_per_token":1}"#).is_err());
+        assert!(only(r#"{"litellm_provider":"p","input_cost_per_token":0.0,"output_cost_per_token":0}"#).is_err());
+        for text in ["", "[]", "{\"a\":", "{\"a\":NaN}", "null"] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        /// Any rate of whole picos comes through as it is.
+        #[test]
+        fn rates_come_through_exactly(picos in 1i64..i64::MAX, output in 1i64..1 << 40, exponent in any::<bool>()) {
+            let text = if exponent { format!("{picos}e-12") } else { Rate::from_picos(picos).to_string() };
+            let entry = format!(r#"{{"litellm_provider":"p","input_cost_per_token":{text},"output_cost_per_token":"{}"}}"#, Rate::from_picos(output));
+            let (_, _, price) = only(&entry).unwrap();
+            prop_assert_eq!(price, Price::new(Rate::from_picos(picos), Rate::from_picos(output)));
+        }
+
+        /// Nothing that is read panics, and nothing is lost without a word.
+        #[test]
+        fn every_entry_is_taken_or_named(keys in proptest::collection::btree_set("[a-z/.-]{1,12}", 0..8), value in "[0-9eE.+-]{0,12}") {
+            let entries: Vec<String> = keys.iter().filter(|key| *key != "sample_spec")
+                .map(|key| format!(r#""{key}":{{"litellm_provider":"p","input_cost_per_token":"{value}","output_cost_per_token":"1"}}"#)).collect();
+            let map = read(&format!("{{{}}}", entries.join(","))).unwrap();
+            prop_assert_eq!(map.taken + map.left_out.len() as u64, entries.len() as u64);
+        }
+    }
+}

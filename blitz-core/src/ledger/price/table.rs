@@ -1,0 +1,225 @@
+//! The shipped price table, `blitz-core/prices/prices.json`: made by `make prices`, dated, a source a row.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::domain::{Price, PriceTier, Rate, Timestamp};
+use crate::error::{Error, Result};
+
+const TABLE: &str = include_str!("../../../prices/prices.json");
+
+/// Who sells: the name in the table, the providers' names that reach it, and its own hosts. One
+/// that begins with a point stands for every host below it.
+struct Service {
+    name: &'static str,
+    providers: &'static [&'static str],
+    hosts: &'static [&'static str],
+}
+
+const fn service_of(name: &'static str, providers: &'static [&'static str], hosts: &'static [&'static str]) -> Service {
+    Service { name, providers, hosts }
+}
+
+const SERVICES: &[Service] = &[
+    service_of("openai", &["openai", "openai_responses", "openai_compatible"], &["api.openai.com"]),
+    service_of("azure", &["azure"], &[".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com"]),
+    service_of("anthropic", &["anthropic"], &["api.anthropic.com"]),
+    service_of("gemini", &["gemini"], &["generativelanguage.googleapis.com"]),
+    service_of("bedrock", &["bedrock"], &[".amazonaws.com"]),
+    service_of("mistral", &["mistral"], &["api.mistral.ai"]),
+    service_of("deepseek", &["deepseek"], &["api.deepseek.com"]),
+    service_of("groq", &["groq"], &["api.groq.com"]),
+    service_of("xai", &["xai"], &["api.x.ai"]),
+    service_of("cohere", &["cohere"], &["api.cohere.com", "api.cohere.ai"]),
+];
+
+/// Whose price list holds for a provider at an address; `None` where a known provider's name is
+/// used for a server of somebody else, whose prices nobody lists.
+pub(super) fn service<'a>(provider: &'a str, base_url: Option<&str>) -> Option<&'a str> {
+    let named = SERVICES.iter().find(|service| service.providers.contains(&provider));
+    match (base_url, named) {
+        (Some(url), named) => match at(&host(url)) {
+            Some(service) => Some(service.name),
+            None if named.is_some() => None,
+            None => Some(provider),
+        },
+        (None, Some(service)) => Some(service.name),
+        (None, None) => Some(provider),
+    }
+}
+
+fn at(host: &str) -> Option<&'static Service> {
+    SERVICES.iter().find(|service| {
+        service.hosts.iter().any(|own| if own.starts_with('.') { host.ends_with(own) } else { host == *own })
+    })
+}
+
+/// The host of an address, in lower case.
+fn host(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    host.split(':').next().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// How a name may stand in a list, the closest first.
+pub(super) fn spellings(service: &str, model_name: &str) -> impl Iterator<Item = String> + use<> {
+    let name = model_name.trim().to_ascii_lowercase();
+    let without = |prefix: &str| name.strip_prefix(prefix).map(str::to_owned);
+    let shorter = [without("models/"), without(&format!("{service}/"))];
+    std::iter::once(name.clone()).chain(shorter.into_iter().flatten())
+}
+
+/// The shipped price of a model.
+pub(super) fn find(service: &str, model_name: &str) -> Option<&'static Price> {
+    static PRICES: LazyLock<HashMap<String, HashMap<String, Price>>> =
+        LazyLock::new(|| read(TABLE).expect("a test reads the shipped price table"));
+    let prices = PRICES.get(service)?;
+    spellings(service, model_name).find_map(|name| prices.get(&name))
+}
+
+#[derive(Deserialize)]
+struct Table {
+    prices: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    provider: String,
+    models: Vec<String>,
+    price: PerMillion,
+    #[cfg_attr(not(test), allow(dead_code, reason = "for who reads the file; a test holds that it is there"))]
+    source: String,
+    as_of: String,
+}
+
+/// A price in USD per million tokens.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PerMillion {
+    #[serde(default)]
+    above: u64,
+    input: Option<String>,
+    output: Option<String>,
+    cache_read: Option<String>,
+    cache_write: Option<String>,
+    cache_write_1h: Option<String>,
+    reasoning: Option<String>,
+    #[serde(default)]
+    tiers: Vec<PerMillion>,
+}
+
+impl PerMillion {
+    fn tier(&self) -> Result<PriceTier> {
+        let rate = |text: &Option<String>| text.as_deref().map(Rate::parse_per_million).transpose();
+        Ok(PriceTier {
+            input: rate(&self.input)?,
+            output: rate(&self.output)?,
+            cache_read: rate(&self.cache_read)?,
+            cache_write: rate(&self.cache_write)?,
+            cache_write_1h: rate(&self.cache_write_1h)?,
+            reasoning: rate(&self.reasoning)?,
+            ..PriceTier::above(self.above)
+        })
+    }
+
+    fn price(&self, as_of: Timestamp) -> Result<Price> {
+        let missing = || Error::invalid("a row of the price table has no input or no output rate");
+        let own = self.tier()?;
+        let price = Price {
+            cache_read: own.cache_read,
+            cache_write: own.cache_write,
+            cache_write_1h: own.cache_write_1h,
+            reasoning: own.reasoning,
+            as_of: Some(as_of),
+            tiers: self.tiers.iter().map(PerMillion::tier).collect::<Result<_>>()?,
+            ..Price::new(own.input.ok_or_else(missing)?, own.output.ok_or_else(missing)?)
+        };
+        price.check().map(|()| price)
+    }
+}
+
+fn read(text: &str) -> Result<HashMap<String, HashMap<String, Price>>> {
+    let bad = |error: String| Error::invalid(format!("the price table cannot be read: {error}"));
+    let table: Table = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
+    let mut prices: HashMap<String, HashMap<String, Price>> = HashMap::new();
+    for row in table.prices {
+        let day: jiff::civil::Date = row.as_of.parse().map_err(|error: jiff::Error| bad(error.to_string()))?;
+        let read_at = day.to_zoned(jiff::tz::TimeZone::UTC).map_err(|error| bad(error.to_string()))?.timestamp();
+        let price = row.price.price(Timestamp(read_at.as_microsecond()))?;
+        let of_provider = prices.entry(row.provider).or_default();
+        for model in row.models {
+            if of_provider.insert(model.clone(), price.clone()).is_some() {
+                return Err(bad(format!("{model} is there twice")));
+            }
+        }
+    }
+    Ok(prices)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::domain::Usage;
+
+    #[test]
+    fn every_row_has_a_source_a_date_and_names_in_the_form_they_are_looked_up_in() {
+        let table: Table = serde_json::from_str(TABLE).unwrap();
+        for row in &table.prices {
+            assert!(row.source.starts_with("https://"), "{:?}", row.models);
+            assert!(row.as_of.parse::<jiff::civil::Date>().is_ok(), "{:?}", row.models);
+            assert!(SERVICES.iter().any(|service| service.name == row.provider), "{}", row.provider);
+            for model in &row.models {
+                assert_eq!(*model, model.trim().to_ascii_lowercase());
+                assert!(find(&row.provider, model).is_some(), "{model}");
+            }
+        }
+        for service in SERVICES {
+            assert!(table.prices.iter().any(|row| row.provider == service.name), "no price of {}", service.name);
+        }
+    }
+
+    /// Computed by hand from the price pages' figures, USD per million tokens.
+    #[test]
+    fn cost_is_what_a_hand_computes() {
+        let cost = |service: &str, name: &str, usage: Usage| {
+            find(service, name).unwrap_or_else(|| panic!("{name} has no price")).cost(&usage).unwrap().nanos()
+        };
+        // 900 × 2.50 + 100 × 1.25 + 50 × 10
+        assert_eq!(cost("openai", "gpt-4o", Usage::new(1_000, 50).with_cache(100, 0)), 2_875_000);
+        // 1,000 × 0.15 + 50 × 0.60
+        assert_eq!(cost("openai", "gpt-4o-mini", Usage::new(1_000, 50)), 180_000);
+        // 700 × 3 + 100 × 0.30 + 150 × 3.75 + 50 × 6 + 10 × 15
+        let usage = Usage::new(1_000, 10).with_cache(100, 200).with_cache_write_1h(50);
+        assert_eq!(cost("anthropic", "claude-sonnet-4-6", usage), 3_142_500);
+        // The whole call above 200,000: 200,001 × 2.50 + 100 × 15, reasoning as output
+        assert_eq!(cost("gemini", "gemini-2.5-pro", Usage::new(200_001, 100).with_reasoning(60)), 501_502_500);
+        // 1,000 × 1.25 + 100 × 10
+        assert_eq!(cost("gemini", "gemini-2.5-pro", Usage::new(1_000, 100)), 2_250_000);
+        // 1,000 × 2.50 + 100 × 10
+        assert_eq!(cost("azure", "gpt-4o", Usage::new(1_000, 100)), 3_500_000);
+        // 1,000 × 2.50 + 100 × 10
+        assert_eq!(cost("cohere", "command-a-03-2025", Usage::new(1_000, 100)), 3_500_000);
+        // 1,000 × 0.59 + 100 × 0.79
+        assert_eq!(cost("groq", "llama-3.3-70b-versatile", Usage::new(1_000, 100)), 669_000);
+        // 900 × 0.28 + 100 × 0.028 + 100 × 0.42
+        assert_eq!(cost("deepseek", "deepseek-chat", Usage::new(1_000, 100).with_cache(100, 0)), 296_800);
+        // 1,000 × 0.50 + 100 × 1.50
+        assert_eq!(cost("mistral", "mistral-large-2512", Usage::new(1_000, 100)), 650_000);
+        // 1,000 × 3 + 100 × 15
+        assert_eq!(cost("xai", "grok-4", Usage::new(1_000, 100)), 4_500_000);
+    }
+
+    #[test]
+    fn t04_a_table_with_a_price_that_is_none_is_refused_whole() {
+        for price in ["NaN", "Infinity", "1e400", "-5", "1,5", "0.00000000000000000001"] {
+            let text = format!(
+                r#"{{"prices":[{{"provider":"p","models":["m"],"price":{{"input":"{price}","output":"1"}},"source":"s","as_of":"2026-01-01"}}]}}"#
+            );
+            assert!(read(&text).is_err(), "{price}");
+        }
+    }
+}
