@@ -417,6 +417,15 @@ class CostSummary(Value):
         return table([{"cost": self.cost, "unpriced_calls": self.unpriced_calls} | self.usage.to_dict()])
 
 
+class ImportedPrices(Value):
+    """What an import of prices came to; ``left_out`` names the models that were not taken, each with why."""
+
+    version: int
+    taken: int
+    left_out: list[dict[str, str]]
+    _shown = ("version", "taken")
+
+
 class AuditRecord(Value):
     """One line of the audit trail."""
 
