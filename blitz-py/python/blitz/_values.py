@@ -121,6 +121,8 @@ class Usage(Value):
     output_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
+    #: Of the tokens written to the cache, those kept for an hour; absent where there are none.
+    cache_write_1h_tokens: int | None
     reasoning_tokens: int
     provenance: str
     _shown = ("input_tokens", "output_tokens", "requests")
