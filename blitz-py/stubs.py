@@ -29,6 +29,7 @@ from ._values import (
     BudgetWindow,
     CostSummary,
     ExecutionRecord,
+    ImportedPrices,
     LedgerEntry,
     Outcome,
     Page,

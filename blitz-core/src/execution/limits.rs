@@ -197,14 +197,15 @@ impl Pass {
                 self.used = response.usage.map_or(self.held, |usage| usage.total_tokens());
                 false
             }
-            Err(Error::Provider { code, charged, .. }) => {
-                self.used = if *charged == Charged::No { 0 } else { self.held };
-                matches!(code, ErrorCode::Unavailable | ErrorCode::Timeout)
-            }
-            // Whatever else went wrong says nothing of the deployment.
-            Err(_) => {
-                self.used = self.held;
-                return;
+            Err(error) => {
+                let unsent = matches!(error, Error::Provider { charged: Charged::No, .. });
+                self.used = if unsent { 0 } else { self.held };
+                match (error, error.code()) {
+                    (_, ErrorCode::Unavailable) | (Error::Provider { .. }, ErrorCode::Timeout) => true,
+                    (Error::Provider { .. }, _) => false,
+                    // Whatever else went wrong, the execution's own deadline too, says nothing of the deployment.
+                    _ => return,
+                }
             }
         };
         self.entered = false;

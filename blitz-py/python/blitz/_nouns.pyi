@@ -13,6 +13,7 @@ from ._values import (
     BudgetWindow,
     CostSummary,
     ExecutionRecord,
+    ImportedPrices,
     LedgerEntry,
     Outcome,
     Page,
@@ -59,6 +60,7 @@ class Models(Noun):
         settings: Mapping[str, Any] | None = None,
         price: Mapping[str, Any] | None = None,
         max_output_tokens: int | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> Record:
         """``models.create``: A model to put into the catalogue: a provider, the provider's own model name, settings and price.
 
@@ -71,7 +73,8 @@ class Models(Noun):
             api_key: The key, write only: it is sealed on arrival and never given back.
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
-            max_output_tokens: The most output tokens the model can give; caps every request."""
+            max_output_tokens: The most output tokens the model can give; caps every request.
+            limits: How much of it all executions of the process together may ask for."""
     async def acreate(
         self,
         name: str,
@@ -84,6 +87,7 @@ class Models(Noun):
         settings: Mapping[str, Any] | None = None,
         price: Mapping[str, Any] | None = None,
         max_output_tokens: int | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> Record:
         """``models.create``: A model to put into the catalogue: a provider, the provider's own model name, settings and price.
 
@@ -96,7 +100,8 @@ class Models(Noun):
             api_key: The key, write only: it is sealed on arrival and never given back.
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
-            max_output_tokens: The most output tokens the model can give; caps every request."""
+            max_output_tokens: The most output tokens the model can give; caps every request.
+            limits: How much of it all executions of the process together may ask for."""
 
     def put(
         self,
@@ -110,6 +115,7 @@ class Models(Noun):
         settings: Mapping[str, Any] | None = None,
         price: Mapping[str, Any] | None = None,
         max_output_tokens: int | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> Record:
         """``models.put``: A model to put into the catalogue: a provider, the provider's own model name, settings and price.
 
@@ -122,7 +128,8 @@ class Models(Noun):
             api_key: The key, write only: it is sealed on arrival and never given back.
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
-            max_output_tokens: The most output tokens the model can give; caps every request."""
+            max_output_tokens: The most output tokens the model can give; caps every request.
+            limits: How much of it all executions of the process together may ask for."""
     async def aput(
         self,
         name: str,
@@ -135,6 +142,7 @@ class Models(Noun):
         settings: Mapping[str, Any] | None = None,
         price: Mapping[str, Any] | None = None,
         max_output_tokens: int | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> Record:
         """``models.put``: A model to put into the catalogue: a provider, the provider's own model name, settings and price.
 
@@ -147,7 +155,8 @@ class Models(Noun):
             api_key: The key, write only: it is sealed on arrival and never given back.
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
-            max_output_tokens: The most output tokens the model can give; caps every request."""
+            max_output_tokens: The most output tokens the model can give; caps every request.
+            limits: How much of it all executions of the process together may ask for."""
 
     def get(
         self,
@@ -306,6 +315,29 @@ class Models(Noun):
         Args:
             id: Its id, its name, or `owner/name`.
             visibility: Everybody or its owner."""
+
+    def import_prices(
+        self,
+        prices: str | Mapping[str, Any],
+        *,
+        source: str | None = None,
+    ) -> ImportedPrices:
+        """``models.import_prices``: A price map to import.
+
+        Args:
+            prices: The map: the text of its file, or the object itself.
+            source: Where it comes from, for the audit trail."""
+    async def aimport_prices(
+        self,
+        prices: str | Mapping[str, Any],
+        *,
+        source: str | None = None,
+    ) -> ImportedPrices:
+        """``models.import_prices``: A price map to import.
+
+        Args:
+            prices: The map: the text of its file, or the object itself.
+            source: Where it comes from, for the audit trail."""
 
 
 class Prompts(Noun):
@@ -900,6 +932,7 @@ class Agents(Noun):
         output_schema: Any = None,
         limits: Mapping[str, Any] | None = None,
         retry: Mapping[str, Any] | None = None,
+        fallback: Mapping[str, Any] | None = None,
     ) -> Record:
         """``agents.create``: An agent to put into the catalogue.
 
@@ -915,7 +948,8 @@ class Agents(Noun):
             settings: Settings that win over the model's.
             output_schema: JSON Schema of the output; without one the output is text.
             limits: Where it must stop.
-            retry: When a failed model call is tried again."""
+            retry: When a failed model call is tried again.
+            fallback: What else is asked where its model fails."""
     async def acreate(
         self,
         name: str,
@@ -931,6 +965,7 @@ class Agents(Noun):
         output_schema: Any = None,
         limits: Mapping[str, Any] | None = None,
         retry: Mapping[str, Any] | None = None,
+        fallback: Mapping[str, Any] | None = None,
     ) -> Record:
         """``agents.create``: An agent to put into the catalogue.
 
@@ -946,7 +981,8 @@ class Agents(Noun):
             settings: Settings that win over the model's.
             output_schema: JSON Schema of the output; without one the output is text.
             limits: Where it must stop.
-            retry: When a failed model call is tried again."""
+            retry: When a failed model call is tried again.
+            fallback: What else is asked where its model fails."""
 
     def put(
         self,
@@ -963,6 +999,7 @@ class Agents(Noun):
         output_schema: Any = None,
         limits: Mapping[str, Any] | None = None,
         retry: Mapping[str, Any] | None = None,
+        fallback: Mapping[str, Any] | None = None,
     ) -> Record:
         """``agents.put``: An agent to put into the catalogue.
 
@@ -978,7 +1015,8 @@ class Agents(Noun):
             settings: Settings that win over the model's.
             output_schema: JSON Schema of the output; without one the output is text.
             limits: Where it must stop.
-            retry: When a failed model call is tried again."""
+            retry: When a failed model call is tried again.
+            fallback: What else is asked where its model fails."""
     async def aput(
         self,
         name: str,
@@ -994,6 +1032,7 @@ class Agents(Noun):
         output_schema: Any = None,
         limits: Mapping[str, Any] | None = None,
         retry: Mapping[str, Any] | None = None,
+        fallback: Mapping[str, Any] | None = None,
     ) -> Record:
         """``agents.put``: An agent to put into the catalogue.
 
@@ -1009,7 +1048,8 @@ class Agents(Noun):
             settings: Settings that win over the model's.
             output_schema: JSON Schema of the output; without one the output is text.
             limits: Where it must stop.
-            retry: When a failed model call is tried again."""
+            retry: When a failed model call is tried again.
+            fallback: What else is asked where its model fails."""
 
     def get(
         self,

@@ -121,6 +121,8 @@ class Usage(Value):
     output_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
+    #: Of the tokens written to the cache, those kept for an hour; absent where there are none.
+    cache_write_1h_tokens: int | None
     reasoning_tokens: int
     provenance: str
     _shown = ("input_tokens", "output_tokens", "requests")
@@ -415,6 +417,15 @@ class CostSummary(Value):
         from ._display import table
 
         return table([{"cost": self.cost, "unpriced_calls": self.unpriced_calls} | self.usage.to_dict()])
+
+
+class ImportedPrices(Value):
+    """What an import of prices came to; ``left_out`` names the models that were not taken, each with why."""
+
+    version: int
+    taken: int
+    left_out: list[dict[str, str]]
+    _shown = ("version", "taken")
 
 
 class AuditRecord(Value):
