@@ -66,7 +66,7 @@ class Models(Noun):
 
         Args:
             name: The name agents use.
-            provider: Who serves it: `openai`, `offline`, `scripted`, or the name of a provider the host registered.
+            provider: Who serves it: one of `provider::names`, `offline`, `scripted`, or the name of a provider the host registered.
             model_name: The provider's own name of the model.
             description: For people.
             base_url: Where the provider is reached; its usual address where absent.
@@ -93,7 +93,7 @@ class Models(Noun):
 
         Args:
             name: The name agents use.
-            provider: Who serves it: `openai`, `offline`, `scripted`, or the name of a provider the host registered.
+            provider: Who serves it: one of `provider::names`, `offline`, `scripted`, or the name of a provider the host registered.
             model_name: The provider's own name of the model.
             description: For people.
             base_url: Where the provider is reached; its usual address where absent.
@@ -121,7 +121,7 @@ class Models(Noun):
 
         Args:
             name: The name agents use.
-            provider: Who serves it: `openai`, `offline`, `scripted`, or the name of a provider the host registered.
+            provider: Who serves it: one of `provider::names`, `offline`, `scripted`, or the name of a provider the host registered.
             model_name: The provider's own name of the model.
             description: For people.
             base_url: Where the provider is reached; its usual address where absent.
@@ -148,7 +148,7 @@ class Models(Noun):
 
         Args:
             name: The name agents use.
-            provider: Who serves it: `openai`, `offline`, `scripted`, or the name of a provider the host registered.
+            provider: Who serves it: one of `provider::names`, `offline`, `scripted`, or the name of a provider the host registered.
             model_name: The provider's own name of the model.
             description: For people.
             base_url: Where the provider is reached; its usual address where absent.
