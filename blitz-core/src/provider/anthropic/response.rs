@@ -196,9 +196,12 @@ fn usage(raw: &Value) -> Option<Usage> {
     }
     let read = count("/cache_read_input_tokens").unwrap_or(0);
     let written = count("/cache_creation_input_tokens").unwrap_or(0);
+    // What is kept for an hour costs more than what is kept for five minutes.
+    let for_an_hour = count("/cache_creation/ephemeral_1h_input_tokens").unwrap_or(0).min(written);
     let output = output.unwrap_or(0);
     let thought = count("/output_tokens_details/thinking_tokens").unwrap_or(0).min(output);
-    Some(Usage::new(fresh.unwrap_or(0) + read + written, output).with_cache(read, written).with_reasoning(thought))
+    let usage = Usage::new(fresh.unwrap_or(0) + read + written, output).with_cache(read, written);
+    Some(usage.with_cache_write_1h(for_an_hour).with_reasoning(thought))
 }
 
 #[cfg(test)]
@@ -243,6 +246,15 @@ mod tests {
         let events = [start(first), json!({"type": "ping"}), stop("end_turn"), json!({"type": "message_stop"})];
         let response = read(&events).unwrap();
         assert_eq!(response.usage.unwrap(), Usage::new(18, 9).with_cache(10, 5));
+    }
+
+    #[test]
+    fn what_the_cache_keeps_for_an_hour_is_counted_apart() {
+        let raw = json!({"input_tokens": 3, "cache_creation_input_tokens": 5, "output_tokens": 1,
+            "cache_creation": {"ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 4}});
+        assert_eq!(usage(&raw).unwrap(), Usage::new(8, 1).with_cache(0, 5).with_cache_write_1h(4));
+        let more = json!({"input_tokens": 3, "output_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": 4}});
+        assert_eq!(usage(&more).unwrap(), Usage::new(3, 1), "a part is never more than its whole");
     }
 
     #[test]
