@@ -10,6 +10,9 @@ use super::id::{BudgetId, ExecutionId};
 use super::message::{ToolCall, ToolResult};
 use super::model::{Delta, ModelResponse};
 use super::money::Money;
+use super::node::{
+    ApprovalAnswered, ApprovalRequested, EdgeAt, ItemFinished, NodeFinished, NodeRetrying, NodeStarted, NodeWaiting,
+};
 use super::time::Timestamp;
 use super::tool::Effect;
 use super::usage::Usage;
@@ -114,6 +117,49 @@ pub enum EventData {
         /// By whom: `root` or `user:7`.
         by: String,
     },
+    /// A node of a workflow began an attempt, or a container opened.
+    #[serde(rename = "node.started")]
+    NodeStarted(NodeStarted),
+    /// An attempt of a node failed, and another follows.
+    #[serde(rename = "node.retrying")]
+    NodeRetrying(NodeRetrying),
+    /// A node waits.
+    #[serde(rename = "node.waiting")]
+    NodeWaiting(NodeWaiting),
+    /// A node ended, however it did.
+    #[serde(rename = "node.finished")]
+    NodeFinished(NodeFinished),
+    /// The way that an execution went on by.
+    #[serde(rename = "edge.taken")]
+    EdgeTaken(EdgeAt),
+    /// A way that it did not take.
+    #[serde(rename = "edge.skipped")]
+    EdgeSkipped(EdgeAt),
+    /// An item of a map or a round of a loop began.
+    #[serde(rename = "item.started")]
+    ItemStarted {
+        /// The map or loop.
+        node: String,
+        /// Which item or round, from 0.
+        index: u64,
+    },
+    /// An item of a map or a round of a loop ended.
+    #[serde(rename = "item.finished")]
+    ItemFinished(ItemFinished),
+    /// A variable of a workflow has a new value.
+    #[serde(rename = "var.set")]
+    VarSet {
+        /// Its name.
+        name: String,
+        /// What it holds now.
+        value: Value,
+    },
+    /// Somebody is asked.
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested(ApprovalRequested),
+    /// Somebody answered.
+    #[serde(rename = "approval.answered")]
+    ApprovalAnswered(ApprovalAnswered),
     /// A budget crossed a threshold.
     #[serde(rename = "budget.alert")]
     BudgetAlert {
@@ -162,6 +208,17 @@ impl EventData {
             Self::ToolStarted(_) => "tool.started",
             Self::ToolFinished { .. } => "tool.finished",
             Self::DecisionMade { .. } => "decision.made",
+            Self::NodeStarted(_) => "node.started",
+            Self::NodeRetrying(_) => "node.retrying",
+            Self::NodeWaiting(_) => "node.waiting",
+            Self::NodeFinished(_) => "node.finished",
+            Self::EdgeTaken(_) => "edge.taken",
+            Self::EdgeSkipped(_) => "edge.skipped",
+            Self::ItemStarted { .. } => "item.started",
+            Self::ItemFinished(_) => "item.finished",
+            Self::VarSet { .. } => "var.set",
+            Self::ApprovalRequested(_) => "approval.requested",
+            Self::ApprovalAnswered(_) => "approval.answered",
             Self::BudgetAlert { .. } => "budget.alert",
             Self::ModelDelta { .. } => "model.delta",
             Self::ModelReset { .. } => "model.reset",

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::event::EventData;
 use super::message::ToolCall;
 use super::model::ModelResponse;
 use super::time::Timestamp;
@@ -50,11 +51,87 @@ pub enum Input<'a> {
         /// Why.
         error: &'a ErrorInfo,
     },
+    /// A node of a workflow opened its scope: its body runs now.
+    NodeEntered {
+        /// The key of the node.
+        key: &'a str,
+        /// How many items a map has, or rounds a loop may make.
+        items: u64,
+    },
+    /// A node of a workflow ended for good.
+    NodeEnded {
+        /// The key of the node.
+        key: &'a str,
+        /// How.
+        end: NodeEnd<'a>,
+    },
+    /// One item of a map or round of a loop ended.
+    ItemEnded {
+        /// Its path, such as `review/3`.
+        path: &'a str,
+        /// How.
+        end: ItemEnd<'a>,
+    },
     /// Stop: someone asked, a limit of time is over, or the principal may no longer act.
     Stop {
         /// How the execution ends.
         finish: &'a Finish,
     },
+}
+
+/// How a node of a workflow ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum NodeEnd<'a> {
+    /// It left by this port.
+    Port(&'a str),
+    /// It is disabled: what came in goes out by every port but `error`.
+    PassedThrough,
+    /// It did not run, because its condition does not hold.
+    Skipped,
+    /// It failed, and nothing of its own handles that.
+    Failed(&'a ErrorInfo),
+    /// It was stopped.
+    Cancelled,
+}
+
+/// How an item of a map or a round of a loop ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum ItemEnd<'a> {
+    /// With an output; `last` where a loop's condition is met.
+    Done {
+        /// Whether no further round follows.
+        last: bool,
+    },
+    /// With an error.
+    Failed(&'a ErrorInfo),
+    /// It was stopped.
+    Cancelled,
+}
+
+/// Why a scope of a workflow has come to its end.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Close {
+    /// All its nodes are decided.
+    Done,
+    /// A loop has made all its rounds, and its condition is not met.
+    Capped,
+    /// A node in it failed.
+    Failed(ErrorInfo),
+    /// It was stopped from outside.
+    Cancelled,
+}
+
+/// Where a node of a workflow runs.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its key: path and id, such as `review/3/read`.
+    pub key: String,
+    /// The containers it is in, with item or round: `review/3`.
+    pub path: String,
+    /// Its place in the list of the definition.
+    pub node: usize,
 }
 
 /// What a machine wants done. Each is returned once and has a key that is unique in its execution.
@@ -76,6 +153,33 @@ pub enum Action {
         key: String,
         /// The call as the model made it.
         call: ToolCall,
+    },
+    /// Run a node of a workflow, whatever its type does.
+    RunNode(Place),
+    /// Stop a node that runs: nothing is wanted of it any more.
+    CancelNode(Place),
+    /// A container has come to its end: gather what came of it.
+    CloseNode {
+        /// The container.
+        place: Place,
+        /// Why.
+        close: Close,
+    },
+    /// An item of a map or a round of a loop has come to its end.
+    CloseItem {
+        /// Its path, such as `review/3`.
+        path: String,
+        /// Why.
+        close: Close,
+    },
+    /// All nodes of a workflow are decided: make its output.
+    Conclude,
+    /// Tell readers what follows from what happened.
+    Emit {
+        /// The containers that it happened in.
+        path: String,
+        /// What.
+        data: Box<EventData>,
     },
     /// The end: nothing follows.
     Finish(Finish),
@@ -119,7 +223,9 @@ impl Action {
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::CallModel { key, .. } | Self::CallTool { key, .. } => Some(key),
-            Self::Finish(_) => None,
+            Self::RunNode(place) | Self::CancelNode(place) | Self::CloseNode { place, .. } => Some(&place.key),
+            Self::CloseItem { path, .. } => Some(path),
+            Self::Conclude | Self::Emit { .. } | Self::Finish(_) => None,
         }
     }
 }

@@ -9,10 +9,13 @@ use std::sync::Arc;
 use crate::agent::AgentMachine;
 use crate::agent::history::Transcript;
 use crate::domain::{
-    Action, Decision, EventData, ExecutionId, Finished, Input, Machine, Message, Money, Outcome, Provenance,
-    StepFinished, StepKind, Timestamp, ToolResult, Usage,
+    Action, Answer, Decision, EventData, ExecutionId, Finished, Input, ItemEnd, ItemFinished, Machine, Message, Money,
+    ModelResponse, NodeEnd, NodeFinished, NodeStatus, Outcome, Provenance, StepFinished, StepKind, Timestamp,
+    ToolResult, Usage,
 };
-use crate::error::{ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result};
+use crate::workflow::machine::{WorkflowMachine, join};
+use crate::workflow::values::Values;
 
 /// How far an open step has come.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,13 +28,16 @@ pub(crate) enum Progress {
     Retry { attempt: u32, at: Timestamp },
     /// Someone decided what becomes of an effect in doubt.
     Decided { attempt: u32, decision: Decision },
+    /// A node waits for a time, at the latest.
+    Waits { until: Option<Timestamp> },
+    /// Someone answered the question that a node asks.
+    Answered { answer: Answer, by: String },
 }
 
 /// The state of one execution in memory.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) machine: AgentMachine,
-    pub(crate) transcript: Transcript,
+    pub(crate) mind: Mind,
     pub(crate) tally: Tally,
     /// The progress of each open step, by its key. A step that is not here was never started.
     pub(crate) open: BTreeMap<String, Progress>,
@@ -40,31 +46,109 @@ pub(crate) struct State {
     lost: BTreeMap<String, u32>,
     /// Which model makes the attempts of an open step that fell back, and how many others had made before.
     fallen: BTreeMap<String, (usize, u32)>,
+}
+
+/// The machine that says what follows, and the values that go with it.
+#[allow(clippy::large_enum_variant, reason = "there is one for an execution, and it is moved with its driver")]
+#[derive(Debug)]
+pub(crate) enum Mind {
+    /// An agent and its conversation.
+    Agent(AgentMind),
+    /// A workflow and what its nodes gave.
+    Workflow(WorkflowMind),
+}
+
+/// An agent at work.
+#[derive(Debug)]
+pub(crate) struct AgentMind {
+    pub(crate) machine: AgentMachine,
+    pub(crate) transcript: Transcript,
     offered: Arc<HashSet<String>>,
 }
 
+/// A workflow at work.
+#[derive(Debug)]
+pub(crate) struct WorkflowMind {
+    pub(crate) machine: WorkflowMachine,
+    pub(crate) values: Values,
+}
+
 impl State {
-    /// The state before the first record.
-    pub(crate) fn new(machine: AgentMachine, instructions: &str, user: Message, offered: Arc<HashSet<String>>) -> Self {
+    /// An agent before its first record.
+    pub(crate) fn agent(
+        machine: AgentMachine,
+        instructions: &str,
+        user: Message,
+        offered: Arc<HashSet<String>>,
+    ) -> Self {
         let transcript = Transcript::new(instructions, user);
+        Self::new(Mind::Agent(AgentMind { machine, transcript, offered }))
+    }
+
+    /// A workflow before its first record.
+    pub(crate) fn workflow(machine: WorkflowMachine, values: Values) -> Self {
+        Self::new(Mind::Workflow(WorkflowMind { machine, values }))
+    }
+
+    fn new(mind: Mind) -> Self {
         Self {
-            machine,
-            transcript,
+            mind,
             tally: Tally::default(),
             open: BTreeMap::new(),
             seed: 0,
             lost: BTreeMap::new(),
             fallen: BTreeMap::new(),
-            offered,
+        }
+    }
+
+    /// The agent, where it is one.
+    pub(crate) fn as_agent(&mut self) -> Option<&mut AgentMind> {
+        match &mut self.mind {
+            Mind::Agent(agent) => Some(agent),
+            Mind::Workflow(_) => None,
+        }
+    }
+
+    /// The workflow, where it is one.
+    pub(crate) fn as_workflow(&mut self) -> Option<&mut WorkflowMind> {
+        match &mut self.mind {
+            Mind::Agent(_) => None,
+            Mind::Workflow(workflow) => Some(workflow),
+        }
+    }
+
+    /// The actions that were given out and have no outcome.
+    pub(crate) fn open_actions(&self) -> Vec<Action> {
+        match &self.mind {
+            Mind::Agent(agent) => agent.machine.open(),
+            Mind::Workflow(workflow) => workflow.machine.open(),
+        }
+    }
+
+    /// What the machine wants done at a key that is open.
+    pub(crate) fn open_action(&self, key: &str) -> Option<Action> {
+        match &self.mind {
+            Mind::Agent(agent) => agent.machine.open().into_iter().find(|action| action.key() == Some(key)),
+            Mind::Workflow(workflow) => workflow.machine.open_at(key),
+        }
+    }
+
+    /// The tokens that are left for a child, where there is a limit.
+    pub(crate) fn tokens_left(&self) -> Option<u64> {
+        match &self.mind {
+            Mind::Agent(agent) => agent.machine.tokens_left(),
+            Mind::Workflow(_) => None,
         }
     }
 
     /// Applies one record and gives the actions that follow from it.
     pub(crate) fn absorb(&mut self, now: Timestamp, path: &str, data: &EventData) -> Vec<Action> {
         let actions = self.apply(now, path, data);
-        for action in &actions {
-            if let Action::CallModel { feedback: Some(text), .. } = action {
-                self.transcript.feedback(text);
+        if let Mind::Agent(agent) = &mut self.mind {
+            for action in &actions {
+                if let Action::CallModel { feedback: Some(text), .. } = action {
+                    agent.transcript.feedback(text);
+                }
             }
         }
         actions
@@ -72,7 +156,10 @@ impl State {
 
     /// Tells the machine something that is no record of its own; gives the actions that follow.
     pub(crate) fn tell(&mut self, now: Timestamp, input: Input<'_>) -> Vec<Action> {
-        self.machine.step(now, input)
+        match &mut self.mind {
+            Mind::Agent(agent) => agent.machine.step(now, input),
+            Mind::Workflow(workflow) => workflow.machine.step(now, input),
+        }
     }
 
     /// How often the model that a step asks has failed, when this attempt does.
@@ -93,12 +180,16 @@ impl State {
 
     /// What the user gets, once the execution has ended.
     pub(crate) fn outcome(self, execution_id: ExecutionId, finished: Finished) -> Outcome {
+        let messages = match self.mind {
+            Mind::Agent(agent) => agent.transcript.into_messages(),
+            Mind::Workflow(_) => Vec::new(),
+        };
         Outcome {
             execution_id,
             status: finished.status,
             output: finished.output,
             error: finished.error,
-            messages: self.transcript.into_messages(),
+            messages,
             usage: finished.usage,
             cost: finished.cost,
             steps: self.tally.steps,
@@ -109,10 +200,15 @@ impl State {
         match data {
             EventData::ExecutionQueued(queued) => {
                 self.seed = queued.seed;
-                if let Some(left) = queued.max_tokens {
-                    self.machine.cap_tokens(left);
+                match &mut self.mind {
+                    Mind::Agent(agent) => {
+                        if let Some(left) = queued.max_tokens {
+                            agent.machine.cap_tokens(left);
+                        }
+                    }
+                    Mind::Workflow(workflow) => workflow.values.begin(now, queued),
                 }
-                self.machine.step(now, Input::Start)
+                self.tell(now, Input::Start)
             }
             EventData::StepStarted(started) => {
                 let progress = match started.child_id {
@@ -128,16 +224,13 @@ impl State {
             }
             EventData::StepRetrying { attempt, at, error, usage, fallback, .. } => {
                 // What is estimated at the commit is not known here yet: only what came with an answer counts.
-                if usage.provenance != Provenance::Estimated {
-                    self.machine.count(usage);
+                if usage.provenance != Provenance::Estimated
+                    && let Mind::Agent(agent) = &mut self.mind
+                {
+                    agent.machine.count(usage);
                 }
-                if let Some(fallback) = fallback {
-                    self.lost.remove(path);
-                    self.fallen.insert(path.to_owned(), (fallback.place as usize, *attempt));
-                } else if error.code == ErrorCode::Interrupted {
-                    *self.lost.entry(path.to_owned()).or_default() += 1;
-                }
-                self.open.insert(path.to_owned(), Progress::Retry { attempt: attempt + 1, at: *at });
+                let place = fallback.as_ref().map(|fallback| fallback.place);
+                self.retrying(path, *attempt, *at, error.code, place);
                 Vec::new()
             }
             EventData::DecisionMade { decision, .. } => {
@@ -148,46 +241,144 @@ impl State {
                 self.open.insert(path.to_owned(), Progress::Decided { attempt, decision: decision.clone() });
                 Vec::new()
             }
+            EventData::ApprovalAnswered(answered) => {
+                let progress = Progress::Answered { answer: answered.answer.clone(), by: answered.by.clone() };
+                self.open.insert(path.to_owned(), progress);
+                Vec::new()
+            }
             EventData::StepFinished(finished) => {
-                self.open.remove(path);
-                self.lost.remove(path);
-                self.fallen.remove(path);
+                self.close(path);
                 self.step_finished(now, path, finished)
             }
             EventData::ToolFinished { result, .. } => {
-                self.open.remove(path);
+                self.close(path);
                 self.tool_finished(now, path, result, Usage::default())
             }
+            EventData::NodeStarted(_)
+            | EventData::NodeRetrying(_)
+            | EventData::NodeWaiting(_)
+            | EventData::NodeFinished(_)
+            | EventData::ItemFinished(_) => self.node_happened(now, path, data),
             _ => Vec::new(),
         }
+    }
+
+    fn close(&mut self, key: &str) {
+        self.open.remove(key);
+        self.lost.remove(key);
+        self.fallen.remove(key);
+    }
+
+    /// Another attempt follows: of the same model or configuration at a time, or of the next one.
+    fn retrying(&mut self, key: &str, attempt: u32, at: Timestamp, code: ErrorCode, place: Option<u32>) {
+        if let Some(place) = place {
+            self.lost.remove(key);
+            self.fallen.insert(key.to_owned(), (place as usize, attempt));
+        } else if code == ErrorCode::Interrupted {
+            *self.lost.entry(key.to_owned()).or_default() += 1;
+        }
+        self.open.insert(key.to_owned(), Progress::Retry { attempt: attempt + 1, at });
     }
 
     fn step_finished(&mut self, now: Timestamp, path: &str, finished: &StepFinished) -> Vec<Action> {
         match (finished.kind, &finished.response, &finished.result, &finished.error) {
             (StepKind::Model, Some(response), _, _) => {
-                self.transcript.answer(response);
-                self.machine.step(now, Input::ModelAnswered { key: path, response, usage: finished.usage })
+                if let Mind::Agent(agent) = &mut self.mind {
+                    agent.transcript.answer(response);
+                }
+                self.tell(now, Input::ModelAnswered { key: path, response, usage: finished.usage })
             }
-            (StepKind::Model, None, _, Some(error)) => self.machine.step(now, Input::ModelFailed { key: path, error }),
+            (StepKind::Model, None, _, Some(error)) => self.tell(now, Input::ModelFailed { key: path, error }),
             (_, _, Some(result), _) => self.tool_finished(now, path, result, finished.usage),
             _ => Vec::new(),
         }
     }
 
     fn tool_finished(&mut self, now: Timestamp, path: &str, result: &ToolResult, usage: Usage) -> Vec<Action> {
-        let unknown = !self.offered.contains(&result.name);
+        let Mind::Agent(agent) = &mut self.mind else { return Vec::new() };
+        let unknown = !agent.offered.contains(&result.name);
         if let Some(index) = path.rsplit('/').next().and_then(|index| index.parse().ok()) {
-            self.transcript.result(index, result.clone());
+            agent.transcript.result(index, result.clone());
         }
-        self.machine.step(now, Input::ToolFinished { key: path, unknown, usage })
+        agent.machine.step(now, Input::ToolFinished { key: path, unknown, usage })
+    }
+
+    /// A record of a workflow: what it gave is kept, the machine is told the rest.
+    fn node_happened(&mut self, now: Timestamp, path: &str, data: &EventData) -> Vec<Action> {
+        match data {
+            EventData::NodeStarted(started) => {
+                let key = join(path, &started.node);
+                let progress = match started.child_id {
+                    Some(id) => Progress::Child { id },
+                    None => Progress::Started { attempt: started.attempt },
+                };
+                self.open.insert(key.clone(), progress);
+                let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };
+                workflow.values.started(now, path, started);
+                match started.items {
+                    Some(items) => workflow.machine.step(now, Input::NodeEntered { key: &key, items }),
+                    None => Vec::new(),
+                }
+            }
+            EventData::NodeRetrying(retrying) => {
+                let key = join(path, &retrying.node);
+                self.retrying(&key, retrying.attempt, retrying.at, retrying.error.code, retrying.fallback);
+                if let Mind::Workflow(workflow) = &mut self.mind {
+                    workflow.values.retrying(path, retrying);
+                }
+                Vec::new()
+            }
+            EventData::NodeWaiting(waiting) => {
+                self.open.insert(join(path, &waiting.node), Progress::Waits { until: waiting.until });
+                Vec::new()
+            }
+            EventData::NodeFinished(finished) => {
+                let key = join(path, &finished.node);
+                self.close(&key);
+                let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };
+                workflow.values.finished(path, finished);
+                workflow.machine.step(now, Input::NodeEnded { key: &key, end: node_end(finished) })
+            }
+            EventData::ItemFinished(item) => {
+                let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };
+                workflow.values.item_finished(path, item);
+                workflow.machine.step(now, Input::ItemEnded { path, end: item_end(item) })
+            }
+            _ => Vec::new(),
+        }
     }
 }
+
+/// What the machine is told of a node's end.
+fn node_end(finished: &NodeFinished) -> NodeEnd<'_> {
+    match (finished.status, &finished.port, &finished.error) {
+        (NodeStatus::Cancelled, ..) => NodeEnd::Cancelled,
+        (NodeStatus::Skipped, ..) => NodeEnd::Skipped,
+        (_, Some(port), _) if port == ALL_PORTS => NodeEnd::PassedThrough,
+        (_, Some(port), _) => NodeEnd::Port(port),
+        (_, None, Some(error)) => NodeEnd::Failed(error),
+        (_, None, None) => NodeEnd::Cancelled,
+    }
+}
+
+fn item_end(item: &ItemFinished) -> ItemEnd<'_> {
+    match (item.status, &item.error) {
+        (NodeStatus::Completed, _) => ItemEnd::Done { last: item.last },
+        (_, Some(error)) => ItemEnd::Failed(error),
+        _ => ItemEnd::Cancelled,
+    }
+}
+
+/// What a disabled node leaves by.
+pub(crate) const ALL_PORTS: &str = "*";
 
 /// What the finished attempts of an execution and its children used and cost.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     pub(crate) usage: Usage,
     pub(crate) steps: u32,
+    /// Failures of nodes that the workflow went on from.
+    pub(crate) handled: u32,
     cost: Money,
     unpriced: bool,
 }
@@ -201,6 +392,12 @@ impl Tally {
                 self.add(&finished.usage, finished.cost)
             }
             EventData::StepRetrying { usage, cost, .. } => self.add(usage, *cost),
+            EventData::NodeRetrying(retrying) => self.add(&retrying.usage, retrying.cost),
+            EventData::NodeFinished(finished) => {
+                self.steps += u32::from(finished.attempt > 0);
+                self.handled += u32::from(finished.error.is_some() && !finished.is_fatal());
+                self.add(&finished.usage, finished.cost)
+            }
             EventData::ToolFinished { .. } => {
                 self.steps += 1;
                 Ok(())

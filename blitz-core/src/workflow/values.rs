@@ -1,0 +1,588 @@
+//! What the nodes of an execution gave, under the path and node that gave it.
+//!
+//! Large outputs are not here: they are kept by their hash and brought when an expression reads
+//! them. What an item of a map gives stays until the map ends, what its nodes gave until it ends.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::expr::{Names, Scope};
+use super::machine::{container_of, join};
+use super::plan::{Plan, Reads};
+use super::task::{MapFail, Task};
+use crate::domain::{
+    ExecutionId, ItemFinished, MergeRule, NodeFinished, NodeRetrying, NodeStarted, NodeStatus, OutputRef,
+    Queued, Timestamp, Usage,
+};
+use crate::error::{Error, ErrorInfo, Result};
+
+/// The values of one execution of a workflow.
+#[derive(Debug)]
+pub(crate) struct Values {
+    plan: Arc<Plan>,
+    nodes: HashMap<String, usize>,
+    input: Value,
+    trigger: Value,
+    started_at: Timestamp,
+    vars: BTreeMap<String, Value>,
+    /// The scopes that something has come out of, by path.
+    frames: BTreeMap<String, Frame>,
+    /// Maps and loops that run, by key.
+    contents: BTreeMap<String, Contents>,
+    /// Large outputs that this turn reads or has made, by hash.
+    loaded: HashMap<String, Arc<Value>>,
+    /// Why the workflow fails, for its handler.
+    error: Option<ErrorInfo>,
+}
+
+/// What came out of one scope.
+#[derive(Debug, Default)]
+struct Frame {
+    nodes: BTreeMap<usize, NodeValue>,
+}
+
+#[derive(Debug)]
+struct NodeValue {
+    status: NodeStatus,
+    started_at: Timestamp,
+    port: Option<String>,
+    output: Held,
+    error: Option<ErrorInfo>,
+    usage: Usage,
+}
+
+/// A value, or where it is.
+#[derive(Debug, Clone)]
+pub(crate) enum Held {
+    Here(Arc<Value>),
+    Elsewhere(OutputRef),
+}
+
+/// What a map or loop that runs has so far.
+#[derive(Debug)]
+struct Contents {
+    /// The items of a map.
+    items: Arc<Value>,
+    /// What the items that ended gave; of a loop the newest round only.
+    outputs: BTreeMap<u64, ItemValue>,
+    /// The variables as each item of a map sees them, and what it wrote.
+    copies: BTreeMap<u64, Copy>,
+}
+
+#[derive(Debug)]
+struct ItemValue {
+    status: NodeStatus,
+    output: Held,
+}
+
+/// One item's copy of the variables.
+#[derive(Debug, Default)]
+struct Copy {
+    now: BTreeMap<String, Value>,
+    writes: Vec<(String, Value)>,
+}
+
+/// The rounds of a loop, as its body sees them.
+struct Round {
+    count: u64,
+    last: Value,
+}
+
+impl Values {
+    pub(crate) fn new(plan: Arc<Plan>) -> Self {
+        let nodes = plan.nodes.iter().enumerate().map(|(index, node)| (node.id.clone(), index)).collect();
+        let vars = plan.vars.iter().map(|(name, var)| (name.clone(), var.default.clone())).collect();
+        Self {
+            plan,
+            nodes,
+            input: Value::Null,
+            trigger: Value::Null,
+            started_at: Timestamp(0),
+            vars,
+            frames: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            loaded: HashMap::new(),
+            error: None,
+        }
+    }
+
+    // Records -----------------------------------------------------------------------------------
+
+    pub(crate) fn begin(&mut self, now: Timestamp, queued: &Queued) {
+        self.input = queued.input.clone();
+        self.trigger = queued.trigger.clone();
+        self.started_at = now;
+    }
+
+    pub(crate) fn started(&mut self, now: Timestamp, path: &str, started: &NodeStarted) {
+        let Some(node) = self.index(&started.node) else { return };
+        let values = &mut self.frames.entry(path.to_owned()).or_default().nodes;
+        let value = values.entry(node).or_insert_with(|| NodeValue::new(now));
+        value.status = NodeStatus::Running;
+        if started.items.is_some() {
+            let items = Arc::new(started.input.clone());
+            let contents = Contents { items, outputs: BTreeMap::new(), copies: BTreeMap::new() };
+            self.contents.insert(join(path, &started.node), contents);
+        }
+    }
+
+    pub(crate) fn retrying(&mut self, path: &str, retrying: &NodeRetrying) {
+        let Some(node) = self.index(&retrying.node) else { return };
+        if let Some(value) = self.frames.get_mut(path).and_then(|frame| frame.nodes.get_mut(&node)) {
+            value.usage.add(&retrying.usage);
+        }
+    }
+
+    /// Keeps what a node gave.
+    pub(crate) fn finished(&mut self, path: &str, finished: &NodeFinished) {
+        let Some(node) = self.index(&finished.node) else { return };
+        let values = &mut self.frames.entry(path.to_owned()).or_default().nodes;
+        let value = values.entry(node).or_insert_with(|| NodeValue::new(Timestamp(0)));
+        value.status = finished.status;
+        value.port.clone_from(&finished.port);
+        value.error.clone_from(&finished.error);
+        value.usage.add(&finished.usage);
+        value.output = Held::new(&finished.output, finished.output_ref.as_ref());
+        if finished.is_fatal() && path.is_empty() && self.error.is_none() {
+            self.error.clone_from(&finished.error);
+        }
+        if matches!(self.plan.nodes[node].task, Task::Set { .. })
+            && finished.status == NodeStatus::Completed
+            && let Value::Object(written) = &finished.output
+        {
+            for (name, value) in written.clone() {
+                self.write(path, &name, value);
+            }
+        }
+        self.container_ended(path, &finished.node);
+    }
+
+    /// A map's variables are merged in the order of its items, and what is inside is forgotten.
+    fn container_ended(&mut self, path: &str, node: &str) {
+        let key = join(path, node);
+        if let Some(contents) = self.contents.remove(&key) {
+            for (name, value) in contents.copies.into_values().flat_map(|copy| copy.writes) {
+                self.write(path, &name, value);
+            }
+        }
+        self.forget_below(&key);
+        self.frames.remove(&key);
+    }
+
+    fn forget_below(&mut self, path: &str) {
+        let below = format!("{path}/");
+        self.frames.retain(|path, _| !path.starts_with(&below));
+        self.contents.retain(|key, _| !key.starts_with(&below));
+    }
+
+    /// Keeps what an item or round gave.
+    pub(crate) fn item_finished(&mut self, path: &str, item: &ItemFinished) {
+        let output = Held::new(&item.output, item.output_ref.as_ref());
+        let is_loop = self.index(&item.node).is_some_and(|node| matches!(self.plan.nodes[node].task, Task::Loop(_)));
+        if let Some(contents) = self.contents.get_mut(container_of(path).0) {
+            if is_loop {
+                contents.outputs.clear();
+            }
+            contents.outputs.insert(item.index, ItemValue { status: item.status, output });
+            // What a failed item wrote is undone with it.
+            if item.status != NodeStatus::Completed {
+                contents.copies.remove(&item.index);
+            }
+        }
+        self.forget_below(path);
+        self.frames.remove(path);
+    }
+
+    // Variables ---------------------------------------------------------------------------------
+
+    /// The map's item that a path is in, as container and index.
+    fn item_of(&self, path: &str) -> Option<(String, u64)> {
+        let mut path = path;
+        loop {
+            let (key, index) = container_of(path);
+            let is_map = || {
+                let id = key.rsplit('/').next().unwrap_or_default();
+                self.index(id).is_some_and(|node| matches!(self.plan.nodes[node].task, Task::Map(_)))
+            };
+            match index {
+                Some(index) if is_map() => return Some((key.to_owned(), index)),
+                _ => path = parent(key)?,
+            }
+        }
+    }
+
+    fn write(&mut self, path: &str, name: &str, value: Value) {
+        let rule = self.plan.vars.get(name).map_or(MergeRule::Replace, |var| var.merge);
+        match self.item_of(path) {
+            None => {
+                let slot = self.vars.entry(name.to_owned()).or_default();
+                merge(slot, value, rule);
+            }
+            Some((key, index)) => {
+                let mut now = self.var(path, name).cloned().unwrap_or_default();
+                merge(&mut now, value.clone(), rule);
+                if let Some(contents) = self.contents.get_mut(&key) {
+                    let copy = contents.copies.entry(index).or_default();
+                    copy.now.insert(name.to_owned(), now);
+                    copy.writes.push((name.to_owned(), value));
+                }
+            }
+        }
+    }
+
+    /// A variable as a path sees it.
+    pub(crate) fn var(&self, path: &str, name: &str) -> Option<&Value> {
+        let mut path = path.to_owned();
+        while let Some((key, index)) = self.item_of(&path) {
+            let copy = self.contents.get(&key).and_then(|contents| contents.copies.get(&index));
+            if let Some(value) = copy.and_then(|copy| copy.now.get(name)) {
+                return Some(value);
+            }
+            match parent(&key) {
+                Some(outer) => path = outer.to_owned(),
+                None => break,
+            }
+        }
+        self.vars.get(name)
+    }
+
+    /// The variables whose values a finished node or map has changed.
+    pub(crate) fn changed_by(&self, path: &str, finished: &NodeFinished) -> Vec<(String, Value)> {
+        let Some(node) = self.index(&finished.node) else { return Vec::new() };
+        let names: Vec<&String> = match (&self.plan.nodes[node].task, &finished.output) {
+            (Task::Set { vars }, _) if finished.status == NodeStatus::Completed => {
+                vars.iter().map(|(name, _)| name).collect()
+            }
+            (Task::Map(_), _) => self.plan.vars.keys().filter(|name| self.writes_below(node, name)).collect(),
+            _ => return Vec::new(),
+        };
+        names.into_iter().filter_map(|name| Some((name.clone(), self.var(path, name)?.clone()))).collect()
+    }
+
+    /// Whether a node in the body of a container writes a variable.
+    fn writes_below(&self, container: usize, name: &str) -> bool {
+        self.plan.nodes.iter().enumerate().any(|(index, node)| {
+            let inside = || self.plan.containers(index).any(|outer| outer == container);
+            match &node.task {
+                Task::Set { vars } => vars.iter().any(|(var, _)| var == name) && inside(),
+                Task::Loop(rounds) => rounds.carry.iter().any(|(var, _)| var == name) && inside(),
+                _ => false,
+            }
+        })
+    }
+
+    /// Writes what a round leaves for the next.
+    pub(crate) fn carry(&mut self, path: &str, name: &str, value: Value) {
+        self.write(path, name, value);
+    }
+
+    // Reading -----------------------------------------------------------------------------------
+
+    fn index(&self, id: &str) -> Option<usize> {
+        self.nodes.get(id).copied()
+    }
+
+    /// Where a node's value is, as a path sees it: in its own scope or one around it.
+    fn find(&self, path: &str, node: usize) -> Option<&NodeValue> {
+        let mut path = Some(path);
+        while let Some(at) = path {
+            if let Some(value) = self.frames.get(at).and_then(|frame| frame.nodes.get(&node)) {
+                return Some(value);
+            }
+            path = if at.is_empty() { None } else { parent(container_of(at).0) };
+        }
+        None
+    }
+
+    /// When a node that runs began.
+    pub(crate) fn started_at(&self, path: &str, node: usize) -> Option<Timestamp> {
+        let value = self.frames.get(path)?.nodes.get(&node)?;
+        (value.started_at.0 > 0).then_some(value.started_at)
+    }
+
+    /// The large outputs that an evaluation reads and that are not here.
+    pub(crate) fn missing(&self, path: &str, node: usize, reads: &Reads) -> BTreeSet<String> {
+        let mut hashes = BTreeSet::new();
+        let sources = self.plan.nodes[node].incoming.iter().map(|edge| self.plan.edges[*edge].from);
+        for node in reads.nodes.iter().copied().chain(sources) {
+            if let Some(NodeValue { output: Held::Elsewhere(at), .. }) = self.find(path, node) {
+                hashes.insert(at.hash.clone());
+            }
+        }
+        hashes.retain(|hash| !self.loaded.contains_key(hash));
+        hashes
+    }
+
+    /// The large outputs that the end of a scope or container gathers and that are not here.
+    pub(crate) fn missing_at_end(&self, path: &str, ends: &[usize]) -> BTreeSet<String> {
+        let nodes = ends.iter().filter_map(|node| self.frames.get(path)?.nodes.get(node)).map(|value| &value.output);
+        let items = self.contents.get(path).into_iter().flat_map(|contents| contents.outputs.values());
+        let held = nodes.chain(items.map(|item| &item.output));
+        let mut hashes: BTreeSet<String> = held
+            .filter_map(|held| match held {
+                Held::Elsewhere(at) => Some(at.hash.clone()),
+                Held::Here(_) => None,
+            })
+            .collect();
+        hashes.retain(|hash| !self.loaded.contains_key(hash));
+        hashes
+    }
+
+    /// Brings a large output, for the expressions of this turn.
+    pub(crate) fn load(&mut self, hash: String, value: Value) {
+        self.loaded.insert(hash, Arc::new(value));
+    }
+
+    /// Lets go of the large outputs.
+    pub(crate) fn unload(&mut self) {
+        self.loaded.clear();
+    }
+
+    fn value(&self, held: &Held) -> Result<Arc<Value>> {
+        match held {
+            Held::Here(value) => Ok(Arc::clone(value)),
+            Held::Elsewhere(at) => {
+                self.loaded.get(&at.hash).cloned().ok_or_else(|| Error::internal("a large output was not brought"))
+            }
+        }
+    }
+
+    /// What expressions see at a path: only what they name.
+    pub(crate) fn scope(&self, path: &str, reads: &Reads, id: ExecutionId) -> Result<Scope> {
+        let Names { inputs, item, index, rounds, execution, trigger, error, vars, open, .. } = &reads.names;
+        let mut scope = Map::new();
+        if *inputs {
+            scope.insert("inputs".to_owned(), self.input.clone());
+        }
+        if *trigger {
+            scope.insert("trigger".to_owned(), self.trigger.clone());
+        }
+        if *execution {
+            scope.insert("execution".to_owned(), json!({"id": id, "started_at": self.started_at}));
+        }
+        if !vars.is_empty() || open.contains("vars") {
+            let all = open.contains("vars");
+            let names = self.plan.vars.keys().filter(|name| all || vars.contains(*name));
+            let read = names.filter_map(|name| Some((name.clone(), self.var(path, name)?.clone()))).collect();
+            scope.insert("vars".to_owned(), Value::Object(read));
+        }
+        if !reads.nodes.is_empty() || !reads.names.nodes.is_empty() {
+            let mut nodes = Map::new();
+            for node in &reads.nodes {
+                if let Some(value) = self.find(path, *node) {
+                    nodes.insert(self.plan.nodes[*node].id.clone(), self.shown(value)?);
+                }
+            }
+            scope.insert("nodes".to_owned(), Value::Object(nodes));
+        }
+        if (*item || *index) && let Some((value, place)) = self.item(path)? {
+            scope.insert("item".to_owned(), value);
+            scope.insert("index".to_owned(), json!(place));
+        }
+        if *rounds && let Some(round) = self.round(path)? {
+            scope.insert("loop".to_owned(), json!({"count": round.count, "last": round.last}));
+        }
+        if *error && let Some(error) = &self.error {
+            scope.insert("error".to_owned(), json!(error));
+        }
+        Ok(scope)
+    }
+
+    /// A node as expressions see it. What was skipped has no output: it reads as undefined.
+    fn shown(&self, value: &NodeValue) -> Result<Value> {
+        let mut shown = Map::new();
+        shown.insert("status".to_owned(), json!(value.status));
+        shown.insert("usage".to_owned(), json!(value.usage));
+        shown.insert("error".to_owned(), json!(value.error));
+        if !matches!(value.status, NodeStatus::Skipped | NodeStatus::Cancelled | NodeStatus::Running) {
+            shown.insert("output".to_owned(), self.value(&value.output)?.as_ref().clone());
+        }
+        Ok(Value::Object(shown))
+    }
+
+    /// The innermost item that a path is in, with its place.
+    fn item(&self, path: &str) -> Result<Option<(Value, u64)>> {
+        let Some((key, index)) = self.item_of(path) else { return Ok(None) };
+        let items = self.contents.get(&key).map(|contents| Arc::clone(&contents.items));
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        Ok(items.and_then(|items| items.get(at).cloned()).map(|item| (item, index)))
+    }
+
+    /// The innermost round that a path is in.
+    fn round(&self, path: &str) -> Result<Option<Round>> {
+        let mut path = path;
+        loop {
+            let (key, index) = container_of(path);
+            let id = key.rsplit('/').next().unwrap_or_default();
+            let is_loop = self.index(id).is_some_and(|node| matches!(self.plan.nodes[node].task, Task::Loop(_)));
+            if let (Some(count), true) = (index, is_loop) {
+                let last = self.contents.get(key).and_then(|contents| contents.outputs.values().next_back());
+                let last = last.map(|item| self.value(&item.output)).transpose()?;
+                return Ok(Some(Round { count, last: last.map_or(Value::Null, |last| last.as_ref().clone()) }));
+            }
+            match parent(key) {
+                Some(outer) => path = outer,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// What the edges bring to a node that states no input: objects merged in the order of the
+    /// edges, anything else under `<id>_output`.
+    pub(crate) fn merged(&self, path: &str, node: usize) -> Result<Value> {
+        let mut merged = Map::new();
+        let mut any = false;
+        for edge in self.plan.nodes[node].incoming.iter().map(|edge| &self.plan.edges[*edge]) {
+            let Some(value) = self.frames.get(path).and_then(|frame| frame.nodes.get(&edge.from)) else { continue };
+            if !value.left_by(&edge.out) {
+                continue;
+            }
+            any = true;
+            if edge.out == "error" {
+                merged.insert("error".to_owned(), json!(value.error));
+                continue;
+            }
+            match self.value(&value.output)?.as_ref() {
+                Value::Object(fields) => merged.extend(fields.clone()),
+                Value::Null => {}
+                other => {
+                    merged.insert(format!("{}_output", self.plan.nodes[edge.from].id), other.clone());
+                }
+            }
+        }
+        if any || !self.plan.nodes[node].incoming.is_empty() {
+            return Ok(Value::Object(merged));
+        }
+        // Where a scope begins: with the item, else with what the whole was given.
+        Ok(match self.item(path)? {
+            Some((item @ Value::Object(_), _)) => item,
+            Some((item, index)) => json!({"item": item, "index": index}),
+            None => self.input.clone(),
+        })
+    }
+
+    /// The input of the whole.
+    pub(crate) fn input(&self) -> &Value {
+        &self.input
+    }
+
+    /// What the ends of a scope give: one value, or an object of them by node where several ended.
+    pub(crate) fn gathered(&self, path: &str, ends: &[usize]) -> Result<Value> {
+        let mut found = Vec::new();
+        let mut fields = Map::new();
+        for node in ends {
+            let Some(value) = self.frames.get(path).and_then(|frame| frame.nodes.get(node)) else { continue };
+            if !value.has_output() {
+                continue;
+            }
+            let output = self.value(&value.output)?.as_ref().clone();
+            match &self.plan.nodes[*node].task {
+                Task::Output { name, .. } => {
+                    fields.insert(name.clone(), output);
+                }
+                _ => found.push((self.plan.nodes[*node].id.clone(), output)),
+            }
+        }
+        if !fields.is_empty() {
+            return Ok(Value::Object(fields));
+        }
+        Ok(match found.len() {
+            0 => Value::Null,
+            1 => found.remove(0).1,
+            _ => Value::Object(found.into_iter().collect()),
+        })
+    }
+
+    /// The list that a map gives, in the order of its items.
+    pub(crate) fn collected(&self, key: &str, fail: MapFail) -> Result<Value> {
+        let Some(contents) = self.contents.get(key) else { return Ok(Value::Array(Vec::new())) };
+        let mut list = Vec::with_capacity(contents.outputs.len());
+        for item in contents.outputs.values() {
+            match (item.status, fail) {
+                (NodeStatus::Completed, _) => list.push(self.value(&item.output)?.as_ref().clone()),
+                (_, MapFail::Drop) => {}
+                _ => list.push(Value::Null),
+            }
+        }
+        Ok(Value::Array(list))
+    }
+
+    /// What the last round of a loop gave.
+    pub(crate) fn last_round(&self, key: &str) -> Result<Value> {
+        let item = self.contents.get(key).and_then(|contents| contents.outputs.values().next_back());
+        item.map_or(Ok(Value::Null), |item| Ok(self.value(&item.output)?.as_ref().clone()))
+    }
+}
+
+impl NodeValue {
+    fn new(started_at: Timestamp) -> Self {
+        Self {
+            status: NodeStatus::Running,
+            started_at,
+            port: None,
+            output: Held::Here(Arc::new(Value::Null)),
+            error: None,
+            usage: Usage::default(),
+        }
+    }
+
+    fn has_output(&self) -> bool {
+        self.port.is_some() && self.port.as_deref() != Some("error")
+    }
+
+    /// Whether it left by a port.
+    fn left_by(&self, port: &str) -> bool {
+        match self.port.as_deref() {
+            Some("*") => port != "error",
+            other => other == Some(port),
+        }
+    }
+}
+
+impl Held {
+    fn new(value: &Value, at: Option<&OutputRef>) -> Self {
+        match at {
+            Some(at) => Self::Elsewhere(at.clone()),
+            None => Self::Here(Arc::new(value.clone())),
+        }
+    }
+}
+
+/// The path that a container's key is in.
+fn parent(key: &str) -> Option<&str> {
+    match key.rsplit_once('/') {
+        Some((path, _)) => Some(path),
+        None if key.is_empty() => None,
+        None => Some(""),
+    }
+}
+
+/// What a write makes of the value that is there.
+fn merge(now: &mut Value, new: Value, rule: MergeRule) {
+    match (rule, now, new) {
+        (MergeRule::Append, Value::Array(list), Value::Array(more)) => list.extend(more),
+        (MergeRule::Append, Value::Array(list), one) => list.push(one),
+        (MergeRule::Append, now @ Value::Null, one) => {
+            *now = if one.is_array() { one } else { Value::Array(vec![one]) };
+        }
+        (MergeRule::MergeKeys, Value::Object(fields), Value::Object(more)) => fields.extend(more),
+        (MergeRule::Add, now, new) => *now = sum(now, &new),
+        (_, now, new) => *now = new,
+    }
+}
+
+/// The sum of two numbers: whole ones stay whole while they fit.
+fn sum(one: &Value, other: &Value) -> Value {
+    if let (Some(one), Some(other)) = (one.as_i64(), other.as_i64())
+        && let Some(sum) = one.checked_add(other)
+    {
+        return sum.into();
+    }
+    match (one.as_f64(), other.as_f64()) {
+        (Some(one), Some(other)) => serde_json::Number::from_f64(one + other).map_or(Value::Null, Value::Number),
+        (None, Some(_)) => other.clone(),
+        _ => one.clone(),
+    }
+}
