@@ -20,6 +20,7 @@ pub mod template;
 pub mod time;
 pub mod tool;
 pub mod usage;
+pub mod workflow;
 
 pub use access::*;
 pub use agent::*;
@@ -39,3 +40,4 @@ pub use secret::*;
 pub use time::*;
 pub use tool::*;
 pub use usage::*;
+pub use workflow::*;
