@@ -48,6 +48,7 @@ mod store;
 #[doc(hidden)]
 pub mod test_support;
 pub mod tool;
+mod workflow;
 
 pub use domain::{
     AgentRecord, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CostFilter,

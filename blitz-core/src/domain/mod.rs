@@ -21,6 +21,7 @@ pub mod template;
 pub mod time;
 pub mod tool;
 pub mod usage;
+pub mod workflow;
 
 pub use access::*;
 pub use agent::*;
@@ -41,3 +42,4 @@ pub use secret::*;
 pub use time::*;
 pub use tool::*;
 pub use usage::*;
+pub use workflow::*;

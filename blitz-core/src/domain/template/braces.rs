@@ -30,7 +30,7 @@ pub(super) fn render(template: &str, values: &Map<String, Value>) -> Result<Stri
             Piece::Hole(path, line) => match look_up(values, path) {
                 Some(Value::String(value)) => text.push_str(value),
                 Some(value) => text.push_str(&value.to_string()),
-                None => return Err(unknown(line, path, values)),
+                None => return Err(unknown(line, path, &values.keys().map(String::as_str).collect::<Vec<_>>())),
             },
         }
         if text.len() > MAX_OUTPUT {

@@ -18,11 +18,14 @@ const FUEL: u64 = 100_000;
 const MAX_GROWTH: u64 = 256 << 20;
 const MAX_RECURSION: usize = 100;
 
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| environment(FUEL));
+
+/// An environment with these bounds, for what is no prompt too: the expressions of workflows.
+pub(crate) fn environment(fuel: u64) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(fuel));
     environment.set_recursion_limit(MAX_RECURSION);
     // Only so do errors name the variable that is missing.
     environment.set_debug(true);
@@ -32,7 +35,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     // A namespace carries values from one turn of a loop to the next: growth without a bound.
     environment.remove_global("namespace");
     environment
-});
+}
 
 pub(super) fn check(template: &str) -> Result<()> {
     compile(template).map(drop)
@@ -45,24 +48,48 @@ pub(super) fn variables(template: &str) -> Result<BTreeSet<String>> {
 }
 
 pub(super) fn render(template: &str, values: &Map<String, Value>) -> Result<String> {
-    let given: u64 = values.iter().map(|(name, value)| (name.len() + value.to_string().len()) as u64).sum();
-    if growth(template).saturating_mul(given + template.len() as u64) > MAX_GROWTH {
-        return Err(Error::expression(
-            "the template multiplies what it is given too often: take lists out of its sets and loops",
-        ));
+    let known = || values.keys().map(String::as_str).collect();
+    render_in(&ENVIRONMENT, template, values, known)
+}
+
+/// The text of a template in an environment made by [`environment`]; `known` names what there is, for errors.
+pub(crate) fn render_in<'k, S: serde::Serialize>(
+    environment: &Environment<'static>,
+    template: &str,
+    values: &S,
+    known: impl Fn() -> Vec<&'k str>,
+) -> Result<String> {
+    // Text that only prints multiplies nothing; the values need not be measured for it.
+    let growth = growth(template);
+    if growth > 1 {
+        let given = serde_json::to_string(values).map_or(u64::MAX, |text| text.len() as u64);
+        if growth.saturating_mul(given.saturating_add(template.len() as u64)) > MAX_GROWTH {
+            return Err(Error::expression(
+                "the template multiplies what it is given too often: take lists out of its sets and loops",
+            ));
+        }
     }
     let mut text = Capped::default();
-    compile(template)?.render_captured_to(Serde(values), &mut text).map_err(|error| render_error(&error, values))?;
+    compile_in(environment, template)?
+        .render_captured_to(Serde(values), &mut text)
+        .map_err(|error| render_error(&error, &known()))?;
     String::from_utf8(text.bytes).map_err(|_| Error::internal("a template made a text that is not UTF-8"))
 }
 
 fn compile<'a>(template: &'a str) -> Result<Template<'a, 'a>> {
-    let environment: &'a Environment<'a> = &ENVIRONMENT;
+    compile_in(&ENVIRONMENT, template)
+}
+
+/// Reads a template in an environment. Errors: `Expression` with the line.
+pub(crate) fn compile_in<'a>(environment: &'a Environment<'a>, template: &'a str) -> Result<Template<'a, 'a>> {
     // What the parser says names kinds of tokens, never the text around them.
-    environment.template_from_str(template).map_err(|error| {
-        let detail = error.detail().unwrap_or("not a template");
-        Error::expression(format!("line {}: {detail}", error.line().unwrap_or(1)))
-    })
+    environment.template_from_str(template).map_err(|error| syntax_error(&error))
+}
+
+/// What the parser says, with the line.
+pub(crate) fn syntax_error(error: &minijinja::Error) -> Error {
+    let detail = error.detail().unwrap_or("not a template");
+    Error::expression(format!("line {}: {detail}", error.line().unwrap_or(1)))
 }
 
 /// How many times over the tags of a template can repeat a value: each one that names values can
@@ -119,7 +146,7 @@ fn json(value: &JinjaValue) -> Result<String, minijinja::Error> {
 }
 
 /// Says what is wrong without the engine's own words, which may hold values.
-fn render_error(error: &minijinja::Error, values: &Map<String, Value>) -> Error {
+pub(crate) fn render_error(error: &minijinja::Error, values: &[&str]) -> Error {
     let line = error.line().unwrap_or(1);
     let what = match error.kind() {
         ErrorKind::WriteFailure => return output_too_large(),

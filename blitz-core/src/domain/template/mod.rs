@@ -3,7 +3,7 @@
 //! Values are put in as they are: what a value holds is never read as a template again.
 
 mod braces;
-mod jinja;
+pub(crate) mod jinja;
 
 use std::collections::BTreeSet;
 
@@ -60,9 +60,9 @@ fn resolved(format: TemplateFormat, template: &str) -> TemplateFormat {
 }
 
 /// A name that has no value, with the names that have one.
-fn unknown(line: usize, name: &str, values: &Map<String, Value>) -> Error {
+fn unknown(line: usize, name: &str, values: &[&str]) -> Error {
     const SHOWN: usize = 20;
-    let mut known: Vec<&str> = values.keys().map(String::as_str).take(SHOWN + 1).collect();
+    let mut known: Vec<&str> = values.iter().copied().take(SHOWN + 1).collect();
     if known.len() > SHOWN {
         known[SHOWN] = "…";
     }

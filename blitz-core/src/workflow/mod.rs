@@ -1,0 +1,9 @@
+//! Workflows: from a definition to a plan, and everything that can be said of either without running it.
+//!
+//! A [`plan::Plan`] comes from [`validate`] alone: whoever holds one need not check again. Nothing
+//! here has a clock, chance or I/O; what only the world knows (which types a host registered) comes
+//! in as a value, and which agents and tools there are is asked where the catalogue is.
+
+pub(crate) mod expr;
+pub(crate) mod plan;
+pub(crate) mod task;
