@@ -26,6 +26,11 @@ impl Transcript {
         Self { messages: system.into_iter().chain([user]).collect(), results: Vec::new() }
     }
 
+    /// A conversation that begins with these messages.
+    pub(crate) fn of(messages: Vec<Message>) -> Self {
+        Self { messages, results: Vec::new() }
+    }
+
     /// The model's next answer.
     pub(crate) fn answer(&mut self, response: &ModelResponse) {
         self.flush();

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::execution::{ExecutionStatus, Waiting};
 use super::id::{BudgetId, ExecutionId};
-use super::message::{ToolCall, ToolResult};
+use super::message::{Message, ToolCall, ToolResult};
 use super::model::{Delta, ModelResponse};
 use super::money::Money;
 use super::node::{
@@ -244,6 +244,12 @@ pub struct Queued {
     /// The tokens that its parent has left for it, where the parent has a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
+    /// The messages it begins with, where a workflow asks a model itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<Message>,
+    /// What started it, beside a call.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub trigger: Value,
 }
 
 /// The values of `execution.finished`.
@@ -262,6 +268,13 @@ pub struct Finished {
     pub usage: Usage,
     /// What that cost; `None` where a price is unknown.
     pub cost: Option<Money>,
+    /// Failures of nodes that a workflow went on from.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub handled_errors: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The values of `step.started`.
@@ -378,8 +391,8 @@ macro_rules! constructors {
 
 constructors! {
     Event { seq: i64, ts: Timestamp, execution_id: ExecutionId, path: String, data: EventData }
-    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64> }
-    Finished { status: ExecutionStatus, output: Value, error: Option<ErrorInfo>, usage: Usage, cost: Option<Money> }
+    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>; messages = Vec::new(), trigger = Value::Null }
+    Finished { status: ExecutionStatus, output: Value, error: Option<ErrorInfo>, usage: Usage, cost: Option<Money>; handled_errors = 0 }
     ToolStarted { attempt: u32, call: ToolCall, effect: Effect, idempotency_key: String }
     StepStarted { kind: StepKind, attempt: u32, name: String; reserved = None, child_id = None, call = None }
     FallbackTo { model: String, place: u32 }

@@ -71,6 +71,16 @@ pub enum Waiting {
         /// When.
         at: Timestamp,
     },
+    /// A person's answer: `executions.approve` with this key.
+    Approval {
+        /// The step.
+        key: String,
+        /// Hash of the question.
+        digest: String,
+        /// When it is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Timestamp>,
+    },
     /// A child execution that itself waits.
     Child {
         /// The step.
@@ -213,6 +223,51 @@ pub struct ExecutionPlan {
     /// The models that it falls back to, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<PlannedModel>,
+}
+
+/// Everything an execution of a workflow is pinned to; stored by hash, never changed.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkflowPlan {
+    /// Version of this form.
+    pub schema: u32,
+    /// The workflow.
+    pub id: ResourceId,
+    /// Its published version; `None` for a draft.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// What it says.
+    #[serde(rename = "workflow")]
+    pub definition: super::workflow::WorkflowDefinition,
+    /// What runs its nodes, by their ids: their own settings', then their fallbacks'.
+    pub parts: std::collections::BTreeMap<String, Vec<PlannedPart>>,
+}
+
+/// What runs one node of a pinned workflow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlannedPart {
+    /// An agent or workflow, by the hash of what that is pinned to.
+    Run(String),
+    /// A tool.
+    Tool(Box<super::catalog::ToolRecord>),
+    /// A function of the host, by its type.
+    Host(String),
+    /// The engine's own HTTP client.
+    Http,
+}
+
+impl WorkflowPlan {
+    pub(crate) const SCHEMA: u32 = 1;
+
+    pub(crate) fn new(
+        id: ResourceId,
+        version: Option<u32>,
+        definition: super::workflow::WorkflowDefinition,
+        parts: std::collections::BTreeMap<String, Vec<PlannedPart>>,
+    ) -> Self {
+        Self { schema: Self::SCHEMA, id, version, definition, parts }
+    }
 }
 
 /// A model that an execution is pinned to.

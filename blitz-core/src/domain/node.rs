@@ -157,6 +157,9 @@ pub struct ItemFinished {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
+    /// The variables that a round leaves for the next.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub vars: serde_json::Map<String, Value>,
     /// Whether a loop's condition is met.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last: bool,
@@ -209,6 +212,11 @@ pub struct ApprovalRequested {
     /// What it is about.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub data: Value,
+    /// The answers that may be given; each is a port of the node.
+    pub options: Vec<String>,
+    /// JSON Schema of what an answer may bring with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<Value>,
     /// Hash of the question: an answer that names it answers this question and no other.
     pub digest: String,
     /// When it is over.
@@ -220,6 +228,10 @@ pub struct ApprovalRequested {
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ApprovalAnswered {
+    /// The node.
+    pub node: String,
+    /// The key of the approval.
+    pub key: String,
     /// What was answered.
     pub answer: Answer,
     /// By whom: `root` or `user:7`.
@@ -231,8 +243,8 @@ pub struct ApprovalAnswered {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
-    /// Whether it is approved.
-    pub approved: bool,
+    /// One of the approval's options: `approved` or `rejected` where it names none of its own.
+    pub option: String,
     /// Why.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub comment: String,
@@ -245,14 +257,19 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// One of the approval's options.
+    pub fn new(option: impl Into<String>) -> Self {
+        Self { option: option.into(), comment: String::new(), value: Value::Null, digest: None }
+    }
+
     /// Yes.
     pub fn approve() -> Self {
-        Self { approved: true, comment: String::new(), value: Value::Null, digest: None }
+        Self::new("approved")
     }
 
     /// No.
     pub fn reject() -> Self {
-        Self { approved: false, ..Self::approve() }
+        Self::new("rejected")
     }
 
     /// Says why.
@@ -290,11 +307,11 @@ constructors! {
     NodeStarted { node: String, attempt: u32; effect = None, idempotency_key = None, child_id = None, input = Value::Null, items = None }
     NodeFinished { node: String, status: NodeStatus, attempt: u32; port = None, output = Value::Null, output_ref = None, error = None, usage = Usage::default(), cost = None, ms = 0, progress = 0 }
     OutputRef { hash: String, bytes: u64, preview: String }
-    ItemFinished { node: String, index: u64, status: NodeStatus; output = Value::Null, output_ref = None, error = None, last = false }
+    ItemFinished { node: String, index: u64, status: NodeStatus; output = Value::Null, output_ref = None, error = None, vars = serde_json::Map::new(), last = false }
     NodeRetrying { node: String, attempt: u32, error: ErrorInfo, at: Timestamp; usage = Usage::default(), cost = None, fallback = None }
     NodeWaiting { node: String, until: Option<Timestamp> }
-    ApprovalRequested { node: String, key: String, message: String, data: Value, digest: String, expires_at: Option<Timestamp> }
-    ApprovalAnswered { answer: Answer, by: String }
+    ApprovalRequested { node: String, key: String, message: String, data: Value, options: Vec<String>, form: Option<Value>, digest: String, expires_at: Option<Timestamp> }
+    ApprovalAnswered { node: String, key: String, answer: Answer, by: String }
 }
 
 impl EdgeAt {

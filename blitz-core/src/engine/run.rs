@@ -114,7 +114,7 @@ impl Session {
             .await?;
         let Beginning { setup, begun, events, store, key, generation } = beginning;
         let (runtime, root) = (&self.inner.runtime, begun.ids.root_id);
-        runtime.setups.keep(key, generation, Arc::clone(&setup));
+        runtime.setups.keep(key, generation, setup.clone());
         let live = (audience == Audience::Events).then(|| runtime.hub.subscribe(root));
         runtime.hub.publish(root, events);
         Ok((runtime.launch(store, setup, begun, cancel, audience != Audience::Outcome, Some(self.shared())), live))

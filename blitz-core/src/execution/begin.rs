@@ -1,13 +1,13 @@
 //! Begins an execution: pinned, set up and reserved in the transaction that authorises it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use super::Runtime;
 use super::cache::{Generation, SetupKey};
 use super::pin::pin;
+use super::runnable::Runnable;
 use super::setup::Setup;
 use super::turn::{Begin, Begun, Desk};
 use crate::access::{ExecutionStore, Grant};
@@ -18,7 +18,7 @@ use crate::store::{Connection, catalog, content_hash};
 
 /// A root execution behind its first commit.
 pub(crate) struct Beginning {
-    pub(crate) setup: Arc<Setup>,
+    pub(crate) setup: Runnable,
     pub(crate) begun: Begun,
     pub(crate) events: Vec<Event>,
     pub(crate) store: ExecutionStore,
@@ -52,12 +52,20 @@ pub(crate) fn begin(
         Some(setup) => setup,
         None => {
             let pinned = pin(tx, grant, agent, options, &standing)?;
-            Arc::new(Setup::new(&pinned, &runtime.providers, &runtime.tools)?)
+            Runnable::Agent(Arc::new(Setup::new(&pinned, &runtime.providers, &runtime.tools)?))
         }
     };
     let now = grant.now();
-    let deadline = now.plus(Duration::from_millis(setup.agent().limits.timeout_ms));
-    let begin = Begin { setup: Arc::clone(&setup), input: input.clone(), seed, deadline, max_tokens: None };
+    let deadline = now.plus(setup.timeout());
+    let begin = Begin {
+        setup: setup.clone(),
+        input: input.clone(),
+        messages: Vec::new(),
+        trigger: Value::Null,
+        seed,
+        deadline,
+        max_tokens: None,
+    };
     let desk = Desk {
         standing: &standing,
         principal: grant.principal(),
@@ -65,7 +73,7 @@ pub(crate) fn begin(
         store_id: &runtime.store_id,
     };
     let (begun, events) = begin.write(tx, now, &desk)?;
-    grant.audit(tx, &format!("execution:{}", begun.ids.id), None, Some(&setup.hash), Value::Null)?;
+    grant.audit(tx, &format!("execution:{}", begun.ids.id), None, Some(setup.hash()), Value::Null)?;
     Ok(Beginning { setup, begun, events, store, key, generation })
 }
 

@@ -5,9 +5,9 @@
 //! and providers. Whether the caller may run the agent is asked anew each time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use super::setup::Setup;
+use super::runnable::Runnable;
 use crate::domain::{ResourceId, Role, UserId};
 
 /// The most setups that are kept.
@@ -34,18 +34,18 @@ pub(crate) struct Generation {
 /// The setups that are kept.
 #[derive(Default)]
 pub(crate) struct Setups {
-    kept: Mutex<HashMap<SetupKey, (Generation, Arc<Setup>)>>,
+    kept: Mutex<HashMap<SetupKey, (Generation, Runnable)>>,
 }
 
 impl Setups {
     /// The setup of this very generation, if it is kept.
-    pub(crate) fn get(&self, key: &SetupKey, generation: Generation) -> Option<Arc<Setup>> {
+    pub(crate) fn get(&self, key: &SetupKey, generation: Generation) -> Option<Runnable> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(key).filter(|(at, _)| *at == generation).map(|(_, setup)| Arc::clone(setup))
+        kept.get(key).filter(|(at, _)| *at == generation).map(|(_, setup)| setup.clone())
     }
 
     /// Keeps a setup whose transaction has committed.
-    pub(crate) fn keep(&self, key: SetupKey, generation: Generation, setup: Arc<Setup>) {
+    pub(crate) fn keep(&self, key: SetupKey, generation: Generation, setup: Runnable) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MAX_KEPT {
             kept.clear();

@@ -1,7 +1,7 @@
 //! The loop: take in what happened, let the machine say what follows, commit, perform.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,15 @@ use tokio_util::sync::CancellationToken;
 use super::effects::{Delivered, Happening, ToolEnd, live};
 use super::perform::After;
 use super::retry::RetryDecision;
-use super::setup::Setup;
-use super::state::State;
+use super::runnable::Runnable;
+use super::nodes::Spent;
+use super::state::{Progress, State};
 use super::turn::{Draft, Ids, Settle, Turn};
 use super::{Runtime, Seat};
 use crate::access::ExecutionStore;
 use crate::domain::{
     Action, EventData, ExecutionId, ExecutionStatus, FallbackTo, Finish, Finished, Input, Machine as _, ModelRequest,
-    ModelResponse, Outcome, ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
+    ModelResponse, Outcome, Place, ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
 };
 use crate::error::{Charged, Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
@@ -32,7 +33,7 @@ use crate::store::executions;
 pub(crate) struct Driver {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) store: ExecutionStore,
-    pub(crate) setup: Arc<Setup>,
+    pub(crate) setup: Runnable,
     pub(crate) seat: Seat,
     pub(crate) ids: Ids,
     pub(crate) state: State,
@@ -66,6 +67,10 @@ pub(crate) struct Work {
     pub(super) requests: HashMap<String, ModelRequest>,
     /// Steps that wait for a decision.
     pub(super) in_doubt: Vec<String>,
+    /// Nodes whose effects wait for their turn, in the order in which they get it.
+    pub(super) ready: BTreeMap<(u32, usize, String), Place>,
+    /// Questions to people, by key.
+    pub(super) asked: BTreeMap<String, Waiting>,
     pub(super) timers: HashMap<String, Timer>,
     pub(super) permits: Arc<Semaphore>,
     /// Rings at the execution's deadline.
@@ -87,7 +92,7 @@ pub(super) struct Running {
 
 pub(super) enum RunningWhat {
     Model { attempt: u32, reservation: ReservationId, delivered: Delivered },
-    Tool { attempt: u32, call: ToolCall },
+    Tool { attempt: u32, call: ToolCall, cancel: CancellationToken },
     Child { id: ExecutionId, cancel: CancellationToken, waits: bool },
 }
 
@@ -104,6 +109,8 @@ impl Work {
             running: HashMap::new(),
             requests: HashMap::new(),
             in_doubt: Vec::new(),
+            ready: BTreeMap::new(),
+            asked: BTreeMap::new(),
             timers: HashMap::new(),
             deadline: Box::pin(tokio::time::sleep(deadline.since(Timestamp::now()))),
             permits: Arc::new(Semaphore::new(max_parallel_tools.clamp(1, 1024) as usize)),
@@ -150,7 +157,7 @@ impl Driver {
     /// Goes on behind the last record of an execution that was interrupted.
     pub(crate) async fn run_resumed(mut self: Box<Self>) -> Result<Outcome> {
         let mut turn = Turn::default();
-        let open = self.state.machine.open();
+        let open = self.state.open_actions();
         let ends = open.iter().any(|action| matches!(action, Action::Finish(_)));
         let actions = match self.overdue() {
             None => open,
@@ -172,6 +179,7 @@ impl Driver {
 
     async fn turns(&mut self, mut actions: Vec<Action>, mut turn: Turn) -> Result<Finished> {
         loop {
+            self.bring(&actions).await?;
             self.plan(actions, &mut turn)?;
             actions = self.run_at_once(&mut turn);
             if !actions.is_empty() {
@@ -226,7 +234,7 @@ impl Driver {
     }
 
     fn out_of_time(&self) -> Finish {
-        let limit = Duration::from_millis(self.setup.agent().limits.timeout_ms);
+        let limit = self.setup.timeout();
         Finish::failed(&Error::LimitExceeded { limit: "wall_time", value: format!("{limit:?}") })
     }
 
@@ -295,9 +303,10 @@ impl Driver {
         turn: &mut Turn,
     ) -> Vec<Action> {
         let now = Timestamp::now();
+        let Some(setup) = self.setup.agent().map(Arc::clone) else { return Vec::new() };
         let place = self.state.place(&key);
-        let next = self.setup.model(place + 1).map(|model| model.name.clone());
-        let fallback = self.setup.agent().fallback.as_ref().filter(|_| next.is_some());
+        let next = setup.model(place + 1).map(|model| model.name.clone());
+        let fallback = setup.agent().fallback.as_ref().filter(|_| next.is_some());
         let (error, settle, used) = match result {
             Ok(mut response) => {
                 response.forget_what_cannot_be_kept();
@@ -307,13 +316,13 @@ impl Driver {
                 };
                 let used = response.usage.unwrap_or_default();
                 let problem = fallback.and_then(|fallback| {
-                    let problem = self.state.machine.problem(&response)?;
+                    let problem = self.state.as_agent()?.machine.problem(&response)?;
                     (fallback.on.contains(&problem.code()) && now < self.deadline).then_some(problem)
                 });
                 let Some(problem) = problem else {
                     let mut step = StepFinished::new(StepKind::Model, attempt);
                     step.usage = used;
-                    step.model = (place > 0).then(|| self.setup.model_at(place).name.clone());
+                    step.model = (place > 0).then(|| setup.model_at(place).name.clone());
                     step.response = Some(Arc::new(response));
                     return self.record(turn, key, EventData::StepFinished(step), Some(settle));
                 };
@@ -333,7 +342,7 @@ impl Driver {
             }
         };
         let failures = self.state.failures(&key, attempt);
-        let policy = &self.setup.agent().retry;
+        let policy = &setup.agent().retry;
         match policy.decide(failures, &error, now, self.deadline, self.state.seed, fallback) {
             RetryDecision::RetryAt(at) => self.again(turn, key, attempt, &error, at, None, settle, used),
             RetryDecision::NextFallback => self.again(turn, key, attempt, &error, now, next, settle, used),
@@ -371,6 +380,14 @@ impl Driver {
 
     pub(super) fn tool_ended(&mut self, end: ToolEnd, turn: &mut Turn) -> Vec<Action> {
         let ToolEnd { key, attempt, outcome } = end;
+        if let Some(place) = self.open_place(&key) {
+            let result = match (outcome.fatal.or(outcome.error), outcome.result) {
+                (Some(error), _) => Err(error),
+                (None, result) if result.is_error => Err(Error::new(ErrorCode::ToolFailed, result.as_text())),
+                (None, result) => Ok(result.content),
+            };
+            return self.node_ended(place, attempt, result, Spent::default(), turn);
+        }
         let mut actions = self.record(turn, key, EventData::ToolFinished { attempt, result: outcome.result }, None);
         if let Some(fatal) = outcome.fatal {
             let finish = Finish::failed(&fatal);
@@ -381,6 +398,13 @@ impl Driver {
 
     fn child_ended(&mut self, key: String, outcome: Outcome, turn: &mut Turn) -> Vec<Action> {
         self.work.running.remove(&key);
+        if let Some(place) = self.open_place(&key) {
+            let attempt = match self.state.open.get(&key) {
+                Some(Progress::Child { attempt, .. }) => *attempt,
+                _ => 1,
+            };
+            return self.node_child_ended(place, attempt, outcome, turn);
+        }
         let Some(Action::CallTool { call, .. }) = self.open_action(&key) else { return Vec::new() };
         let mut step = StepFinished::new(StepKind::Child, 1);
         (step.usage, step.cost) = (outcome.usage, outcome.cost);
@@ -397,12 +421,12 @@ impl Driver {
         settle: Option<Settle>,
     ) -> Vec<Action> {
         let actions = self.state.absorb(Timestamp::now(), &path, &data);
-        turn.drafts.push(Draft { path, data, settle });
+        turn.drafts.push(Draft { path, data, settle, blob: None });
         actions
     }
 
     pub(super) fn open_action(&self, key: &str) -> Option<Action> {
-        self.state.machine.open().into_iter().find(|action| action.key() == Some(key))
+        self.state.open_action(key)
     }
 
     /// Reads the decisions that were made since the last look.
@@ -412,7 +436,12 @@ impl Driver {
         let mut actions = Vec::new();
         for event in events {
             self.work.decisions_seen = event.seq;
-            if self.work.in_doubt.contains(&event.path) {
+            if let EventData::ApprovalAnswered(answered) = &event.data {
+                if self.work.asked.contains_key(&answered.key) {
+                    actions.extend(self.state.absorb(event.ts, &event.path, &event.data));
+                    actions.extend(self.open_action(&answered.key));
+                }
+            } else if self.work.in_doubt.contains(&event.path) {
                 self.work.in_doubt.retain(|key| *key != event.path);
                 actions.extend(self.state.absorb(event.ts, &event.path, &event.data));
                 actions.extend(self.open_action(&event.path));

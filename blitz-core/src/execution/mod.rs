@@ -14,9 +14,11 @@ pub(crate) mod events;
 pub(crate) mod limits;
 mod perform;
 mod pin;
+mod nodes;
 mod plan;
 pub(crate) mod recover;
 pub(crate) mod retry;
+pub(crate) mod runnable;
 pub(crate) mod setup;
 pub(crate) mod state;
 pub(crate) mod turn;
@@ -41,7 +43,7 @@ use cache::Setups;
 use driver::{Driver, Work};
 use events::Hub;
 use limits::Deployments;
-use setup::Setup;
+use runnable::Runnable;
 use turn::{Begun, Ids};
 
 /// How often this process looks whether another one asked for a cancellation or made a decision.
@@ -131,7 +133,7 @@ impl Runtime {
     pub(crate) fn launch(
         self: &Arc<Self>,
         store: ExecutionStore,
-        setup: Arc<Setup>,
+        setup: Runnable,
         begun: Begun,
         cancel: CancellationToken,
         streams: bool,
@@ -142,7 +144,7 @@ impl Runtime {
             seat: self.enter(ids, &cancel, &store),
             runtime: Arc::clone(self),
             store,
-            work: Work::new(setup.agent().limits.max_parallel_tools, deadline),
+            work: Work::new(setup.max_parallel(), deadline),
             setup,
             ids,
             state,

@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Running, RunningWhat, Work};
 use super::effects::{Delivered, Happening, ModelCall, ToolEnd, call_tool};
+use super::nodes::Spent;
+use super::runnable::{Part, Runnable};
 use super::setup::Offer;
 use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
 use crate::domain::{
@@ -19,9 +21,12 @@ use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
 use crate::tool::ToolContext;
 use crate::tool::registry::ToolOutcome;
+use crate::workflow::machine::join;
 
 /// How long behind its execution's deadline a call may go on, were it not ended by the driver.
 const BEYOND_THE_DEADLINE: Duration = Duration::from_secs(1);
+/// How long a node's effect may take to end once it is asked to.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What a commit leads to.
 pub(super) enum After {
@@ -45,6 +50,9 @@ impl Driver {
             self.state.tally.count(&event.data)?;
             match &event.data {
                 EventData::StepStarted(_) | EventData::ToolStarted(_) if turn.starts(&event.path) => {
+                    self.state.absorb(event.ts, &event.path, &event.data);
+                }
+                EventData::NodeStarted(started) if turn.starts(&join(&event.path, &started.node)) => {
                     self.state.absorb(event.ts, &event.path, &event.data);
                 }
                 EventData::ExecutionFinished(finished) => ended = Some(Box::new(finished.clone())),
@@ -79,7 +87,7 @@ impl Driver {
         let mut pause = Duration::from_millis(50);
         loop {
             let (turn, setup, tally, ids) =
-                (Arc::clone(turn), Arc::clone(&self.setup), self.state.tally.clone(), self.ids);
+                (Arc::clone(turn), self.setup.clone(), self.state.tally.clone(), self.ids);
             let (runtime, principal) = (Arc::clone(&self.runtime), self.store.principal().clone());
             let written = self.store.write(move |tx, standing| {
                 let desk =
@@ -111,6 +119,7 @@ impl Driver {
             Ok(reserved) => reserved,
             Err(error) => return self.state.tell(Timestamp::now(), Input::Refused { key: &key, error: &error }),
         };
+        let Some(setup) = self.setup.agent() else { return Vec::new() };
         request.settings.max_output_tokens = Some(reserved.output_cap);
         let delivered = Delivered::new(*request.settings.stream.get_or_insert(self.streams));
         let call = ModelCall {
@@ -118,8 +127,8 @@ impl Driver {
             attempt,
             reservation: reserved.id,
             request,
-            provider: Arc::clone(&self.setup.model_at(place).provider),
-            deployment: Arc::clone(&self.setup.model_at(place).deployment),
+            provider: Arc::clone(&setup.model_at(place).provider),
+            deployment: Arc::clone(&setup.model_at(place).deployment),
             ids: self.ids,
             // The driver itself ends the call at the deadline, and says that it was the limit.
             timeout: self.deadline.since(Timestamp::now()) + BEYOND_THE_DEADLINE,
@@ -138,20 +147,22 @@ impl Driver {
     /// starts. Where a user may have lost the right to a tool, only the transaction knows, so it comes first.
     pub(super) fn run_at_once(&mut self, turn: &mut Turn) -> Vec<Action> {
         let [start] = turn.tools.as_slice() else { return Vec::new() };
-        let asks = self.store.principal().user_id().is_some() || start.effect != Effect::Pure;
+        let asks =
+            self.store.principal().user_id().is_some() || start.effect != Effect::Pure || start.node.is_some();
         if asks || self.work.running.contains_key(&start.key) {
             return Vec::new();
         }
-        let Some(mut effect) = self.effect(start).map(FutureExt::boxed) else { return Vec::new() };
+        let Some((effect, cancel)) = self.effect(start) else { return Vec::new() };
+        let mut effect = effect.boxed();
         match effect.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => {
-                self.spawn_tool(start, effect);
+                self.spawn_tool(start, effect, cancel);
                 Vec::new()
             }
             Poll::Ready(end) => {
-                let started = start.started(&self.runtime.store_id, self.ids.id);
-                let key = std::mem::take(&mut turn.tools).remove(0).key;
-                let mut actions = self.record(turn, key, EventData::ToolStarted(started), None);
+                let (path, started) = start.record(&self.runtime.store_id, self.ids.id);
+                turn.tools.clear();
+                let mut actions = self.record(turn, path, started, None);
                 actions.extend(self.tool_ended(end, turn));
                 actions
             }
@@ -160,31 +171,52 @@ impl Driver {
 
     fn call(&mut self, start: &ToolStart) {
         if !self.work.running.contains_key(&start.key)
-            && let Some(effect) = self.effect(start)
+            && let Some((effect, cancel)) = self.effect(start)
         {
-            self.spawn_tool(start, effect);
+            self.spawn_tool(start, effect, cancel);
         }
     }
 
-    fn spawn_tool(&mut self, start: &ToolStart, effect: impl Future<Output = ToolEnd> + Send + 'static) {
+    fn spawn_tool(
+        &mut self,
+        start: &ToolStart,
+        effect: impl Future<Output = ToolEnd> + Send + 'static,
+        cancel: CancellationToken,
+    ) {
         let handle = self.work.effects.spawn(effect.map(Happening::Tool));
-        let what = RunningWhat::Tool { attempt: start.attempt, call: start.call.clone() };
+        let what = RunningWhat::Tool { attempt: start.attempt, call: start.call.clone(), cancel };
         self.work.running.insert(start.key.clone(), Running { handle, what });
     }
 
-    /// One call of a tool, not begun.
-    fn effect(&self, start: &ToolStart) -> Option<impl Future<Output = ToolEnd> + Send + use<>> {
-        let Some(Offer::Tool { tool, .. }) = self.setup.offer(&start.call.name) else { return None };
+    /// One call of a tool, not begun, and what asks it to end.
+    fn effect(&self, start: &ToolStart) -> Option<(impl Future<Output = ToolEnd> + Send + use<>, CancellationToken)> {
+        let (tool, limit) = match &self.setup {
+            Runnable::Agent(setup) => match setup.offer(&start.call.name) {
+                Some(Offer::Tool { tool, .. }) => (tool, None),
+                _ => return None,
+            },
+            Runnable::Workflow(setup) => {
+                let place = self.open_place(&start.key)?;
+                match setup.part(place.node, self.state.place(&start.key)) {
+                    Some(Part::Tool { tool, .. }) => (tool, setup.plan.nodes[place.node].spec.timeout_s),
+                    _ => return None,
+                }
+            }
+        };
+        let cancel = self.cancel.child_token();
         let context = ToolContext {
             execution_id: self.ids.id,
             call_id: start.call.id.clone(),
             idempotency_key: idempotency_key(&self.runtime.store_id, self.ids.id, &start.key),
             attempt: start.attempt,
-            cancel: self.cancel.child_token(),
+            cancel: cancel.clone(),
             session: self.session.clone(),
         };
         let (tool, permits) = (Arc::clone(tool), Arc::clone(&self.work.permits));
-        Some(call_tool(start.key.clone(), start.call.clone(), start.arguments.clone(), tool, context, permits))
+        let call = call_tool(start.key.clone(), start.call.clone(), start.arguments.clone(), tool, context, permits);
+        let stop = start.node.as_ref().map(|_| cancel.clone());
+        let (key, attempt, call_of) = (start.key.clone(), start.attempt, start.call.clone());
+        Some((bounded(call, key, attempt, call_of, limit.map(Duration::from_secs), stop), cancel))
     }
 
     /// Tells the model that the caller may not use the tool; the record goes into the next turn.
@@ -192,7 +224,8 @@ impl Driver {
         let message = "permission denied: the caller may not use this tool";
         let result = ToolResult::error(&start.call.id, &start.call.name, message);
         let (key, attempt) = (start.key.clone(), start.attempt);
-        let outcome = ToolOutcome { result, fatal: None };
+        let error = Some(Error::denied("the caller may not use this tool"));
+        let outcome = ToolOutcome { result, fatal: None, error };
         self.work.effects.spawn(std::future::ready(Happening::Tool(ToolEnd { key, attempt, outcome })));
     }
 
@@ -203,8 +236,8 @@ impl Driver {
             seat: self.runtime.enter(begun.ids, &cancel, &self.store),
             runtime: Arc::clone(&self.runtime),
             store: self.store.clone(),
-            work: Work::new(start.begin.setup.agent().limits.max_parallel_tools, begun.deadline),
-            setup: Arc::clone(&start.begin.setup),
+            work: Work::new(start.begin.setup.max_parallel(), begun.deadline),
+            setup: start.begin.setup.clone(),
             ids: begun.ids,
             state: begun.state,
             deadline: begun.deadline,
@@ -255,14 +288,20 @@ impl Driver {
                     } else {
                         Settle::Unknown { reservation, delivered_tokens }
                     };
-                    turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: Some(settle) });
+                    turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: Some(settle), blob: None });
                 }
-                RunningWhat::Tool { attempt, call } => {
+                RunningWhat::Tool { cancel, .. } if self.open_place(&key).is_some() => {
+                    // It hears of the end, and has a grace to come to its own.
+                    cancel.cancel();
+                    children += 1;
+                    self.work.running.insert(key, running);
+                }
+                RunningWhat::Tool { attempt, call, .. } => {
                     running.handle.abort();
                     let result =
                         ToolResult::error(&call.id, &call.name, "cancelled: the execution ended before the tool did");
                     let data = EventData::ToolFinished { attempt: *attempt, result };
-                    turn.drafts.push(Draft { path: key, data, settle: None });
+                    turn.drafts.push(Draft { path: key, data, settle: None, blob: None });
                 }
                 RunningWhat::Child { cancel, .. } => {
                     cancel.cancel();
@@ -277,6 +316,12 @@ impl Driver {
                     children -= 1;
                     self.child_ended_late(key, outcome?, turn);
                 }
+                Some(Ok(Happening::Tool(end))) if self.work.running.remove(&end.key).is_some() => {
+                    children -= 1;
+                    if let Some(place) = self.open_place(&end.key) {
+                        turn.drafts.extend(self.stopped_node(&place, end.attempt, Spent::default()));
+                    }
+                }
                 // Effects that were aborted come out as errors; one that had just ended is superseded.
                 Some(_) => {}
                 None => return Err(Error::internal("a child stopped without a word")),
@@ -288,9 +333,14 @@ impl Driver {
     /// A child that ended because its parent does: its cost still goes up.
     fn child_ended_late(&mut self, key: String, outcome: Outcome, turn: &mut Turn) {
         self.work.running.remove(&key);
+        if let Some(place) = self.open_place(&key) {
+            let spent = Spent { usage: outcome.usage, cost: outcome.cost };
+            turn.drafts.extend(self.stopped_node(&place, 1, spent));
+            return;
+        }
         let mut step = StepFinished::new(StepKind::Child, 1);
         (step.usage, step.cost, step.error) = (outcome.usage, outcome.cost, outcome.error);
-        turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: None });
+        turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: None, blob: None });
     }
 
     /// Stops what runs where it is, because the execution does not go on here. What had just ended is
@@ -319,4 +369,37 @@ impl Driver {
             tracing::warn!(execution = self.ids.id.0, code = error.code().name(), "the last step was not kept");
         }
     }
+}
+
+/// A node's effect with the node's own time limit, and an end soon after it is asked to stop.
+async fn bounded(
+    call: impl Future<Output = ToolEnd>,
+    key: String,
+    attempt: u32,
+    of: crate::domain::ToolCall,
+    limit: Option<Duration>,
+    stop: Option<CancellationToken>,
+) -> ToolEnd {
+    let Some(stop) = stop else { return call.await };
+    let late = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let stopped = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let error = tokio::select! {
+        biased;
+        end = call => return end,
+        () = stopped => Error::cancelled("the execution ended before the tool did"),
+        () = late => {
+            stop.cancel();
+            Error::timeout(format!("the node took longer than its {} s", limit.unwrap_or_default().as_secs()))
+        }
+    };
+    let result = ToolResult::error(&of.id, &of.name, error.to_string());
+    ToolEnd { key, attempt, outcome: ToolOutcome { result, fatal: None, error: Some(error) } }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::driver::{Driver, RunningWhat, Timer};
 use super::effects::wait_until;
 use super::recover::Resumed;
+use super::runnable::Runnable;
 use super::setup::{Offer, Setup};
 use super::state::Progress;
 use super::turn::{Begin, ChildStart, Draft, Ids, ModelStart, Settle, ToolStart, Turn};
@@ -27,7 +28,24 @@ impl Driver {
             match action {
                 Action::CallModel { key, first, .. } => self.plan_model(key, first, turn),
                 Action::CallTool { key, call } => queue.extend(self.plan_tool(key, call, turn)?),
+                Action::RunNode(place) => queue.extend(self.plan_node(place, turn)),
+                Action::CancelNode(place) => queue.extend(self.cancel_node(place, turn)),
+                Action::CloseNode { place, close } => queue.extend(self.close_node(place, close, turn)),
+                Action::CloseItem { path, close } => queue.extend(self.close_item(path, close, turn)),
+                Action::Conclude => turn.finish = Some(self.conclude()),
+                Action::Emit { path, data } => {
+                    turn.drafts.push(Draft { path, data: *data, settle: None, blob: None });
+                }
                 Action::Finish(finish) => turn.finish = Some(finish),
+            }
+            if queue.is_empty() && turn.finish.is_none() {
+                queue.extend(self.begin_ready(turn));
+            }
+        }
+        if turn.finish.is_none() {
+            let more = self.begin_ready(turn);
+            if !more.is_empty() {
+                return self.plan(more, turn);
             }
         }
         if turn.finish.is_some() {
@@ -58,17 +76,18 @@ impl Driver {
                 self.record(turn, key.clone(), data, Some(Settle::Dead { attempt }));
                 attempt + 1
             }
-            Some(Progress::Child { .. }) => return,
+            Some(Progress::Child { .. } | Progress::Waits { .. } | Progress::Answered { .. }) => return,
         };
         let place = self.state.place(&key);
-        let request = self.setup.request(&mut self.state.transcript, first, place);
-        turn.models.push(ModelStart::new(key.clone(), attempt, place, &self.setup, &request));
+        let (Some(setup), Some(agent)) = (self.setup.agent(), self.state.as_agent()) else { return };
+        let request = setup.request(&mut agent.transcript, first, place);
+        turn.models.push(ModelStart::new(key.clone(), attempt, place, setup, &request));
         self.work.requests.insert(key, request);
     }
 
     fn plan_tool(&mut self, key: String, call: ToolCall, turn: &mut Turn) -> Result<Vec<Action>> {
         let progress = self.state.open.get(&key).cloned();
-        let setup = Arc::clone(&self.setup);
+        let Some(setup) = self.setup.agent().map(Arc::clone) else { return Ok(Vec::new()) };
         match setup.offer(&call.name) {
             None => {
                 let message = format!("there is no tool {}; on offer: {}", shown(&call.name), setup.offered_names());
@@ -94,7 +113,7 @@ impl Driver {
                             return Ok(self.tool_result(turn, key, ToolResult::error(&call.id, &call.name, message)));
                         }
                     },
-                    Some(Progress::Child { .. }) => {
+                    Some(Progress::Child { .. } | Progress::Waits { .. } | Progress::Answered { .. }) => {
                         return Err(Error::storage("the journal names a child where a tool was called"));
                     }
                 };
@@ -106,8 +125,9 @@ impl Driver {
                             attempt,
                             call,
                             arguments,
-                            tool_id: *id,
+                            tool_id: Some(*id),
                             effect: tool.effect(),
+                            node: None,
                         });
                         Ok(Vec::new())
                     }
@@ -135,16 +155,16 @@ impl Driver {
         turn: &mut Turn,
     ) -> Vec<Action> {
         let refuse = |message: String| ToolResult::error(&call.id, &call.name, message);
-        if let Some(Progress::Child { id }) = progress {
-            self.resume_child(key, id, child);
+        if let Some(Progress::Child { id, .. }) = progress {
+            self.resume_child(key, id, &Runnable::Agent(Arc::clone(child)));
             return Vec::new();
         }
-        let max_depth = self.setup.agent().limits.max_depth;
+        let max_depth = self.setup.max_depth();
         if self.ids.depth >= max_depth {
             let result = refuse(format!("agents may call agents {max_depth} deep, and this is the limit"));
             return self.tool_result(turn, key, result);
         }
-        let input = match child_input(&call, takes_text).and_then(|input| child.state(&input).map(|_| input)) {
+        let input = match child_input(&call, takes_text).and_then(|input| child.admit(&input).map(|()| input)) {
             Ok(input) => input,
             Err(error) => {
                 let result = refuse(error.chain());
@@ -153,23 +173,25 @@ impl Driver {
         };
         let own = Timestamp::now().plus(Duration::from_millis(child.agent().limits.timeout_ms));
         let begin = Begin {
-            setup: Arc::clone(child),
+            setup: Runnable::Agent(Arc::clone(child)),
             input,
+            messages: Vec::new(),
+            trigger: Value::Null,
             seed: super::derived_seed(self.state.seed, &key),
             deadline: own.min(self.deadline),
-            max_tokens: self.state.machine.tokens_left(),
+            max_tokens: self.state.tokens_left(),
         };
-        turn.children.push(ChildStart { key, call, begin });
+        turn.children.push(ChildStart { key, attempt: 1, call: Some(call), node: None, begin });
         Vec::new()
     }
 
-    pub(super) fn resume_child(&mut self, key: String, id: ExecutionId, child: &Arc<Setup>) {
+    pub(super) fn resume_child(&mut self, key: String, id: ExecutionId, child: &Runnable) {
         let cancel = self.cancel.child_token();
         let ids = Ids { id, depth: self.ids.depth + 1, ..self.ids };
         let resumed = Resumed {
             runtime: Arc::clone(&self.runtime),
             store: self.store.clone(),
-            setup: Arc::clone(child),
+            setup: child.clone(),
             seat: self.runtime.enter(ids, &cancel, &self.store),
             ids,
             cancel: cancel.clone(),
@@ -182,19 +204,22 @@ impl Driver {
     /// Ends what an execution had open that goes on only to end: its children end by themselves, a
     /// call that was sent is booked as it was settled.
     pub(super) fn end_open(&mut self, open: Vec<Action>, turn: &mut Turn) {
-        let setup = Arc::clone(&self.setup);
         for action in open {
             let Some(progress) = action.key().and_then(|key| self.state.open.get(key)).cloned() else { continue };
             match (action, progress) {
+                (Action::RunNode(place) | Action::CancelNode(place), Progress::Child { .. }) => {
+                    self.cancel_node(place, turn);
+                }
                 (Action::CallModel { key, .. }, Progress::Started { attempt }) => {
                     let mut step = StepFinished::new(StepKind::Model, attempt);
                     step.error = Some(Error::interrupted("the process ended before the model answered").to_info());
                     let settle = Some(Settle::Dead { attempt });
-                    turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle });
+                    turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle, blob: None });
                 }
-                (Action::CallTool { key, call }, Progress::Child { id }) => {
-                    if let Some(Offer::Agent { setup: child, .. }) = setup.offer(&call.name) {
-                        self.resume_child(key, id, child);
+                (Action::CallTool { key, call }, Progress::Child { id, .. }) => {
+                    let setup = self.setup.agent().map(Arc::clone);
+                    if let Some(Offer::Agent { setup: child, .. }) = setup.as_ref().and_then(|s| s.offer(&call.name)) {
+                        self.resume_child(key, id, &Runnable::Agent(Arc::clone(child)));
                     }
                 }
                 _ => {}
@@ -210,10 +235,12 @@ impl Driver {
         // A decision may be made also while something else runs.
         let mut waiting: Vec<Waiting> =
             self.work.in_doubt.iter().map(|key| Waiting::Decision { key: key.clone() }).collect();
+        waiting.extend(self.work.asked.values().cloned());
         let rests = !starts && !runs;
         if rests {
             let timer = |(key, timer): (&String, &Timer)| Waiting::Timer { key: key.clone(), at: timer.at };
-            waiting.extend(self.work.timers.iter().map(timer));
+            let timers = self.work.timers.iter().filter(|(key, _)| !self.work.asked.contains_key(*key));
+            waiting.extend(timers.map(timer));
             waiting.extend(self.work.running.iter().filter_map(|(key, running)| match &running.what {
                 RunningWhat::Child { id, .. } => Some(Waiting::Child { key: key.clone(), execution_id: *id }),
                 _ => None,

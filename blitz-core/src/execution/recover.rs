@@ -9,13 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Work};
 use super::pin::{Pinned, keys};
+use super::runnable::Runnable;
 use super::setup::{Opening, Setup};
 use super::state::State;
 use super::turn::Ids;
 use super::{Runtime, Seat};
 use crate::access::{Caller, EngineWork, ExecutionStore, Gate, Grant, Target};
 use crate::audit::AuditLine;
-use crate::domain::{Event, EventData, ExecutionId, ExecutionPlan, ExecutionStatus, Outcome, Permission, Waiting};
+use crate::domain::{Event, EventData, ExecutionId, ExecutionStatus, Outcome, Permission, Queued, Waiting};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;
 use crate::store::Connection;
@@ -159,7 +160,7 @@ fn prepare(
     grant: &Grant,
     runtime: &Runtime,
     row: &ExecutionRow,
-) -> Result<Option<Arc<Setup>>> {
+) -> Result<Option<Runnable>> {
     if is_parked(row) {
         return Ok(None);
     }
@@ -168,7 +169,7 @@ fn prepare(
     let keys = keys(tx, &grant.standing(&store), &plan)?;
     let pinned = Pinned { plan: Arc::new(plan), hash: row.definition_hash.clone(), keys };
     match Setup::new(&pinned, &runtime.providers, &runtime.tools) {
-        Ok(setup) => Ok(Some(Arc::new(setup))),
+        Ok(setup) => Ok(Some(Runnable::Agent(Arc::new(setup)))),
         Err(error) if error.code() == ErrorCode::InvalidInput => Ok(None),
         Err(error) => Err(error),
     }
@@ -177,7 +178,7 @@ fn prepare(
 /// A root execution that this process has taken over.
 pub(crate) struct Claimed {
     ids: Ids,
-    setup: Arc<Setup>,
+    setup: Runnable,
     store: ExecutionStore,
     caller: Caller,
     events: Vec<Event>,
@@ -190,7 +191,7 @@ fn claim(
     grant: &Grant,
     boot_id: &str,
     listed: &ExecutionRow,
-    setup: &Arc<Setup>,
+    setup: &Runnable,
 ) -> Result<Option<Claimed>> {
     let found = executions::get(tx, listed.id)?;
     let Some(row) = found.filter(|row| row.epoch == listed.epoch && row.finished.is_none()) else { return Ok(None) };
@@ -210,7 +211,7 @@ fn claim(
     grant.audit(tx, &object, None, None, json!({"epoch": epoch}))?;
     Ok(Some(Claimed {
         ids: Ids { id: row.id, root_id: row.root_id, epoch, depth: row.depth },
-        setup: Arc::clone(setup),
+        setup: setup.clone(),
         store: grant.resumed_store(row.principal.clone(), row.agent_id)?,
         caller: grant.resumed_caller(row.principal)?,
         events,
@@ -229,14 +230,18 @@ fn is_parked(row: &ExecutionRow) -> bool {
 }
 
 /// The state that an execution's journal says, and its last record.
-pub(crate) fn replay(tx: &mut dyn Connection, row: &ExecutionRow, plan: &ExecutionPlan) -> Result<(State, i64)> {
+pub(crate) fn replay(
+    tx: &mut dyn Connection,
+    row: &ExecutionRow,
+    begin: &dyn Fn(&Queued) -> Result<State>,
+) -> Result<(State, i64)> {
     let mut state: Option<State> = None;
     let mut after = 0;
     loop {
         let events = executions::journal_of(tx, row.root_id, row.id, after, PAGE)?;
         for event in &events {
             if let (None, EventData::ExecutionQueued(queued)) = (&state, &event.data) {
-                state = Some(Opening::new(plan)?.state(plan, &queued.input)?);
+                state = Some(begin(queued)?);
             }
             let state =
                 state.as_mut().ok_or_else(|| Error::storage("the journal of an execution lacks its beginning"))?;
@@ -260,7 +265,8 @@ pub(crate) fn outcome(tx: &mut dyn Connection, id: ExecutionId) -> Result<Outcom
         // A child is pinned inside its root's plan.
         plan = plan.of_agent(row.agent_id).ok_or_else(|| Error::storage("a child's plan is missing in its root's"))?;
     }
-    let (state, _) = replay(tx, &row, &plan)?;
+    let opening = Opening::new(&plan)?;
+    let (state, _) = replay(tx, &row, &|queued| opening.state(&plan, queued))?;
     Ok(state.outcome(id, finished))
 }
 
@@ -281,7 +287,7 @@ impl Runtime {
 pub(super) struct Resumed {
     pub(super) runtime: Arc<Runtime>,
     pub(super) store: ExecutionStore,
-    pub(super) setup: Arc<Setup>,
+    pub(super) setup: Runnable,
     pub(super) seat: Seat,
     pub(super) ids: Ids,
     pub(super) cancel: CancellationToken,
@@ -292,12 +298,12 @@ pub(super) struct Resumed {
 impl Resumed {
     /// Gives the outcome of an execution that had ended, else goes on with it.
     pub(super) async fn run(mut self) -> Result<Outcome> {
-        let (id, setup) = (self.ids.id, Arc::clone(&self.setup));
+        let (id, setup) = (self.ids.id, self.setup.clone());
         let (row, state, last_seq) = self
             .store
             .read(move |tx, _| {
                 let row = executions::get(tx, id)?.ok_or_else(|| Error::storage("an execution is missing"))?;
-                let (state, last_seq) = replay(tx, &row, &setup.plan)?;
+                let (state, last_seq) = replay(tx, &row, &|queued| setup.state(queued))?;
                 Ok((row, state, last_seq))
             })
             .await?;
@@ -308,7 +314,7 @@ impl Resumed {
         if row.cancel_requested {
             self.cancel.cancel();
         }
-        let mut work = Work::new(self.setup.agent().limits.max_parallel_tools, row.deadline);
+        let mut work = Work::new(self.setup.max_parallel(), row.deadline);
         (work.decisions_seen, work.resumed) = (last_seq, true);
         let driver = Box::new(Driver {
             runtime: self.runtime,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::domain::{Fallback, RetryPolicy, Timestamp};
-use crate::error::Error;
+use crate::domain::{Fallback, Jitter, NodeRetry, RetryPolicy, Timestamp};
+use crate::error::{Error, ErrorCode};
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,40 @@ impl RetryPolicy {
         let at = now.plus(jittered.max(asked));
         (at < deadline).then_some(at)
     }
+}
+
+/// When a node is tried again whose attempt (from 1) has failed; `None` where it is not.
+///
+/// As [`RetryPolicy::decide`], by the node's own rules: `began` is when its first attempt did. An
+/// error that was retried below already is tried again only where the rules name its code.
+pub(crate) fn node_retry_at(
+    retry: &NodeRetry,
+    attempt: u32,
+    error: &Error,
+    began: Timestamp,
+    now: Timestamp,
+    deadline: Timestamp,
+    seed: u64,
+) -> Option<Timestamp> {
+    let code = error.code();
+    let never = matches!(code, ErrorCode::InvalidInput | ErrorCode::ProviderAuth | ErrorCode::BudgetExceeded | ErrorCode::Cancelled);
+    let details = error.details();
+    let exhausted = details.get("retries_exhausted").is_some() && !retry.on.contains(&code);
+    if never || exhausted || !retry.covers(code) || attempt >= retry.max_attempts {
+        return None;
+    }
+    let longest = Duration::from_millis(retry.max_ms);
+    let told = details.get("retry_after_ms").and_then(serde_json::Value::as_u64).map(Duration::from_millis);
+    let asked = error.retry_after().or(told).unwrap_or_default();
+    let factor = u64::from(retry.factor.max(1)).saturating_pow(attempt.saturating_sub(1));
+    let ceiling = Duration::from_millis(retry.initial_ms.saturating_mul(factor)).min(longest);
+    let wait = match retry.jitter {
+        Jitter::Full => ceiling.mul_f64(fraction(seed, attempt)),
+        Jitter::None => ceiling,
+    };
+    let at = now.plus(wait.max(asked));
+    let latest = retry.max_elapsed_s.map_or(deadline, |seconds| deadline.min(began.plus(Duration::from_secs(seconds))));
+    (at < latest).then_some(at)
 }
 
 /// A number in 0..=1 that a seed and a counter give: the same ones, the same number.

@@ -11,7 +11,7 @@ use super::state::State;
 use crate::agent::AgentMachine;
 use crate::agent::history::{Transcript, input_message};
 use crate::domain::{
-    ExecutionPlan, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, OutputSchema, PlannedModel, Price,
+    ExecutionPlan, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, OutputSchema, PlannedModel, Price, Queued,
     ResourceId, ToolChoice, ToolSpec, template,
 };
 use crate::error::{Error, Result};
@@ -134,9 +134,14 @@ impl Setup {
         &self.plan.agent.spec
     }
 
-    /// The state before the first record, for this input. Errors: as [`Opening::state`].
-    pub(crate) fn state(&self, input: &Value) -> Result<State> {
-        self.opening.state(&self.plan, input)
+    /// The state before the first record. Errors: as [`Opening::state`].
+    pub(crate) fn state(&self, queued: &Queued) -> Result<State> {
+        self.opening.state(&self.plan, queued)
+    }
+
+    /// Whether it takes an input. Errors: as [`Opening::state`].
+    pub(crate) fn admit(&self, input: &Value) -> Result<()> {
+        first_message(&self.plan, input).map(drop)
     }
 
     /// What a name stands for, if it is on offer.
@@ -198,9 +203,13 @@ impl Opening {
     ///
     /// Errors: `InvalidInput` where the input is off the prompt's schema, `Expression` where the
     /// template cannot be filled.
-    pub(crate) fn state(&self, plan: &ExecutionPlan, input: &Value) -> Result<State> {
-        let user = first_message(plan, input)?;
-        Ok(State::new(self.machine.clone(), &plan.agent.spec.instructions, user, Arc::clone(&self.offered)))
+    pub(crate) fn state(&self, plan: &ExecutionPlan, queued: &Queued) -> Result<State> {
+        let transcript = if queued.messages.is_empty() {
+            Transcript::new(&plan.agent.spec.instructions, first_message(plan, &queued.input)?)
+        } else {
+            Transcript::of(queued.messages.clone())
+        };
+        Ok(State::agent(self.machine.clone(), transcript, Arc::clone(&self.offered)))
     }
 }
 

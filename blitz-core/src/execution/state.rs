@@ -9,11 +9,12 @@ use std::sync::Arc;
 use crate::agent::AgentMachine;
 use crate::agent::history::Transcript;
 use crate::domain::{
-    Action, Answer, Decision, EventData, ExecutionId, Finished, Input, ItemEnd, ItemFinished, Machine, Message, Money,
-    ModelResponse, NodeEnd, NodeFinished, NodeStatus, Outcome, Provenance, StepFinished, StepKind, Timestamp,
+    Action, Answer, Decision, EventData, ExecutionId, Finished, Input, ItemEnd, ItemFinished, Machine, Money,
+    NodeEnd, NodeFinished, NodeStatus, Outcome, Provenance, StepFinished, StepKind, Timestamp,
     ToolResult, Usage,
 };
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{ErrorCode, Result};
+use crate::workflow::evaluate::ALL_PORTS;
 use crate::workflow::machine::{WorkflowMachine, join};
 use crate::workflow::values::Values;
 
@@ -23,13 +24,17 @@ pub(crate) enum Progress {
     /// This attempt was sent or called and has no end.
     Started { attempt: u32 },
     /// A child execution runs it.
-    Child { id: ExecutionId },
+    Child { id: ExecutionId, attempt: u32 },
     /// The next attempt starts at a time.
     Retry { attempt: u32, at: Timestamp },
     /// Someone decided what becomes of an effect in doubt.
     Decided { attempt: u32, decision: Decision },
     /// A node waits for a time, at the latest.
-    Waits { until: Option<Timestamp> },
+    Waits {
+        until: Option<Timestamp>,
+        /// Of the question, where somebody is asked.
+        digest: Option<String>,
+    },
     /// Someone answered the question that a node asks.
     Answered { answer: Answer, by: String },
 }
@@ -75,13 +80,7 @@ pub(crate) struct WorkflowMind {
 
 impl State {
     /// An agent before its first record.
-    pub(crate) fn agent(
-        machine: AgentMachine,
-        instructions: &str,
-        user: Message,
-        offered: Arc<HashSet<String>>,
-    ) -> Self {
-        let transcript = Transcript::new(instructions, user);
+    pub(crate) fn agent(machine: AgentMachine, transcript: Transcript, offered: Arc<HashSet<String>>) -> Self {
         Self::new(Mind::Agent(AgentMind { machine, transcript, offered }))
     }
 
@@ -130,6 +129,14 @@ impl State {
         match &self.mind {
             Mind::Agent(agent) => agent.machine.open().into_iter().find(|action| action.key() == Some(key)),
             Mind::Workflow(workflow) => workflow.machine.open_at(key),
+        }
+    }
+
+    /// What the nodes of a workflow gave.
+    pub(crate) fn values(&self) -> Option<&Values> {
+        match &self.mind {
+            Mind::Agent(_) => None,
+            Mind::Workflow(workflow) => Some(&workflow.values),
         }
     }
 
@@ -212,7 +219,7 @@ impl State {
             }
             EventData::StepStarted(started) => {
                 let progress = match started.child_id {
-                    Some(id) => Progress::Child { id },
+                    Some(id) => Progress::Child { id, attempt: started.attempt },
                     None => Progress::Started { attempt: started.attempt },
                 };
                 self.open.insert(path.to_owned(), progress);
@@ -241,9 +248,14 @@ impl State {
                 self.open.insert(path.to_owned(), Progress::Decided { attempt, decision: decision.clone() });
                 Vec::new()
             }
+            EventData::ApprovalRequested(asked) => {
+                let progress = Progress::Waits { until: asked.expires_at, digest: Some(asked.digest.clone()) };
+                self.open.insert(asked.key.clone(), progress);
+                Vec::new()
+            }
             EventData::ApprovalAnswered(answered) => {
                 let progress = Progress::Answered { answer: answered.answer.clone(), by: answered.by.clone() };
-                self.open.insert(path.to_owned(), progress);
+                self.open.insert(answered.key.clone(), progress);
                 Vec::new()
             }
             EventData::StepFinished(finished) => {
@@ -309,7 +321,7 @@ impl State {
             EventData::NodeStarted(started) => {
                 let key = join(path, &started.node);
                 let progress = match started.child_id {
-                    Some(id) => Progress::Child { id },
+                    Some(id) => Progress::Child { id, attempt: started.attempt },
                     None => Progress::Started { attempt: started.attempt },
                 };
                 self.open.insert(key.clone(), progress);
@@ -329,7 +341,8 @@ impl State {
                 Vec::new()
             }
             EventData::NodeWaiting(waiting) => {
-                self.open.insert(join(path, &waiting.node), Progress::Waits { until: waiting.until });
+                let progress = Progress::Waits { until: waiting.until, digest: None };
+                self.open.insert(join(path, &waiting.node), progress);
                 Vec::new()
             }
             EventData::NodeFinished(finished) => {
@@ -368,9 +381,6 @@ fn item_end(item: &ItemFinished) -> ItemEnd<'_> {
         _ => ItemEnd::Cancelled,
     }
 }
-
-/// What a disabled node leaves by.
-pub(crate) const ALL_PORTS: &str = "*";
 
 /// What the finished attempts of an execution and its children used and cost.
 #[derive(Debug, Clone, Default)]

@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::runnable::Runnable;
 use super::setup::Setup;
 use super::state::{State, Tally};
 use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
     Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished,
-    ModelRequest, Principal, Queued, ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall,
+    Message, ModelRequest, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall,
     ToolStarted, Usage, Waiting,
 };
-use crate::error::{ErrorInfo, Result};
+use crate::error::{Error, ErrorInfo, Result};
 use crate::ledger::{self, Booked, ReserveOutcome, ReserveRequest, Reserved};
 use crate::store::Connection;
 use crate::store::executions::{self, Entry, NewExecution, Parent};
@@ -56,6 +57,14 @@ pub(crate) struct Draft {
     pub(crate) path: String,
     pub(crate) data: EventData,
     pub(crate) settle: Option<Settle>,
+    /// A large value that the record names by its hash.
+    pub(crate) blob: Option<Blob>,
+}
+
+/// A large value, as JSON.
+pub(crate) struct Blob {
+    pub(crate) hash: String,
+    pub(crate) body: Vec<u8>,
 }
 
 /// How a reservation ends.
@@ -89,21 +98,32 @@ pub(crate) struct ToolStart {
     pub(crate) call: ToolCall,
     /// The arguments, read and checked.
     pub(crate) arguments: Value,
-    pub(crate) tool_id: ResourceId,
+    /// In the catalogue; a function of the host that is no tool has none.
+    pub(crate) tool_id: Option<ResourceId>,
     pub(crate) effect: Effect,
+    /// The path, id and shown input of the node it is the effect of, in a workflow.
+    pub(crate) node: Option<(String, String, Value)>,
 }
 
 /// A child execution to start: all that it begins with.
 pub(crate) struct ChildStart {
     pub(crate) key: String,
-    pub(crate) call: ToolCall,
+    pub(crate) attempt: u32,
+    /// The call it answers, where a model asked for it.
+    pub(crate) call: Option<ToolCall>,
+    /// The path and id of the node that it runs, in a workflow.
+    pub(crate) node: Option<(String, String)>,
     pub(crate) begin: Begin,
 }
 
 /// A new execution, ready to be written.
 pub(crate) struct Begin {
-    pub(crate) setup: Arc<Setup>,
+    pub(crate) setup: Runnable,
     pub(crate) input: Value,
+    /// What the conversation begins with, where a workflow asks a model itself.
+    pub(crate) messages: Vec<Message>,
+    /// What started it, beside a call.
+    pub(crate) trigger: Value,
     pub(crate) seed: u64,
     pub(crate) deadline: Timestamp,
     /// The tokens that the parent has left, where it has a limit.
@@ -165,7 +185,12 @@ impl Turn {
 
     /// Whether an execution that was taken up again gets further by it: a step has ended, or it rests.
     pub(crate) fn gets_further(&self) -> bool {
-        let ends = |draft: &Draft| matches!(draft.data, EventData::StepFinished(_) | EventData::ToolFinished { .. });
+        let ends = |draft: &Draft| {
+            matches!(
+                draft.data,
+                EventData::StepFinished(_) | EventData::ToolFinished { .. } | EventData::NodeFinished(_)
+            )
+        };
         let rests = self.status.as_ref().is_some_and(|(status, _)| *status == ExecutionStatus::Waiting);
         rests || self.finish.is_some() || self.drafts.iter().any(ends)
     }
@@ -177,7 +202,7 @@ impl Turn {
         now: Timestamp,
         desk: &Desk<'_>,
         ids: Ids,
-        setup: &Setup,
+        setup: &Runnable,
         tally: &Tally,
     ) -> Result<Committed> {
         let mut writer = Writer { now, desk, ids, setup, entries: Vec::new(), committed: Committed::default() };
@@ -210,7 +235,7 @@ struct Writer<'a> {
     now: Timestamp,
     desk: &'a Desk<'a>,
     ids: Ids,
-    setup: &'a Setup,
+    setup: &'a Runnable,
     entries: Vec<Entry>,
     committed: Committed,
 }
@@ -247,6 +272,9 @@ impl Writer<'_> {
                 self.entry("", alert_event(alert));
             }
         }
+        if let Some(Blob { hash, body }) = &draft.blob {
+            executions::put_blob(tx, hash, body)?;
+        }
         tally.count(&data)?;
         self.entry(draft.path.clone(), data);
         Ok(())
@@ -259,13 +287,17 @@ impl Writer<'_> {
         }
         let mut called = Vec::with_capacity(turn.tools.len());
         for tool in &turn.tools {
-            if self.desk.standing.may_use_tool(tx, tool.tool_id)? {
+            let allowed = match tool.tool_id {
+                Some(id) => self.desk.standing.may_use_tool(tx, id)?,
+                None => true,
+            };
+            if allowed {
                 // A pure tool changes nothing: its record is trail enough.
                 if tool.effect != Effect::Pure {
                     called.push(json!({"tool": tool.call.name, "key": tool.key, "effect": tool.effect}));
                 }
-                let started = tool.started(self.desk.store_id, self.ids.id);
-                self.entry(tool.key.clone(), EventData::ToolStarted(started));
+                let (path, data) = tool.record(self.desk.store_id, self.ids.id);
+                self.entry(path, data);
             } else {
                 self.audit(tx, "tools.call", AuditOutcome::Denied, json!({"tool": tool.call.name, "key": tool.key}))?;
                 self.committed.denied.push(tool.key.clone());
@@ -285,7 +317,8 @@ impl Writer<'_> {
         tx: &mut dyn Connection,
         start: &ModelStart,
     ) -> Result<std::result::Result<Reserved, ErrorInfo>> {
-        let model = self.setup.model_at(start.place);
+        let setup = self.setup.agent().ok_or_else(|| Error::internal("a workflow asks no model itself"))?;
+        let model = setup.model_at(start.place);
         let request = ReserveRequest {
             execution_id: self.ids.id,
             root_id: self.ids.root_id,
@@ -311,12 +344,24 @@ impl Writer<'_> {
     }
 
     fn child(&mut self, tx: &mut dyn Connection, child: &ChildStart) -> Result<()> {
-        let parent = Parent { id: self.ids.id, root_id: self.ids.root_id, key: &child.key, depth: self.ids.depth + 1 };
+        // Each attempt of a node is a child of its own.
+        let key = if child.attempt > 1 { &format!("{}#{}", child.key, child.attempt) } else { &child.key };
+        let parent = Parent { id: self.ids.id, root_id: self.ids.root_id, key, depth: self.ids.depth + 1 };
         let (begun, entries) = child.begin.write_at(tx, self.now, self.desk, Some(parent), self.ids.epoch)?;
-        let mut started = StepStarted::new(StepKind::Child, 1, child.begin.setup.agent().name.clone());
-        started.child_id = Some(begun.ids.id);
-        started.call = Some(child.call.clone());
-        self.entry(child.key.clone(), EventData::StepStarted(started));
+        match &child.node {
+            None => {
+                let mut started = StepStarted::new(StepKind::Child, child.attempt, child.begin.setup.name().to_owned());
+                started.child_id = Some(begun.ids.id);
+                started.call.clone_from(&child.call);
+                self.entry(child.key.clone(), EventData::StepStarted(started));
+            }
+            Some((path, node)) => {
+                let mut started = NodeStarted::new(node.clone(), child.attempt);
+                started.child_id = Some(begun.ids.id);
+                started.input = child.begin.input.clone();
+                self.entry(path.clone(), EventData::NodeStarted(started));
+            }
+        }
         self.entries.extend(entries);
         self.committed.children.push(begun);
         Ok(())
@@ -328,7 +373,8 @@ impl Writer<'_> {
             Finish::Failed { error } => (ExecutionStatus::Failed, Value::Null, Some(error.clone())),
             Finish::Cancelled => (ExecutionStatus::Cancelled, Value::Null, None),
         };
-        let finished = Finished::new(status, output, error, tally.usage, tally.cost());
+        let mut finished = Finished::new(status, output, error, tally.usage, tally.cost());
+        finished.handled_errors = tally.handled;
         executions::finish(tx, self.now, self.ids.id, &finished)?;
         let details =
             json!({"status": status, "error": finished.error.as_ref().map(|error| error.code), "cost": finished.cost});
@@ -371,30 +417,31 @@ impl Begin {
         parent: Option<Parent<'_>>,
         epoch: i64,
     ) -> Result<(Begun, Vec<Entry>)> {
-        let agent = &self.setup.plan.agent;
         let new = NewExecution {
             parent,
-            agent_id: agent.id,
-            name: &agent.spec.name,
+            agent_id: self.setup.id(),
+            name: self.setup.name(),
             principal: desk.principal,
-            definition_hash: &self.setup.hash,
+            definition_hash: self.setup.hash(),
             boot_id: desk.boot_id,
             deadline: self.deadline,
         };
         let id = executions::create(tx, now, &new)?;
         let ids = Ids { id, root_id: parent.map_or(id, |p| p.root_id), epoch, depth: parent.map_or(0, |p| p.depth) };
-        if let (None, Some(limit)) = (parent, agent.spec.limits.max_cost) {
+        if let (None, Some(limit)) = (parent, self.setup.max_cost()) {
             ledger::cap_execution(tx, now, ids.root_id, limit)?;
         }
-        let mut state = self.setup.state(&self.input)?;
-        let queued = Queued::new(
-            agent.spec.name.clone(),
+        let mut queued = Queued::new(
+            self.setup.name().to_owned(),
             self.input.clone(),
-            self.setup.hash.clone(),
+            self.setup.hash().to_owned(),
             self.seed,
             parent.map(|parent| parent.id),
             self.max_tokens,
         );
+        queued.messages.clone_from(&self.messages);
+        queued.trigger.clone_from(&self.trigger);
+        let mut state = self.setup.state(&queued)?;
         let mut writer =
             Writer { now, desk, ids, setup: &self.setup, entries: Vec::new(), committed: Committed::default() };
         let queued = EventData::ExecutionQueued(queued);
@@ -403,9 +450,11 @@ impl Begin {
         writer.entry("", EventData::ExecutionStarted { epoch });
         let mut requests = Vec::with_capacity(1);
         for action in &first {
-            if let Action::CallModel { key, first, .. } = action {
-                let request = self.setup.request(&mut state.transcript, *first, 0);
-                let start = ModelStart::new(key.clone(), 1, 0, &self.setup, &request);
+            if let (Action::CallModel { key, first, .. }, Some(setup), Some(agent)) =
+                (action, self.setup.agent(), state.as_agent())
+            {
+                let request = setup.request(&mut agent.transcript, *first, 0);
+                let start = ModelStart::new(key.clone(), 1, 0, setup, &request);
                 let outcome = writer.model(tx, &start)?;
                 writer.committed.reserved.push(outcome);
                 requests.push(request);
@@ -420,10 +469,21 @@ impl Begin {
 }
 
 impl ToolStart {
-    /// The record of the start.
-    pub(crate) fn started(&self, store_id: &str, id: ExecutionId) -> ToolStarted {
+    /// The record of the start, with its path.
+    pub(crate) fn record(&self, store_id: &str, id: ExecutionId) -> (String, EventData) {
         let key = idempotency_key(store_id, id, &self.key);
-        ToolStarted::new(self.attempt, self.call.clone(), self.effect, key)
+        match &self.node {
+            None => {
+                let started = ToolStarted::new(self.attempt, self.call.clone(), self.effect, key);
+                (self.key.clone(), EventData::ToolStarted(started))
+            }
+            Some((path, node, input)) => {
+                let mut started = NodeStarted::new(node.clone(), self.attempt);
+                (started.effect, started.idempotency_key) = (Some(self.effect), Some(key));
+                started.input = input.clone();
+                (path.clone(), EventData::NodeStarted(started))
+            }
+        }
     }
 }
 

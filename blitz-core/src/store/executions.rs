@@ -182,8 +182,13 @@ fn append_behind(
     let mut events = Vec::with_capacity(entries.len());
     for (seq, entry) in (last + 1..).zip(entries) {
         let json = to_json(&entry.data)?;
-        let (data, blob) =
-            if json.len() > INLINE_BYTES { (None, Some(put_blob(tx, json.as_bytes())?)) } else { (Some(json), None) };
+        let (data, blob) = if json.len() > INLINE_BYTES {
+            let hash = super::content_hash(json.as_bytes());
+            put_blob(tx, &hash, json.as_bytes())?;
+            (None, Some(hash))
+        } else {
+            (Some(json), None)
+        };
         tx.execute(
             "INSERT INTO journal (root_id, seq, execution_id, at, path, type, schema, data, blob_hash)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -212,13 +217,22 @@ fn taken_over() -> Error {
     Error::interrupted("another process has taken this execution over")
 }
 
-fn put_blob(tx: &mut dyn Connection, body: &[u8]) -> Result<String> {
-    let hash = super::content_hash(body);
+/// Keeps a large body under its hash.
+pub(crate) fn put_blob(tx: &mut dyn Connection, hash: &str, body: &[u8]) -> Result<()> {
     tx.execute(
         "INSERT INTO blobs (hash, body) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING",
-        params![&hash, body.to_vec()],
+        params![hash, body.to_vec()],
     )?;
-    Ok(hash)
+    Ok(())
+}
+
+/// The JSON that is kept under a hash.
+pub(crate) fn blob<T: serde::de::DeserializeOwned>(tx: &mut dyn Connection, hash: &str) -> Result<T> {
+    let row = tx
+        .query_one("SELECT body FROM blobs WHERE hash = ?1", params![hash])?
+        .ok_or_else(|| Error::storage("the body of a journal record is missing"))?;
+    serde_json::from_slice(row.blob(0)?)
+        .map_err(|error| Error::storage("a journal record cannot be read: it is damaged").with_source(error))
 }
 
 fn event(tx: &mut dyn Connection, row: &Row) -> Result<Event> {
@@ -227,13 +241,7 @@ fn event(tx: &mut dyn Connection, row: &Row) -> Result<Event> {
     }
     let data: EventData = match row.opt_text(6)? {
         Some(_) => row.json(6)?,
-        None => {
-            let blob = tx
-                .query_one("SELECT body FROM blobs WHERE hash = ?1", params![row.text(7)?])?
-                .ok_or_else(|| Error::storage("the body of a journal record is missing"))?;
-            serde_json::from_slice(blob.blob(0)?)
-                .map_err(|error| Error::storage("a journal record cannot be read: it is damaged").with_source(error))?
-        }
+        None => blob(tx, row.text(7)?)?,
     };
     Ok(Event::new(row.int(0)?, Timestamp(row.int(2)?), ExecutionId(row.int(1)?), row.text(3)?.to_owned(), data))
 }
@@ -278,7 +286,7 @@ pub(crate) fn take_decisions(
     tx.execute("UPDATE executions SET next_wake = NULL WHERE id = ?1 AND next_wake = 0", params![id])?;
     let rows = tx.query_all(
         "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
-         WHERE root_id = ?1 AND seq > ?3 AND execution_id = ?2 AND type = 'decision.made' ORDER BY seq LIMIT 1000",
+         WHERE root_id = ?1 AND seq > ?3 AND execution_id = ?2 AND type IN ('decision.made', 'approval.answered') ORDER BY seq LIMIT 1000",
         params![root_id, id, after],
     )?;
     events(tx, &rows)
@@ -526,7 +534,7 @@ pub(crate) fn steps(
     let after = page.after_id()?;
     let rows = tx.query_all(
         "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
-         WHERE root_id = ?1 AND execution_id = ?2 AND seq > ?3 AND type IN ('step.finished', 'tool.finished')
+         WHERE root_id = ?1 AND execution_id = ?2 AND seq > ?3 AND type IN ('step.finished', 'tool.finished', 'node.finished')
          ORDER BY seq LIMIT ?4",
         params![root_id, id, after, page.rows()],
     )?;

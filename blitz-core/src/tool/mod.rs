@@ -82,6 +82,8 @@ pub enum ToolError {
     Failed(String),
     /// The model should call again in another way; it is told this hint.
     Retry(String),
+    /// It failed with an error of its own: a workflow's retries go by its code, a model is told its message.
+    Typed(Error),
     /// The execution must end.
     Fatal(Error),
 }

@@ -87,6 +87,8 @@ pub(crate) struct ToolOutcome {
     pub(crate) result: ToolResult,
     /// Set where the tool says that the execution must end.
     pub(crate) fatal: Option<Error>,
+    /// What went wrong, where it is more than that the tool failed: for a node of a workflow.
+    pub(crate) error: Option<Error>,
 }
 
 /// A tool record with its code, ready to be called.
@@ -133,6 +135,11 @@ impl PreparedTool {
         Ok(value)
     }
 
+    /// Whether arguments fit. Errors: what is wrong with them.
+    pub(crate) fn admit(&self, arguments: &Value) -> Result<(), String> {
+        self.check.check(arguments).map_err(|problems| format!("the arguments do not fit: {}", describe(&problems)))
+    }
+
     /// Runs one call with arguments that were checked: time limited, panics caught, result capped.
     ///
     /// Dropping the future drops the tool's. `context.cancel` of the tool is a child of the given one
@@ -140,8 +147,16 @@ impl PreparedTool {
     pub(crate) async fn run(&self, call: &ToolCall, arguments: Value, context: ToolContext) -> ToolOutcome {
         match self.call(arguments, context).await {
             Ok(content) if !can_be_kept(&content) => failure(call, "the tool's result is nested too deep to be used"),
-            Ok(content) => ToolOutcome { result: ToolResult::new(&call.id, &call.name, capped(content)), fatal: None },
+            Ok(content) => ToolOutcome {
+                result: ToolResult::new(&call.id, &call.name, capped(content)),
+                fatal: None,
+                error: None,
+            },
             Err(ToolError::Failed(message) | ToolError::Retry(message)) => failure(call, message),
+            Err(ToolError::Typed(error)) => {
+                let outcome = failure(call, error.chain());
+                ToolOutcome { error: Some(error), ..outcome }
+            }
             Err(ToolError::Fatal(error)) => ToolOutcome { fatal: Some(error), ..failure(call, "the tool gave up") },
         }
     }
@@ -157,7 +172,8 @@ impl PreparedTool {
             Ok(Err(_)) => Err(ToolError::failed("the tool panicked")),
             Err(_) => {
                 cancel.cancel();
-                Err(ToolError::failed(format!("the tool timed out after {} ms", self.timeout.as_millis())))
+                let message = format!("the tool timed out after {} ms", self.timeout.as_millis());
+                Err(ToolError::Typed(Error::timeout(message)))
             }
         }
     }
@@ -204,7 +220,7 @@ fn validate_function(tool: &NewTool) -> Result<()> {
 fn failure(call: &ToolCall, message: impl Into<String>) -> ToolOutcome {
     let mut result = ToolResult::error(&call.id, &call.name, message);
     result.content = capped(result.content);
-    ToolOutcome { result, fatal: None }
+    ToolOutcome { result, fatal: None, error: None }
 }
 
 /// A result as it is, or its beginning with a note where it is too long for a model.

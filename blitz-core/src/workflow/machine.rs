@@ -13,17 +13,26 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Plan, Work};
-use crate::domain::{
-    Action, Close, EventData, Finish, Input, ItemEnd, Machine, NodeEnd, NodeStatus, Place, Timestamp,
-};
+use super::plan::Plan;
+use super::task::Task;
+use crate::domain::{Action, Finish, Input, Machine, NodeEnd, Place, Timestamp};
 use crate::error::{Error, ErrorInfo};
 
 /// Control of one execution of a workflow.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkflowMachine {
     plan: Arc<Plan>,
+    layout: Arc<Layout>,
     control: Control,
+}
+
+/// Where nodes and edges are in the lists of an instance of their scope.
+#[derive(Debug)]
+struct Layout {
+    nodes: Vec<usize>,
+    edges: Vec<usize>,
+    /// How many edges each scope has.
+    widths: Vec<usize>,
 }
 
 /// All that changes while a workflow runs.
@@ -103,7 +112,8 @@ struct Flow {
 impl WorkflowMachine {
     /// A machine that has not begun.
     pub(crate) fn new(plan: Arc<Plan>) -> Self {
-        Self { plan, control: Control::default() }
+        let layout = Arc::new(Layout::of(&plan));
+        Self { plan, layout, control: Control::default() }
     }
 
     /// How much of the known work is decided, in hundredths of a percent; it never falls.
@@ -147,7 +157,7 @@ impl WorkflowMachine {
         self.control.begun += 1;
         let plan = Arc::clone(&self.plan);
         let Some(instance) = self.control.instances.get_mut(path) else { return };
-        instance.nodes[plan.nodes[node].place] = NodeState::Active;
+        instance.nodes[self.layout.nodes[node]] = NodeState::Active;
         instance.active += 1;
         let key = join(path, &plan.nodes[node].id);
         self.give(flow, Action::RunNode(Place { key, path: path.to_owned(), node }));
@@ -159,8 +169,9 @@ impl WorkflowMachine {
         let plan = Arc::clone(&self.plan);
         let node = &plan.nodes[place.node];
         let Some(instance) = self.control.instances.get_mut(&place.path) else { return };
-        if instance.nodes[node.place] == NodeState::Active {
-            instance.nodes[node.place] = NodeState::Decided;
+        let state = &mut instance.nodes[self.layout.nodes[place.node]];
+        if *state == NodeState::Active {
+            *state = NodeState::Decided;
             instance.active -= 1;
             instance.undecided -= 1;
         }
@@ -226,10 +237,10 @@ impl WorkflowMachine {
     }
 
     fn part_done(&self, container: &Container) -> u64 {
-        match self.plan.nodes[container.place.node].work {
+        match self.plan.nodes[container.place.node].task {
+            Task::Map(_) => container.next.saturating_sub(container.live),
             // How many rounds a loop makes is not known before.
-            Work::Loop(_) | Work::Parallel => 0,
-            _ => container.next.saturating_sub(container.live),
+            _ => 0,
         }
     }
 }
@@ -254,6 +265,24 @@ impl Machine for WorkflowMachine {
 
     fn open(&self) -> Vec<Action> {
         self.control.open.values().cloned().collect()
+    }
+}
+
+impl Layout {
+    fn of(plan: &Plan) -> Self {
+        let mut layout =
+            Self { nodes: vec![0; plan.nodes.len()], edges: Vec::new(), widths: vec![0; plan.scopes.len()] };
+        for scope in &plan.scopes {
+            for (place, node) in scope.nodes.iter().enumerate() {
+                layout.nodes[*node] = place;
+            }
+        }
+        for edge in &plan.edges {
+            let width = &mut layout.widths[plan.nodes[edge.from].scope];
+            layout.edges.push(*width);
+            *width += 1;
+        }
+        layout
     }
 }
 

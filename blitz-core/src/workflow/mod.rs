@@ -5,5 +5,8 @@
 //! in as a value, and which agents and tools there are is asked where the catalogue is.
 
 pub(crate) mod expr;
+pub(crate) mod machine;
 pub(crate) mod plan;
+pub(crate) mod evaluate;
 pub(crate) mod task;
+pub(crate) mod values;

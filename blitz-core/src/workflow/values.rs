@@ -191,6 +191,9 @@ impl Values {
                 contents.copies.remove(&item.index);
             }
         }
+        for (name, value) in item.vars.clone() {
+            self.write(path, &name, value);
+        }
         self.forget_below(path);
         self.frames.remove(path);
     }
@@ -273,11 +276,6 @@ impl Values {
         })
     }
 
-    /// Writes what a round leaves for the next.
-    pub(crate) fn carry(&mut self, path: &str, name: &str, value: Value) {
-        self.write(path, name, value);
-    }
-
     // Reading -----------------------------------------------------------------------------------
 
     fn index(&self, id: &str) -> Option<usize> {
@@ -303,9 +301,10 @@ impl Values {
     }
 
     /// The large outputs that an evaluation reads and that are not here.
-    pub(crate) fn missing(&self, path: &str, node: usize, reads: &Reads) -> BTreeSet<String> {
+    pub(crate) fn missing(&self, path: &str, node: Option<usize>, reads: &Reads) -> BTreeSet<String> {
         let mut hashes = BTreeSet::new();
-        let sources = self.plan.nodes[node].incoming.iter().map(|edge| self.plan.edges[*edge].from);
+        let incoming = node.map(|node| self.plan.nodes[node].incoming.as_slice()).unwrap_or_default();
+        let sources = incoming.iter().map(|edge| self.plan.edges[*edge].from);
         for node in reads.nodes.iter().copied().chain(sources) {
             if let Some(NodeValue { output: Held::Elsewhere(at), .. }) = self.find(path, node) {
                 hashes.insert(at.hash.clone());

@@ -45,10 +45,11 @@ impl WorkflowMachine {
         let plan = Arc::clone(&self.plan);
         let spec = &plan.edges[edge];
         let Some(instance) = self.control.instances.get_mut(path) else { return };
-        if instance.stopping || instance.edges[spec.place] != EdgeState::Open {
+        let state = &mut instance.edges[self.layout.edges[edge]];
+        if instance.stopping || *state != EdgeState::Open {
             return;
         }
-        instance.edges[spec.place] = if taken { EdgeState::Taken } else { EdgeState::Skipped };
+        *state = if taken { EdgeState::Taken } else { EdgeState::Skipped };
         let at = EdgeAt::new(&plan.nodes[spec.from].id, &spec.out, &plan.nodes[spec.to].id, &spec.input);
         let data = if taken { EventData::EdgeTaken(at) } else { EventData::EdgeSkipped(at) };
         flow.actions.push(Action::Emit { path: path.to_owned(), data: Box::new(data) });
@@ -58,12 +59,12 @@ impl WorkflowMachine {
     fn decide_node(&mut self, path: &str, node: usize, flow: &mut Flow) {
         let plan = Arc::clone(&self.plan);
         let (spec, Some(instance)) = (&plan.nodes[node], self.control.instances.get(path)) else { return };
-        if instance.nodes[spec.place] != NodeState::Idle {
+        if instance.nodes[self.layout.nodes[node]] != NodeState::Idle {
             return;
         }
         let mut count = Count::default();
         for edge in &spec.incoming {
-            match instance.edges[plan.edges[*edge].place] {
+            match instance.edges[self.layout.edges[*edge]] {
                 EdgeState::Open => count.open += 1,
                 EdgeState::Taken => count.taken += 1,
                 EdgeState::Skipped => count.skipped += 1,
@@ -85,7 +86,7 @@ impl WorkflowMachine {
     pub(super) fn drop_node(&mut self, path: &str, node: usize, status: NodeStatus, flow: &mut Flow) {
         let plan = Arc::clone(&self.plan);
         let (spec, Some(instance)) = (&plan.nodes[node], self.control.instances.get_mut(path)) else { return };
-        instance.nodes[spec.place] = NodeState::Decided;
+        instance.nodes[self.layout.nodes[node]] = NodeState::Decided;
         instance.undecided -= 1;
         let data = EventData::NodeFinished(NodeFinished::new(spec.id.clone(), status, 0));
         flow.actions.push(Action::Emit { path: path.to_owned(), data: Box::new(data) });
@@ -100,7 +101,7 @@ impl WorkflowMachine {
         let plan = Arc::clone(&self.plan);
         let Some(instance) = self.control.instances.get(path) else { return };
         let scope = &plan.scopes[instance.scope];
-        let undecided = |node: &usize| instance.nodes[plan.nodes[*node].place] != NodeState::Decided;
+        let undecided = |node: &usize| instance.nodes[self.layout.nodes[*node]] != NodeState::Decided;
         let mut only_feeds = vec![join_node];
         loop {
             let before = only_feeds.len();
@@ -116,7 +117,7 @@ impl WorkflowMachine {
             }
         }
         for node in only_feeds.into_iter().skip(1) {
-            let state = self.control.instances.get(path).map(|instance| instance.nodes[plan.nodes[node].place]);
+            let state = self.control.instances.get(path).map(|instance| instance.nodes[self.layout.nodes[node]]);
             match state {
                 Some(NodeState::Idle) => self.drop_node(path, node, NodeStatus::Cancelled, flow),
                 Some(NodeState::Active) => self.stop_node(&join(path, &plan.nodes[node].id), flow),

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Container, EdgeState, Flow, Instance, NodeState, WorkflowMachine, container_of, join};
-use crate::domain::{Action, Close, Finish, ItemEnd, Place};
+use crate::domain::{Action, Close, EventData, Finish, ItemEnd, Place};
 use crate::error::ErrorInfo;
-use crate::workflow::plan::{MapFail, Work};
+use crate::workflow::task::Task;
 
 impl WorkflowMachine {
     /// Opens a scope at a path and begins the nodes it starts with.
@@ -15,18 +15,19 @@ impl WorkflowMachine {
         let mut instance = Instance {
             scope,
             nodes: vec![NodeState::Idle; spec.nodes.len()],
-            edges: vec![EdgeState::Open; spec.edges],
+            edges: vec![EdgeState::Open; self.layout.widths[scope]],
             undecided: spec.nodes.len(),
             active: 0,
             failure: None,
             stopping: false,
         };
         // What nothing leads to never runs, and nothing waits for it.
-        for node in spec.nodes.iter().map(|node| &plan.nodes[*node]).filter(|node| !node.reachable) {
-            instance.nodes[node.place] = NodeState::Decided;
+        let never = |node: &&usize| !plan.nodes[**node].reachable || plan.handler == Some(**node);
+        for node in spec.nodes.iter().filter(never) {
+            instance.nodes[self.layout.nodes[*node]] = NodeState::Decided;
             instance.undecided -= 1;
-            for edge in node.outgoing.iter().flat_map(|(_, edges)| edges) {
-                instance.edges[plan.edges[*edge].place] = EdgeState::Skipped;
+            for edge in plan.nodes[*node].outgoing.iter().flat_map(|(_, edges)| edges) {
+                instance.edges[self.layout.edges[*edge]] = EdgeState::Skipped;
             }
         }
         self.control.instances.insert(path.clone(), instance);
@@ -51,19 +52,24 @@ impl WorkflowMachine {
         loop {
             let Some(container) = self.control.containers.get_mut(key) else { return };
             let node = &plan.nodes[container.place.node];
-            let wide = match &node.work {
-                Work::Map(map) => u64::from(map.concurrency.max(1)),
+            let wide = match &node.task {
+                Task::Map(map) => u64::from(map.concurrency.unwrap_or(plan.limits.max_parallel).max(1)),
                 _ => 1,
             };
             if container.stopping || container.next >= container.total || container.live >= wide {
                 break;
             }
-            let path = match node.work {
-                Work::Parallel => key.to_owned(),
-                _ => join(key, &container.next.to_string()),
-            };
+            let index = container.next;
             container.next += 1;
             container.live += 1;
+            let path = if matches!(node.task, Task::Parallel) {
+                key.to_owned()
+            } else {
+                let data = EventData::ItemStarted { node: node.id.clone(), index };
+                let path = join(key, &index.to_string());
+                flow.actions.push(Action::Emit { path: path.clone(), data: Box::new(data) });
+                path
+            };
             if let Some(scope) = node.body {
                 self.open_scope(path, scope, flow);
             }
@@ -133,7 +139,7 @@ impl WorkflowMachine {
             Some(node) => {
                 self.control.handler_begun = true;
                 if let Some(instance) = self.control.instances.get_mut("") {
-                    instance.nodes[self.plan.nodes[node].place] = NodeState::Active;
+                    instance.nodes[self.layout.nodes[node]] = NodeState::Active;
                     instance.active += 1;
                     instance.undecided += 1;
                 }
@@ -154,18 +160,18 @@ impl WorkflowMachine {
         let plan = Arc::clone(&self.plan);
         let Some(container) = self.control.containers.get_mut(key) else { return };
         container.live -= 1;
-        let work = &plan.nodes[container.place.node].work;
+        let task = &plan.nodes[container.place.node].task;
         let mut close = Close::Done;
-        match (end, work) {
-            (ItemEnd::Failed(error), Work::Map(map)) => {
+        match (end, task) {
+            (ItemEnd::Failed(error), Task::Map(map)) => {
                 container.failed += 1;
-                if map.fail.gives_up(container.failed, container.total) && container.failure.is_none() {
+                if map.fail.exceeded(container.failed, container.total) && container.failure.is_none() {
                     self.fail_container(key, error, flow);
                 }
             }
             (ItemEnd::Failed(error), _) => self.fail_container(key, error, flow),
-            (ItemEnd::Done { last: true }, Work::Loop(_)) => container.total = container.next,
-            (ItemEnd::Done { last: false }, Work::Loop(rounds))
+            (ItemEnd::Done { last: true }, Task::Loop(_)) => container.total = container.next,
+            (ItemEnd::Done { last: false }, Task::Loop(rounds))
                 if container.next >= container.total && rounds.until.is_some() =>
             {
                 close = Close::Capped;
@@ -216,7 +222,7 @@ impl WorkflowMachine {
                     .control
                     .instances
                     .get(path)
-                    .is_some_and(|instance| instance.nodes[plan.nodes[*node].place] == NodeState::Active);
+                    .is_some_and(|instance| instance.nodes[self.layout.nodes[*node]] == NodeState::Active);
                 if active {
                     self.stop_node(&join(path, &plan.nodes[*node].id), flow);
                 }
@@ -232,18 +238,6 @@ impl WorkflowMachine {
         } else if let Some(Action::RunNode(place)) = self.control.open.get(key) {
             let place = place.clone();
             self.give(flow, Action::CancelNode(place));
-        }
-    }
-}
-
-impl MapFail {
-    /// Whether so many failed items are too many.
-    fn gives_up(self, failed: u64, total: u64) -> bool {
-        match self {
-            Self::Stop => true,
-            Self::Null | Self::Drop => false,
-            Self::Count(most) => failed > most,
-            Self::Percent(most) => failed.saturating_mul(100) > total.saturating_mul(u64::from(most)),
         }
     }
 }

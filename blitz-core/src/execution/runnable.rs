@@ -1,0 +1,184 @@
+//! What an execution runs, ready to run: an agent or a workflow.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::setup::Setup;
+use super::state::State;
+use crate::domain::schema::{SchemaCheck, describe};
+use crate::domain::{Effect, Money, Queued, ResourceId, WorkflowPlan};
+use crate::error::{Error, Result};
+use crate::tool::registry::PreparedTool;
+use crate::workflow::machine::WorkflowMachine;
+use crate::workflow::plan::Plan;
+use crate::workflow::values::Values;
+
+/// An agent or a workflow with all that it needs.
+#[derive(Clone)]
+pub(crate) enum Runnable {
+    /// An agent.
+    Agent(Arc<Setup>),
+    /// A workflow.
+    Workflow(Arc<FlowSetup>),
+}
+
+/// A workflow with all that its nodes need.
+pub(crate) struct FlowSetup {
+    pub(crate) pinned: Arc<WorkflowPlan>,
+    pub(crate) hash: String,
+    pub(crate) plan: Arc<Plan>,
+    /// By the node's place: what runs it with its own settings, then with each of its fallbacks.
+    pub(crate) parts: HashMap<usize, Vec<Part>>,
+    inputs: Option<SchemaCheck>,
+    outputs: Option<SchemaCheck>,
+}
+
+/// What runs a node.
+#[derive(Clone)]
+pub(crate) enum Part {
+    /// A child execution.
+    Child(Runnable),
+    /// A tool of the catalogue, or a function of the host (which has no id).
+    Tool { id: Option<ResourceId>, tool: Arc<PreparedTool> },
+}
+
+impl Runnable {
+    /// The hash of what it is pinned to.
+    pub(crate) fn hash(&self) -> &str {
+        match self {
+            Self::Agent(setup) => &setup.hash,
+            Self::Workflow(setup) => &setup.hash,
+        }
+    }
+
+    /// The resource in the catalogue.
+    pub(crate) fn id(&self) -> ResourceId {
+        match self {
+            Self::Agent(setup) => setup.plan.agent.id,
+            Self::Workflow(setup) => setup.pinned.id,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Agent(setup) => &setup.agent().name,
+            Self::Workflow(setup) => &setup.pinned.definition.name,
+        }
+    }
+
+    /// How long it may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        match self {
+            Self::Agent(setup) => Duration::from_millis(setup.agent().limits.timeout_ms),
+            Self::Workflow(setup) => Duration::from_secs(setup.plan.limits.timeout_s),
+        }
+    }
+
+    /// How deep executions may start executions.
+    pub(crate) fn max_depth(&self) -> u32 {
+        match self {
+            Self::Agent(setup) => setup.agent().limits.max_depth,
+            Self::Workflow(setup) => setup.plan.limits.max_depth,
+        }
+    }
+
+    /// What it may cost with its children.
+    pub(crate) fn max_cost(&self) -> Option<Money> {
+        match self {
+            Self::Agent(setup) => setup.agent().limits.max_cost,
+            Self::Workflow(setup) => setup.plan.limits.max_cost,
+        }
+    }
+
+    /// How many effects it may have under way.
+    pub(crate) fn max_parallel(&self) -> u32 {
+        match self {
+            Self::Agent(setup) => setup.agent().limits.max_parallel_tools,
+            Self::Workflow(setup) => setup.plan.limits.max_parallel,
+        }
+    }
+
+    pub(crate) fn agent(&self) -> Option<&Arc<Setup>> {
+        match self {
+            Self::Agent(setup) => Some(setup),
+            Self::Workflow(_) => None,
+        }
+    }
+
+    pub(crate) fn workflow(&self) -> Option<&Arc<FlowSetup>> {
+        match self {
+            Self::Agent(_) => None,
+            Self::Workflow(setup) => Some(setup),
+        }
+    }
+
+    /// The state before the first record.
+    ///
+    /// Errors: `InvalidInput` where the input is off the schema, `Expression` where a prompt's
+    /// template cannot be filled.
+    pub(crate) fn state(&self, queued: &Queued) -> Result<State> {
+        match self {
+            Self::Agent(setup) => setup.state(queued),
+            Self::Workflow(setup) => {
+                setup.check_input(&queued.input)?;
+                Ok(setup.state())
+            }
+        }
+    }
+}
+
+impl FlowSetup {
+    /// A plan with what runs its nodes. Errors: `InvalidInput` where a schema of it is none.
+    pub(crate) fn new(
+        pinned: Arc<WorkflowPlan>,
+        hash: String,
+        plan: Arc<Plan>,
+        parts: HashMap<usize, Vec<Part>>,
+    ) -> Result<Self> {
+        let check = |schema: &Option<Value>| schema.as_ref().map(SchemaCheck::new).transpose();
+        let (inputs, outputs) = (check(&pinned.definition.inputs)?, check(&pinned.definition.outputs)?);
+        Ok(Self { pinned, hash, plan, parts, inputs, outputs })
+    }
+
+    pub(super) fn check_input(&self, input: &Value) -> Result<()> {
+        let Some(check) = &self.inputs else { return Ok(()) };
+        let name = &self.pinned.definition.name;
+        check.check(input).map_err(|problems| {
+            let problems = describe(&problems);
+            Error::invalid(format!("the input does not follow the schema of the workflow {name:?}: {problems}"))
+        })
+    }
+
+    /// Errors: `BadOutput`.
+    pub(crate) fn check_output(&self, output: &Value) -> Result<()> {
+        let Some(check) = &self.outputs else { return Ok(()) };
+        check.check(output).map_err(|problems| {
+            Error::bad_output(format!("the output of the workflow is off its schema: {}", describe(&problems)))
+        })
+    }
+
+    /// The state before the first record.
+    pub(crate) fn state(&self) -> State {
+        let machine = WorkflowMachine::new(Arc::clone(&self.plan));
+        State::workflow(machine, Values::new(Arc::clone(&self.plan)))
+    }
+
+    /// What runs a node; `fallback` says with which of its settings.
+    pub(crate) fn part(&self, node: usize, fallback: usize) -> Option<&Part> {
+        let parts = self.parts.get(&node)?;
+        parts.get(fallback).or_else(|| parts.first())
+    }
+
+    /// What a node does to the world: what it says itself, else what its tool says.
+    pub(crate) fn effect(&self, node: usize, fallback: usize) -> Effect {
+        let spec = &self.plan.nodes[node];
+        match (spec.spec.effect, self.part(node, fallback)) {
+            (Some(effect), _) => effect,
+            (None, Some(Part::Tool { tool, .. })) => tool.effect(),
+            (None, _) => spec.effect,
+        }
+    }
+}
