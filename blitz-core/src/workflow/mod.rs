@@ -4,9 +4,11 @@
 //! here has a clock, chance or I/O; what only the world knows (which types a host registered) comes
 //! in as a value, and which agents and tools there are is asked where the catalogue is.
 
+pub(crate) mod config;
+pub(crate) mod evaluate;
 pub(crate) mod expr;
 pub(crate) mod machine;
 pub(crate) mod plan;
-pub(crate) mod evaluate;
 pub(crate) mod task;
+pub(crate) mod validate;
 pub(crate) mod values;

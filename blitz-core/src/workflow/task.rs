@@ -337,9 +337,7 @@ impl Reader<'_> {
                 output_schema: self.config.get("output_schema").cloned(),
                 settings: self.config.get("settings").cloned(),
             })),
-            NodeType::Tool => {
-                Task::Tool { tool: self.reference("tool")?, arguments: self.shape("arguments", Tags)? }
-            }
+            NodeType::Tool => Task::Tool { tool: self.reference("tool")?, arguments: self.shape("arguments", Tags)? },
             NodeType::Http => Task::Http(Box::new(HttpTask {
                 method: self.config.get("method").and_then(Value::as_str).unwrap_or("GET").to_ascii_uppercase(),
                 url: self.shape("url", Tags)??,

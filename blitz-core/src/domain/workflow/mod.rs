@@ -5,10 +5,12 @@
 //! seconds or milliseconds, money is a decimal string, and only a node's place on the canvas is a
 //! float.
 
+mod host;
 mod kind;
 mod node;
 mod problem;
 
+pub use host::*;
 pub use kind::*;
 pub use node::*;
 pub use problem::*;

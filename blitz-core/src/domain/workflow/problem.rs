@@ -112,13 +112,11 @@ problem_codes! {
     Unreachable = "W_UNREACHABLE";
     /// Nodes that may run side by side replace the same variable: the later one wins.
     Race = "W_RACE";
-    /// A port that can be taken has no edge: its path ends there.
+    /// A node branches on errors and its port `error` has no edge: an error fails the execution.
     OpenPort = "W_OPEN_PORT";
     /// The engine does not know a key; it is kept and does nothing.
     UnknownKey = "W_UNKNOWN_KEY";
-    /// A node reads a sibling whose path excludes it: the value may be undefined.
-    MaybeSkipped = "W_MAYBE_SKIPPED";
-    /// The execution cannot be resumed by itself after a crash in this node.
+    /// A node is tried again though its effect must not be repeated.
     UnsafeRetry = "W_UNSAFE_RETRY";
 }
 

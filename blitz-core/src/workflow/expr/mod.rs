@@ -438,9 +438,9 @@ fn number(value: &JinjaValue) -> Result<Number> {
 }
 
 fn take(room: &mut usize, bytes: usize) -> Result<()> {
-    *room = room.checked_sub(bytes).ok_or_else(|| {
-        Error::too_large(format!("the value of an expression is over {} MiB", MAX_RESULT >> 20))
-    })?;
+    *room = room
+        .checked_sub(bytes)
+        .ok_or_else(|| Error::too_large(format!("the value of an expression is over {} MiB", MAX_RESULT >> 20)))?;
     Ok(())
 }
 

@@ -7,9 +7,8 @@ use minijinja::Environment;
 use super::scan::Quoted;
 
 /// The names that a scope may have.
-pub(super) const ROOTS: &[&str] = &[
-    "inputs", "vars", "nodes", "item", "index", "loop", "execution", "trigger", "input", "error", "secrets",
-];
+pub(super) const ROOTS: &[&str] =
+    &["inputs", "vars", "nodes", "item", "index", "loop", "execution", "trigger", "input", "error", "secrets"];
 
 /// What an expression reads, as far as its text says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

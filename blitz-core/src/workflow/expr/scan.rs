@@ -168,7 +168,8 @@ pub(super) fn rewrite(source: &str, roots: &[&str], quoted: &mut Quoted) -> Rewr
     while at < tokens.len() {
         let before = significant(tokens[..at].iter().rev());
         if let Some(path) = path(&tokens[at..], before, roots) {
-            let behind: Vec<Token> = tokens[at + path.tokens..].iter().filter(|t| **t != Token::Space).copied().take(3).collect();
+            let behind: Vec<Token> =
+                tokens[at + path.tokens..].iter().filter(|t| **t != Token::Space).copied().take(3).collect();
             let argument = open.last() == Some(&Open::Coalesce)
                 && matches!(before, Some(Token::Mark('(' | ',')))
                 && matches!(behind.first(), Some(Token::Mark(')' | ',')));
@@ -272,7 +273,8 @@ fn path<'a>(tokens: &[Token<'a>], before: Option<Token>, roots: &[&str]) -> Opti
     loop {
         match &tokens[path.tokens..] {
             [Token::Mark('.'), Token::Word(name), ..] => path.push(Step::Name(name), 2),
-            [Token::Mark('.'), Token::Number(index), ..] | [Token::Mark('['), Token::Number(index), Token::Mark(']'), ..]
+            [Token::Mark('.'), Token::Number(index), ..]
+            | [Token::Mark('['), Token::Number(index), Token::Mark(']'), ..]
                 if index.bytes().all(|byte| byte.is_ascii_digit()) =>
             {
                 let tokens = if matches!(tokens[path.tokens], Token::Mark('.')) { 2 } else { 3 };

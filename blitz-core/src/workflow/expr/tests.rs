@@ -165,7 +165,9 @@ fn conditions_become_expressions() {
     ] {
         assert_eq!(holds(value.clone()), expected, "{value}");
     }
-    for wrong in [json!({}), json!({"left": "a"}), json!({"left": "a", "op": "==", "rigth": 1}), json!({"and": []}), json!(3)] {
+    for wrong in
+        [json!({}), json!({"left": "a"}), json!({"left": "a", "op": "==", "rigth": 1}), json!({"and": []}), json!(3)]
+    {
         assert_eq!(condition(&wrong).unwrap_err().code(), ErrorCode::Expression, "{wrong}");
     }
 }

@@ -1,0 +1,309 @@
+//! Settings and expressions of each node, the fields of the result, and the triggers.
+
+use serde_json::{Map, Value, json};
+
+use super::super::config;
+use super::super::expr::{Expr, Names, Shape};
+use super::super::task::{Reader, Task, escaped};
+use super::bounds;
+use super::graph::{Graph, shown};
+use crate::domain::schema::{SchemaCheck, SchemaProblem};
+use crate::domain::{Effect, Node, NodeType, OnError, Problem, ProblemCode, ResourceRef, Trigger, WorkflowDefinition};
+
+/// What the text of a node means. What could not be read is missing, and a problem says why.
+pub(super) struct Compiled {
+    pub(super) when: Option<Expr>,
+    pub(super) input: Option<Shape>,
+    pub(super) task: Option<Task>,
+    pub(super) fallback: Vec<Task>,
+    pub(super) cache_key: Option<Shape>,
+}
+
+impl Compiled {
+    /// What it reads before it begins.
+    pub(super) fn names(&self) -> Names {
+        let mut names = Names::default();
+        self.when.iter().for_each(|expr| names.extend(expr.names()));
+        self.input.iter().chain(&self.cache_key).for_each(|shape| names.extend(shape.names()));
+        self.task.iter().chain(&self.fallback).for_each(|task| names.extend(&task.names()));
+        names
+    }
+
+    /// What it reads when a round or an item ends.
+    pub(super) fn names_after(&self) -> Names {
+        let mut names = Names::default();
+        self.task.iter().chain(&self.fallback).for_each(|task| names.extend(&task.names_after()));
+        names
+    }
+
+    /// The variables that it writes.
+    pub(super) fn writes(&self) -> impl Iterator<Item = &str> {
+        let vars: &[(String, Shape)] = match &self.task {
+            Some(Task::Set { vars }) => vars,
+            Some(Task::Loop(rounds)) => &rounds.carry,
+            _ => &[],
+        };
+        vars.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+pub(super) fn compile(graph: &Graph, problems: &mut Vec<Problem>) -> Vec<Compiled> {
+    (0..graph.nodes.len()).map(|index| compile_node(graph, index, problems)).collect()
+}
+
+fn compile_node(graph: &Graph, index: usize, problems: &mut Vec<Problem>) -> Compiled {
+    let node = graph.nodes[index];
+    let path = format!("/nodes/{}", graph.places[index]);
+    bounds::node(node, graph.incoming(index).len(), &path, problems);
+    let task = read_task(graph, node, &node.config, &format!("{path}/config"), problems);
+    let fallback: Vec<Option<Task>> = node
+        .fallback
+        .iter()
+        .enumerate()
+        .map(|(place, changes)| {
+            let mut config = node.config.clone();
+            config.extend(changes.iter().map(|(key, value)| (key.clone(), value.clone())));
+            read_task(graph, node, &config, &format!("{path}/fallback/{place}"), problems)
+        })
+        .collect();
+    let empty = Map::new();
+    let mut reader = Reader { node, config: &empty, path: path.clone(), problems };
+    let when = node.when.as_ref().and_then(|value| reader.test(&format!("{path}/when"), value));
+    let input = node.input.as_ref().and_then(|input| {
+        let input = Value::Object(input.clone());
+        reader.shape_at(&format!("{path}/input"), &input)
+    });
+    let key = node.cache.as_ref().and_then(|cache| cache.key.clone());
+    let cache_key = key.and_then(|key| reader.shape_at(&format!("{path}/cache/key"), &key.into()));
+    further(graph, index, &path, problems);
+    Compiled { when, input, task, fallback: fallback.into_iter().flatten().collect(), cache_key }
+}
+
+fn read_task(
+    graph: &Graph,
+    node: &Node,
+    config: &Map<String, Value>,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Task> {
+    let before = problems.len();
+    let value = Value::Object(config.clone());
+    let found = match graph.host(&node.kind) {
+        Some(info) => match SchemaCheck::new(&info.config) {
+            Ok(check) => check.check(&value),
+            Err(error) => {
+                let message = format!("the schema of the type {} cannot be used: {error}", node.kind);
+                problems.push(Problem::new(ProblemCode::Schema, message).at_node(&node.id));
+                Ok(())
+            }
+        },
+        None => config::check(&node.kind).map_or(Ok(()), |check| check.check(&value)),
+    };
+    for problem in found.err().unwrap_or_default() {
+        problems.push(config_problem(node, config, path, &problem));
+    }
+    for key in ["output_schema", "form"] {
+        if matches!(node.kind, NodeType::Llm | NodeType::Approval) {
+            bounds::check_schema(config.get(key), &format!("{path}/{key}"), Some(node), problems);
+        }
+    }
+    // Expressions are looked at all the same, so that everything is said at once.
+    let wrong = problems[before..].iter().any(Problem::is_error);
+    let task = Reader { node, config, path: path.to_owned(), problems }.task();
+    task.filter(|_| !wrong)
+}
+
+fn config_problem(node: &Node, config: &Map<String, Value>, path: &str, problem: &SchemaProblem) -> Problem {
+    if node.kind == NodeType::Loop && !config.contains_key("max_iterations") && problem.path.is_empty() {
+        let message = "a loop wants max_iterations: the most rounds it may take";
+        let fix = json!({"path": format!("{path}/max_iterations"), "value": 10});
+        let bound = Problem::new(ProblemCode::LoopBound, message).at_node(&node.id).at(path);
+        return bound.fix("set", "At most ten rounds", fix);
+    }
+    let place = if problem.path.is_empty() { String::new() } else { format!("{}: ", &problem.path[1..]) };
+    let message = format!("{place}{}", problem.message);
+    Problem::new(ProblemCode::Config, message).at_node(&node.id).at(format!("{path}{}", problem.path))
+}
+
+/// What is wrong or odd beyond the schema.
+fn further(graph: &Graph, index: usize, path: &str, problems: &mut Vec<Problem>) {
+    let node = graph.nodes[index];
+    if node.pin.is_some() {
+        let fix = json!({"path": format!("{path}/pin")});
+        let problem = Problem::new(ProblemCode::Pin, "its output is pinned, which is for tests only");
+        problems.push(problem.at_node(&node.id).at(format!("{path}/pin")).fix("remove", "Unpin it", fix));
+    }
+    let retried = node.retry.as_ref().is_some_and(|retry| retry.max_attempts > 1);
+    if retried && graph.effect(index) == Effect::Unsafe {
+        let message = "it is tried again though its effect must not be repeated: state its effect";
+        let fix = json!({"path": format!("{path}/effect"), "value": "idempotent"});
+        let problem = Problem::new(ProblemCode::UnsafeRetry, message).at_node(&node.id).at(format!("{path}/retry"));
+        problems.push(problem.fix("set", "It may be repeated under one idempotency key", fix));
+    }
+    let branches = node.on_error == OnError::Branch;
+    if branches && !graph.edges.iter().any(|edge| edge.from == index && edge.out == "error") {
+        let problem = Problem::new(ProblemCode::OpenPort, "it branches on errors and its port `error` has no edge");
+        problems.push(problem.at_node(&node.id).at(format!("{path}/on_error")));
+    }
+    if node.kind == NodeType::Subflow
+        && node.config.get("workflow").and_then(Value::as_str) == Some(graph.definition.name.as_str())
+    {
+        let problem = Problem::new(ProblemCode::Recursion, "the workflow runs itself");
+        problems.push(problem.at_node(&node.id).at(format!("{path}/config/workflow")));
+    }
+    if node.kind == NodeType::Http {
+        for group in ["headers", "query"] {
+            let fields = node.config.get(group).and_then(Value::as_object);
+            for (name, value) in fields.into_iter().flatten() {
+                if is_plain_secret(name, value) {
+                    let place = format!("{path}/config/{group}/{}", escaped(name));
+                    let message = format!("{} may be a secret and stands in the clear", shown(name));
+                    let fix = json!({"path": place, "value": format!("{{{{ secrets.{} }}}}", secret_name(name))});
+                    let problem = Problem::new(ProblemCode::PlainSecret, message).at_node(&node.id).at(&place);
+                    problems.push(problem.fix("set", "Read it from a secret", fix));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a field may hold a key that stands in the clear.
+pub(in super::super) fn is_plain_secret(name: &str, value: &Value) -> bool {
+    const MARKS: &[&str] = &["authorization", "apikey", "token", "secret", "password", "cookie", "credential"];
+    let name: String = name.to_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
+    let marked = MARKS.iter().any(|mark| name.contains(mark));
+    marked && value.as_str().is_some_and(|text| !text.is_empty() && !text.contains("{{"))
+}
+
+/// The name of the secret that takes a field's place.
+pub(in super::super) fn secret_name(field: &str) -> String {
+    let name: String =
+        field.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
+}
+
+/// The fields of the result that have an expression: `outputs.properties.<key>.value`.
+pub(super) fn outputs(definition: &WorkflowDefinition, problems: &mut Vec<Problem>) -> Vec<(String, Shape)> {
+    let properties = definition.outputs.as_ref().and_then(|outputs| outputs.get("properties"));
+    let mut outputs = Vec::new();
+    for (key, schema) in properties.and_then(Value::as_object).into_iter().flatten() {
+        let Some(value) = schema.get("value") else { continue };
+        match Shape::compile(value, super::super::expr::Strings::Tags) {
+            Ok(shape) => outputs.push((key.clone(), shape)),
+            Err(error) => {
+                let path = format!("/outputs/properties/{}/value", escaped(key));
+                problems.push(Problem::new(ProblemCode::Expression, error.to_string()).at(path));
+            }
+        }
+    }
+    outputs
+}
+
+/// Schedules, webhooks and events.
+pub(super) fn triggers(definition: &WorkflowDefinition, problems: &mut Vec<Problem>) {
+    for (place, trigger) in definition.triggers.iter().enumerate() {
+        let (wrong, input) = match trigger {
+            Trigger::Manual {} => (None, &None),
+            Trigger::Webhook { name, input } => (wrong_name(name), input),
+            Trigger::Schedule { cron, zone, input, .. } => (wrong_cron(cron).or_else(|| wrong_zone(zone)), input),
+            Trigger::Event { name, when, input } => {
+                let when = when.as_ref().and_then(|source| Expr::compile(source).err());
+                (wrong_name(name).or_else(|| when.map(|error| error.to_string())), input)
+            }
+        };
+        let compiled = input.as_ref().and_then(|value| Shape::compile(value, super::super::expr::Strings::Tags).err());
+        if let Some(message) = wrong.or_else(|| compiled.map(|error| error.to_string())) {
+            problems.push(Problem::new(ProblemCode::Trigger, message).at(format!("/triggers/{place}")));
+        }
+        let twin = definition.triggers[..place].iter().any(|earlier| earlier == trigger);
+        if twin {
+            problems.push(
+                Problem::new(ProblemCode::Trigger, "the same trigger stands twice").at(format!("/triggers/{place}")),
+            );
+        }
+    }
+}
+
+fn wrong_name(name: &str) -> Option<String> {
+    let right = (1..=128).contains(&name.chars().count()) && !name.chars().any(|c| c.is_control() || c.is_whitespace());
+    (!right).then(|| "the name of a trigger has 1 to 128 characters and no white space".to_owned())
+}
+
+/// Names of months and weekdays count as their numbers.
+const CRON_FIELDS: [(&str, u32, u32, &[&str]); 5] = [
+    ("minute", 0, 59, &[]),
+    ("hour", 0, 23, &[]),
+    ("day", 1, 31, &[]),
+    ("month", 1, 12, &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
+    ("weekday", 0, 7, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
+];
+
+fn wrong_cron(cron: &str) -> Option<String> {
+    const MACROS: [&str; 6] = ["@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@midnight"];
+    if MACROS.contains(&cron) {
+        return None;
+    }
+    let fields: Vec<&str> = cron.split_whitespace().collect();
+    if fields.len() != CRON_FIELDS.len() || cron.len() > 256 {
+        return Some("a schedule has five fields: minute, hour, day, month and weekday".to_owned());
+    }
+    let wrong = fields.iter().zip(CRON_FIELDS).find(|(text, (_, least, most, names))| {
+        !text.split(',').all(|part| is_cron_part(part, *least, *most, names))
+    })?;
+    let (_, (name, least, most, _)) = wrong;
+    Some(format!("the {name} of the schedule is none: `*`, numbers from {least} to {most}, ranges, lists and steps"))
+}
+
+fn is_cron_part(part: &str, least: u32, most: u32, names: &[&str]) -> bool {
+    let number = |text: &str| {
+        let named = names.iter().position(|name| text.eq_ignore_ascii_case(name));
+        let named = named.and_then(|at| u32::try_from(at).ok()).map(|at| at + least);
+        let plain = || text.parse::<u32>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+        named.or_else(plain).filter(|number| (least..=most).contains(number))
+    };
+    let (range, step) = match part.split_once('/') {
+        Some((range, step)) => (range, Some(step)),
+        None => (part, None),
+    };
+    let step_is_right = step.is_none_or(|step| step.parse::<u32>().is_ok_and(|step| (1..=most).contains(&step)));
+    let range_is_right = match range.split_once('-') {
+        _ if range == "*" => true,
+        Some((from, to)) => matches!((number(from), number(to)), (Some(from), Some(to)) if from <= to),
+        None => number(range).is_some(),
+    };
+    step_is_right && range_is_right
+}
+
+fn wrong_zone(zone: &str) -> Option<String> {
+    let letters =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-+".contains(&b));
+    let right = zone.len() <= 64 && zone.split('/').all(letters);
+    (!right).then(|| "the zone is none: an IANA name such as Europe/Berlin".to_owned())
+}
+
+/// The agents, tools, models and workflows that a definition names, with the node that names each.
+pub(crate) fn references(definition: &WorkflowDefinition) -> Vec<(String, &'static str, ResourceRef, Option<u32>)> {
+    let mut references = Vec::new();
+    for node in &definition.nodes {
+        let (noun, key) = match node.kind {
+            NodeType::Agent => ("agent", "agent"),
+            NodeType::Llm => ("model", "model"),
+            NodeType::Tool => ("tool", "tool"),
+            NodeType::Subflow => ("workflow", "workflow"),
+            _ => continue,
+        };
+        for config in std::iter::once(&node.config).chain(&node.fallback) {
+            let reference = match config.get(key) {
+                Some(Value::String(name)) => ResourceRef::Name(name.clone()),
+                Some(Value::Number(id)) => match id.as_i64() {
+                    Some(id) => ResourceRef::Id(id),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            let version = config.get("version").and_then(Value::as_u64).and_then(|version| u32::try_from(version).ok());
+            references.push((node.id.clone(), noun, reference, version));
+        }
+    }
+    references
+}
