@@ -14,10 +14,10 @@ use super::policy::{Refusal, Subject};
 use super::standing::{EngineWork, ExecutionStore, Standing};
 use crate::audit::{Actor, Audit, AuditLine};
 use crate::domain::{
-    AuditOutcome, ExecutionId, Permission, Principal, Reach, ResourceId, ResourceKind, ResourceRef, Role, Secret,
+    AuditOutcome, Deed, ExecutionId, Permission, Principal, Reach, ResourceId, ResourceKind, ResourceRef, Role, Secret,
     Timestamp, UserId,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::store::boot::Boot;
 use crate::store::catalog::{ResourceRow, Viewer};
 use crate::store::seal::Keys;
@@ -72,6 +72,8 @@ pub(crate) enum Target {
     None,
     /// A catalogue record.
     Resource(ResourceKind, ResourceRef),
+    /// An agent or a workflow to run: they share their names. Each asks for its own permission.
+    Runnable(ResourceRef),
     /// An execution.
     Execution(ExecutionId),
     /// A user.
@@ -268,11 +270,15 @@ impl Call {
     fn authorise(&self, tx: &mut dyn Connection) -> Result<Grant> {
         self.refused.clear();
         let (subject, resource) = self.judge(tx).map_err(|refusal| self.refused.set(refusal))?;
+        let permission = match (&self.target, &resource) {
+            (Target::Runnable(_), Some(row)) => row.kind.permission(Deed::Use),
+            _ => self.permission,
+        };
         Ok(Grant {
             parts: Arc::clone(&self.parts),
             caller: self.caller.clone(),
             subject,
-            permission: self.permission,
+            permission,
             action: Arc::clone(&self.action),
             resource,
             now: self.now,
@@ -289,6 +295,16 @@ impl Call {
             Target::Resource(kind, reference) => {
                 let row = subject.find(tx, self.permission, *kind, reference)?;
                 return Ok((subject, Some(row)));
+            }
+            Target::Runnable(reference) => {
+                let row = subject.find(tx, Permission::AgentsRun, ResourceKind::Agent, reference);
+                let row = match row {
+                    Err(refusal) if refusal.error.code() == ErrorCode::NotFound => subject
+                        .find(tx, Permission::WorkflowsRun, ResourceKind::Workflow, reference)
+                        .map_err(|other| if other.error.code() == ErrorCode::NotFound { refusal } else { other }),
+                    other => other,
+                };
+                return Ok((subject, Some(row?)));
             }
             Target::Execution(id) => self.judge_execution(tx, subject, *id)?,
         }
@@ -319,6 +335,8 @@ impl Target {
             Self::None => String::new(),
             Self::Resource(kind, ResourceRef::Id(id)) => format!("{}:{id}", kind.name()),
             Self::Resource(kind, ResourceRef::Name(_)) => kind.name().to_owned(),
+            Self::Runnable(ResourceRef::Id(id)) => format!("resource:{id}"),
+            Self::Runnable(ResourceRef::Name(_)) => "resource".to_owned(),
             Self::Execution(id) => format!("execution:{id}"),
             Self::User(id) => format!("user:{id}"),
         }
@@ -410,8 +428,8 @@ impl Grant {
 
     /// The store of the execution that this call starts. Its later steps are checked again.
     pub(crate) fn execution_store(&self) -> Result<ExecutionStore> {
-        if self.permission != Permission::AgentsRun {
-            return Err(Error::internal("an execution's store is made only by a call that runs an agent"));
+        if !matches!(self.permission, Permission::AgentsRun | Permission::WorkflowsRun) {
+            return Err(Error::internal("an execution's store is made only by a call that runs something"));
         }
         let agent = self.target()?.id;
         let principal = self.principal().clone();

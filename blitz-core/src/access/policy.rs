@@ -81,7 +81,9 @@ impl Subject {
             return Err(Error::denied("the user of this execution is disabled or deleted"));
         };
         let subject = Self { user: Some(*id), role: now.role };
-        subject.require(Permission::AgentsRun)?;
+        subject.require(Permission::AgentsRun).or_else(|error| {
+            subject.require(Permission::WorkflowsRun).map_err(|_| error)
+        })?;
         Ok(subject)
     }
 

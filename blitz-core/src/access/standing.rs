@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::gate::{Parts, Refused};
 use super::policy::Subject;
 use crate::audit::{Actor, AuditLine};
-use crate::domain::{Permission, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp, UserId};
+use crate::domain::{Deed, Permission, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp, UserId};
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::store::Connection;
 use crate::store::catalog::{self, ResourceRow};
@@ -148,9 +148,9 @@ impl Inner {
 
     fn check_agent(&self, tx: &mut dyn Connection, subject: Subject) -> Result<()> {
         let row = catalog::by_id_once_live(tx, subject.viewer(), self.agent)?;
-        match row.map(|row| subject.allow(Permission::AgentsRun, &row)) {
+        match row.map(|row| subject.allow(row.kind.permission(Deed::Use), &row)) {
             Some(Ok(())) => Ok(()),
-            _ => Err(Error::denied("the user of this execution may no longer run its agent")),
+            _ => Err(Error::denied("the user of this execution may no longer run its agent or workflow")),
         }
     }
 

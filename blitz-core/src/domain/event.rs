@@ -273,7 +273,7 @@ pub struct Finished {
     pub handled_errors: u32,
 }
 
-fn is_zero(count: &u32) -> bool {
+pub(crate) fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 

@@ -181,11 +181,19 @@ pub struct Outcome {
     pub usage: Usage,
     /// What that cost; `None` where a price is unknown.
     pub cost: Option<Money>,
-    /// How many steps finished: model calls, tool calls, children.
+    /// How many steps finished: model calls, tool calls, children, nodes.
     pub steps: u32,
+    /// Failures of nodes that a workflow went on from.
+    #[serde(default, skip_serializing_if = "super::event::is_zero")]
+    pub handled_errors: u32,
 }
 
 impl Outcome {
+    pub(crate) fn of(execution_id: ExecutionId, finished: super::event::Finished, messages: Vec<Message>, steps: u32) -> Self {
+        let super::event::Finished { status, output, error, usage, cost, handled_errors } = finished;
+        Self { execution_id, status, output, error, messages, usage, cost, steps, handled_errors }
+    }
+
     /// The output as text: a string as it is, all else as JSON.
     pub fn text(&self) -> String {
         match &self.output {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::agent::{Limits, NewAgent};
 use super::money::Money;
+use super::workflow::WorkflowDefinition;
 use crate::error::{Error, Result};
 
 /// What holds for one run of an agent, whatever its record says. Pinned with the execution.
@@ -90,6 +91,25 @@ impl RunOptions {
         if limits.max_cost.is_some_and(|cost| cost < Money::ZERO) {
             return Err(Error::invalid("limits.max_cost may not be negative"));
         }
+        Ok(())
+    }
+
+    /// Makes them hold for a workflow. Errors: `InvalidInput` for what only an agent has.
+    pub(crate) fn apply_to_workflow(&self, workflow: &mut WorkflowDefinition) -> Result<()> {
+        let RunLimits { max_turns, timeout_ms, max_tokens, max_cost, max_depth, max_parallel_tools } = &self.limits;
+        if self.output_schema.is_some() || max_turns.is_some() || max_tokens.is_some() {
+            let message = "output_schema, limits.max_turns and limits.max_tokens are for agents: a workflow has none";
+            return Err(Error::invalid(message));
+        }
+        let limits = &mut workflow.limits;
+        if let Some(timeout) = timeout_ms {
+            limits.timeout_s = limits.timeout_s.min(timeout.div_ceil(1000));
+        }
+        if let Some(cost) = max_cost {
+            limits.max_cost = Some(limits.max_cost.map_or(*cost, |own| own.min(*cost)));
+        }
+        limits.max_depth = max_depth.map_or(limits.max_depth, |depth| limits.max_depth.min(depth));
+        limits.max_parallel = max_parallel_tools.map_or(limits.max_parallel, |most| limits.max_parallel.min(most));
         Ok(())
     }
 

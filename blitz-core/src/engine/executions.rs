@@ -9,7 +9,7 @@ use super::methods::{Method, MethodKind, Nothing, PageOf, method, schema};
 use super::{EventStream, ExecutionHandle, Session};
 use crate::access::Target;
 use crate::domain::{
-    Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, Outcome, Page, Permission, Reach,
+    Answer, Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, Outcome, Page, Permission, Reach,
     Step,
 };
 use crate::error::{Error, Result};
@@ -32,6 +32,7 @@ pub(super) const ROWS: &[Method] = &[
     method!("executions.wait", ExecutionsRead, One => Outcome, |s, one| s.executions().wait(one.id)),
     method!("executions.cancel", ExecutionsCancel, One => (), |s, one| s.executions().cancel(one.id)),
     method!("executions.decide", ExecutionsDecide, Decide => (), |s, d| s.executions().decide(d.id, d.key, d.decision)),
+    method!("executions.approve", ExecutionsApprove, Approve => (), |s, a| s.executions().approve(a.id, a.key, a.answer)),
     method!("executions.recover", ExecutionsRecover, Nothing => Vec<ExecutionId>, |s, Nothing {}| s.executions().recover()),
     Method {
         name: "executions.events",
@@ -74,6 +75,18 @@ struct Decide {
     key: String,
     /// What becomes of it.
     decision: Decision,
+}
+
+/// An answer to a question that an execution asks.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Approve {
+    /// The execution's id.
+    id: ExecutionId,
+    /// The step, as `waiting_for` names it.
+    key: String,
+    /// The answer.
+    answer: Answer,
 }
 
 /// The events of an execution.
@@ -229,6 +242,21 @@ impl Executions {
         self.session
             .write(Permission::ExecutionsDecide, Target::Execution(id), "executions.decide", move |tx, grant| {
                 control::decide(tx, grant, id, &key, &decision)
+            })
+            .await?;
+        self.session.inner.runtime.wake(id);
+        Ok(())
+    }
+
+    /// Answers a question that an execution asks a person.
+    ///
+    /// Errors: `Conflict` where it is answered, over or another one; `InvalidInput` for an option that
+    /// it does not have or a value off its form.
+    pub async fn approve(&self, id: ExecutionId, key: impl Into<String>, answer: Answer) -> Result<()> {
+        let key = key.into();
+        self.session
+            .write(Permission::ExecutionsApprove, Target::Execution(id), "executions.approve", move |tx, grant| {
+                control::approve(tx, grant, id, &key, &answer)
             })
             .await?;
         self.session.inner.runtime.wake(id);

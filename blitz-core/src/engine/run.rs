@@ -11,7 +11,7 @@ use super::Session;
 use super::stream::{EventStream, Live};
 use crate::access::Target;
 use crate::domain::schema::admit_kept;
-use crate::domain::{Decision, ExecutionId, Outcome, Permission, ResourceKind, ResourceRef, RunOptions};
+use crate::domain::{Decision, ExecutionId, Outcome, Permission, ResourceRef, RunOptions};
 use crate::error::{Error, Result};
 use crate::execution::begin::{Beginning, begin};
 use crate::execution::{Started, fresh_seed, recover};
@@ -106,7 +106,7 @@ impl Session {
         let Run { agent, input, options } = run;
         let runtime = Arc::clone(&self.inner.runtime);
         let seed = fresh_seed()?;
-        let target = Target::Resource(ResourceKind::Agent, agent);
+        let target = Target::Runnable(agent);
         let beginning = self
             .write(Permission::AgentsRun, target, "agents.run", move |tx, grant| {
                 begin(tx, grant, &runtime, &input, &options, seed)

@@ -1,17 +1,15 @@
 //! Begins an execution: pinned, set up and reserved in the transaction that authorises it.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::Runtime;
 use super::cache::{Generation, SetupKey};
+use super::pin::flow::{FoundWorkflow, Pinning};
 use super::pin::pin;
 use super::runnable::Runnable;
-use super::setup::Setup;
 use super::turn::{Begin, Begun, Desk};
 use crate::access::{ExecutionStore, Grant};
-use crate::domain::{Event, RunOptions};
+use crate::domain::{Event, ResourceKind, RunOptions};
 use crate::error::{Error, Result};
 use crate::store::sql::to_json;
 use crate::store::{Connection, catalog, content_hash};
@@ -51,8 +49,15 @@ pub(crate) fn begin(
     let setup = match runtime.setups.get(&key, generation) {
         Some(setup) => setup,
         None => {
-            let pinned = pin(tx, grant, agent, options, &standing)?;
-            Runnable::Agent(Arc::new(Setup::new(&pinned, &runtime.providers, &runtime.tools)?))
+            let pinned = if agent.kind == ResourceKind::Workflow {
+                let types = runtime.tools.node_types();
+                let mut found = FoundWorkflow::of(tx, agent.clone(), None)?;
+                options.apply_to_workflow(&mut found.definition)?;
+                Pinning { grant, standing: &standing, types: &types }.workflow(tx, &found, &mut Vec::new())?
+            } else {
+                pin(tx, grant, agent, options, &standing)?
+            };
+            Runnable::new(&pinned, &runtime.providers, &runtime.tools)?
         }
     };
     let now = grant.now();

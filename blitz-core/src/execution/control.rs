@@ -5,9 +5,9 @@ use serde_json::json;
 use super::Runtime;
 use super::recover::RESUME_KEY;
 use crate::access::Grant;
-use crate::domain::schema::admit_kept;
+use crate::domain::schema::{SchemaCheck, admit_kept, describe};
 use crate::domain::{
-    CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Money, Timestamp, Usage, Waiting,
+    Answer, ApprovalAnswered, CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Money, Timestamp, Usage, Waiting,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -104,6 +104,55 @@ pub(crate) fn decide(
         Decision::Fail { .. } => "fail",
     };
     grant.audit(tx, &format!("execution:{id}"), None, None, json!({"key": key, "decision": action}))
+}
+
+/// Answers a question that an execution asks. The record is the answer: whoever runs the execution reads it.
+///
+/// Errors: `Conflict` where the question is answered, over or another one; `InvalidInput` for an
+/// option that it does not have or a value off its form.
+pub(crate) fn approve(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    id: ExecutionId,
+    key: &str,
+    answer: &Answer,
+) -> Result<()> {
+    admit_kept("the value", &answer.value)?;
+    let row = find(tx, id)?;
+    let is_it = |wait: &Waiting| matches!(wait, Waiting::Approval { key: waits, .. } if waits == key);
+    let still: Vec<Waiting> = row.waiting_for.iter().filter(|wait| !is_it(wait)).cloned().collect();
+    let question = match executions::question(tx, row.root_id, id, key)? {
+        Some(question) if still.len() < row.waiting_for.len() && row.finished.is_none() => question,
+        _ => {
+            let message = format!(
+                "the step {} does not ask for an approval, or does no more: see waiting_for of the execution",
+                shown(key)
+            );
+            return Err(Error::conflict(message));
+        }
+    };
+    let (path, asked) = question;
+    if asked.expires_at.is_some_and(|until| until <= grant.now()) {
+        return Err(Error::conflict("the time for an answer is over"));
+    }
+    if answer.digest.as_ref().is_some_and(|digest| *digest != asked.digest) {
+        return Err(Error::conflict("the question has changed since it was read: read it again and answer that"));
+    }
+    if !asked.options.contains(&answer.option) {
+        let message = format!("{} is no answer: give one of {}", shown(&answer.option), asked.options.join(", "));
+        return Err(Error::invalid(message));
+    }
+    if let Some(form) = &asked.form {
+        SchemaCheck::new(form)?
+            .check(&answer.value)
+            .map_err(|problems| Error::invalid(format!("the value is off the form: {}", describe(&problems))))?;
+    }
+    let answered = ApprovalAnswered::new(asked.node, key.to_owned(), answer.clone(), grant.principal().label());
+    let entry = Entry { execution_id: id, path, data: EventData::ApprovalAnswered(answered) };
+    executions::append(tx, grant.now(), row.root_id, None, vec![entry])?;
+    executions::decided(tx, id, &still)?;
+    let details = json!({"key": key, "option": answer.option, "digest": asked.digest});
+    grant.audit(tx, &format!("execution:{id}"), None, None, details)
 }
 
 fn is_decision(wait: &Waiting, key: &str) -> bool {

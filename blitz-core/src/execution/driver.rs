@@ -4,7 +4,6 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
@@ -21,12 +20,13 @@ use super::turn::{Draft, Ids, Settle, Turn};
 use super::{Runtime, Seat};
 use crate::access::ExecutionStore;
 use crate::domain::{
-    Action, EventData, ExecutionId, ExecutionStatus, FallbackTo, Finish, Finished, Input, Machine as _, ModelRequest,
+    Action, EventData, ExecutionId, ExecutionStatus, FallbackTo, Finish, Finished, Input, ModelRequest,
     ModelResponse, Outcome, Place, ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
 };
 use crate::error::{Charged, Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
 use crate::store::executions;
+use crate::tool::NodeOutput;
 
 /// One execution in the hands of this process. Boxed where it is handed on: each future that holds it
 /// by value would be as large as it is, for as long as a model thinks.
@@ -386,7 +386,13 @@ impl Driver {
                 (None, result) if result.is_error => Err(Error::new(ErrorCode::ToolFailed, result.as_text())),
                 (None, result) => Ok(result.content),
             };
-            return self.node_ended(place, attempt, result, Spent::default(), turn);
+            return match result {
+                Ok(given) if self.is_host_node(&place) => {
+                    let NodeOutput { port, output } = NodeOutput::from_value(given);
+                    self.node_ended_by(place, attempt, &port, Ok(output), Spent::default(), turn)
+                }
+                result => self.node_ended(place, attempt, result, Spent::default(), turn),
+            };
         }
         let mut actions = self.record(turn, key, EventData::ToolFinished { attempt, result: outcome.result }, None);
         if let Some(fatal) = outcome.fatal {

@@ -384,10 +384,26 @@ impl Driver {
         spent: Spent,
         turn: &mut Turn,
     ) -> Vec<Action> {
+        self.node_ended_by(place, attempt, "out", result, spent, turn)
+    }
+
+    /// The same, by a port of the node's choice.
+    pub(super) fn node_ended_by(
+        &mut self,
+        place: Place,
+        attempt: u32,
+        port: &str,
+        result: Result<Value>,
+        spent: Spent,
+        turn: &mut Turn,
+    ) -> Vec<Action> {
         let Some(setup) = self.flow() else { return Vec::new() };
         let node = &setup.plan.nodes[place.node];
         let stopped = matches!(self.state.open_action(&place.key), Some(Action::CancelNode(_)));
         let result = result.and_then(|output| {
+            if !node.ports.iter().any(|known| known == port) {
+                return Err(Error::bad_output(format!("the node has no port {port:?}")));
+            }
             let bytes = serde_json::to_string(&output).map_or(usize::MAX, |json| json.len());
             check_output(&setup.plan, node, &output, bytes).map(|()| output)
         });
@@ -395,7 +411,7 @@ impl Driver {
             Ok(output) => {
                 let done = NodeDone {
                     status: NodeStatus::Completed,
-                    port: Some("out".to_owned()),
+                    port: Some(port.to_owned()),
                     output,
                     error: None,
                 };
@@ -649,6 +665,11 @@ impl Driver {
             NodeFinished::new(setup.plan.nodes[place.node].id.clone(), NodeStatus::Cancelled, attempt);
         (finished.usage, finished.cost) = (spent.usage, spent.cost);
         Some(Draft { path: place.path.clone(), data: EventData::NodeFinished(finished), settle: None, blob: None })
+    }
+
+    /// Whether code of the host runs a node: it says by which port it leaves.
+    pub(super) fn is_host_node(&self, place: &Place) -> bool {
+        self.setup.workflow().is_some_and(|setup| matches!(setup.plan.nodes[place.node].task, Task::Host { .. }))
     }
 
     /// The place of a node that is open.

@@ -1,12 +1,14 @@
 //! Pins an agent: everything that a run of it uses, found and allowed in one transaction.
 
-use std::collections::HashMap;
+pub(super) mod flow;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::access::{Grant, Standing};
 use crate::domain::{
     AgentRecord, ExecutionPlan, ModelRecord, Permission, PlannedModel, PromptRef, PromptVersion, ResourceId,
-    ResourceKind, ResourceRef, RunOptions, Secret,
+    ResourceKind, ResourceRef, RunOptions, Secret, ToolRecord, WorkflowPlan,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -17,12 +19,33 @@ use crate::store::{Connection, content_hash, executions};
 /// How deep agents may name agents.
 const MAX_NESTING: usize = 16;
 
-/// A plan with what is not written down in it.
-pub(crate) struct Pinned {
-    pub(crate) plan: Arc<ExecutionPlan>,
-    pub(crate) hash: String,
-    /// The keys of its models, unsealed for this process only.
-    pub(crate) keys: Keys,
+/// What an execution is pinned to, with what is not written down in it.
+pub(crate) enum Pinned {
+    /// An agent.
+    Agent {
+        plan: Arc<ExecutionPlan>,
+        hash: String,
+        /// The keys of its models, unsealed for this process only.
+        keys: Keys,
+    },
+    /// A workflow, and what runs its nodes.
+    Workflow { plan: Arc<WorkflowPlan>, hash: String, parts: BTreeMap<String, Vec<PinnedPart>> },
+}
+
+/// What runs one node of a pinned workflow.
+pub(crate) enum PinnedPart {
+    Run(Pinned),
+    Tool(Box<ToolRecord>),
+    Host(String),
+    Http,
+}
+
+impl Pinned {
+    pub(crate) fn hash(&self) -> &str {
+        match self {
+            Self::Agent { hash, .. } | Self::Workflow { hash, .. } => hash,
+        }
+    }
 }
 
 /// The keys of the models of a plan, by the model's id.
@@ -40,11 +63,21 @@ pub(crate) fn pin(
 ) -> Result<Pinned> {
     let mut plan = plan(tx, grant, agent, &mut Vec::new())?;
     options.apply(&mut plan.agent.spec);
-    let body = to_json(&plan)?;
+    keep_agent(tx, standing, plan)
+}
+
+fn keep_agent(tx: &mut dyn Connection, standing: &Standing, plan: ExecutionPlan) -> Result<Pinned> {
+    let hash = keep(tx, &plan)?;
+    let keys = keys(tx, standing, &plan)?;
+    Ok(Pinned::Agent { plan: Arc::new(plan), hash, keys })
+}
+
+/// Keeps a plan under its hash.
+fn keep<T: serde::Serialize>(tx: &mut dyn Connection, plan: &T) -> Result<String> {
+    let body = to_json(plan)?;
     let hash = content_hash(body.as_bytes());
     executions::put_definition(tx, &hash, &body)?;
-    let keys = keys(tx, standing, &plan)?;
-    Ok(Pinned { plan: Arc::new(plan), hash, keys })
+    Ok(hash)
 }
 
 /// The keys of a plan's models and of its children's.

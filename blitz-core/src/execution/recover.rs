@@ -8,20 +8,20 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Work};
-use super::pin::{Pinned, keys};
+use super::pin::flow::repin;
 use super::runnable::Runnable;
-use super::setup::{Opening, Setup};
-use super::state::State;
+use super::setup::Opening;
+use super::state::{State, Tally};
 use super::turn::Ids;
 use super::{Runtime, Seat};
 use crate::access::{Caller, EngineWork, ExecutionStore, Gate, Grant, Target};
 use crate::audit::AuditLine;
-use crate::domain::{Event, EventData, ExecutionId, ExecutionStatus, Outcome, Permission, Queued, Waiting};
+use crate::domain::{Event, EventData, ExecutionId, ExecutionStatus, Finished, Outcome, Permission, Queued, Waiting};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;
 use crate::store::Connection;
 use crate::store::boot::Boot;
-use crate::store::executions::{self, Entry, ExecutionRow};
+use crate::store::executions::{self, Entry, ExecutionRow, StoredPlan};
 
 /// Records, executions or reservations that one transaction takes.
 const PAGE: u32 = 500;
@@ -165,11 +165,9 @@ fn prepare(
         return Ok(None);
     }
     let store = grant.resumed_store(row.principal.clone(), row.agent_id)?;
-    let plan = executions::plan(tx, &row.definition_hash)?;
-    let keys = keys(tx, &grant.standing(&store), &plan)?;
-    let pinned = Pinned { plan: Arc::new(plan), hash: row.definition_hash.clone(), keys };
-    match Setup::new(&pinned, &runtime.providers, &runtime.tools) {
-        Ok(setup) => Ok(Some(Runnable::Agent(Arc::new(setup)))),
+    let pinned = repin(tx, &grant.standing(&store), &row.definition_hash)?;
+    match Runnable::new(&pinned, &runtime.providers, &runtime.tools) {
+        Ok(setup) => Ok(Some(setup)),
         Err(error) if error.code() == ErrorCode::InvalidInput => Ok(None),
         Err(error) => Err(error),
     }
@@ -260,7 +258,10 @@ pub(crate) fn replay(
 pub(crate) fn outcome(tx: &mut dyn Connection, id: ExecutionId) -> Result<Outcome> {
     let row = executions::get(tx, id)?.ok_or_else(|| Error::not_found("there is no such execution"))?;
     let finished = row.finished.clone().ok_or_else(|| Error::conflict("the execution has not ended yet"))?;
-    let mut plan = executions::plan(tx, &row.definition_hash)?;
+    let mut plan = match executions::stored_plan(tx, &row.definition_hash)? {
+        StoredPlan::Agent(plan) => *plan,
+        StoredPlan::Workflow(_) => return workflow_outcome(tx, &row, finished),
+    };
     if row.parent_id.is_some() {
         // A child is pinned inside its root's plan.
         plan = plan.of_agent(row.agent_id).ok_or_else(|| Error::storage("a child's plan is missing in its root's"))?;
@@ -268,6 +269,22 @@ pub(crate) fn outcome(tx: &mut dyn Connection, id: ExecutionId) -> Result<Outcom
     let opening = Opening::new(&plan)?;
     let (state, _) = replay(tx, &row, &|queued| opening.state(&plan, queued))?;
     Ok(state.outcome(id, finished))
+}
+
+/// The outcome of a workflow: it has no conversation, so nothing is replayed but the count of its steps.
+fn workflow_outcome(tx: &mut dyn Connection, row: &ExecutionRow, finished: Finished) -> Result<Outcome> {
+    let mut tally = Tally::default();
+    let mut after = 0;
+    loop {
+        let events = executions::journal_of(tx, row.root_id, row.id, after, PAGE)?;
+        for event in &events {
+            tally.count(&event.data)?;
+            after = event.seq;
+        }
+        if events.len() < PAGE as usize {
+            return Ok(Outcome::of(row.id, finished, Vec::new(), tally.steps));
+        }
+    }
 }
 
 impl Runtime {

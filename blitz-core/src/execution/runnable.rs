@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::pin::{Pinned, PinnedPart};
 use super::setup::Setup;
 use super::state::State;
 use crate::domain::schema::{SchemaCheck, describe};
 use crate::domain::{Effect, Money, Queued, ResourceId, WorkflowPlan};
 use crate::error::{Error, Result};
-use crate::tool::registry::PreparedTool;
+use crate::provider::registry::Providers;
+use crate::tool::registry::{HostTools, PreparedTool};
 use crate::workflow::machine::WorkflowMachine;
 use crate::workflow::plan::Plan;
+use crate::workflow::validate::validate;
 use crate::workflow::values::Values;
 
 /// An agent or a workflow with all that it needs.
@@ -46,6 +49,29 @@ pub(crate) enum Part {
 }
 
 impl Runnable {
+    /// Makes what is pinned runnable.
+    ///
+    /// Errors: `InvalidInput` where a provider is unknown or a tool or node cannot run in this process.
+    pub(crate) fn new(pinned: &Pinned, providers: &Providers, host: &HostTools) -> Result<Self> {
+        match pinned {
+            Pinned::Agent { plan, hash, keys } => {
+                let setup = Setup::of(Arc::clone(plan), hash.clone(), keys, providers, host)?;
+                Ok(Self::Agent(Arc::new(setup)))
+            }
+            Pinned::Workflow { plan, hash, parts } => {
+                let walked = validate(&plan.definition, &host.node_types()).into_plan()?;
+                let mut ready = HashMap::with_capacity(parts.len());
+                for (node, parts) in parts {
+                    let Some(index) = walked.index(node) else { continue };
+                    let parts = parts.iter().map(|part| Part::new(part, providers, host));
+                    ready.insert(index, parts.collect::<Result<Vec<_>>>()?);
+                }
+                let setup = FlowSetup::new(Arc::clone(plan), hash.clone(), Arc::new(walked), ready)?;
+                Ok(Self::Workflow(Arc::new(setup)))
+            }
+        }
+    }
+
     /// The hash of what it is pinned to.
     pub(crate) fn hash(&self) -> &str {
         match self {
@@ -127,6 +153,19 @@ impl Runnable {
                 Ok(setup.state())
             }
         }
+    }
+}
+
+impl Part {
+    fn new(part: &PinnedPart, providers: &Providers, host: &HostTools) -> Result<Self> {
+        Ok(match part {
+            PinnedPart::Run(pinned) => Self::Child(Runnable::new(pinned, providers, host)?),
+            PinnedPart::Tool(record) => {
+                Self::Tool { id: Some(record.id), tool: host.prepare(&record.hash, &record.spec)? }
+            }
+            PinnedPart::Host(name) => Self::Tool { id: None, tool: host.node(name)? },
+            PinnedPart::Http => return Err(Error::invalid("this build has no HTTP nodes")),
+        })
     }
 }
 

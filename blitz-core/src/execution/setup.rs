@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::limits::DeploymentKey;
-use super::pin::{Keys, Pinned};
+use super::pin::Keys;
 use super::state::State;
 use crate::agent::AgentMachine;
 use crate::agent::history::{Transcript, input_message};
@@ -90,11 +90,7 @@ impl Setup {
     /// Makes a pinned agent runnable, with the agents it may call.
     ///
     /// Errors: `InvalidInput` where the provider is unknown or a tool cannot run in this process.
-    pub(crate) fn new(pinned: &Pinned, providers: &Providers, host: &HostTools) -> Result<Self> {
-        Self::of(Arc::clone(&pinned.plan), pinned.hash.clone(), &pinned.keys, providers, host)
-    }
-
-    fn of(
+    pub(crate) fn of(
         plan: Arc<ExecutionPlan>,
         hash: String,
         keys: &Keys,

@@ -191,16 +191,7 @@ impl State {
             Mind::Agent(agent) => agent.transcript.into_messages(),
             Mind::Workflow(_) => Vec::new(),
         };
-        Outcome {
-            execution_id,
-            status: finished.status,
-            output: finished.output,
-            error: finished.error,
-            messages,
-            usage: finished.usage,
-            cost: finished.cost,
-            steps: self.tally.steps,
-        }
+        Outcome::of(execution_id, finished, messages, self.tally.steps)
     }
 
     fn apply(&mut self, now: Timestamp, path: &str, data: &EventData) -> Vec<Action> {

@@ -4,7 +4,6 @@
 //! A [`Turn`] is what the driver has decided; [`Turn::write`] is the only place that writes it. A
 //! refused reservation is a value: the rest of the turn commits all the same.
 
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::sql::{Connection, Row, params, to_json};
 use crate::domain::{
-    Event, EventData, Execution, ExecutionId, ExecutionPlan, ExecutionStatus, Finished, ListOptions, Page, Principal,
-    Queued, ResourceId, Step, StepKind, Timestamp, UserId, Waiting,
+    ApprovalRequested, Event, EventData, Execution, ExecutionId, ExecutionPlan, ExecutionStatus, Finished, ListOptions, Page, Principal,
+    Queued, ResourceId, Step, StepKind, Timestamp, UserId, Waiting, WorkflowPlan,
 };
 use crate::error::{Error, Result};
 
@@ -95,12 +95,27 @@ pub(crate) fn put_definition(tx: &mut dyn Connection, hash: &str, body: &str) ->
     Ok(())
 }
 
+/// What an execution is pinned to.
+pub(crate) enum StoredPlan {
+    Agent(Box<ExecutionPlan>),
+    Workflow(Box<WorkflowPlan>),
+}
+
 /// The plan that an execution is pinned to.
-pub(crate) fn plan(tx: &mut dyn Connection, hash: &str) -> Result<ExecutionPlan> {
+pub(crate) fn stored_plan(tx: &mut dyn Connection, hash: &str) -> Result<StoredPlan> {
+    /// Only a workflow's plan has this field.
+    #[derive(serde::Deserialize)]
+    struct Kind {
+        workflow: Option<serde::de::IgnoredAny>,
+    }
     let row = tx
         .query_one("SELECT body FROM definitions WHERE hash = ?1", params![hash])?
         .ok_or_else(|| Error::storage("the definition of an execution is missing"))?;
-    row.json(0)
+    let kind: Kind = row.json(0)?;
+    Ok(match kind.workflow {
+        Some(_) => StoredPlan::Workflow(Box::new(row.json(0)?)),
+        None => StoredPlan::Agent(Box::new(row.json(0)?)),
+    })
 }
 
 /// Makes an execution's row; a root is its own root.
@@ -290,6 +305,25 @@ pub(crate) fn take_decisions(
         params![root_id, id, after],
     )?;
     events(tx, &rows)
+}
+
+/// The newest question that an execution asks at a key, with its path.
+pub(crate) fn question(
+    tx: &mut dyn Connection,
+    root_id: ExecutionId,
+    id: ExecutionId,
+    key: &str,
+) -> Result<Option<(String, ApprovalRequested)>> {
+    let rows = tx.query_all(
+        "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
+         WHERE root_id = ?1 AND execution_id = ?2 AND type = 'approval.requested' ORDER BY seq DESC LIMIT 1000",
+        params![root_id, id],
+    )?;
+    let asked = events(tx, &rows)?.into_iter().filter_map(|event| match event.data {
+        EventData::ApprovalRequested(asked) if asked.key == key => Some((event.path, asked)),
+        _ => None,
+    });
+    Ok(asked.into_iter().next())
 }
 
 /// Where an execution stands, without an end.

@@ -6,11 +6,13 @@
 mod arguments;
 pub(crate) mod builtin;
 pub(crate) mod function;
+pub(crate) mod node;
 mod pool;
 pub(crate) mod registry;
 
 pub use crate::tool_fn;
 pub use function::FunctionTool;
+pub use node::{FunctionNode, NodeHandler, NodeOutput, NodeWork};
 
 use std::any::Any;
 use std::sync::Arc;

@@ -10,9 +10,10 @@ use futures_util::FutureExt;
 use serde_json::Value;
 
 use super::builtin::Builtin;
+use super::node::{NodeHandler, NodeTool};
 use super::{Tool, ToolContext, ToolError, arguments};
 use crate::domain::schema::{SchemaCheck, can_be_kept, describe};
-use crate::domain::{Effect, NewTool, ToolCall, ToolKind, ToolResult, ToolSpec};
+use crate::domain::{Effect, NewTool, NodeTypeInfo, ToolCall, ToolKind, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
 
 /// The most bytes of a result that a model is shown.
@@ -29,6 +30,8 @@ const MAX_PREPARED: usize = 4096;
 #[derive(Default)]
 pub(crate) struct HostTools {
     functions: RwLock<BTreeMap<String, Arc<dyn Tool>>>,
+    /// Types of workflow nodes.
+    nodes: RwLock<BTreeMap<String, Arc<dyn NodeHandler>>>,
     /// Counts the registrations.
     generation: AtomicU64,
     /// By the content hash of the record.
@@ -42,6 +45,39 @@ impl HostTools {
         self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool);
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Registers a type of workflow nodes, in place of an earlier one of its name.
+    ///
+    /// Errors: `InvalidInput` where the engine has a type of this name, or it is no name.
+    pub(crate) fn register_node(&self, node: Arc<dyn NodeHandler>) -> Result<()> {
+        let info = node.info();
+        let name = info.kind.name().to_owned();
+        if info.kind.is_builtin() || !is_callable(&name) {
+            let message =
+                format!("a type of nodes has a name of its own, 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -");
+            return Err(Error::invalid(message));
+        }
+        let before = self.nodes.write().unwrap_or_else(PoisonError::into_inner).insert(name, node);
+        drop(before);
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// The types of nodes that the host registered.
+    pub(crate) fn node_types(&self) -> Vec<NodeTypeInfo> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner).values().map(|node| node.info()).collect()
+    }
+
+    /// A type of nodes, ready to run.
+    ///
+    /// Errors: `InvalidInput` where this process has not registered it.
+    pub(crate) fn node(&self, name: &str) -> Result<Arc<PreparedTool>> {
+        let node = self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let node = node.ok_or_else(|| {
+            Error::invalid(format!("nodes of the type {name:?} need code that this process has not registered"))
+        })?;
+        PreparedTool::plain(Arc::new(NodeTool(node))).map(Arc::new)
     }
 
     /// Counts the registrations: what was prepared at one count holds while it lasts.
@@ -116,6 +152,13 @@ impl PreparedTool {
             spec: ToolSpec::new(&record.name, description, own.input_schema),
             tool,
         })
+    }
+
+    /// A tool that is in no catalogue. Its node's time limit holds.
+    pub(crate) fn plain(tool: Arc<dyn Tool>) -> Result<Self> {
+        let spec = tool.spec();
+        let check = SchemaCheck::new(&spec.input_schema)?;
+        Ok(Self { check, effect: tool.effect(), timeout: MAX_TIMEOUT, spec, tool })
     }
 
     /// Name, description and schema, as a model sees them.
