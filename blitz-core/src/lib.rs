@@ -50,17 +50,19 @@ pub mod test_support;
 pub mod tool;
 mod workflow;
 
+pub use access::{AccessObject, AccessRequest, Authorizer};
 pub use domain::{
     AgentRecord, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CostFilter,
     CostSummary, Decision, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId,
-    ExecutionStatus, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices, LedgerEntry, LeftOut, Limits,
-    ListOptions, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest, ModelResponse, ModelSettings, Money,
-    NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser, Outcome, OutputSchema, Page, Part, Patch, Permission,
-    Price, PriceTier, Principal, ProfileOverride, PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance,
-    Queued, Rate, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RunLimits,
-    RunOptions, Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat, Timestamp,
-    ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId, UserUpdate,
-    Visibility, Waiting,
+    ExecutionStatus, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices, IssuedKey, KeyId, KeyRecord,
+    LedgerEntry, LeftOut, Limits, ListOptions, Login, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest,
+    ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewKey, NewModel, NewPrompt, NewRole, NewTool, NewUser,
+    Outcome, OutputSchema, Page, Part, PasswordReset, Patch, Permission, Price, PriceTier, Principal, ProfileOverride,
+    PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance, Queued, Rate, Reach, Record, ReservationId,
+    ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RoleName, RoleRecord, RoleUpdate, RunLimits, RunOptions,
+    Scope, Secret, SessionId, SessionRecord, SessionSettings, Share, ShareLevel, Step, StepFinished, StepKind,
+    StepStarted, TemplateFormat, Timestamp, TokenAlgorithm, TokenKey, TokenKind, Tokens, ToolCall, ToolChoice,
+    ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId, UserUpdate, Visibility, Waiting,
 };
 pub use engine::{
     Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,

@@ -35,6 +35,11 @@ impl Session {
         Self { host: Some(value), ..self }
     }
 
+    /// The session as the tools of its executions have it.
+    pub(super) fn acting(&self) -> Self {
+        Self { caller: self.caller.acting(), ..self.clone() }
+    }
+
     /// The value that the host gave this session.
     pub fn host(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
         self.host.as_ref()

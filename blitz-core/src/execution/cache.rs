@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::runnable::Runnable;
-use crate::domain::{ResourceId, Role, UserId};
+use crate::domain::{Powers, ResourceId, Role, UserId};
 
 /// The most setups that are kept.
 const MAX_KEPT: usize = 1024;
@@ -19,6 +19,8 @@ pub(crate) struct SetupKey {
     pub(crate) agent: ResourceId,
     pub(crate) user: Option<UserId>,
     pub(crate) role: Role,
+    /// What it allowed, within the caller's API key.
+    pub(crate) powers: Powers,
     /// The hash of the run's options, where it has any.
     pub(crate) options: Option<String>,
 }
