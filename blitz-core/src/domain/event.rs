@@ -250,6 +250,9 @@ pub struct Queued {
     /// What started it, beside a call.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub trigger: Value,
+    /// The execution that this one runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<ExecutionId>,
 }
 
 /// The values of `execution.finished`.
@@ -391,7 +394,7 @@ macro_rules! constructors {
 
 constructors! {
     Event { seq: i64, ts: Timestamp, execution_id: ExecutionId, path: String, data: EventData }
-    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>; messages = Vec::new(), trigger = Value::Null }
+    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>; messages = Vec::new(), trigger = Value::Null, rerun_of = None }
     Finished { status: ExecutionStatus, output: Value, error: Option<ErrorInfo>, usage: Usage, cost: Option<Money>; handled_errors = 0 }
     ToolStarted { attempt: u32, call: ToolCall, effect: Effect, idempotency_key: String }
     StepStarted { kind: StepKind, attempt: u32, name: String; reserved = None, child_id = None, call = None }

@@ -73,6 +73,9 @@ pub struct NodeFinished {
     pub status: NodeStatus,
     /// The attempt that ended it, from 1; 0 where none was made.
     pub attempt: u32,
+    /// The execution whose end of the node was taken over, in one that runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<ExecutionId>,
     /// The port it left by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
@@ -114,7 +117,7 @@ impl NodeFinished {
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OutputRef {
-    /// Its hash; `executions.blob` gives the whole.
+    /// Its hash; `executions.output` gives the whole.
     #[serde(rename = "ref")]
     pub hash: String,
     /// The bytes of its JSON.
@@ -305,7 +308,7 @@ macro_rules! constructors {
 
 constructors! {
     NodeStarted { node: String, attempt: u32; effect = None, idempotency_key = None, child_id = None, input = Value::Null, items = None }
-    NodeFinished { node: String, status: NodeStatus, attempt: u32; port = None, output = Value::Null, output_ref = None, error = None, usage = Usage::default(), cost = None, ms = 0, progress = 0 }
+    NodeFinished { node: String, status: NodeStatus, attempt: u32; reused_from = None, port = None, output = Value::Null, output_ref = None, error = None, usage = Usage::default(), cost = None, ms = 0, progress = 0 }
     OutputRef { hash: String, bytes: u64, preview: String }
     ItemFinished { node: String, index: u64, status: NodeStatus; output = Value::Null, output_ref = None, error = None, vars = serde_json::Map::new(), last = false }
     NodeRetrying { node: String, attempt: u32, error: ErrorInfo, at: Timestamp; usage = Usage::default(), cost = None, fallback = None }
@@ -317,5 +320,85 @@ constructors! {
 impl EdgeAt {
     pub(crate) fn new(from: &str, out: &str, to: &str, input: &str) -> Self {
         Self { from: from.to_owned(), out: out.to_owned(), to: to.to_owned(), input: input.to_owned() }
+    }
+}
+
+/// How one node of an execution stands: for tables, timelines and overlays.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct NodeState {
+    /// The node.
+    pub node: String,
+    /// The containers it is in, with item or round: `review/3`; empty at the top.
+    pub path: String,
+    /// How it stands.
+    pub status: NodeStatus,
+    /// How many attempts were begun.
+    pub attempts: u32,
+    /// When the first began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// The port it left by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// What the last attempt was given.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub input: Value,
+    /// What came out, unless it is large.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub output: Value,
+    /// Where a large output is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_ref: Option<OutputRef>,
+    /// Why the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorInfo>,
+    /// The child execution of the last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child_id: Option<ExecutionId>,
+    /// What all attempts used.
+    pub usage: Usage,
+    /// What they cost; `None` where a price is unknown.
+    pub cost: Option<Money>,
+    /// Items of a map or rounds of a loop: how many there are, and how many have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemCount>,
+}
+
+/// Items of a map or rounds of a loop.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ItemCount {
+    /// Items of the map; rounds that the loop may make.
+    pub total: u64,
+    /// That have ended, however they did.
+    pub finished: u64,
+    /// That have failed.
+    pub failed: u64,
+}
+
+impl NodeState {
+    /// A node of which nothing is known yet.
+    pub(crate) fn new(node: impl Into<String>, path: impl Into<String>) -> Self {
+        Self {
+            node: node.into(),
+            path: path.into(),
+            status: NodeStatus::Pending,
+            attempts: 0,
+            started_at: None,
+            finished_at: None,
+            port: None,
+            input: Value::Null,
+            output: Value::Null,
+            output_ref: None,
+            error: None,
+            child_id: None,
+            usage: Usage::default(),
+            cost: Some(Money::ZERO),
+            items: None,
+        }
     }
 }

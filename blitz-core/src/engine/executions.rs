@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::methods::{Method, MethodKind, Nothing, PageOf, method, schema};
 use super::{EventStream, ExecutionHandle, Session};
 use crate::access::Target;
 use crate::domain::{
-    Answer, Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, Outcome, Page, Permission, Reach,
+    Answer, Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, NodeState, Outcome, Page, Permission, Reach,
     Step,
 };
 use crate::error::{Error, Result};
-use crate::execution::{control, recover};
+use crate::execution::rerun::Rerun;
+use crate::execution::{control, recover, view};
 use crate::store::executions as sql;
 
 /// The executions, through a session: everybody sees their own, admins all.
@@ -32,6 +34,11 @@ pub(super) const ROWS: &[Method] = &[
     method!("executions.wait", ExecutionsRead, One => Outcome, |s, one| s.executions().wait(one.id)),
     method!("executions.cancel", ExecutionsCancel, One => (), |s, one| s.executions().cancel(one.id)),
     method!("executions.decide", ExecutionsDecide, Decide => (), |s, d| s.executions().decide(d.id, d.key, d.decision)),
+    method!("executions.rerun", WorkflowsRun, Again => RerunAs, |s, again| async move {
+        s.executions().rerun(again.id, again.rerun).await.map(|handle| RerunAs { execution_id: handle.id() })
+    }),
+    method!("executions.nodes", ExecutionsRead, NodesOf => Vec<NodeState>, |s, of| s.executions().nodes(of.id, of.path)),
+    method!("executions.output", ExecutionsRead, OutputOf => Value, |s, of| s.executions().output(of.id, of.hash)),
     method!("executions.approve", ExecutionsApprove, Approve => (), |s, a| s.executions().approve(a.id, a.key, a.answer)),
     method!("executions.recover", ExecutionsRecover, Nothing => Vec<ExecutionId>, |s, Nothing {}| s.executions().recover()),
     Method {
@@ -75,6 +82,46 @@ struct Decide {
     key: String,
     /// What becomes of it.
     decision: Decision,
+}
+
+/// A workflow that runs again.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Again {
+    /// The execution that has ended.
+    id: ExecutionId,
+    /// How it runs again.
+    #[serde(default = "Rerun::all")]
+    rerun: Rerun,
+}
+
+/// The new execution.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+struct RerunAs {
+    /// Its id.
+    execution_id: ExecutionId,
+}
+
+/// The nodes of one scope of an execution.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NodesOf {
+    /// The execution's id.
+    id: ExecutionId,
+    /// Empty for the workflow itself, `review/3` for the body of an item or round.
+    #[serde(default)]
+    path: String,
+}
+
+/// A large output.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct OutputOf {
+    /// The execution's id.
+    id: ExecutionId,
+    /// The hash that a record names it by.
+    #[serde(rename = "ref")]
+    hash: String,
 }
 
 /// An answer to a question that an execution asks.
@@ -246,6 +293,41 @@ impl Executions {
             .await?;
         self.session.inner.runtime.wake(id);
         Ok(())
+    }
+
+    /// Runs a workflow again, from one of its nodes or whole, as a new execution.
+    ///
+    /// From a node: what is not behind it and has not changed is taken over, and not paid again. The
+    /// caller needs the permission to run the workflow. Errors: `Conflict` while the execution runs,
+    /// `InvalidInput` for that of an agent.
+    pub async fn rerun(&self, id: ExecutionId, rerun: Rerun) -> Result<ExecutionHandle> {
+        let id = self.session.begin_again(id, rerun).await?;
+        Ok(ExecutionHandle::new(self.session.clone(), id))
+    }
+
+    /// How the nodes of a workflow's execution stand: those of one scope, in the order of the definition.
+    ///
+    /// `path` is empty for the workflow itself, and `review/3` for the body of an item or round.
+    pub async fn nodes(&self, id: ExecutionId, path: impl Into<String>) -> Result<Vec<NodeState>> {
+        let path = path.into();
+        self.session
+            .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| view::nodes(tx, id, &path))
+            .await
+    }
+
+    /// A large output that a record of an execution names by its hash, whole.
+    pub async fn output(&self, id: ExecutionId, hash: impl Into<String>) -> Result<Value> {
+        let hash = hash.into();
+        self.session
+            .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| {
+                let row = sql::get(tx, id)?.ok_or_else(missing)?;
+                let plain = hash.chars().all(|c| c.is_ascii_hexdigit());
+                if !plain || !sql::names_output(tx, row.root_id, &hash)? {
+                    return Err(Error::not_found("no record of this execution names such an output"));
+                }
+                sql::blob(tx, &hash)
+            })
+            .await
     }
 
     /// Answers a question that an execution asks a person.

@@ -13,7 +13,8 @@ use crate::access::Target;
 use crate::domain::schema::admit_kept;
 use crate::domain::{Decision, ExecutionId, Outcome, Permission, ResourceRef, RunOptions};
 use crate::error::{Error, Result};
-use crate::execution::begin::{Beginning, begin};
+use crate::execution::begin::{Beginning, What, begin};
+use crate::execution::rerun::Rerun;
 use crate::execution::{Started, fresh_seed, recover};
 
 /// An execution that was started: it runs by itself, whatever becomes of the handle.
@@ -109,15 +110,44 @@ impl Session {
         let target = Target::Runnable(agent);
         let beginning = self
             .write(Permission::AgentsRun, target, "agents.run", move |tx, grant| {
-                begin(tx, grant, &runtime, &input, &options, seed)
+                let what = What::Run { input: &input, options: &options, trigger: &Value::Null };
+                begin(tx, grant, &runtime, &what, seed)
             })
             .await?;
-        let Beginning { setup, begun, events, store, key, generation } = beginning;
+        Ok(self.launch(beginning, cancel, audience))
+    }
+
+    /// Runs a workflow again; the execution runs by itself.
+    pub(super) async fn begin_again(&self, of: ExecutionId, rerun: Rerun) -> Result<ExecutionId> {
+        if let Some(input) = &rerun.input {
+            admit_kept("the input", input)?;
+        }
+        let session = self.clone();
+        self.inner.runtime.to_its_end(async move { session.begin_again_here(of, rerun).await }).await
+    }
+
+    async fn begin_again_here(&self, of: ExecutionId, rerun: Rerun) -> Result<ExecutionId> {
+        let id = self.executions().get(of).await?.agent_id;
+        let runtime = Arc::clone(&self.inner.runtime);
+        let seed = fresh_seed()?;
+        let target = Target::Runnable(id.into());
+        let beginning = self
+            .write(Permission::AgentsRun, target, "executions.rerun", move |tx, grant| {
+                begin(tx, grant, &runtime, &What::Again { of, rerun: &rerun }, seed)
+            })
+            .await?;
+        Ok(self.launch(beginning, CancellationToken::new(), Audience::Open).0.id)
+    }
+
+    fn launch(&self, beginning: Beginning, cancel: CancellationToken, audience: Audience) -> (Started, Option<Live>) {
+        let Beginning { setup, begun, events, store, keep } = beginning;
         let (runtime, root) = (&self.inner.runtime, begun.ids.root_id);
-        runtime.setups.keep(key, generation, setup.clone());
+        if let Some((key, generation)) = keep {
+            runtime.setups.keep(key, generation, setup.clone());
+        }
         let live = (audience == Audience::Events).then(|| runtime.hub.subscribe(root));
         runtime.hub.publish(root, events);
-        Ok((runtime.launch(store, setup, begun, cancel, audience != Audience::Outcome, Some(self.shared())), live))
+        (runtime.launch(store, setup, begun, cancel, audience != Audience::Outcome, Some(self.shared())), live)
     }
 
     /// Begins an execution whose caller owns it: one that goes away while it begins cancels it too.

@@ -7,12 +7,38 @@ use super::cache::{Generation, SetupKey};
 use super::pin::flow::{FoundWorkflow, Pinning};
 use super::pin::pin;
 use super::runnable::Runnable;
+use super::rerun::{self, Rerun};
 use super::turn::{Begin, Begun, Desk};
-use crate::access::{ExecutionStore, Grant};
-use crate::domain::{Event, ResourceKind, RunOptions};
+use crate::access::{ExecutionStore, Grant, Standing};
+use crate::domain::{Event, ExecutionId, Message, NodeFinished, ResourceKind, RunOptions};
 use crate::error::{Error, Result};
+use crate::store::catalog::ResourceRow;
 use crate::store::sql::to_json;
 use crate::store::{Connection, catalog, content_hash};
+
+/// What an execution begins with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Launch {
+    pub(crate) input: Value,
+    /// What the conversation begins with, where a workflow asks a model itself.
+    pub(crate) messages: Vec<Message>,
+    /// What started it, beside a call.
+    pub(crate) trigger: Value,
+    /// Ends of nodes that are taken over from another execution, in order.
+    pub(crate) reused: Vec<NodeFinished>,
+    /// The execution that this one runs again.
+    pub(crate) rerun_of: Option<ExecutionId>,
+    /// The tokens that the parent has left, where it has a limit.
+    pub(crate) max_tokens: Option<u64>,
+}
+
+/// What is to be begun.
+pub(crate) enum What<'a> {
+    /// A run with an input.
+    Run { input: &'a Value, options: &'a RunOptions, trigger: &'a Value },
+    /// A workflow again.
+    Again { of: ExecutionId, rerun: &'a Rerun },
+}
 
 /// A root execution behind its first commit.
 pub(crate) struct Beginning {
@@ -21,27 +47,58 @@ pub(crate) struct Beginning {
     pub(crate) events: Vec<Event>,
     pub(crate) store: ExecutionStore,
     /// Under what the setup may be kept, once the transaction has committed.
-    pub(crate) key: SetupKey,
-    pub(crate) generation: Generation,
+    pub(crate) keep: Option<(SetupKey, Generation)>,
 }
 
-/// Begins an execution of the agent that the call is about. May run again: it changes nothing outside `tx`.
+/// Begins an execution of what the call is about. May run again: it changes nothing outside `tx`.
 ///
-/// Errors: `NotFound`, `PermissionDenied` for what the agent names, `InvalidInput` for an input off
-/// its prompt's schema or a tool that this process does not have.
+/// Errors: `NotFound`, `PermissionDenied` for what it names, `InvalidInput` for an input off its
+/// schema, a definition that cannot run or a tool that this process does not have.
 pub(crate) fn begin(
     tx: &mut dyn Connection,
     grant: &Grant,
     runtime: &Runtime,
-    input: &Value,
-    options: &RunOptions,
+    what: &What<'_>,
     seed: u64,
 ) -> Result<Beginning> {
     let store = grant.execution_store()?;
     let standing = grant.standing(&store);
-    let agent = grant.resource().ok_or_else(|| Error::internal("a run has no agent as its target"))?;
+    let resource = grant.resource().ok_or_else(|| Error::internal("a run has nothing as its target"))?;
+    let (setup, launch, keep) = match what {
+        What::Run { input, options, trigger } => {
+            let (setup, keep) = prepared(tx, grant, &standing, runtime, resource, options)?;
+            let launch = Launch { input: (*input).clone(), trigger: (*trigger).clone(), ..Launch::default() };
+            (setup, launch, Some(keep))
+        }
+        What::Again { of, rerun } => {
+            let (setup, launch) = rerun::prepare(tx, grant, &standing, runtime, resource, *of, rerun)?;
+            (setup, launch, None)
+        }
+    };
+    let now = grant.now();
+    let begin = Begin { deadline: now.plus(setup.timeout()), setup: setup.clone(), launch, seed };
+    let desk = Desk {
+        standing: &standing,
+        principal: grant.principal(),
+        boot_id: &runtime.boot_id,
+        store_id: &runtime.store_id,
+    };
+    let (begun, events) = begin.write(tx, now, &desk)?;
+    grant.audit(tx, &format!("execution:{}", begun.ids.id), None, Some(setup.hash()), Value::Null)?;
+    Ok(Beginning { setup, begun, events, store, keep })
+}
+
+/// What is to run, pinned and made runnable, or as it was kept.
+fn prepared(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    standing: &Standing,
+    runtime: &Runtime,
+    resource: &ResourceRow,
+    options: &RunOptions,
+) -> Result<(Runnable, (SetupKey, Generation))> {
     let key = SetupKey {
-        agent: agent.id,
+        agent: resource.id,
         user: grant.user_id(),
         role: grant.role().clone(),
         powers: grant.powers(),
@@ -53,40 +110,19 @@ pub(crate) fn begin(
         providers: runtime.providers.generation(),
     };
     let kept = if grant.asks_host() { None } else { runtime.setups.get(&key, generation) };
-    let setup = match kept {
-        Some(setup) => setup,
-        None => {
-            let pinned = if agent.kind == ResourceKind::Workflow {
-                let types = runtime.tools.node_types();
-                let mut found = FoundWorkflow::of(tx, agent.clone(), None)?;
-                options.apply_to_workflow(&mut found.definition)?;
-                Pinning { grant, standing: &standing, types: &types }.workflow(tx, &found, &mut Vec::new())?
-            } else {
-                pin(tx, grant, agent, options, &standing)?
-            };
-            Runnable::new(&pinned, &runtime.providers, &runtime.tools)?
-        }
+    if let Some(setup) = kept {
+        return Ok((setup, (key, generation)));
+    }
+    let pinned = if resource.kind == ResourceKind::Workflow {
+        let types = runtime.tools.node_types();
+        let mut found = FoundWorkflow::of(tx, resource.clone(), None)?;
+        options.apply_to_workflow(&mut found.definition)?;
+        Pinning { grant, standing, types: &types }.workflow(tx, &found, &mut Vec::new())?
+    } else {
+        pin(tx, grant, resource, options, standing)?
     };
-    let now = grant.now();
-    let deadline = now.plus(setup.timeout());
-    let begin = Begin {
-        setup: setup.clone(),
-        input: input.clone(),
-        messages: Vec::new(),
-        trigger: Value::Null,
-        seed,
-        deadline,
-        max_tokens: None,
-    };
-    let desk = Desk {
-        standing: &standing,
-        principal: grant.principal(),
-        boot_id: &runtime.boot_id,
-        store_id: &runtime.store_id,
-    };
-    let (begun, events) = begin.write(tx, now, &desk)?;
-    grant.audit(tx, &format!("execution:{}", begun.ids.id), None, Some(setup.hash()), Value::Null)?;
-    Ok(Beginning { setup, begun, events, store, key, generation })
+    let setup = Runnable::new(&pinned, &runtime.providers, &runtime.tools)?;
+    Ok((setup, (key, generation)))
 }
 
 fn hash_of(options: &RunOptions) -> Result<Option<String>> {

@@ -17,11 +17,13 @@ mod pin;
 mod nodes;
 mod plan;
 pub(crate) mod recover;
+pub(crate) mod rerun;
 pub(crate) mod retry;
 pub(crate) mod runnable;
 pub(crate) mod setup;
 pub(crate) mod state;
 pub(crate) mod turn;
+pub(crate) mod view;
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::begin::Launch;
 use super::driver::{Driver, RunningWhat, Timer};
 use super::effects::wait_until;
 use super::retry::node_retry_at;
@@ -275,10 +276,7 @@ impl Driver {
         let begin = Begin {
             seed: super::derived_seed(self.state.seed, &format!("{}#{attempt}", place.key)),
             deadline: now.plus(own).min(self.deadline),
-            max_tokens: None,
-            messages,
-            trigger: Value::Null,
-            input,
+            launch: Launch { input, messages, ..Launch::default() },
             setup: child,
         };
         let key = place.key.clone();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::begin::Launch;
 use super::driver::{Driver, RunningWhat, Timer};
 use super::effects::wait_until;
 use super::recover::Resumed;
@@ -174,12 +175,9 @@ impl Driver {
         let own = Timestamp::now().plus(Duration::from_millis(child.agent().limits.timeout_ms));
         let begin = Begin {
             setup: Runnable::Agent(Arc::clone(child)),
-            input,
-            messages: Vec::new(),
-            trigger: Value::Null,
+            launch: Launch { input, max_tokens: self.state.tokens_left(), ..Launch::default() },
             seed: super::derived_seed(self.state.seed, &key),
             deadline: own.min(self.deadline),
-            max_tokens: self.state.tokens_left(),
         };
         turn.children.push(ChildStart { key, attempt: 1, call: Some(call), node: None, begin });
         Vec::new()

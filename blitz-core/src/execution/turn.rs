@@ -7,6 +7,7 @@
 
 use serde_json::{Value, json};
 
+use super::begin::Launch;
 use super::runnable::Runnable;
 use super::setup::Setup;
 use super::state::{State, Tally};
@@ -14,7 +15,7 @@ use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
     Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished,
-    Message, ModelRequest, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall,
+    ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall,
     ToolStarted, Usage, Waiting,
 };
 use crate::error::{Error, ErrorInfo, Result};
@@ -118,15 +119,9 @@ pub(crate) struct ChildStart {
 /// A new execution, ready to be written.
 pub(crate) struct Begin {
     pub(crate) setup: Runnable,
-    pub(crate) input: Value,
-    /// What the conversation begins with, where a workflow asks a model itself.
-    pub(crate) messages: Vec<Message>,
-    /// What started it, beside a call.
-    pub(crate) trigger: Value,
+    pub(crate) launch: Launch,
     pub(crate) seed: u64,
     pub(crate) deadline: Timestamp,
-    /// The tokens that the parent has left, where it has a limit.
-    pub(crate) max_tokens: Option<u64>,
 }
 
 /// What a commit gave.
@@ -244,6 +239,25 @@ impl Writer<'_> {
         self.entries.push(Entry { execution_id: self.ids.id, path: path.into(), data });
     }
 
+    /// Takes over how a node ended in another execution. It is not paid again.
+    fn reuse(&mut self, now: Timestamp, state: &mut State, finished: &NodeFinished, of: ExecutionId) {
+        // What nothing leads to any more has been left out by the machine itself.
+        if state.open_action(&finished.node).is_none() {
+            return;
+        }
+        let mut finished = finished.clone();
+        (finished.usage, finished.cost, finished.ms) = (Usage::default(), None, 0);
+        (finished.attempt, finished.reused_from) = (0, Some(of));
+        let data = EventData::NodeFinished(finished);
+        let follows = state.absorb(now, "", &data);
+        self.entry("", data);
+        for action in follows {
+            if let Action::Emit { path, data } = action {
+                self.entry(path, *data);
+            }
+        }
+    }
+
     /// Books what a finished attempt cost and notes it in its record.
     fn draft(&mut self, tx: &mut dyn Connection, draft: &Draft, tally: &mut Tally) -> Result<()> {
         let mut data = draft.data.clone();
@@ -357,7 +371,7 @@ impl Writer<'_> {
             Some((path, node)) => {
                 let mut started = NodeStarted::new(node.clone(), child.attempt);
                 started.child_id = Some(begun.ids.id);
-                started.input = child.begin.input.clone();
+                started.input = child.begin.launch.input.clone();
                 self.entry(path.clone(), EventData::NodeStarted(started));
             }
         }
@@ -432,21 +446,28 @@ impl Begin {
         }
         let mut queued = Queued::new(
             self.setup.name().to_owned(),
-            self.input.clone(),
+            self.launch.input.clone(),
             self.setup.hash().to_owned(),
             self.seed,
             parent.map(|parent| parent.id),
-            self.max_tokens,
+            self.launch.max_tokens,
         );
-        queued.messages.clone_from(&self.messages);
-        queued.trigger.clone_from(&self.trigger);
+        queued.messages.clone_from(&self.launch.messages);
+        queued.trigger.clone_from(&self.launch.trigger);
+        queued.rerun_of = self.launch.rerun_of;
         let mut state = self.setup.state(&queued)?;
         let mut writer =
             Writer { now, desk, ids, setup: &self.setup, entries: Vec::new(), committed: Committed::default() };
         let queued = EventData::ExecutionQueued(queued);
-        let first = state.absorb(now, "", &queued);
+        let mut first = state.absorb(now, "", &queued);
         writer.entry("", queued);
         writer.entry("", EventData::ExecutionStarted { epoch });
+        if let Some(of) = self.launch.rerun_of {
+            for finished in &self.launch.reused {
+                writer.reuse(now, &mut state, finished, of);
+            }
+            first = state.open_actions();
+        }
         let mut requests = Vec::with_capacity(1);
         for action in &first {
             if let (Action::CallModel { key, first, .. }, Some(setup), Some(agent)) =

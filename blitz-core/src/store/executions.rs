@@ -291,6 +291,36 @@ pub(crate) fn journal_of(
     events(tx, &rows)
 }
 
+/// The records of one execution in a scope of it and below, behind `after`.
+pub(crate) fn journal_below(
+    tx: &mut dyn Connection,
+    root_id: ExecutionId,
+    id: ExecutionId,
+    path: &str,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Event>> {
+    let below = if path.is_empty() { "%".to_owned() } else { format!("{}/%", path.replace('_', "\\_")) };
+    let rows = tx.query_all(
+        "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
+         WHERE root_id = ?1 AND execution_id = ?2 AND seq > ?3 AND (path = ?4 OR path LIKE ?5 ESCAPE '\\')
+            AND type IN ('node.started', 'node.waiting', 'node.retrying', 'node.finished', 'item.finished')
+         ORDER BY seq LIMIT ?6",
+        params![root_id, id, after, path, below, limit.min(1000)],
+    )?;
+    events(tx, &rows)
+}
+
+/// Whether a record of an execution names a large output by its hash.
+pub(crate) fn names_output(tx: &mut dyn Connection, root_id: ExecutionId, hash: &str) -> Result<bool> {
+    let named = format!("%\"ref\":\"{hash}\"%");
+    let row = tx.query_one(
+        "SELECT seq FROM journal WHERE root_id = ?1 AND type IN ('node.finished', 'item.finished') AND data LIKE ?2 LIMIT 1",
+        params![root_id, named],
+    )?;
+    Ok(row.is_some())
+}
+
 /// The decisions on steps of an execution behind `after`; from now on they count as read.
 pub(crate) fn take_decisions(
     tx: &mut dyn Connection,
