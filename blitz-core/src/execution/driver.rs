@@ -139,9 +139,16 @@ impl Driver {
             return Err(left_interrupted());
         }
         let mut follow = Vec::new();
-        for ((action, request), outcome) in first.into_iter().zip(requests).zip(reserved) {
-            if let Action::CallModel { key, .. } = action {
-                follow.extend(self.send_or_refuse(key, 1, 0, request, outcome));
+        let mut calls = requests.into_iter().zip(reserved);
+        for action in first {
+            match action {
+                Action::CallModel { key, .. } => {
+                    if let Some((request, outcome)) = calls.next() {
+                        follow.extend(self.send_or_refuse(key, 1, 0, request, outcome));
+                    }
+                }
+                // Such as the end of one that has no token to begin with.
+                other => follow.push(other),
             }
         }
         self.drive(follow, Turn::default()).await

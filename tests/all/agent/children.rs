@@ -1,0 +1,90 @@
+//! Agents that call agents: which limits come down to a child.
+
+use std::time::Duration;
+
+use blitz::provider::{Reply, Scripted};
+use blitz::{
+    Engine, ErrorCode, Execution, ExecutionFilter, ExecutionStatus, Limits, ListOptions, MessageRole, ModelRequest,
+    Money, NewAgent, Outcome, Session, Usage,
+};
+use serde_json::{Value, json};
+
+use crate::support::engine::with_provider;
+
+/// The agent that asks, by its instructions, and which of its model calls it is, from 1.
+fn asked(request: &ModelRequest) -> (String, usize) {
+    let turns = request.messages.iter().filter(|message| message.role == MessageRole::Assistant).count();
+    (request.messages[0].text_content(), turns + 1)
+}
+
+fn calls(agents: &[&str], input: &Value) -> Reply {
+    Reply::tool_calls(agents.iter().map(|agent| (*agent, json!({"input": input}))).collect())
+}
+
+/// An agent whose instructions are its name.
+fn named(name: &str) -> NewAgent {
+    NewAgent::new(name, "m").instructions(name)
+}
+
+/// An engine whose model answers by agent and turn, each time with as many tokens.
+async fn answering(
+    answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+    tokens: u64,
+) -> (Engine, Session, Scripted) {
+    let answer = move |request: &ModelRequest| {
+        let (agent, turn) = asked(request);
+        answer(&agent, turn).with_usage(Usage::new(tokens, 0))
+    };
+    with_provider(Scripted::from_fn(answer)).await
+}
+
+async fn run(me: &Session, agent: &str) -> Outcome {
+    tokio::time::timeout(Duration::from_secs(20), me.run(agent, "x")).await.expect("it ends").unwrap()
+}
+
+async fn execution(me: &Session, name: &str) -> Execution {
+    let mut all = ExecutionFilter::default();
+    all.children = true;
+    let all = me.executions().list(all, ListOptions::default()).await.unwrap().items;
+    all.into_iter().find(|execution| execution.name == name).unwrap()
+}
+
+fn tokens(max: u64) -> Limits {
+    let mut limits = Limits::default();
+    limits.max_tokens = Some(max);
+    limits
+}
+
+/// What the model was told of its calls, in its newest request.
+fn told(provider: &Scripted, agent: &str) -> Vec<String> {
+    let requests = provider.requests();
+    let request = requests.iter().rev().find(|request| request.messages[0].text_content() == agent).unwrap();
+    let results = request.messages.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
+        blitz::Part::ToolResult(result) => Some(result.as_text()),
+        _ => None,
+    });
+    results.collect()
+}
+
+#[tokio::test]
+async fn a_child_for_which_no_token_is_left_ends_at_once() {
+    let (_engine, me, provider) = answering(|_, _| calls(&["child"], &json!("go")), 100).await;
+    me.agents().put(named("child")).await.unwrap();
+    me.agents().put(named("parent").agent("child").limits(tokens(100))).await.unwrap();
+
+    let done = run(&me, "parent").await;
+
+    assert_eq!(done.error.as_ref().unwrap().details["limit"], "tokens");
+    assert_eq!(provider.requests().len(), 1, "the child asks nobody");
+    let child = execution(&me, "child").await;
+    assert_eq!((child.status, child.error.as_ref().unwrap().code), (ExecutionStatus::Failed, ErrorCode::LimitExceeded));
+    assert_eq!(me.executions().outcome(done.execution_id).await.unwrap(), done, "the journal says the same");
+}
+
+#[tokio::test]
+async fn a_limit_of_no_tokens_is_refused() {
+    let (_engine, me, _) = answering(|_, _| Reply::text("done"), 1).await;
+    let error = me.agents().put(named("a").limits(tokens(0))).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidInput);
+    assert!(error.to_string().contains("max_tokens"), "{error}");
+}
