@@ -166,7 +166,9 @@ impl State {
         match (finished.kind, &finished.response, &finished.result, &finished.error) {
             (StepKind::Model, Some(response), _, _) => {
                 self.transcript.answer(response);
-                self.machine.step(now, Input::ModelAnswered { key: path, response, usage: finished.usage })
+                // What is estimated at the commit is not known live: only what came with the answer counts.
+                let usage = response.usage.unwrap_or_default();
+                self.machine.step(now, Input::ModelAnswered { key: path, response, usage })
             }
             (StepKind::Model, None, _, Some(error)) => self.machine.step(now, Input::ModelFailed { key: path, error }),
             (_, _, Some(result), _) => self.tool_finished(now, path, result, finished.usage),
