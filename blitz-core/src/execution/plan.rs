@@ -12,6 +12,7 @@ use super::recover::Resumed;
 use super::setup::{Offer, Setup};
 use super::state::Progress;
 use super::turn::{Begin, ChildStart, Draft, Ids, ModelStart, Settle, ToolStart, Turn};
+use crate::domain::schema::admit_kept;
 use crate::domain::{
     Action, Decision, Effect, EventData, ExecutionId, ExecutionStatus, StepFinished, StepKind, Timestamp, ToolCall,
     ToolResult, Usage, Waiting,
@@ -243,6 +244,7 @@ fn child_input(call: &ToolCall, takes_text: bool) -> Result<Value> {
     if !arguments.is_object() {
         return Err(Error::invalid("the arguments must be a JSON object"));
     }
+    admit_kept("the input", &arguments)?;
     if !takes_text {
         return Ok(arguments);
     }

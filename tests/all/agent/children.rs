@@ -88,3 +88,20 @@ async fn a_limit_of_no_tokens_is_refused() {
     assert_eq!(error.code(), ErrorCode::InvalidInput);
     assert!(error.to_string().contains("max_tokens"), "{error}");
 }
+
+#[tokio::test]
+async fn an_input_that_could_not_be_read_again_is_an_error_to_the_model() {
+    let answer = |agent: &str, turn| match (agent, turn) {
+        ("parent", 1) => calls(&["child"], &crate::bad_input::nested(115)),
+        _ => Reply::text("done"),
+    };
+    let (_engine, me, provider) = answering(answer, 1).await;
+    me.agents().put(named("child")).await.unwrap();
+    me.agents().put(named("parent").agent("child")).await.unwrap();
+
+    let done = run(&me, "parent").await;
+
+    assert_eq!(done.text(), "done");
+    assert!(told(&provider, "parent")[0].contains("nested deeper"), "{:?}", told(&provider, "parent"));
+    assert_eq!(me.executions().outcome(done.execution_id).await.unwrap(), done);
+}
