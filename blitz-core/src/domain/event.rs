@@ -187,6 +187,9 @@ pub struct Queued {
     /// The tokens that its parent has left for it, where the parent has a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
+    /// How deep the executions above it let agents call agents, where it is a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_depth: Option<u32>,
 }
 
 /// The values of `execution.finished`.
@@ -321,7 +324,7 @@ macro_rules! constructors {
 
 constructors! {
     Event { seq: i64, ts: Timestamp, execution_id: ExecutionId, path: String, data: EventData }
-    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64> }
+    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>, max_depth: Option<u32> }
     Finished { status: ExecutionStatus, output: Value, error: Option<ErrorInfo>, usage: Usage, cost: Option<Money> }
     ToolStarted { attempt: u32, call: ToolCall, effect: Effect, idempotency_key: String }
     StepStarted { kind: StepKind, attempt: u32, name: String; reserved = None, child_id = None, call = None }

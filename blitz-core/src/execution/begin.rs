@@ -57,7 +57,8 @@ pub(crate) fn begin(
     };
     let now = grant.now();
     let deadline = now.plus(Duration::from_millis(setup.agent().limits.timeout_ms));
-    let begin = Begin { setup: Arc::clone(&setup), input: input.clone(), seed, deadline, max_tokens: None };
+    let begin =
+        Begin { setup: Arc::clone(&setup), input: input.clone(), seed, deadline, max_tokens: None, max_depth: None };
     let desk = Desk {
         standing: &standing,
         principal: grant.principal(),

@@ -140,7 +140,7 @@ impl Driver {
             self.resume_child(key, id, child);
             return Vec::new();
         }
-        let max_depth = self.setup.agent().limits.max_depth;
+        let max_depth = self.state.max_depth(self.setup.agent().limits.max_depth);
         if self.ids.depth >= max_depth {
             let result = refuse(format!("agents may call agents {max_depth} deep, and this is the limit"));
             return self.tool_result(turn, key, result);
@@ -159,6 +159,7 @@ impl Driver {
             seed: super::derived_seed(self.state.seed, &key),
             deadline: own.min(self.deadline),
             max_tokens: self.state.machine.tokens_left(),
+            max_depth: Some(max_depth),
         };
         turn.children.push(ChildStart { key, call, begin });
         Vec::new()

@@ -36,6 +36,8 @@ pub(crate) struct State {
     /// The progress of each open step, by its key. A step that is not here was never started.
     pub(crate) open: BTreeMap<String, Progress>,
     pub(crate) seed: u64,
+    /// How deep the executions above let agents call agents.
+    above: Option<u32>,
     /// How many attempts of each open step ended with their process: no failures, so no policy counts them.
     lost: BTreeMap<String, u32>,
     /// Which model makes the attempts of an open step that fell back, and how many others had made before.
@@ -53,6 +55,7 @@ impl State {
             tally: Tally::default(),
             open: BTreeMap::new(),
             seed: 0,
+            above: None,
             lost: BTreeMap::new(),
             fallen: BTreeMap::new(),
             offered,
@@ -73,6 +76,11 @@ impl State {
     /// Tells the machine something that is no record of its own; gives the actions that follow.
     pub(crate) fn tell(&mut self, now: Timestamp, input: Input<'_>) -> Vec<Action> {
         self.machine.step(now, input)
+    }
+
+    /// How deep agents may call agents: as its own limit says, and each above it.
+    pub(crate) fn max_depth(&self, own: u32) -> u32 {
+        self.above.map_or(own, |above| above.min(own))
     }
 
     /// How often the model that a step asks has failed, when this attempt does.
@@ -109,6 +117,7 @@ impl State {
         match data {
             EventData::ExecutionQueued(queued) => {
                 self.seed = queued.seed;
+                self.above = queued.max_depth;
                 if let Some(left) = queued.max_tokens {
                     self.machine.cap_tokens(left);
                 }

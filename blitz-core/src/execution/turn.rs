@@ -108,6 +108,8 @@ pub(crate) struct Begin {
     pub(crate) deadline: Timestamp,
     /// The tokens that the parent has left, where it has a limit.
     pub(crate) max_tokens: Option<u64>,
+    /// How deep the parent lets agents call agents.
+    pub(crate) max_depth: Option<u32>,
 }
 
 /// What a commit gave.
@@ -394,6 +396,7 @@ impl Begin {
             self.seed,
             parent.map(|parent| parent.id),
             self.max_tokens,
+            self.max_depth,
         );
         let mut writer =
             Writer { now, desk, ids, setup: &self.setup, entries: Vec::new(), committed: Committed::default() };

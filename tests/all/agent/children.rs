@@ -90,6 +90,25 @@ async fn a_limit_of_no_tokens_is_refused() {
 }
 
 #[tokio::test]
+async fn how_deep_agents_may_call_agents_holds_for_the_whole_tree() {
+    let answer = |agent: &str, turn| match (agent, turn) {
+        ("top", 1) => calls(&["middle"], &json!("go")),
+        ("middle", 1) => calls(&["bottom"], &json!("go")),
+        _ => Reply::text("done"),
+    };
+    let (_engine, me, provider) = answering(answer, 1).await;
+    me.agents().put(named("bottom")).await.unwrap();
+    me.agents().put(named("middle").agent("bottom")).await.unwrap();
+    let mut limits = Limits::default();
+    limits.max_depth = 1;
+    me.agents().put(named("top").agent("middle").limits(limits)).await.unwrap();
+
+    assert_eq!(run(&me, "top").await.text(), "done");
+    assert!(provider.requests().iter().all(|request| asked(request).0 != "bottom"), "it is two deep");
+    assert_eq!(told(&provider, "middle"), ["agents may call agents 1 deep, and this is the limit"]);
+}
+
+#[tokio::test]
 async fn an_input_that_could_not_be_read_again_is_an_error_to_the_model() {
     let answer = |agent: &str, turn| match (agent, turn) {
         ("parent", 1) => calls(&["child"], &crate::bad_input::nested(115)),
