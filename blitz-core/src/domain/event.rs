@@ -184,7 +184,7 @@ pub struct Queued {
     /// The execution that called it, where it is a child.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<ExecutionId>,
-    /// The tokens that its parent has left for it, where the parent has a limit.
+    /// Its share of the tokens that its parent has left, where the parent has a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
     /// How deep the executions above it let agents call agents, where it is a child.

@@ -34,7 +34,16 @@ impl Driver {
         if turn.finish.is_some() {
             (turn.models, turn.tools, turn.children) = Default::default();
         }
+        self.share_tokens(turn);
         Ok(())
+    }
+
+    /// Divides the tokens that are left among the children of the turn and those that still run.
+    fn share_tokens(&self, turn: &mut Turn) {
+        let Some(left) = self.state.machine.tokens_left() else { return };
+        let running = self.state.open.values().filter(|progress| matches!(progress, Progress::Child { .. })).count();
+        let share = left / (running + turn.children.len()).max(1) as u64;
+        turn.children.iter_mut().for_each(|child| child.begin.max_tokens = Some(share));
     }
 
     fn plan_model(&mut self, key: String, first: bool, turn: &mut Turn) {
@@ -158,7 +167,8 @@ impl Driver {
             input,
             seed: super::derived_seed(self.state.seed, &key),
             deadline: own.min(self.deadline),
-            max_tokens: self.state.machine.tokens_left(),
+            // Known once all that the turn starts is: see `share_tokens`.
+            max_tokens: None,
             max_depth: Some(max_depth),
         };
         turn.children.push(ChildStart { key, call, begin });

@@ -106,7 +106,7 @@ pub(crate) struct Begin {
     pub(crate) input: Value,
     pub(crate) seed: u64,
     pub(crate) deadline: Timestamp,
-    /// The tokens that the parent has left, where it has a limit.
+    /// Its share of the tokens that the parent has left, where that has a limit.
     pub(crate) max_tokens: Option<u64>,
     /// How deep the parent lets agents call agents.
     pub(crate) max_depth: Option<u32>,

@@ -90,6 +90,25 @@ async fn a_limit_of_no_tokens_is_refused() {
 }
 
 #[tokio::test]
+async fn children_of_one_turn_share_the_tokens_that_are_left() {
+    let answer = |agent: &str, _| match agent {
+        "parent" => calls(&["one", "two"], &json!("go")),
+        _ => Reply::tool_call("nothing", json!({})),
+    };
+    let (_engine, me, _) = answering(answer, 100).await;
+    me.tools().register(blitz::tool_fn!("nothing", "", |_: ()| async { Ok(()) }).pure()).await.unwrap();
+    for child in ["one", "two"] {
+        me.agents().put(named(child).tool("nothing")).await.unwrap();
+    }
+    me.agents().put(named("parent").agent("one").agent("two").limits(tokens(450))).await.unwrap();
+
+    let done = run(&me, "parent").await;
+
+    // The parent's call leaves 350, so each child has 175 and stops behind its second call.
+    assert_eq!((done.error.unwrap().details["limit"].as_str(), done.usage.requests), (Some("tokens"), 5));
+}
+
+#[tokio::test]
 async fn how_deep_agents_may_call_agents_holds_for_the_whole_tree() {
     let answer = |agent: &str, turn| match (agent, turn) {
         ("top", 1) => calls(&["middle"], &json!("go")),
