@@ -448,7 +448,8 @@ pub(crate) fn idempotency_key(store_id: &str, id: ExecutionId, key: &str) -> Str
     crate::store::content_hash(format!("{store_id}\0{id}\0{key}").as_bytes())
 }
 
-fn alert_event(alert: Alert) -> EventData {
+/// The record of an alert.
+pub(super) fn alert_event(alert: Alert) -> EventData {
     EventData::BudgetAlert {
         budget_id: alert.budget_id,
         budget: alert.budget,

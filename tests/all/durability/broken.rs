@@ -4,12 +4,96 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use blitz::provider::{CallContext, ModelStream, Provider, StreamItem};
+use blitz::provider::{CallContext, ModelStream, Provider, Reply, StreamItem};
 use blitz::{
-    Engine, ExecutionStatus, Limits, MessageRole, ModelRequest, ModelResponse, NewAgent, NewModel, Part, Session,
-    ToolCall,
+    Engine, EventData, ExecutionId, ExecutionStatus, Limits, MessageRole, ModelRequest, ModelResponse, Money, NewAgent,
+    NewBudget, NewModel, Part, Session, ToolCall,
 };
 use futures_util::{FutureExt, StreamExt};
+use serde_json::{Value, json};
+
+use super::stage::{Life, Stage, calls};
+
+/// A budget that only a call which is booked as it was reserved brings to its threshold.
+async fn watched(life: &Life) {
+    let budget = NewBudget::per_execution("watched", Money::parse("0.02").unwrap()).with_thresholds(vec![20]);
+    life.me.budgets().create(budget).await.unwrap();
+}
+
+async fn change(life: &Life, agent: &str, patch: Value) {
+    life.me.agents().update(agent, serde_json::from_value(patch).unwrap()).await.unwrap();
+}
+
+/// The thresholds that the journal of a tree tells of.
+async fn alerts(life: &Life, id: ExecutionId) -> Vec<u32> {
+    let told = |data: &EventData| match data {
+        EventData::BudgetAlert { threshold, .. } => Some(*threshold),
+        _ => None,
+    };
+    life.journal(id).await.iter().filter_map(|event| told(&event.data)).collect()
+}
+
+#[tokio::test]
+async fn an_alert_by_a_dead_call_is_told_when_the_engine_opens() {
+    let stage = Stage::calling(&[]);
+    stage.model.held.hold("a/1");
+    let life = stage.open().await;
+    watched(&life).await;
+    let id = life.start().await;
+    stage.model.was_asked(1).await;
+    life.cut().await;
+    stage.model.held.release("a/1");
+
+    let (life, _) = stage.recovered().await;
+    let done = life.wait(id).await;
+    assert_eq!(done.status, ExecutionStatus::Completed);
+    assert_eq!(alerts(&life, id).await, [20]);
+    life.audit(&done).await;
+}
+
+/// `a` calls two agents at once: the model keeps one of them waiting, the other one's driver breaks off.
+async fn broken_off() -> (Stage, Life, ExecutionId) {
+    let stage = Stage::new(|asked| match (asked.agent.as_str(), asked.turn) {
+        ("a", 1) => {
+            let call = |name: &str| Part::ToolCall(ToolCall::new(name, name, json!({"input": "help"}).to_string()));
+            Reply::parts(vec![call("child"), call("other")])
+        }
+        ("other", 1) => calls(1, &["idempotent"], ""),
+        _ => Reply::text("done"),
+    });
+    stage.model.held.hold("child/1");
+    let life = stage.open().await;
+    let other = NewAgent::new("other", "m").instructions("other").tool("idempotent");
+    life.me.agents().put(other).await.unwrap();
+    change(&life, "a", json!({"agents": ["child", "other"]})).await;
+    watched(&life).await;
+    stage.model.panics(true);
+    let id = life.start().await;
+    life.until(id, |execution| execution.interrupted).await;
+    stage.model.panics(false);
+    stage.model.held.release("child/1");
+    (stage, life, id)
+}
+
+#[tokio::test]
+async fn an_alert_by_a_dead_call_is_told_when_this_process_takes_it_up_again() {
+    let (_stage, life, id) = broken_off().await;
+    assert_eq!(life.engine.recover().await.unwrap(), [id]);
+    let done = life.wait(id).await;
+    assert_eq!(done.status, ExecutionStatus::Completed);
+    assert_eq!(alerts(&life, id).await, [20]);
+    life.audit(&done).await;
+}
+
+#[tokio::test]
+async fn an_alert_by_a_dead_call_is_told_when_its_execution_is_given_up() {
+    let (_stage, life, id) = broken_off().await;
+    life.me.executions().cancel(id).await.unwrap();
+    let done = life.wait(id).await;
+    assert_eq!(done.status, ExecutionStatus::Cancelled);
+    assert_eq!(alerts(&life, id).await, [20]);
+    life.audit(&done).await;
+}
 
 /// A model that never says what it used, and does not answer its second request the first time.
 #[derive(Clone, Default)]
