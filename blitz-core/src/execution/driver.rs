@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::effects::{Delivered, Happening, ToolEnd, live};
-use super::perform::After;
+use super::perform::{After, may_pass};
 use super::retry::RetryDecision;
 use super::setup::Setup;
 use super::state::State;
@@ -26,6 +26,9 @@ use crate::domain::{
 use crate::error::{Charged, Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
 use crate::store::executions;
+
+/// How soon decisions are looked for again that could not be read.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// One execution in the hands of this process. Boxed where it is handed on: each future that holds it
 /// by value would be as large as it is, for as long as a model thinks.
@@ -415,7 +418,16 @@ impl Driver {
     /// Reads the decisions that were made since the last look.
     async fn decisions(&mut self) -> Result<Vec<Action>> {
         let (ids, after) = (self.ids, self.work.decisions_seen);
-        let events = self.store.write(move |tx, _| executions::take_decisions(tx, ids.root_id, ids.id, after)).await?;
+        let read = self.store.write(move |tx, _| executions::take_decisions(tx, ids.root_id, ids.id, after)).await;
+        let events = match read {
+            Err(error) if may_pass(&error) => {
+                // They stay where they are: it looks again.
+                tokio::time::sleep(LOOK_AGAIN).await;
+                self.seat.wake.notify_one();
+                return Ok(Vec::new());
+            }
+            read => read?,
+        };
         let mut actions = Vec::new();
         for event in events {
             self.work.decisions_seen = event.seq;
