@@ -188,7 +188,12 @@ impl Driver {
                 continue;
             }
             if turn.finish.is_some() {
-                self.stop_effects(&mut turn).await?;
+                let ended = turn.drafts.len();
+                if let Err(error) = self.stop_effects(&mut turn).await {
+                    turn.without_end(ended);
+                    self.break_off(turn).await;
+                    return Err(error);
+                }
             }
             self.note_status(&mut turn);
             if !turn.is_empty() {
@@ -381,8 +386,10 @@ impl Driver {
 
     pub(super) fn tool_ended(&mut self, end: ToolEnd, turn: &mut Turn) -> Vec<Action> {
         let ToolEnd { key, attempt, outcome } = end;
-        let mut actions = self.record(turn, key, EventData::ToolFinished { attempt, result: outcome.result }, None);
+        let data = EventData::ToolFinished { attempt, result: outcome.result };
+        let mut actions = self.record(turn, key.clone(), data, None);
         if let Some(fatal) = outcome.fatal {
+            turn.fatal.push(key);
             let finish = Finish::failed(&fatal);
             actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish }));
         }

@@ -45,6 +45,8 @@ pub(crate) struct Turn {
     pub(crate) children: Vec<ChildStart>,
     /// The end of the execution.
     pub(crate) finish: Option<Finish>,
+    /// The tool calls that ended so that the execution must end, by key.
+    pub(crate) fatal: Vec<String>,
     /// Whether it is the first progress of an execution that was taken up again.
     pub(crate) resumed: bool,
     /// Where the execution then stands, if that changes.
@@ -156,6 +158,16 @@ impl Turn {
             && self.children.is_empty()
             && self.finish.is_none()
             && self.status.is_none()
+    }
+
+    /// Takes the end of the execution back, and with it what would mean something else without: of its
+    /// records, all but the first so many, and the ends of tools that are the execution's.
+    pub(crate) fn without_end(&mut self, records: usize) {
+        self.finish = None;
+        self.drafts.truncate(records);
+        let fatal = std::mem::take(&mut self.fatal);
+        let ends = |draft: &Draft| matches!(draft.data, EventData::ToolFinished { .. }) && fatal.contains(&draft.path);
+        self.drafts.retain(|draft| !ends(draft));
     }
 
     /// Whether the step at a path is among those that the turn starts.

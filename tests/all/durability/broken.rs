@@ -1,16 +1,19 @@
 //! Drivers that break off: what had ended stays, what is settled for them is told, a replay is what was.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use blitz::provider::{CallContext, ModelStream, Provider, Reply, StreamItem};
+use blitz::tool::{Tool, ToolContext, ToolError};
 use blitz::{
-    Engine, EventData, ExecutionId, ExecutionStatus, Limits, MessageRole, ModelRequest, ModelResponse, Money, NewAgent,
-    NewBudget, NewModel, Part, Session, ToolCall,
+    Decision, Effect, Engine, Error, EventData, ExecutionId, ExecutionStatus, Limits, ListOptions, MessageRole,
+    ModelRequest, ModelResponse, Money, NewAgent, NewBudget, NewModel, Part, Session, ToolCall, ToolSpec,
 };
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
 
 use super::stage::{Life, Stage, calls};
 
@@ -92,6 +95,76 @@ async fn an_alert_by_a_dead_call_is_told_when_its_execution_is_given_up() {
     let done = life.wait(id).await;
     assert_eq!(done.status, ExecutionStatus::Cancelled);
     assert_eq!(alerts(&life, id).await, [20]);
+    life.audit(&done).await;
+}
+
+/// A tool that ends its first call when its gate opens, and any other at once.
+struct Gated {
+    name: &'static str,
+    effect: Effect,
+    gate: Mutex<Option<oneshot::Receiver<()>>>,
+    called: mpsc::UnboundedSender<()>,
+}
+
+impl Tool for Gated {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec::new(self.name, "Waits.", json!({"type": "object"}))
+    }
+
+    fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    fn call(&self, _: Value, _: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {
+        let (name, gate) = (self.name, self.gate.lock().unwrap().take());
+        self.called.send(()).unwrap();
+        async move {
+            if let Some(gate) = gate {
+                gate.await?;
+            }
+            if name == "fatal" { Err(ToolError::Fatal(Error::invalid("no more"))) } else { Ok(json!("done")) }
+        }
+        .boxed()
+    }
+}
+
+/// On one thread: tasks run in the order in which their gates open.
+#[tokio::test]
+async fn what_ended_in_the_last_turn_is_kept_where_a_child_breaks_off() {
+    let stage = Stage::new(|asked| match (asked.agent.as_str(), asked.turn) {
+        ("a", 1) => calls(1, &["fatal", "sent", "child"], "help"),
+        ("child", 1) => calls(1, &["last"], "help"),
+        _ => Reply::text("done"),
+    });
+    let life = stage.open().await;
+    let (called, mut calls) = mpsc::unbounded_channel();
+    let mut gates = Vec::new();
+    for (name, effect) in [("fatal", Effect::Unsafe), ("sent", Effect::Unsafe), ("last", Effect::Pure)] {
+        let (open, gate) = oneshot::channel();
+        gates.push(open);
+        let tool = Gated { name, effect, gate: Mutex::new(Some(gate)), called: called.clone() };
+        life.me.tools().register(tool).await.unwrap();
+    }
+    change(&life, "a", json!({"tools": ["fatal", "sent"]})).await;
+    change(&life, "child", json!({"tools": ["last"]})).await;
+    let id = life.start().await;
+    for _ in 0..3 {
+        calls.recv().await.unwrap();
+    }
+    // The child breaks off behind its tool, before it sees that it is to end.
+    stage.model.panics(true);
+    gates.into_iter().for_each(|gate| gate.send(()).unwrap());
+    life.until(id, |execution| execution.interrupted).await;
+    stage.model.panics(false);
+
+    let steps = life.me.executions().steps(id, ListOptions::default()).await.unwrap().items;
+    let ended: Vec<&str> = steps.iter().filter(|step| step.execution_id == id).map(|step| step.path.as_str()).collect();
+    assert_eq!(ended, ["1/model", "1/tool/1"], "the end that would be the execution's is not there");
+    assert_eq!(life.engine.recover().await.unwrap(), [id]);
+    assert_eq!(life.waits_for_decisions(id).await, ["1/tool/0"], "only what nobody has heard of is in doubt");
+    life.me.executions().decide(id, "1/tool/0", Decision::Fail { message: "it gave up".into() }).await.unwrap();
+    let done = life.wait(id).await;
+    assert_eq!(done.text(), "done");
     life.audit(&done).await;
 }
 
