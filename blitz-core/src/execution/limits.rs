@@ -122,7 +122,7 @@ impl Deployment {
             // Dropped in here, the pass gives back what it booked.
             tokio::time::sleep_until(turn).await;
         }
-        self.enter()?;
+        pass.tries = self.enter()?;
         (pass.sent, pass.entered) = (true, true);
         Ok(pass)
     }
@@ -137,7 +137,15 @@ impl Deployment {
         let turn = self.began + Duration::from_nanos(by_requests.max(by_tokens));
         (
             turn,
-            Pass { deployment: Arc::clone(self), held: tokens, used: 0, sent: false, entered: false, _permit: permit },
+            Pass {
+                deployment: Arc::clone(self),
+                held: tokens,
+                used: 0,
+                sent: false,
+                entered: false,
+                tries: false,
+                _permit: permit,
+            },
         )
     }
 
@@ -147,10 +155,10 @@ impl Deployment {
         pause.map_or(Ok(()), |pause| Err(self.paused(pause)))
     }
 
-    /// Whether it pauses; where a pause is over, this call is the one that tries.
-    fn enter(&self) -> Result<()> {
-        let pause = self.lock().breaker.enter(self.now());
-        pause.map_or(Ok(()), |pause| Err(self.paused(pause)))
+    /// Whether this call is the one that tries behind a pause. Errors: it pauses.
+    fn enter(&self) -> Result<bool> {
+        let entered = self.lock().breaker.enter(self.now());
+        entered.map_err(|pause| self.paused(pause))
     }
 
     fn paused(&self, pause: u64) -> Error {
@@ -189,6 +197,8 @@ pub(crate) struct Pass {
     sent: bool,
     /// Whether the breaker waits to hear how it ends.
     entered: bool,
+    /// Whether it is the call that tries behind a pause.
+    tries: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -221,8 +231,10 @@ impl Drop for Pass {
     fn drop(&mut self) {
         let mut state = self.deployment.lock();
         if self.entered {
-            // Nobody knows how it would have ended: the next call tries in its place.
-            state.breaker.gave_up();
+            if self.tries {
+                // Nobody knows how it would have ended: the next call tries in its place.
+                state.breaker.gave_up();
+            }
             self.used = self.held.max(self.used);
         }
         if let (false, Some(requests)) = (self.sent, &mut state.requests) {
@@ -315,6 +327,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b42_what_keeps_failing_is_left_alone_then_tried_by_one() {
         let deployment = deployment(ModelLimits::default());
+        let before = deployment.admit(1, LONG).await.unwrap();
         for _ in 0..breaker::THRESHOLD {
             deployment.admit(1, LONG).await.unwrap().ended(&failure());
         }
@@ -325,6 +338,8 @@ mod tests {
         assert!(deployment.admit(1, LONG).await.is_err(), "one tries");
         drop(probe);
         let probe = deployment.admit(1, LONG).await.unwrap();
+        drop(before);
+        assert!(deployment.admit(1, LONG).await.is_err(), "who was sent before the pause does not try");
         probe.ended(&failure());
         let longer = deployment.admit(1, LONG).await.err().unwrap().retry_after().unwrap();
         assert!(longer > error.retry_after().unwrap(), "each pause is longer");
