@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::domain::{ModelLimits, ModelResponse, NewModel};
 use crate::error::{Charged, Error, ErrorCode, Result};
 use breaker::Breaker;
-use rate::Rate;
+use rate::{Booking, Rate};
 
 /// Who is asked: a provider at an address for one of its models.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -131,14 +131,17 @@ impl Deployment {
     fn book(self: &Arc<Self>, tokens: u64, permit: Option<OwnedSemaphorePermit>) -> (Instant, Pass) {
         let now = self.now();
         let mut state = self.lock();
-        let by_requests = state.requests.as_mut().map_or(now, |rate| rate.book(now, 1));
-        let by_tokens = state.tokens.as_mut().map_or(now, |rate| rate.book(now, tokens));
+        let request = state.requests.as_mut().map(|rate| rate.book(now, 1));
+        let booked = state.tokens.as_mut().map(|rate| rate.book(now, tokens));
         drop(state);
-        let turn = self.began + Duration::from_nanos(by_requests.max(by_tokens));
+        let turn = [request, booked].into_iter().flatten().map(|booking| booking.at).max().unwrap_or(now);
+        let turn = self.began + Duration::from_nanos(turn);
         (
             turn,
             Pass {
                 deployment: Arc::clone(self),
+                request,
+                booked,
                 held: tokens,
                 used: 0,
                 sent: false,
@@ -192,6 +195,9 @@ impl Deployment {
 /// A call's place on a deployment. Dropping it gives back what it did not use.
 pub(crate) struct Pass {
     deployment: Arc<Deployment>,
+    /// Its place among the requests of the minute, and that of its tokens.
+    request: Option<Booking>,
+    booked: Option<Booking>,
     held: u64,
     used: u64,
     sent: bool,
@@ -229,6 +235,7 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
+        let now = self.deployment.now();
         let mut state = self.deployment.lock();
         if self.entered {
             if self.tries {
@@ -237,11 +244,11 @@ impl Drop for Pass {
             }
             self.used = self.held.max(self.used);
         }
-        if let (false, Some(requests)) = (self.sent, &mut state.requests) {
-            requests.correct(1, 0);
+        if let (false, Some(requests), Some(request)) = (self.sent, &mut state.requests, self.request) {
+            requests.correct(now, request, 0);
         }
-        if let Some(tokens) = &mut state.tokens {
-            tokens.correct(self.held, self.used);
+        if let (Some(tokens), Some(booked)) = (&mut state.tokens, self.booked) {
+            tokens.correct(now, booked, self.used);
         }
     }
 }
