@@ -397,8 +397,8 @@ impl Begin {
         };
         let id = executions::create(tx, now, &new)?;
         let ids = Ids { id, root_id: parent.map_or(id, |p| p.root_id), epoch, depth: parent.map_or(0, |p| p.depth) };
-        if let (None, Some(limit)) = (parent, agent.spec.limits.max_cost) {
-            ledger::cap_execution(tx, now, ids.root_id, limit)?;
+        if let Some(limit) = agent.spec.limits.max_cost {
+            ledger::cap_execution(tx, now, id, limit)?;
         }
         let mut state = self.setup.state(&self.input)?;
         let queued = Queued::new(

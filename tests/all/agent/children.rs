@@ -143,3 +143,29 @@ async fn an_input_that_could_not_be_read_again_is_an_error_to_the_model() {
     assert!(told(&provider, "parent")[0].contains("nested deeper"), "{:?}", told(&provider, "parent"));
     assert_eq!(me.executions().outcome(done.execution_id).await.unwrap(), done);
 }
+
+#[tokio::test]
+async fn the_cost_limit_of_an_agent_holds_where_it_is_called_and_for_its_own_children() {
+    // A token costs a thousand nanos: two calls are paid, and what is left pays for no other.
+    let answer = |agent: &str, turn| match (agent, turn) {
+        ("top", 1) => calls(&["middle"], &json!("go")),
+        ("middle", _) => calls(&["bottom"], &json!("go")),
+        ("bottom", 1) => Reply::tool_call("nothing", json!({})),
+        _ => Reply::text("done"),
+    };
+    let (_engine, me, provider) = answering(answer, 1_000).await;
+    me.tools().register(blitz::tool_fn!("nothing", "", |_: ()| async { Ok(()) }).pure()).await.unwrap();
+    me.agents().put(named("bottom").tool("nothing")).await.unwrap();
+    let limit = Money::from_nanos(3_000_000);
+    me.agents().put(named("middle").agent("bottom").limits(Limits::default().with_max_cost(limit))).await.unwrap();
+    me.agents().put(named("top").agent("middle")).await.unwrap();
+
+    let done = run(&me, "top").await;
+
+    assert_eq!(done.text(), "done", "whoever called it goes on: {done:?}");
+    assert!(told(&provider, "top")[0].contains("limit cost"), "{:?}", told(&provider, "top"));
+    let middle = execution(&me, "middle").await;
+    assert_eq!(middle.error.as_ref().unwrap().details["limit"], "cost");
+    assert_eq!(middle.cost, Some(Money::from_nanos(2_000_000)), "with what its child cost");
+    me.budgets().verify().await.unwrap();
+}
