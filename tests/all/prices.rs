@@ -92,3 +92,27 @@ async fn t04_an_import_that_is_no_map_changes_nothing() {
     }
     assert_eq!(cost(&run(&me, model("mistral-large-2512")).await).as_deref(), Some("0.00056"));
 }
+
+/// Where nobody listens, and no price list holds.
+const ELSEWHERE: &str = "http://127.0.0.1:9/v1";
+
+#[tokio::test]
+async fn t10_a_server_that_the_environment_names_has_no_listed_price() {
+    // The environment is a process's: this test runs again in one of its own.
+    if std::env::var("OPENAI_BASE_URL").as_deref() != Ok(ELSEWHERE) {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = "prices::t10_a_server_that_the_environment_names_has_no_listed_price";
+        command.args(["--exact", name]).env("OPENAI_BASE_URL", ELSEWHERE).env("OPENAI_API_KEY", "k");
+        assert!(command.status().unwrap().success(), "in a process whose environment names a server");
+        return;
+    }
+    let (engine, me) = engine(usage()).await;
+    me.budgets().create(NewBudget::per_execution("cap", Money::parse("1").unwrap())).await.unwrap();
+    let refused = run(&me, NewModel::new("m", "openai", "gpt-4o")).await.error.unwrap();
+    assert_eq!(refused.code, ErrorCode::BudgetExceeded, "{refused:?}");
+    let own = NewModel::new("m", "openai", "gpt-4o").with_base_url("https://api.openai.com.example.net");
+    assert_eq!(run(&me, own).await.error.unwrap().code, ErrorCode::BudgetExceeded);
+    // A provider of the host's own under this name is at no address.
+    engine.register_provider(FunctionProvider::new("openai", |_, _| async { Ok(Reply::text("hello")) }));
+    assert!(cost(&run(&me, NewModel::new("m", "openai", "gpt-4o")).await).is_some());
+}

@@ -241,7 +241,7 @@ pub struct Queued {
     /// The execution that called it, where it is a child.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<ExecutionId>,
-    /// The tokens that its parent has left for it, where the parent has a limit.
+    /// Its share of the tokens that its parent has left, where the parent has a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
     /// The messages it begins with, where a workflow asks a model itself.
@@ -253,6 +253,9 @@ pub struct Queued {
     /// The execution that this one runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<ExecutionId>,
+    /// How deep the executions above it let agents call agents, where it is a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_depth: Option<u32>,
 }
 
 /// The values of `execution.finished`.
@@ -394,7 +397,7 @@ macro_rules! constructors {
 
 constructors! {
     Event { seq: i64, ts: Timestamp, execution_id: ExecutionId, path: String, data: EventData }
-    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>; messages = Vec::new(), trigger = Value::Null, rerun_of = None }
+    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>, max_depth: Option<u32>; messages = Vec::new(), trigger = Value::Null, rerun_of = None }
     Finished { status: ExecutionStatus, output: Value, error: Option<ErrorInfo>, usage: Usage, cost: Option<Money>; handled_errors = 0 }
     ToolStarted { attempt: u32, call: ToolCall, effect: Effect, idempotency_key: String }
     StepStarted { kind: StepKind, attempt: u32, name: String; reserved = None, child_id = None, call = None }

@@ -396,6 +396,11 @@ impl ModelResponse {
             self.raw_usage = Value::Null;
         }
         self.extra.retain(|_, value| can_be_kept(value));
+        self.message.parts.retain(|part| match part {
+            Part::Opaque { data, .. } => can_be_kept(data),
+            Part::ToolResult(result) => can_be_kept(&result.content),
+            _ => true,
+        });
     }
 
     /// The same answer with another finish reason.

@@ -88,6 +88,9 @@ impl RunOptions {
         if limits.max_turns == Some(0) || limits.max_parallel_tools == Some(0) || limits.timeout_ms == Some(0) {
             return Err(Error::invalid("limits.max_turns, max_parallel_tools and timeout_ms must be at least 1"));
         }
+        if limits.max_tokens == Some(0) {
+            return Err(Error::invalid("limits.max_tokens must be at least 1: leave it out for the agent's own"));
+        }
         if limits.max_cost.is_some_and(|cost| cost < Money::ZERO) {
             return Err(Error::invalid("limits.max_cost may not be negative"));
         }
@@ -198,6 +201,7 @@ mod tests {
         for limits in [
             RunLimits::default().with_max_turns(0),
             RunLimits::default().with_timeout_ms(0),
+            RunLimits::default().with_max_tokens(0),
             RunLimits { max_parallel_tools: Some(0), ..RunLimits::default() },
             RunLimits::default().with_max_cost(Money::from_nanos(-1)),
         ] {

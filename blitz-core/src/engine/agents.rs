@@ -59,6 +59,9 @@ impl Noun for NewAgent {
         if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return Err(Error::invalid(format!("limits.{name} must be at least 1")));
         }
+        if limits.max_tokens == Some(0) {
+            return Err(Error::invalid("limits.max_tokens must be at least 1: leave it out for no limit"));
+        }
         if limits.timeout_ms == 0 || Duration::from_millis(limits.timeout_ms) > Duration::from_secs(366 * 86_400) {
             return Err(Error::invalid("limits.timeout_ms must be between 1 and a year"));
         }

@@ -28,8 +28,10 @@ pub(crate) struct Launch {
     pub(crate) reused: Vec<NodeFinished>,
     /// The execution that this one runs again.
     pub(crate) rerun_of: Option<ExecutionId>,
-    /// The tokens that the parent has left, where it has a limit.
+    /// Its share of the tokens that the parent has left, where that has a limit.
     pub(crate) max_tokens: Option<u64>,
+    /// How deep the parent lets executions start executions.
+    pub(crate) max_depth: Option<u32>,
 }
 
 /// What is to be begun.
@@ -117,9 +119,9 @@ fn prepared(
         let types = runtime.tools.node_types();
         let mut found = FoundWorkflow::of(tx, resource.clone(), None)?;
         options.apply_to_workflow(&mut found.definition)?;
-        Pinning { grant, standing, types: &types }.workflow(tx, &found, &mut Vec::new())?
+        Pinning { grant, standing, types: &types, providers: &runtime.providers }.workflow(tx, &found, &mut Vec::new())?
     } else {
-        pin(tx, grant, resource, options, standing)?
+        pin(tx, grant, resource, options, standing, &runtime.providers)?
     };
     let setup = Runnable::new(&pinned, &runtime.providers, &runtime.tools)?;
     Ok((setup, (key, generation)))

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Runtime;
-use super::recover::RESUME_KEY;
+use super::recover::{RESUME_KEY, settle_tree};
 use crate::access::Grant;
 use crate::domain::schema::{SchemaCheck, admit_kept, describe};
 use crate::domain::{
@@ -37,9 +37,8 @@ pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, 
 /// an error, children first.
 fn end_tree(tx: &mut dyn Connection, now: Timestamp, root_id: ExecutionId, error: Option<&Error>) -> Result<()> {
     let status = if error.is_some() { ExecutionStatus::Failed } else { ExecutionStatus::Cancelled };
-    for reservation in ledger::open_in_tree(tx, root_id)? {
-        ledger::settle_dead(tx, now, reservation)?;
-    }
+    let told = settle_tree(tx, now, root_id)?;
+    executions::append(tx, now, root_id, None, told)?;
     for row in executions::open_tree(tx, root_id)? {
         let (cost, usage) = spent(tx, &row)?;
         let finished = Finished::new(status, serde_json::Value::Null, error.map(Error::to_info), usage, cost);

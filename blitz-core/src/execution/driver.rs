@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::effects::{Delivered, Happening, ToolEnd, live};
-use super::perform::After;
+use super::perform::{After, may_pass};
 use super::retry::RetryDecision;
 use super::runnable::Runnable;
 use super::nodes::Spent;
@@ -27,6 +29,9 @@ use crate::error::{Charged, Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
 use crate::store::executions;
 use crate::tool::NodeOutput;
+
+/// How soon decisions are looked for again that could not be read.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// One execution in the hands of this process. Boxed where it is handed on: each future that holds it
 /// by value would be as large as it is, for as long as a model thinks.
@@ -146,9 +151,16 @@ impl Driver {
             return Err(left_interrupted());
         }
         let mut follow = Vec::new();
-        for ((action, request), outcome) in first.into_iter().zip(requests).zip(reserved) {
-            if let Action::CallModel { key, .. } = action {
-                follow.extend(self.send_or_refuse(key, 1, 0, request, outcome));
+        let mut calls = requests.into_iter().zip(reserved);
+        for action in first {
+            match action {
+                Action::CallModel { key, .. } => {
+                    if let Some((request, outcome)) = calls.next() {
+                        follow.extend(self.send_or_refuse(key, 1, 0, request, outcome));
+                    }
+                }
+                // Such as the end of one that has no token to begin with.
+                other => follow.push(other),
             }
         }
         self.drive(follow, Turn::default()).await
@@ -186,7 +198,12 @@ impl Driver {
                 continue;
             }
             if turn.finish.is_some() {
-                self.stop_effects(&mut turn).await?;
+                let ended = turn.drafts.len();
+                if let Err(error) = self.stop_effects(&mut turn).await {
+                    turn.without_end(ended);
+                    self.break_off(turn).await;
+                    return Err(error);
+                }
             }
             self.note_status(&mut turn);
             if !turn.is_empty() {
@@ -394,8 +411,10 @@ impl Driver {
                 result => self.node_ended(place, attempt, result, Spent::default(), turn),
             };
         }
-        let mut actions = self.record(turn, key, EventData::ToolFinished { attempt, result: outcome.result }, None);
+        let data = EventData::ToolFinished { attempt, result: outcome.result };
+        let mut actions = self.record(turn, key.clone(), data, None);
         if let Some(fatal) = outcome.fatal {
+            turn.fatal.push(key);
             let finish = Finish::failed(&fatal);
             actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish }));
         }
@@ -438,7 +457,16 @@ impl Driver {
     /// Reads the decisions that were made since the last look.
     async fn decisions(&mut self) -> Result<Vec<Action>> {
         let (ids, after) = (self.ids, self.work.decisions_seen);
-        let events = self.store.write(move |tx, _| executions::take_decisions(tx, ids.root_id, ids.id, after)).await?;
+        let read = self.store.write(move |tx, _| executions::take_decisions(tx, ids.root_id, ids.id, after)).await;
+        let events = match read {
+            Err(error) if may_pass(&error) => {
+                // They stay where they are: it looks again.
+                tokio::time::sleep(LOOK_AGAIN).await;
+                self.seat.wake.notify_one();
+                return Ok(Vec::new());
+            }
+            read => read?,
+        };
         let mut actions = Vec::new();
         for event in events {
             self.work.decisions_seen = event.seq;

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::domain::{ModelLimits, ModelResponse, NewModel};
 use crate::error::{Charged, Error, ErrorCode, Result};
 use breaker::Breaker;
-use rate::Rate;
+use rate::{Booking, Rate};
 
 /// Who is asked: a provider at an address for one of its models.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -122,7 +122,7 @@ impl Deployment {
             // Dropped in here, the pass gives back what it booked.
             tokio::time::sleep_until(turn).await;
         }
-        self.enter()?;
+        pass.tries = self.enter()?;
         (pass.sent, pass.entered) = (true, true);
         Ok(pass)
     }
@@ -131,13 +131,24 @@ impl Deployment {
     fn book(self: &Arc<Self>, tokens: u64, permit: Option<OwnedSemaphorePermit>) -> (Instant, Pass) {
         let now = self.now();
         let mut state = self.lock();
-        let by_requests = state.requests.as_mut().map_or(now, |rate| rate.book(now, 1));
-        let by_tokens = state.tokens.as_mut().map_or(now, |rate| rate.book(now, tokens));
+        let request = state.requests.as_mut().map(|rate| rate.book(now, 1));
+        let booked = state.tokens.as_mut().map(|rate| rate.book(now, tokens));
         drop(state);
-        let turn = self.began + Duration::from_nanos(by_requests.max(by_tokens));
+        let turn = [request, booked].into_iter().flatten().map(|booking| booking.at).max().unwrap_or(now);
+        let turn = self.began + Duration::from_nanos(turn);
         (
             turn,
-            Pass { deployment: Arc::clone(self), held: tokens, used: 0, sent: false, entered: false, _permit: permit },
+            Pass {
+                deployment: Arc::clone(self),
+                request,
+                booked,
+                held: tokens,
+                used: 0,
+                sent: false,
+                entered: false,
+                tries: false,
+                _permit: permit,
+            },
         )
     }
 
@@ -147,10 +158,10 @@ impl Deployment {
         pause.map_or(Ok(()), |pause| Err(self.paused(pause)))
     }
 
-    /// Whether it pauses; where a pause is over, this call is the one that tries.
-    fn enter(&self) -> Result<()> {
-        let pause = self.lock().breaker.enter(self.now());
-        pause.map_or(Ok(()), |pause| Err(self.paused(pause)))
+    /// Whether this call is the one that tries behind a pause. Errors: it pauses.
+    fn enter(&self) -> Result<bool> {
+        let entered = self.lock().breaker.enter(self.now());
+        entered.map_err(|pause| self.paused(pause))
     }
 
     fn paused(&self, pause: u64) -> Error {
@@ -184,11 +195,16 @@ impl Deployment {
 /// A call's place on a deployment. Dropping it gives back what it did not use.
 pub(crate) struct Pass {
     deployment: Arc<Deployment>,
+    /// Its place among the requests of the minute, and that of its tokens.
+    request: Option<Booking>,
+    booked: Option<Booking>,
     held: u64,
     used: u64,
     sent: bool,
     /// Whether the breaker waits to hear how it ends.
     entered: bool,
+    /// Whether it is the call that tries behind a pause.
+    tries: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -219,17 +235,20 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
+        let now = self.deployment.now();
         let mut state = self.deployment.lock();
         if self.entered {
-            // Nobody knows how it would have ended: the next call tries in its place.
-            state.breaker.gave_up();
+            if self.tries {
+                // Nobody knows how it would have ended: the next call tries in its place.
+                state.breaker.gave_up();
+            }
             self.used = self.held.max(self.used);
         }
-        if let (false, Some(requests)) = (self.sent, &mut state.requests) {
-            requests.correct(1, 0);
+        if let (false, Some(requests), Some(request)) = (self.sent, &mut state.requests, self.request) {
+            requests.correct(now, request, 0);
         }
-        if let Some(tokens) = &mut state.tokens {
-            tokens.correct(self.held, self.used);
+        if let (Some(tokens), Some(booked)) = (&mut state.tokens, self.booked) {
+            tokens.correct(now, booked, self.used);
         }
     }
 }
@@ -315,6 +334,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b42_what_keeps_failing_is_left_alone_then_tried_by_one() {
         let deployment = deployment(ModelLimits::default());
+        let before = deployment.admit(1, LONG).await.unwrap();
         for _ in 0..breaker::THRESHOLD {
             deployment.admit(1, LONG).await.unwrap().ended(&failure());
         }
@@ -325,6 +345,8 @@ mod tests {
         assert!(deployment.admit(1, LONG).await.is_err(), "one tries");
         drop(probe);
         let probe = deployment.admit(1, LONG).await.unwrap();
+        drop(before);
+        assert!(deployment.admit(1, LONG).await.is_err(), "who was sent before the pause does not try");
         probe.ended(&failure());
         let longer = deployment.admit(1, LONG).await.err().unwrap().retry_after().unwrap();
         assert!(longer > error.retry_after().unwrap(), "each pause is longer");

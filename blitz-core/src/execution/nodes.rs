@@ -261,7 +261,7 @@ impl Driver {
                 return self.node_ended(place, attempt, Err(error), Spent::default(), turn);
             }
         };
-        let max_depth = setup.plan.limits.max_depth;
+        let max_depth = self.state.max_depth(setup.plan.limits.max_depth);
         let fits = if self.ids.depth >= max_depth {
             Err(Error::LimitExceeded { limit: "depth", value: max_depth.to_string() })
         } else {
@@ -276,7 +276,7 @@ impl Driver {
         let begin = Begin {
             seed: super::derived_seed(self.state.seed, &format!("{}#{attempt}", place.key)),
             deadline: now.plus(own).min(self.deadline),
-            launch: Launch { input, messages, ..Launch::default() },
+            launch: Launch { input, messages, max_depth: Some(max_depth), ..Launch::default() },
             setup: child,
         };
         let key = place.key.clone();

@@ -19,6 +19,7 @@ use crate::domain::{
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
+use crate::store;
 use crate::tool::ToolContext;
 use crate::tool::registry::ToolOutcome;
 use crate::workflow::machine::join;
@@ -34,6 +35,11 @@ pub(super) enum After {
     Follow(Vec<Action>),
     /// The end.
     Ended(Box<Finished>),
+}
+
+/// Whether a write that failed so may go well later, and nothing of it is kept.
+pub(super) fn may_pass(error: &Error) -> bool {
+    error.code() == ErrorCode::StorageFull || store::tells_busy(error)
 }
 
 impl Driver {
@@ -82,7 +88,7 @@ impl Driver {
         Ok(After::Follow(follow))
     }
 
-    /// Writes the turn; waits for space where the disk is full.
+    /// Writes the turn; waits for space where the disk is full, and for others who hold the database.
     async fn write(&self, turn: &Arc<Turn>) -> Result<Committed> {
         let mut pause = Duration::from_millis(50);
         loop {
@@ -95,8 +101,8 @@ impl Driver {
                 turn.write(tx, Timestamp::now(), &desk, ids, &setup, &tally)
             });
             match written.await {
-                Err(error) if error.code() == ErrorCode::StorageFull && Timestamp::now() < self.deadline => {
-                    tracing::warn!(execution = self.ids.id.0, "the disk is full: the execution waits for space");
+                Err(error) if may_pass(&error) && Timestamp::now() < self.deadline => {
+                    tracing::warn!(execution = self.ids.id.0, %error, "the execution waits until it can be written");
                     tokio::select! {
                         () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(2)),
                         () = self.runtime.closing.cancelled() => return Err(error),

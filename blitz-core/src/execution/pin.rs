@@ -12,6 +12,7 @@ use crate::domain::{
 };
 use crate::error::{Error, Result};
 use crate::ledger;
+use crate::provider::registry::Providers;
 use crate::store::catalog::{self, ResourceRow};
 use crate::store::sql::to_json;
 use crate::store::{Connection, content_hash, executions};
@@ -60,8 +61,9 @@ pub(crate) fn pin(
     agent: &ResourceRow,
     options: &RunOptions,
     standing: &Standing,
+    providers: &Providers,
 ) -> Result<Pinned> {
-    let mut plan = plan(tx, grant, agent, &mut Vec::new())?;
+    let mut plan = plan(tx, grant, providers, agent, &mut Vec::new())?;
     options.apply(&mut plan.agent.spec);
     keep_agent(tx, standing, plan)
 }
@@ -98,6 +100,7 @@ pub(crate) fn keys(tx: &mut dyn Connection, standing: &Standing, plan: &Executio
 fn plan(
     tx: &mut dyn Connection,
     grant: &Grant,
+    providers: &Providers,
     row: &ResourceRow,
     above: &mut Vec<ResourceId>,
 ) -> Result<ExecutionPlan> {
@@ -106,9 +109,9 @@ fn plan(
     }
     let agent: AgentRecord = row.record()?;
     let spec = &agent.spec;
-    let PlannedModel { model, listed_price, .. } = planned_model(tx, grant, &spec.model)?;
+    let PlannedModel { model, listed_price, .. } = planned_model(tx, grant, providers, &spec.model)?;
     let fallbacks = spec.fallback.iter().flat_map(|fallback| &fallback.models);
-    let fallbacks = fallbacks.map(|model| planned_model(tx, grant, model)).collect::<Result<_>>()?;
+    let fallbacks = fallbacks.map(|model| planned_model(tx, grant, providers, model)).collect::<Result<_>>()?;
     let prompt = spec.prompt.as_ref().map(|prompt| prompt_version(tx, grant, prompt)).transpose()?;
     let mut tools = Vec::with_capacity(spec.tools.len());
     for tool in &spec.tools {
@@ -118,15 +121,16 @@ fn plan(
     let mut agents = Vec::with_capacity(spec.agents.len());
     for child in &spec.agents {
         let child = grant.find(tx, Permission::AgentsRun, ResourceKind::Agent, &name(child))?;
-        agents.push(plan(tx, grant, &child, above)?);
+        agents.push(plan(tx, grant, providers, &child, above)?);
     }
     above.pop();
     Ok(ExecutionPlan { listed_price, fallbacks, ..ExecutionPlan::new(agent, model, prompt, tools, agents) })
 }
 
-fn planned_model(tx: &mut dyn Connection, grant: &Grant, model: &str) -> Result<PlannedModel> {
+fn planned_model(tx: &mut dyn Connection, grant: &Grant, providers: &Providers, model: &str) -> Result<PlannedModel> {
     let model: ModelRecord = grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &name(model))?.record()?;
-    let listed_price = ledger::listed_price(tx, &model.spec)?;
+    let address = providers.address(&model.spec.provider, model.spec.base_url.as_deref());
+    let listed_price = ledger::listed_price(tx, &model.spec, address.as_deref())?;
     Ok(PlannedModel::new(model, listed_price))
 }
 

@@ -14,6 +14,7 @@ use super::runnable::Runnable;
 use super::setup::{Offer, Setup};
 use super::state::Progress;
 use super::turn::{Begin, ChildStart, Draft, Ids, ModelStart, Settle, ToolStart, Turn};
+use crate::domain::schema::admit_kept;
 use crate::domain::{
     Action, Decision, Effect, EventData, ExecutionId, ExecutionStatus, StepFinished, StepKind, Timestamp, ToolCall,
     ToolResult, Usage, Waiting,
@@ -52,7 +53,16 @@ impl Driver {
         if turn.finish.is_some() {
             (turn.models, turn.tools, turn.children) = Default::default();
         }
+        self.share_tokens(turn);
         Ok(())
+    }
+
+    /// Divides the tokens that are left among the children of the turn and those that still run.
+    fn share_tokens(&self, turn: &mut Turn) {
+        let Some(left) = self.state.tokens_left() else { return };
+        let running = self.state.open.values().filter(|progress| matches!(progress, Progress::Child { .. })).count();
+        let share = left / (running + turn.children.len()).max(1) as u64;
+        turn.children.iter_mut().for_each(|child| child.begin.launch.max_tokens = Some(share));
     }
 
     fn plan_model(&mut self, key: String, first: bool, turn: &mut Turn) {
@@ -160,7 +170,7 @@ impl Driver {
             self.resume_child(key, id, &Runnable::Agent(Arc::clone(child)));
             return Vec::new();
         }
-        let max_depth = self.setup.max_depth();
+        let max_depth = self.state.max_depth(self.setup.max_depth());
         if self.ids.depth >= max_depth {
             let result = refuse(format!("agents may call agents {max_depth} deep, and this is the limit"));
             return self.tool_result(turn, key, result);
@@ -175,7 +185,8 @@ impl Driver {
         let own = Timestamp::now().plus(Duration::from_millis(child.agent().limits.timeout_ms));
         let begin = Begin {
             setup: Runnable::Agent(Arc::clone(child)),
-            launch: Launch { input, max_tokens: self.state.tokens_left(), ..Launch::default() },
+            // Its share of the tokens is known once all that the turn starts is: see `share_tokens`.
+            launch: Launch { input, max_depth: Some(max_depth), ..Launch::default() },
             seed: super::derived_seed(self.state.seed, &key),
             deadline: own.min(self.deadline),
         };
@@ -268,6 +279,7 @@ fn child_input(call: &ToolCall, takes_text: bool) -> Result<Value> {
     if !arguments.is_object() {
         return Err(Error::invalid("the arguments must be a JSON object"));
     }
+    admit_kept("the input", &arguments)?;
     if !takes_text {
         return Ok(arguments);
     }

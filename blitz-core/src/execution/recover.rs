@@ -12,11 +12,13 @@ use super::pin::flow::repin;
 use super::runnable::Runnable;
 use super::setup::Opening;
 use super::state::{State, Tally};
-use super::turn::Ids;
+use super::turn::{Ids, alert_event};
 use super::{Runtime, Seat};
 use crate::access::{Caller, EngineWork, ExecutionStore, Gate, Grant, Target};
 use crate::audit::AuditLine;
-use crate::domain::{Event, EventData, ExecutionId, ExecutionStatus, Finished, Outcome, Permission, Queued, Waiting};
+use crate::domain::{
+    Alert, Event, EventData, ExecutionId, ExecutionStatus, Finished, Outcome, Permission, Queued, Timestamp, Waiting,
+};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;
 use crate::store::Connection;
@@ -42,6 +44,10 @@ pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot) -> Result<()> {
                 let open = ledger::open_reservations_of(tx, &id, PAGE)?;
                 for reservation in &open {
                     let booked = ledger::settle_dead(tx, standing.now(), reservation.id)?;
+                    let told = alert_entries(reservation.execution_id, booked.alerts);
+                    if !told.is_empty() {
+                        executions::append(tx, standing.now(), reservation.root_id, None, told)?;
+                    }
                     let object = format!("execution:{}", reservation.execution_id);
                     let details =
                         json!({"step": reservation.path, "attempt": reservation.attempt, "cost": booked.cost});
@@ -55,6 +61,21 @@ pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The records of alerts that the booking of a call of an execution raised.
+fn alert_entries(execution_id: ExecutionId, alerts: Vec<Alert>) -> Vec<Entry> {
+    let entry = |alert| Entry { execution_id, path: String::new(), data: alert_event(alert) };
+    alerts.into_iter().map(entry).collect()
+}
+
+/// Settles what a tree that nobody runs has left reserved; gives the records of the alerts.
+pub(super) fn settle_tree(tx: &mut dyn Connection, now: Timestamp, root_id: ExecutionId) -> Result<Vec<Entry>> {
+    let mut told = Vec::new();
+    for reservation in ledger::open_in_tree(tx, root_id)? {
+        told.extend(alert_entries(root_id, ledger::settle_dead(tx, now, reservation)?.alerts));
+    }
+    Ok(told)
 }
 
 /// Notes that this process ends cleanly: what it leaves interrupted has not ended it.
@@ -201,11 +222,10 @@ fn claim(
     }
     let epoch = executions::claim(tx, &row, boot_id)?;
     // What this very process had left open; other processes' was settled when the engine opened.
-    for reservation in ledger::open_in_tree(tx, row.id)? {
-        ledger::settle_dead(tx, grant.now(), reservation)?;
-    }
-    let resumed = Entry { execution_id: row.id, path: String::new(), data: EventData::ExecutionResumed { epoch } };
-    let events = executions::append(tx, grant.now(), row.root_id, Some(epoch), vec![resumed])?;
+    let mut entries = settle_tree(tx, grant.now(), row.id)?;
+    let data = EventData::ExecutionResumed { epoch };
+    entries.push(Entry { execution_id: row.id, path: String::new(), data });
+    let events = executions::append(tx, grant.now(), row.root_id, Some(epoch), entries)?;
     grant.audit(tx, &object, None, None, json!({"epoch": epoch}))?;
     Ok(Some(Claimed {
         ids: Ids { id: row.id, root_id: row.root_id, epoch, depth: row.depth },

@@ -104,7 +104,7 @@ pub(super) fn prepare(
         RerunVersion::Latest => FoundWorkflow::of(tx, resource.clone(), None)?,
     };
     let types = runtime.tools.node_types();
-    let pinned = Pinning { grant, standing, types: &types }.workflow(tx, &found, &mut Vec::new())?;
+    let pinned = Pinning { grant, standing, types: &types, providers: &runtime.providers }.workflow(tx, &found, &mut Vec::new())?;
     let setup = Runnable::new(&pinned, &runtime.providers, &runtime.tools)?;
     let flow = setup.workflow().ok_or_else(|| Error::internal("a workflow became none"))?;
     let (input, ended) = history(tx, &old)?;

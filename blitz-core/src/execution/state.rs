@@ -47,6 +47,8 @@ pub(crate) struct State {
     /// The progress of each open step, by its key. A step that is not here was never started.
     pub(crate) open: BTreeMap<String, Progress>,
     pub(crate) seed: u64,
+    /// How deep the executions above let agents call agents.
+    above: Option<u32>,
     /// How many attempts of each open step ended with their process: no failures, so no policy counts them.
     lost: BTreeMap<String, u32>,
     /// Which model makes the attempts of an open step that fell back, and how many others had made before.
@@ -95,6 +97,7 @@ impl State {
             tally: Tally::default(),
             open: BTreeMap::new(),
             seed: 0,
+            above: None,
             lost: BTreeMap::new(),
             fallen: BTreeMap::new(),
         }
@@ -169,6 +172,11 @@ impl State {
         }
     }
 
+    /// How deep agents may call agents: as its own limit says, and each above it.
+    pub(crate) fn max_depth(&self, own: u32) -> u32 {
+        self.above.map_or(own, |above| above.min(own))
+    }
+
     /// How often the model that a step asks has failed, when this attempt does.
     pub(crate) fn failures(&self, path: &str, attempt: u32) -> u32 {
         let before = self.fallen.get(path).map_or(0, |(_, before)| *before);
@@ -198,6 +206,7 @@ impl State {
         match data {
             EventData::ExecutionQueued(queued) => {
                 self.seed = queued.seed;
+                self.above = queued.max_depth;
                 match &mut self.mind {
                     Mind::Agent(agent) => {
                         if let Some(left) = queued.max_tokens {
@@ -289,7 +298,9 @@ impl State {
                 if let Mind::Agent(agent) = &mut self.mind {
                     agent.transcript.answer(response);
                 }
-                self.tell(now, Input::ModelAnswered { key: path, response, usage: finished.usage })
+                // What is estimated at the commit is not known live: only what came with the answer counts.
+                let usage = response.usage.unwrap_or_default();
+                self.tell(now, Input::ModelAnswered { key: path, response, usage })
             }
             (StepKind::Model, None, _, Some(error)) => self.tell(now, Input::ModelFailed { key: path, error }),
             (_, _, Some(result), _) => self.tool_finished(now, path, result, finished.usage),

@@ -46,6 +46,8 @@ pub(crate) struct Turn {
     pub(crate) children: Vec<ChildStart>,
     /// The end of the execution.
     pub(crate) finish: Option<Finish>,
+    /// The tool calls that ended so that the execution must end, by key.
+    pub(crate) fatal: Vec<String>,
     /// Whether it is the first progress of an execution that was taken up again.
     pub(crate) resumed: bool,
     /// Where the execution then stands, if that changes.
@@ -168,6 +170,16 @@ impl Turn {
             && self.children.is_empty()
             && self.finish.is_none()
             && self.status.is_none()
+    }
+
+    /// Takes the end of the execution back, and with it what would mean something else without: of its
+    /// records, all but the first so many, and the ends of tools that are the execution's.
+    pub(crate) fn without_end(&mut self, records: usize) {
+        self.finish = None;
+        self.drafts.truncate(records);
+        let fatal = std::mem::take(&mut self.fatal);
+        let ends = |draft: &Draft| matches!(draft.data, EventData::ToolFinished { .. }) && fatal.contains(&draft.path);
+        self.drafts.retain(|draft| !ends(draft));
     }
 
     /// Whether the step at a path is among those that the turn starts.
@@ -441,8 +453,8 @@ impl Begin {
         };
         let id = executions::create(tx, now, &new)?;
         let ids = Ids { id, root_id: parent.map_or(id, |p| p.root_id), epoch, depth: parent.map_or(0, |p| p.depth) };
-        if let (None, Some(limit)) = (parent, self.setup.max_cost()) {
-            ledger::cap_execution(tx, now, ids.root_id, limit)?;
+        if let Some(limit) = self.setup.max_cost() {
+            ledger::cap_execution(tx, now, id, limit)?;
         }
         let mut queued = Queued::new(
             self.setup.name().to_owned(),
@@ -451,6 +463,7 @@ impl Begin {
             self.seed,
             parent.map(|parent| parent.id),
             self.launch.max_tokens,
+            self.launch.max_depth,
         );
         queued.messages.clone_from(&self.launch.messages);
         queued.trigger.clone_from(&self.launch.trigger);
@@ -525,7 +538,8 @@ pub(crate) fn idempotency_key(store_id: &str, id: ExecutionId, key: &str) -> Str
     crate::store::content_hash(format!("{store_id}\0{id}\0{key}").as_bytes())
 }
 
-fn alert_event(alert: Alert) -> EventData {
+/// The record of an alert.
+pub(super) fn alert_event(alert: Alert) -> EventData {
     EventData::BudgetAlert {
         budget_id: alert.budget_id,
         budget: alert.budget,

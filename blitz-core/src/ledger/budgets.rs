@@ -74,11 +74,11 @@ pub(crate) fn list_windows(tx: &mut dyn Connection, id: BudgetId, options: &List
     page(options, |after, limit| sql::windows_of(tx, id, after, limit), |window| window.scope_id)
 }
 
-/// Holds a root execution to a cost, as its agent's limits say: a hard budget that no list shows.
+/// Holds an execution with its children to a cost, as its agent's limits say: a hard budget that no list shows.
 ///
 /// Errors: `InvalidInput` for a negative limit.
-pub(crate) fn cap_execution(tx: &mut dyn Connection, now: Timestamp, root_id: ExecutionId, limit: Money) -> Result<()> {
-    sql::insert_cap(tx, now, root_id, not_negative(limit)?)
+pub(crate) fn cap_execution(tx: &mut dyn Connection, now: Timestamp, id: ExecutionId, limit: Money) -> Result<()> {
+    sql::insert_cap(tx, now, id, not_negative(limit)?)
 }
 
 fn replace(tx: &mut dyn Connection, now: Timestamp, budget: Budget, spec: NewBudget) -> Result<Budget> {

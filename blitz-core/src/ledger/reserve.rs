@@ -26,7 +26,7 @@ pub(crate) fn reserve(
     // What is free touches no budget, so none is asked.
     let budgets = match &request.price {
         Some(price) if price.is_free() => Vec::new(),
-        _ => sql::matching_budgets(tx, request.user_id, request.root_id)?,
+        _ => sql::matching_budgets(tx, request.user_id, request.root_id, request.execution_id)?,
     };
     match estimate(request, &budgets) {
         Ok(estimate) => write(tx, now, boot_id, request, &budgets, estimate).map(ReserveOutcome::Reserved),
@@ -97,7 +97,7 @@ fn refusal(budgets: &[MatchedBudget], needed: Money) -> Error {
     }
 }
 
-/// The cap of a root execution is a limit of its agent, not a budget that the user can look up.
+/// The cap of an execution is a limit of its agent, not a budget that the user can look up.
 fn cost_limit(cap: &MatchedBudget) -> Error {
     Error::LimitExceeded { limit: "cost", value: cap.limit.unwrap_or(Money::MAX).to_string() }
 }

@@ -152,6 +152,15 @@ pub(crate) fn connect(
     connect_in(&variable, provider, base_url, api_key, http)
 }
 
+/// The address of a provider of this crate that the environment holds, if any.
+pub(crate) fn base_in_environment(provider: &str) -> Option<String> {
+    base_in(&variable, KNOWN.iter().find(|known| known.name == provider)?)
+}
+
+fn base_in(environment: Environment<'_>, known: &Known) -> Option<String> {
+    known.bases.iter().find_map(|name| environment(name))
+}
+
 fn connect_in(
     environment: Environment<'_>,
     provider: &str,
@@ -164,7 +173,7 @@ fn connect_in(
     let api_key = api_key.filter(|key| !key.expose().trim().is_empty());
     let (base, key) = match base_url {
         Some(base) => (Some(base.to_owned()), api_key),
-        None => (first(known.bases), api_key.or_else(|| first(known.keys).map(|key| Secret::new(&key)))),
+        None => (base_in(environment, known), api_key.or_else(|| first(known.keys).map(|key| Secret::new(&key)))),
     };
     #[cfg(feature = "bedrock")]
     if let Dialect::Bedrock = known.dialect {

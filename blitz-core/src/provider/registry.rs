@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::connect::base_in_environment;
 use super::{Offline, Provider, connect};
 use crate::domain::Secret;
 use crate::error::{Charged, Error, ErrorCode, Result};
@@ -75,6 +76,19 @@ impl Providers {
             return Ok(Arc::new(Offline::new()));
         }
         connect(name, base_url, key, &self.http)
+    }
+}
+
+impl Providers {
+    /// The address that a model is asked at: its record's, else the one that the environment gives its
+    /// provider; `None` for the provider's usual one, and where the host answers itself.
+    pub(crate) fn address(&self, name: &str, base_url: Option<&str>) -> Option<String> {
+        let of_host = || self.host.read().unwrap_or_else(PoisonError::into_inner).contains_key(name);
+        match base_url {
+            Some(url) => Some(url.to_owned()),
+            None if self.standing_in().is_some() || of_host() => None,
+            None => base_in_environment(name),
+        }
     }
 }
 

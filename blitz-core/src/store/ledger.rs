@@ -218,7 +218,7 @@ pub(crate) fn open_in_tree(tx: &mut dyn Connection, root_id: ExecutionId) -> Res
 #[derive(Debug)]
 pub(crate) struct MatchedBudget {
     pub(crate) leg: Leg,
-    /// None of the user's own: the cap of one root execution.
+    /// None of the user's own: the cap of one execution.
     pub(crate) is_cap: bool,
     pub(crate) limit: Option<Money>,
     pub(crate) hard: bool,
@@ -227,10 +227,10 @@ pub(crate) struct MatchedBudget {
 }
 
 macro_rules! matching_sql {
-    ($is_user:literal, $scope:literal, $of:literal, $budgets:literal) => {
+    ($scope:literal, $of:literal, $budgets:literal) => {
         concat!(
             "SELECT b.id, ",
-            $is_user,
+            $of,
             ", CASE WHEN b.name IS NULL THEN 1 ELSE 0 END, b.amount, b.hard,
                 coalesce(w.posted, 0), coalesce(w.pending, 0)
              FROM budgets b LEFT JOIN budget_windows w
@@ -248,30 +248,52 @@ macro_rules! matching_sql {
 
 // Four look-ups in one index: the budgets of this id, and those of each id on its own. An `IN` list
 // would be two, and a temporary table at each call.
-const MATCHING: &str = concat!(
-    matching_sql!("1", "user", "?1", "?1"),
-    " UNION ALL ",
-    matching_sql!("1", "user", "?1", "0 AND ?1 IS NOT NULL"),
-    " UNION ALL ",
-    matching_sql!("0", "execution", "?2", "?2"),
-    " UNION ALL ",
-    matching_sql!("0", "execution", "?2", "0"),
+macro_rules! matching {
+    () => {
+        concat!(
+            matching_sql!("user", "?1", "?1"),
+            " UNION ALL ",
+            matching_sql!("user", "?1", "0 AND ?1 IS NOT NULL"),
+            " UNION ALL ",
+            matching_sql!("execution", "?2", "?2"),
+            " UNION ALL ",
+            matching_sql!("execution", "?2", "0"),
+        )
+    };
+}
+
+const MATCHING: &str = matching!();
+
+// The same for a child, and the caps of the executions from it up to its root, each on its own.
+const MATCHING_CHILD: &str = concat!(
+    "WITH RECURSIVE above (id, parent_id) AS (
+         SELECT id, parent_id FROM executions WHERE id = ?3
+         UNION ALL
+         SELECT e.id, e.parent_id FROM executions e JOIN above a ON e.id = a.parent_id
+     ) ",
+    matching!(),
+    " UNION ALL
+     SELECT b.id, a.id, 1, b.amount, b.hard, coalesce(w.posted, 0), coalesce(w.pending, 0)
+     FROM above a JOIN budgets b ON b.scope = 'execution' AND b.scope_id = a.id
+     LEFT JOIN budget_windows w ON w.budget_id = b.id AND w.scope_id = a.id AND w.window_start = 0
+     WHERE a.parent_id IS NOT NULL AND b.name IS NULL AND b.deleted_at IS NULL"
 );
 
-/// Every budget that counts a call of this user in this root execution, in order of id.
+/// Every budget that counts a call of this user in this execution of a root's tree, in order of id.
 pub(crate) fn matching_budgets(
     tx: &mut dyn Connection,
     user_id: Option<UserId>,
     root_id: ExecutionId,
+    execution_id: ExecutionId,
 ) -> Result<Vec<MatchedBudget>> {
-    let rows = tx.query_all(MATCHING, params![user_id, root_id])?;
+    let rows = if execution_id == root_id {
+        tx.query_all(MATCHING, params![user_id, root_id])?
+    } else {
+        tx.query_all(MATCHING_CHILD, params![user_id, root_id, execution_id])?
+    };
     let matched = |row: &Row| {
-        let scope_id = match (row.bool(1)?, user_id) {
-            (true, Some(user)) => user.0,
-            _ => root_id.0,
-        };
         Ok(MatchedBudget {
-            leg: Leg::endless(BudgetId(row.int(0)?), scope_id),
+            leg: Leg::endless(BudgetId(row.int(0)?), row.int(1)?),
             is_cap: row.bool(2)?,
             limit: row.opt_int(3)?.map(Money::from_nanos),
             hard: row.bool(4)?,

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 pub(crate) use sql::{Connection, Row, SqlValue};
-pub(crate) use sqlite::{Durability, OpenOptions, Opened, open};
+pub(crate) use sqlite::{Durability, OpenOptions, Opened, open, tells_busy};
 
 /// A transaction on its way to the backend.
 pub(crate) trait Job: Send {

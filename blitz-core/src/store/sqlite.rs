@@ -25,6 +25,7 @@ use super::{Backend, Job, Store, beside, closed};
 use crate::domain::Secret;
 use crate::error::{Error, Result};
 use connection::Access;
+pub(crate) use connection::tells_busy;
 pub(super) use connection::{error, patiently};
 use place::{Location, Place};
 use worker::{Queue, Work};

@@ -1,5 +1,6 @@
 //! Agents as a user runs them: the model and tool loop to its true end.
 
+mod children;
 mod fallback;
 mod limits;
 mod loops;

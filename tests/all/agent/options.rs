@@ -115,6 +115,7 @@ async fn options_that_are_wrong_begin_nothing() {
         json!({"limits": {"max_turns": 0}}),
         json!({"limits": {"max_turns": -1}}),
         json!({"limits": {"timeout_ms": 0}}),
+        json!({"limits": {"max_tokens": 0}}),
         json!({"limits": {"max_cost": "-1"}}),
         json!({"limits": {"turns": 1}}),
         json!({"schema": {}}),

@@ -219,7 +219,27 @@ async fn waiting(path: &Path) -> (Engine, Session, std::sync::Arc<tokio::sync::S
 }
 
 #[tokio::test]
-async fn an_execution_that_meets_a_locked_database_stops_and_is_recovered() {
+async fn an_execution_that_meets_a_locked_database_waits_and_goes_on_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("blitz.db");
+    let (engine, me, gate) = waiting(&path).await;
+    let handle = me.start("a", "x").await.unwrap();
+    while me.executions().steps(handle.id(), ListOptions::default()).await.unwrap().items.is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let holder = lock(&path);
+    gate.add_permits(1);
+    // Longer than any one write waits.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(holder);
+
+    let done = tokio::time::timeout(Duration::from_secs(20), handle.wait()).await.expect("it goes on").unwrap();
+    assert_eq!((done.status, done.text().as_str()), (ExecutionStatus::Completed, "done"));
+    assert_eq!(engine.recover().await.unwrap(), [], "it had not stopped");
+}
+
+#[tokio::test]
+async fn a_closing_engine_does_not_wait_for_a_locked_database() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("blitz.db");
     let (engine, me, gate) = waiting(&path).await;
@@ -230,18 +250,20 @@ async fn an_execution_that_meets_a_locked_database_stops_and_is_recovered() {
     let holder = lock(&path);
     gate.add_permits(1);
     tokio::time::sleep(Duration::from_millis(300)).await;
+    let closing = tokio::spawn(async move { engine.close_within(Duration::ZERO).await });
+    assert!(tokio::time::timeout(Duration::from_secs(20), handle.wait()).await.expect("it is left").is_err());
     drop(holder);
+    tokio::time::timeout(Duration::from_secs(20), closing).await.expect("it closes").unwrap().unwrap();
 
-    let recovered = engine.recover().await.unwrap();
-
-    assert_eq!(recovered, [handle.id()], "it had stopped where it was");
+    let (engine, me, gate) = waiting(&path).await;
     gate.add_permits(1);
-    let done = tokio::time::timeout(Duration::from_secs(20), handle.wait()).await.expect("it goes on").unwrap();
-    assert_eq!((done.status, done.text().as_str()), (ExecutionStatus::Completed, "done"));
+    assert_eq!(engine.recover().await.unwrap(), [handle.id()]);
+    let done = tokio::time::timeout(Duration::from_secs(20), me.executions().wait(handle.id())).await;
+    assert_eq!(done.expect("it goes on").unwrap().text(), "done");
 }
 
 #[tokio::test]
-async fn a_child_that_meets_a_locked_database_takes_its_parent_with_it_and_both_are_recovered() {
+async fn a_child_that_meets_a_locked_database_waits_and_so_does_its_parent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("blitz.db");
     let (engine, me, gate) = waiting(&path).await;
@@ -265,10 +287,9 @@ async fn a_child_that_meets_a_locked_database_takes_its_parent_with_it_and_both_
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(holder);
 
-    assert_eq!(engine.recover().await.unwrap(), [handle.id()], "the whole tree had stopped");
-    gate.add_permits(1);
     let done = tokio::time::timeout(Duration::from_secs(20), handle.wait()).await.expect("it goes on").unwrap();
     assert_eq!((done.status, done.text().as_str()), (ExecutionStatus::Completed, "the child said done"));
+    assert_eq!(engine.recover().await.unwrap(), [], "nothing had stopped");
     for window in me.budgets().windows(budget.id, ListOptions::default()).await.unwrap().items {
         assert_eq!(window.pending, blitz::Money::ZERO, "something stays reserved: {window:?}");
     }

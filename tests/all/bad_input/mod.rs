@@ -43,6 +43,6 @@ async fn executions(me: &Session) -> usize {
 }
 
 /// Lists in lists, so many deep.
-fn nested(depth: usize) -> Value {
+pub(crate) fn nested(depth: usize) -> Value {
     (0..depth).fold(json!(null), |inner, _| json!([inner]))
 }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use blitz::{
     Budget, CostFilter, Engine, EntryKind, ErrorCode, ErrorInfo, EventData, ExecutionStatus, LedgerEntry, Limits,
-    ListOptions, Money, NewAgent, NewBudget, NewModel, NewUser, Outcome, Price, Provenance, RetryPolicy, Session,
-    Timestamp, Visibility, tool_fn,
+    ListOptions, Money, NewAgent, NewBudget, NewModel, NewUser, Outcome, Part, Price, Provenance, RetryPolicy, Session,
+    Timestamp, ToolResult, Visibility, tool_fn,
 };
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
+use crate::support::engine::{agent, scripted};
 use crate::support::server::{Reply, Server};
 
 const KEY: &str = "sk-canary-key";
@@ -402,6 +403,19 @@ async fn an_answer_that_is_nested_too_deep_can_still_be_read_again() {
     assert_eq!(done.text(), "hello");
     assert_eq!(world.ana.executions().outcome(done.execution_id).await.unwrap(), done);
     assert_eq!(world.books(&done).await.amounts(), [nanos(12_000)]);
+}
+
+#[tokio::test]
+async fn parts_that_are_nested_too_deep_can_still_be_read_again() {
+    let opaque = |depth| Part::Opaque { provider: "own".into(), data: super::nested(depth) };
+    let result = Part::ToolResult(ToolResult::new("c0", "search", super::nested(115)));
+    let parts = vec![opaque(115), opaque(50), result, Part::text("hello")];
+    let (_engine, me, _) = scripted(vec![blitz::provider::Reply::parts(parts)]).await;
+    me.agents().put(agent("a", &[])).await.unwrap();
+    let done = me.run("a", PROMPT).await.unwrap();
+    assert_eq!(done.text(), "hello");
+    assert_eq!(done.messages.last().unwrap().parts, [opaque(50), Part::text("hello")], "what can be kept is kept");
+    assert_eq!(me.executions().outcome(done.execution_id).await.unwrap(), done);
 }
 
 impl std::fmt::Debug for Books {

@@ -29,13 +29,14 @@ impl Breaker {
         }
     }
 
-    /// The same for a call that is about to be sent: the first behind a pause is the one that tries.
-    pub(super) fn enter(&mut self, now: u64) -> Option<u64> {
-        let pause = self.pause(now);
-        if pause.is_none() {
-            self.probing = self.until.is_some();
+    /// Lets a call through that is about to be sent, or says how long it still pauses. The first behind a
+    /// pause is the one that tries: gives whether this is it.
+    pub(super) fn enter(&mut self, now: u64) -> Result<bool, u64> {
+        if let Some(pause) = self.pause(now) {
+            return Err(pause);
         }
-        pause
+        self.probing = self.until.is_some();
+        Ok(self.probing)
     }
 
     /// A call ended.
@@ -54,7 +55,7 @@ impl Breaker {
         }
     }
 
-    /// A call went away without an end.
+    /// The call that tries went away without an end.
     pub(super) fn gave_up(&mut self) {
         self.probing = false;
     }

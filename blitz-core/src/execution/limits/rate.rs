@@ -13,22 +13,34 @@ pub(super) struct Rate {
     arrival: u64,
 }
 
+/// Units that were booked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Booking {
+    /// When they may come.
+    pub(super) at: u64,
+    units: u64,
+    /// When they will have come.
+    ends: u64,
+}
+
 impl Rate {
     pub(super) fn per_minute(units: u64) -> Self {
         Self { units: units.max(1), arrival: 0 }
     }
 
     /// Books units and gives when they may come: as soon as what was booked before has, less the tolerance.
-    pub(super) fn book(&mut self, now: u64, units: u64) -> u64 {
+    pub(super) fn book(&mut self, now: u64, units: u64) -> Booking {
         let begins = self.arrival.max(now);
         self.arrival = begins.saturating_add(self.worth(units));
-        begins.saturating_sub(TOLERANCE.min(begins - now))
+        Booking { at: begins.saturating_sub(TOLERANCE.min(begins - now)), units, ends: self.arrival }
     }
 
-    /// Gives back what was booked beyond what was used; what was used beyond it is booked too.
-    pub(super) fn correct(&mut self, booked: u64, used: u64) {
-        let (booked, used) = (self.worth(booked), self.worth(used));
-        self.arrival = self.arrival.saturating_add(used).saturating_sub(booked);
+    /// Gives back what was booked beyond what was used, as far as its time is not over: the rest has come,
+    /// and what is booked behind it is others'. What was used beyond it is booked too.
+    pub(super) fn correct(&mut self, now: u64, booking: Booking, used: u64) {
+        let (booked, used) = (self.worth(booking.units), self.worth(used));
+        let unused = booked.saturating_sub(used).min(booking.ends.saturating_sub(now));
+        self.arrival = self.arrival.saturating_add(used.saturating_sub(booked)).saturating_sub(unused);
     }
 
     fn worth(&self, units: u64) -> u64 {
@@ -53,7 +65,7 @@ mod tests {
             let mut came: Vec<(u64, u64)> = Vec::new();
             for (pause, size) in calls {
                 now += pause;
-                let at = rate.book(now, size);
+                let at = rate.book(now, size).at;
                 prop_assert!(at >= now);
                 if let Some((before, _)) = came.last() { prop_assert!(at >= *before, "in turn"); }
                 came.push((at, size));
@@ -70,9 +82,29 @@ mod tests {
             let mut rate = Rate::per_minute(units);
             rate.book(0, first);
             let before = rate.arrival;
-            rate.book(0, size);
-            rate.correct(size, 0);
+            let booking = rate.book(0, size);
+            rate.correct(0, booking, 0);
             prop_assert_eq!(rate.arrival, before);
+        }
+
+        /// However late it comes: behind a booking there is at least what was booked after it.
+        #[test]
+        fn what_is_given_back_was_never_somebody_elses(
+            calls in proptest::collection::vec((0u64..3 * MINUTE, 1u64..100), 2..20),
+            late in 0u64..3 * MINUTE,
+        ) {
+            let mut rate = Rate::per_minute(60);
+            let mut now = 0;
+            let mut bookings = Vec::new();
+            for (pause, size) in calls {
+                now += pause;
+                bookings.push((now, rate.book(now, size)));
+            }
+            let others = bookings[1..].iter().fold(0, |arrival: u64, (at, booking)| {
+                arrival.max(*at) + rate.worth(booking.units)
+            });
+            rate.correct(now + late, bookings[0].1, 0);
+            prop_assert!(rate.arrival >= others, "{} and the others alone are {others}", rate.arrival);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::domain::{
 };
 use crate::error::{Error, Result};
 use crate::ledger;
+use crate::provider::registry::Providers;
 use crate::store::catalog::{self, ResourceRow};
 use crate::store::executions::{self, StoredPlan};
 use crate::store::Connection;
@@ -30,6 +31,7 @@ pub(crate) struct Pinning<'a> {
     pub(crate) grant: &'a Grant,
     pub(crate) standing: &'a Standing,
     pub(crate) types: &'a [NodeTypeInfo],
+    pub(crate) providers: &'a Providers,
 }
 
 impl Pinning<'_> {
@@ -79,7 +81,7 @@ impl Pinning<'_> {
         Ok(Some(match task {
             Task::Agent { agent, .. } => {
                 let row = self.grant.find(tx, Permission::AgentsRun, ResourceKind::Agent, agent)?;
-                let plan = plan(tx, self.grant, &row, &mut Vec::new())?;
+                let plan = plan(tx, self.grant, self.providers, &row, &mut Vec::new())?;
                 PinnedPart::Run(keep_agent(tx, self.standing, plan)?)
             }
             Task::Llm(llm) => {
@@ -112,7 +114,8 @@ impl Pinning<'_> {
         let row = &found.row;
         let model: ModelRecord =
             self.grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &llm.model)?.record()?;
-        let listed_price = ledger::listed_price(tx, &model.spec)?;
+        let address = self.providers.address(&model.spec.provider, model.spec.base_url.as_deref());
+        let listed_price = ledger::listed_price(tx, &model.spec, address.as_deref())?;
         let mut spec = NewAgent::new(format!("{}/{}", row.name, node.id), model.spec.name.clone());
         spec.output_schema.clone_from(&llm.output_schema);
         if let Some(settings) = &llm.settings {

@@ -1,11 +1,12 @@
 //! Reads price maps of LiteLLM's shape: an object by model's name, rates in USD per token.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde_json::value::RawValue;
 
 use super::table;
-use crate::domain::{ImportedPrices, LeftOut, Price, PriceTier, Rate, Timestamp};
+use crate::domain::{ImportedPrices, LeftOut, Money, Price, PriceTier, Rate, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::prices::{self, Book};
 use crate::store::{Connection, content_hash};
@@ -30,20 +31,36 @@ pub(crate) fn read(text: &str) -> Result<PriceMap> {
         Error::invalid(format!("the prices are no JSON object by model's name: line {line}, column {column}"))
     })?;
     let mut map = PriceMap { book: Book::new(), taken: 0, left_out: Vec::new(), hash: content_hash(text.as_bytes()) };
+    let mut found: BTreeMap<(String, String), (String, Price)> = BTreeMap::new();
     for (key, entry) in entries {
         // The map's own description of itself.
         if key == "sample_spec" {
             continue;
         }
         match model(&key, entry) {
-            Ok((provider, name, price)) => {
-                map.taken += 1;
-                map.book.entry(provider).or_default().insert(name, price);
-            }
+            Ok((provider, name, price)) => match found.entry((provider, name)) {
+                Entry::Vacant(place) => drop(place.insert((key, price))),
+                // Too dear is noticed, too cheap passes every budget.
+                Entry::Occupied(mut place) => {
+                    let dearer = worst(&price) > worst(&place.get().1);
+                    let model = if dearer { place.insert((key, price)).0 } else { key };
+                    let reason = format!("{} has the same name here and costs as much or more", place.get().0);
+                    map.left_out.push(LeftOut { model, reason });
+                }
+            },
             Err(reason) => map.left_out.push(LeftOut { model: key, reason }),
         }
     }
+    map.taken = found.len() as u64;
+    for ((provider, name), (_, price)) in found {
+        map.book.entry(provider).or_default().insert(name, price);
+    }
     Ok(map)
+}
+
+/// What a large call costs at most, to tell which of two prices is the dearer.
+fn worst(price: &Price) -> Money {
+    price.upper_bound(1_000_000, 1_000_000).unwrap_or(Money::MAX)
 }
 
 impl PriceMap {
@@ -198,6 +215,30 @@ mod tests {
         assert!(only(r#"{"litellm_provider":"p","input_cost_per_token":0.0,"output_cost_per_token":0}"#).is_err());
         for text in ["", "[]", "{\"a\":", "{\"a\":NaN}", "null"] {
             assert!(read(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_entries_with_one_name_the_dearer_is_kept_and_the_other_named() {
+        let entry = |key: &str, seller: &str, rate: &str| {
+            format!(
+                r#""{key}":{{"litellm_provider":"{seller}","input_cost_per_token":{rate},"output_cost_per_token":{rate}}}"#
+            )
+        };
+        let same = [("azure/x", "azure"), ("azure_ai/x", "azure_ai"), ("Azure/X", "azure")];
+        for (rates, kept) in
+            [(["1e-6", "2e-6", "1e-6"], 1), (["2e-6", "1e-6", "2e-6"], 2), (["3e-6", "2e-6", "1e-6"], 0)]
+        {
+            let entries: Vec<_> =
+                same.iter().zip(rates).map(|((key, seller), rate)| entry(key, seller, rate)).collect();
+            let map = read(&format!("{{{}}}", entries.join(","))).unwrap();
+            let rate = Rate::parse(rates[kept]).unwrap();
+            assert_eq!(map.book["azure"], BTreeMap::from([("x".to_owned(), Price::new(rate, rate))]), "{rates:?}");
+            let mut left_out: Vec<_> = map.left_out.iter().map(|left| left.model.as_str()).collect();
+            left_out.sort_unstable();
+            let mut others: Vec<_> = same.iter().map(|(key, _)| *key).filter(|key| *key != same[kept].0).collect();
+            others.sort_unstable();
+            assert_eq!((map.taken, left_out), (1, others));
         }
     }
 

@@ -27,12 +27,12 @@ pub(crate) fn insert(tx: &mut dyn Connection, now: Timestamp, spec: &NewBudget) 
     Ok(id.map(BudgetId))
 }
 
-/// Writes a hard budget without a name for one root execution.
-pub(crate) fn insert_cap(tx: &mut dyn Connection, now: Timestamp, root_id: ExecutionId, limit: Money) -> Result<()> {
+/// Writes a hard budget without a name for one execution.
+pub(crate) fn insert_cap(tx: &mut dyn Connection, now: Timestamp, id: ExecutionId, limit: Money) -> Result<()> {
     tx.execute(
         "INSERT INTO budgets (scope, scope_id, amount, hard, thresholds, revision, created_at, updated_at)
          VALUES (?1, ?2, ?3, 1, '[]', 1, ?4, ?4)",
-        params![BudgetScope::Execution.name(), root_id, limit, now],
+        params![BudgetScope::Execution.name(), id, limit, now],
     )?;
     Ok(())
 }

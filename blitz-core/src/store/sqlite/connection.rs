@@ -225,6 +225,13 @@ fn is_busy(cause: &rusqlite::Error) -> bool {
     matches!(cause.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
 }
 
+/// Whether an error of ours is that another process holds the database: what failed may be tried again.
+pub(crate) fn tells_busy(error: &Error) -> bool {
+    // Behind the low byte stands only why it is held.
+    let code = error.details()["sqlite_code"].as_i64().map(|code| code & 0xff);
+    [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED].into_iter().any(|busy| code == Some(i64::from(busy)))
+}
+
 /// The one mapping of SQLite's errors. No message holds SQL or values; the number is in the details.
 pub(in crate::store) fn error(cause: &rusqlite::Error) -> Error {
     let Some(failure) = cause.sqlite_error() else {
