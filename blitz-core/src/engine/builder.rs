@@ -11,6 +11,7 @@ use crate::execution::{Runtime, recover};
 use crate::provider::Provider;
 use crate::provider::registry::Providers;
 use crate::store::{Durability, OpenOptions};
+use crate::tool::Egress;
 
 /// The settings of an engine that is about to open.
 #[must_use = "an engine opens with `open`"]
@@ -18,11 +19,12 @@ pub struct EngineBuilder {
     options: OpenOptions,
     rules: Rules,
     providers: Providers,
+    egress: Egress,
 }
 
 impl EngineBuilder {
     pub(super) fn new(database_url: String) -> Self {
-        Self { options: OpenOptions::new(database_url), rules: Rules::default(), providers: Providers::default() }
+        Self { options: OpenOptions::new(database_url), rules: Rules::default(), providers: Providers::default(), egress: Egress::default() }
     }
 
     /// How much of a commit must be on the disk before it counts; [`Durability::Full`] where nothing is said.
@@ -69,6 +71,12 @@ impl EngineBuilder {
         self
     }
 
+    /// Where the HTTP calls of workflows may go; nowhere where nothing is said.
+    pub fn with_egress(mut self, egress: Egress) -> Self {
+        self.egress = egress;
+        self
+    }
+
     /// Opens the database.
     ///
     /// Errors: as [`Engine::open`].
@@ -76,6 +84,7 @@ impl EngineBuilder {
         let OpenGate { gate, work, store_id, boot } = Gate::open(self.options, self.rules).await?;
         recover::settle_dead(&work, &boot).await?;
         let runtime = Runtime::new(boot, store_id, self.providers);
+        runtime.tools.allow_egress(self.egress);
         Ok(Engine::new(gate, work, runtime))
     }
 }

@@ -9,6 +9,7 @@ use super::{EngineBuilder, methods};
 use crate::domain::Secret;
 use crate::error::Result;
 use crate::store::Durability;
+use crate::tool::Egress;
 
 /// How an engine is opened: see [`Engine::open_with`](super::Engine::open_with).
 ///
@@ -41,6 +42,9 @@ pub struct EngineSettings {
     /// Whether models outside this process may be asked; true where absent.
     #[serde(default = "allowed")]
     pub real_requests: bool,
+    /// Where the HTTP calls of workflows may go; nowhere where absent.
+    #[serde(default)]
+    pub egress: Egress,
 }
 
 impl EngineSettings {
@@ -52,6 +56,7 @@ impl EngineSettings {
             busy_timeout_ms: None,
             master_key: None,
             real_requests: allowed(),
+            egress: Egress::default(),
         }
     }
 
@@ -63,7 +68,8 @@ impl EngineSettings {
     pub(super) fn builder(self) -> EngineBuilder {
         let mut builder = EngineBuilder::new(self.database_url)
             .with_durability(self.durability)
-            .with_real_requests(self.real_requests);
+            .with_real_requests(self.real_requests)
+            .with_egress(self.egress);
         if let Some(limit) = self.busy_timeout_ms {
             builder = builder.with_busy_limit(Duration::from_millis(limit));
         }

@@ -13,9 +13,11 @@ use crate::domain::schema::{SchemaCheck, describe};
 use crate::domain::{Effect, Money, Queued, ResourceId, WorkflowPlan};
 use crate::error::{Error, Result};
 use crate::provider::registry::Providers;
+use crate::tool::http::Reading;
 use crate::tool::registry::{HostTools, PreparedTool};
 use crate::workflow::machine::WorkflowMachine;
 use crate::workflow::plan::Plan;
+use crate::workflow::task::{HttpBody, Task};
 use crate::workflow::validate::validate;
 use crate::workflow::values::Values;
 
@@ -63,7 +65,9 @@ impl Runnable {
                 let mut ready = HashMap::with_capacity(parts.len());
                 for (node, parts) in parts {
                     let Some(index) = walked.index(node) else { continue };
-                    let parts = parts.iter().map(|part| Part::new(part, providers, host));
+                    let spec = &walked.nodes[index];
+                    let tasks = std::iter::once(&spec.task).chain(&spec.fallback);
+                    let parts = parts.iter().zip(tasks).map(|(part, task)| Part::new(part, task, providers, host));
                     ready.insert(index, parts.collect::<Result<Vec<_>>>()?);
                 }
                 let setup = FlowSetup::new(Arc::clone(plan), hash.clone(), Arc::new(walked), ready)?;
@@ -157,16 +161,31 @@ impl Runnable {
 }
 
 impl Part {
-    fn new(part: &PinnedPart, providers: &Providers, host: &HostTools) -> Result<Self> {
+    fn new(part: &PinnedPart, task: &Task, providers: &Providers, host: &HostTools) -> Result<Self> {
         Ok(match part {
             PinnedPart::Run(pinned) => Self::Child(Runnable::new(pinned, providers, host)?),
             PinnedPart::Tool(record) => {
                 Self::Tool { id: Some(record.id), tool: host.prepare(&record.hash, &record.spec)? }
             }
             PinnedPart::Host(name) => Self::Tool { id: None, tool: host.node(name)? },
-            PinnedPart::Http => return Err(Error::invalid("this build has no HTTP nodes")),
+            PinnedPart::Http => Self::Tool { id: None, tool: host.http(reading(task))? },
         })
     }
+}
+
+/// How an HTTP node reads its answer, and what its request does to the world.
+fn reading(task: &Task) -> Reading {
+    let Task::Http(http) = task else { return Reading::default() };
+    let json = match http.response {
+        HttpBody::Auto => None,
+        HttpBody::Json => Some(true),
+        HttpBody::Text => Some(false),
+    };
+    let effect = match http.method.as_str() {
+        "GET" | "HEAD" | "PUT" | "DELETE" => Effect::Idempotent,
+        _ => Effect::Unsafe,
+    };
+    Reading { json, accept: http.accept.clone(), effect }
 }
 
 impl FlowSetup {

@@ -6,12 +6,14 @@
 mod arguments;
 pub(crate) mod builtin;
 pub(crate) mod function;
+pub(crate) mod http;
 pub(crate) mod node;
 mod pool;
 pub(crate) mod registry;
 
 pub use crate::tool_fn;
 pub use function::FunctionTool;
+pub use http::Egress;
 pub use node::{FunctionNode, NodeHandler, NodeOutput, NodeWork};
 
 use std::any::Any;

@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use serde_json::Value;
 
 use super::builtin::Builtin;
+use super::http::{Egress, HttpTool, Reading};
 use super::node::{NodeHandler, NodeTool};
 use super::{Tool, ToolContext, ToolError, arguments};
 use crate::domain::schema::{SchemaCheck, can_be_kept, describe};
@@ -30,6 +31,8 @@ const MAX_PREPARED: usize = 4096;
 #[derive(Default)]
 pub(crate) struct HostTools {
     functions: RwLock<BTreeMap<String, Arc<dyn Tool>>>,
+    /// Where HTTP calls may go.
+    egress: RwLock<Egress>,
     /// Types of workflow nodes.
     nodes: RwLock<BTreeMap<String, Arc<dyn NodeHandler>>>,
     /// Counts the registrations.
@@ -62,6 +65,17 @@ impl HostTools {
         drop(before);
         self.generation.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// Says where the HTTP calls of nodes may go.
+    pub(crate) fn allow_egress(&self, egress: Egress) {
+        *self.egress.write().unwrap_or_else(PoisonError::into_inner) = egress;
+    }
+
+    /// What sends the requests of an HTTP node.
+    pub(crate) fn http(&self, reading: Reading) -> Result<Arc<PreparedTool>> {
+        let egress = self.egress.read().unwrap_or_else(PoisonError::into_inner).clone();
+        PreparedTool::plain(Arc::new(HttpTool::new(&egress, reading))).map(Arc::new)
     }
 
     /// The types of nodes that the host registered.

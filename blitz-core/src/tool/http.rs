@@ -1,0 +1,195 @@
+//! A described HTTP call: the tool `http` of agents, and the node `http` of workflows.
+//!
+//! Where it may go is the host's to say: nowhere, until it names hosts. Everything else that keeps a
+//! request from harm is `net::egress`.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Tool, ToolContext, ToolError};
+use crate::domain::{Effect, Timestamp, ToolSpec};
+use crate::error::{Error, ErrorCode, Result};
+use crate::net::egress::{Guard, Reach, Request, Response, Rules};
+use crate::net::retry_after;
+
+/// The most bytes of an answer.
+const MAX_BODY: usize = 8 << 20;
+/// How long one call may take, redirects included.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where the HTTP calls of tools and nodes may go.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Egress {
+    /// Only to these hosts; `.example.com` stands for every host below it. To none where empty.
+    pub hosts: Vec<String>,
+    /// To every host of the public network.
+    pub any_host: bool,
+    /// To this machine and its own network too.
+    pub local: bool,
+}
+
+impl Egress {
+    /// To these hosts of the public network.
+    pub fn hosts<H: Into<String>>(hosts: impl IntoIterator<Item = H>) -> Self {
+        Self { hosts: hosts.into_iter().map(Into::into).collect(), any_host: false, local: false }
+    }
+
+    /// To every host of the public network.
+    pub fn any() -> Self {
+        Self { hosts: Vec::new(), any_host: true, local: false }
+    }
+
+    /// To this machine and its own network too.
+    #[must_use]
+    pub fn and_local(mut self) -> Self {
+        self.local = true;
+        self
+    }
+
+    fn guard(&self) -> Guard {
+        let mut rules = Rules::public().with_reach(if self.local { Reach::Local } else { Reach::Public });
+        rules.hosts = (!self.any_host).then(|| self.hosts.clone());
+        (rules.max_redirects, rules.max_body, rules.timeout) = (3, MAX_BODY, TIMEOUT);
+        Guard::new(rules)
+    }
+}
+
+/// How an answer is read, and which answers are good.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reading {
+    /// As JSON or as text, whatever the answer says it is.
+    pub(crate) json: Option<bool>,
+    /// Statuses that count as success beside 2xx.
+    pub(crate) accept: Vec<u16>,
+    /// What the request does to the world.
+    pub(crate) effect: Effect,
+}
+
+/// An HTTP call whose every part comes as an argument.
+pub(crate) struct HttpTool {
+    guard: Guard,
+    nowhere: bool,
+    reading: Reading,
+}
+
+impl HttpTool {
+    pub(crate) fn new(egress: &Egress, reading: Reading) -> Self {
+        Self { guard: egress.guard(), nowhere: !egress.any_host && egress.hosts.is_empty(), reading }
+    }
+}
+
+/// What is asked.
+#[derive(Deserialize)]
+struct Asked {
+    method: String,
+    url: String,
+    #[serde(default)]
+    headers: Map<String, Value>,
+    #[serde(default)]
+    query: Map<String, Value>,
+    #[serde(default)]
+    body: Value,
+}
+
+impl Tool for HttpTool {
+    fn spec(&self) -> ToolSpec {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "method": {"enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]},
+                "url": {"type": "string"},
+                "headers": {"type": "object"},
+                "query": {"type": "object"},
+                "body": {}
+            },
+            "required": ["method", "url"]
+        });
+        ToolSpec::new("http", "Sends an HTTP request.", schema)
+    }
+
+    fn effect(&self) -> Effect {
+        self.reading.effect
+    }
+
+    fn call(&self, arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {
+        let (guard, reading, nowhere) = (self.guard.clone(), self.reading.clone(), self.nowhere);
+        Box::pin(async move {
+            if nowhere {
+                let message = "HTTP calls go nowhere until the host program names hosts: see `egress` of its settings";
+                return Err(ToolError::Typed(Error::denied(message)));
+            }
+            let asked: Asked = serde_json::from_value(arguments)
+                .map_err(|_| ToolError::Typed(Error::invalid("the request is malformed")))?;
+            let request = request(asked, &context.idempotency_key).map_err(ToolError::Typed)?;
+            let response = guard.fetch(request).await.map_err(ToolError::Typed)?;
+            answer(response, &reading).map_err(ToolError::Typed)
+        })
+    }
+}
+
+fn request(asked: Asked, idempotency_key: &str) -> Result<Request> {
+    let mut url = reqwest::Url::parse(&asked.url).map_err(|_| Error::invalid("the url is none"))?;
+    if !asked.query.is_empty() {
+        let mut pairs = url.query_pairs_mut();
+        for (name, value) in &asked.query {
+            pairs.append_pair(name, &text(value));
+        }
+    }
+    let mut request = Request::new(asked.method, url);
+    let names = |name: &str| asked.headers.keys().any(|given| given.eq_ignore_ascii_case(name));
+    if !names("idempotency-key") && !matches!(request.method.as_str(), "GET" | "HEAD") {
+        request = request.header("idempotency-key", idempotency_key);
+    }
+    match &asked.body {
+        Value::Null => {}
+        Value::String(body) => request = request.body(body.clone()),
+        body => {
+            if !names("content-type") {
+                request = request.header("content-type", "application/json");
+            }
+            request = request.body(body.to_string());
+        }
+    }
+    for (name, value) in &asked.headers {
+        request = request.header(name, text(value));
+    }
+    Ok(request)
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn answer(response: Response, reading: &Reading) -> Result<Value> {
+    let status = response.status;
+    if !(200..300).contains(&status) && !reading.accept.contains(&status) {
+        let code = match status {
+            401 | 403 => ErrorCode::ProviderAuth,
+            404 => ErrorCode::NotFound,
+            408 => ErrorCode::Timeout,
+            429 => ErrorCode::RateLimited,
+            500..=599 => ErrorCode::Unavailable,
+            _ => ErrorCode::ToolFailed,
+        };
+        let wait = retry_after::retry_after(&response.headers, Timestamp::now()).map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        let details = json!({"status": status, "retry_after_ms": wait});
+        return Err(Error::new(code, format!("the server answered {status}")).with_details(details));
+    }
+    let header = |name: &str| response.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = header("content-type").to_owned();
+    let is_json = reading.json.unwrap_or_else(|| kind.contains("json"));
+    let body = if is_json && !response.body.is_empty() {
+        serde_json::from_slice(&response.body).map_err(|_| Error::bad_output("the answer is no JSON"))?
+    } else {
+        Value::String(String::from_utf8_lossy(&response.body).into_owned())
+    };
+    Ok(json!({"status": status, "content_type": kind, "body": body}))
+}
