@@ -52,21 +52,13 @@ mod workflow;
 
 pub use access::{AccessObject, AccessRequest, Authorizer};
 pub use domain::{
-    AgentRecord, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CostFilter,
-    CostSummary, Decision, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId,
-    ExecutionStatus, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices, IssuedKey, KeyId, KeyRecord,
-    LedgerEntry, LeftOut, Limits, ListOptions, Login, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest,
-    ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewKey, NewModel, NewPrompt, NewRole, NewTool, NewUser,
-    Outcome, OutputSchema, Page, Part, PasswordReset, Patch, Permission, Price, PriceTier, Principal, ProfileOverride,
-    PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance, Queued, Rate, Reach, Record, ReservationId,
-    ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RoleName, RoleRecord, RoleUpdate, RunLimits, RunOptions,
-    Scope, Secret, SessionId, SessionRecord, SessionSettings, Share, ShareLevel, Step, StepFinished, StepKind,
-    StepStarted, TemplateFormat, Timestamp, TokenAlgorithm, TokenKey, TokenKind, Tokens, ToolCall, ToolChoice,
-    ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId, UserUpdate, Visibility, Waiting,
+    AgentRecord, Answer, ApprovalAnswered, ApprovalRequested, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CacheRule, CostFilter, CostSummary, Decision, Delta, Edge, EdgeAt, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId, ExecutionStatus, Fallback, FallbackTo, FieldChange, FinishReason, Finished, Fix, ImportedPrices, IssuedKey, ItemCount, ItemFinished, Jitter, Join, JoinMode, KeyId, KeyRecord, LedgerEntry, LeftOut, Limits, ListOptions, Login, MergeRule, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest, ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewKey, NewModel, NewPrompt, NewRole, NewTool, NewUser, Node, NodeChange, NodeFinished, NodeRetry, NodeRetrying, NodeStarted, NodeState, NodeStatus, NodeType, NodeTypeInfo, NodeWaiting, OnError, Outcome, OutputRef, OutputSchema, Overlap, Page, Part, PasswordReset, Patch, Permission, PictureFormat, Position, Price, PriceTier, Principal, Problem, ProblemCode, ProfileOverride, PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance, Queued, Rate, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RoleName, RoleRecord, RoleUpdate, RunLimits, RunOptions, Scope, Secret, SessionId, SessionRecord, SessionSettings, Severity, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat, Timestamp, TokenAlgorithm, TokenKey, TokenKind, Tokens, ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Trigger, Usage, User, UserId, UserUpdate, Validation, Var, Visibility, Waiting, Workflow, WorkflowDefinition, WorkflowDiff, WorkflowLimits, WorkflowRecord, WorkflowVersion,
 };
+pub use execution::rerun::{Rerun, RerunVersion};
 pub use engine::{
     Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,
-    ExecutionHandle, Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
+    ExecutionHandle, Executions, ImportedWorkflow, Method, MethodKind, Models, Prompts, Session, Tools, Users,
+    Workflows,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use store::sqlite::Durability;

@@ -54,7 +54,9 @@ impl ResourceKind {
 
     /// The noun of a name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Model, Self::Prompt, Self::Tool, Self::Agent, Self::Workflow].into_iter().find(|kind| kind.name() == name)
+        [Self::Model, Self::Prompt, Self::Tool, Self::Agent, Self::Workflow]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 
     /// The permission that a deed on such a resource needs.

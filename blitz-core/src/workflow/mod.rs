@@ -5,9 +5,12 @@
 //! in as a value, and which agents and tools there are is asked where the catalogue is.
 
 pub(crate) mod config;
+pub(crate) mod diff;
 pub(crate) mod evaluate;
 pub(crate) mod expr;
+pub(crate) mod import;
 pub(crate) mod machine;
+pub(crate) mod picture;
 pub(crate) mod plan;
 pub(crate) mod task;
 pub(crate) mod validate;

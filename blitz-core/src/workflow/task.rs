@@ -406,8 +406,7 @@ impl Reader<'_> {
     }
 
     fn http(&mut self) -> Option<HttpTask> {
-        let [url, headers, query, body] =
-            ["url", "headers", "query", "body"].map(|key| self.shape(key, Strings::Tags));
+        let [url, headers, query, body] = ["url", "headers", "query", "body"].map(|key| self.shape(key, Strings::Tags));
         Some(HttpTask {
             method: self.config.get("method").and_then(Value::as_str).unwrap_or("GET").to_ascii_uppercase(),
             url: url??,

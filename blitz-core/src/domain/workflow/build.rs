@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Edge, JoinMode, MergeRule, Node, NodeRetry, NodeType, OnError, Trigger, Var, WorkflowDefinition, WorkflowLimits};
+use super::{
+    Edge, JoinMode, MergeRule, Node, NodeRetry, NodeType, OnError, Trigger, Var, WorkflowDefinition, WorkflowLimits,
+};
 
 /// Builds a definition, node by node.
 ///
