@@ -46,6 +46,7 @@ use crate::domain::{ExecutionId, Login};
 use crate::error::{Error, ErrorCode, Result};
 use crate::execution::{Runtime, recover};
 use crate::provider::Provider;
+use crate::tool::NodeHandler;
 
 /// How long [`Engine::close`] waits for what still runs.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
@@ -133,6 +134,35 @@ impl Engine {
     /// An execution that has begun keeps the one it began with.
     pub fn register_provider(&self, provider: impl Provider) {
         self.inner.runtime.providers.register(Arc::new(provider));
+    }
+
+    /// Serves a type of workflow nodes from now on, in place of an earlier one of its name.
+    ///
+    /// Errors: `InvalidInput` where the engine has a type of this name, or it is no name.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// use blitz::tool::FunctionNode;
+    /// use blitz::{Engine, NodeTypeInfo};
+    /// use serde_json::json;
+    ///
+    /// let engine = Engine::open(":memory:").await?;
+    /// engine.register_node(FunctionNode::new(NodeTypeInfo::host("double", "Doubles."), |work, _| async move {
+    ///     Ok(json!(work.input["n"].as_i64().unwrap_or(0) * 2).into())
+    /// }))?;
+    /// let me = engine.root("an example");
+    /// me.call("workflows.put", json!({
+    ///     "name": "twice",
+    ///     "nodes": [{"id": "s", "type": "start"}, {"id": "d", "type": "double"}, {"id": "e", "type": "end", "config": {"output": "{{ nodes.d.output }}"}}],
+    ///     "edges": [{"from": "s", "to": "d"}, {"from": "d", "to": "e"}],
+    /// })).await?;
+    /// assert_eq!(me.run("twice", json!({"n": 21})).await?.output, 42);
+    /// # engine.close().await
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn register_node(&self, node: impl NodeHandler) -> Result<()> {
+        self.inner.runtime.tools.register_node(Arc::new(node))
     }
 
     /// Lets one provider answer every model call of this engine, until `None` ends it: for tests.

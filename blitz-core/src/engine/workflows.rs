@@ -273,7 +273,9 @@ impl Catalog<WorkflowDefinition> {
 
     /// The types of nodes that can be used, with the schema of their settings.
     pub fn node_types(&self) -> Vec<NodeTypeInfo> {
-        config::builtin()
+        let mut types = config::builtin();
+        types.extend(self.session.inner.runtime.tools.node_types());
+        types
     }
 
     /// Reads one workflow on one snapshot.

@@ -2,3 +2,4 @@
 
 mod definition;
 mod definition_problems;
+mod running;
