@@ -30,6 +30,7 @@ from ._values import (
     CostSummary,
     ExecutionRecord,
     ImportedPrices,
+    ImportedWorkflow,
     LedgerEntry,
     Outcome,
     Page,
@@ -38,6 +39,9 @@ from ._values import (
     Share,
     Step,
     User,
+    Validation,
+    WorkflowDiff,
+    WorkflowVersion,
 )
 
 NOUNS: dict[str, str]
@@ -57,6 +61,7 @@ class Parameters:
     def signature(self) -> Any: ...
 
 def noun(name: str, session: Session) -> Noun: ...
+def plain_of(verb: str) -> str: ...
 def twin_of(verb: str) -> str: ...
 def value_class(title: str) -> str: ...
 """
@@ -101,9 +106,13 @@ def result(schema: dict[str, Any]) -> str:
         return f"Page[{_nouns.value_class(schema['properties']['items']['items']['$ref'].rpartition('/')[2])}]"
     if title.startswith("Array_of_"):
         inner = title.removeprefix("Array_of_")
+        if inner == "NodeTypeInfo":
+            return "builtins.list[dict[str, Any]]"
         return f"builtins.list[{inner}]" if inner == "Share" else "builtins.list[int]"
     if title == "Outcome":
         return "Outcome[Any]"
+    if title == "AnyValue":
+        return "dict[str, Any]"
     return PLAIN.get(title) or _nouns.value_class(title)
 
 
@@ -126,7 +135,7 @@ def method(row: dict[str, Any]) -> list[str]:
     inside = "".join(f"        {part},\n" for part in parts)
     doc = "\n".join(f"        {line}".rstrip() for line in parameters.doc.splitlines()).strip()
     lines = []
-    for start in (f"    def {verb}", f"    async def {_nouns.twin_of(verb)}"):
+    for start in (f"    def {_nouns.plain_of(verb)}", f"    async def {_nouns.twin_of(verb)}"):
         lines.append(f'{start}(\n{inside}    ) -> {result(row["output_schema"])}:\n        """{doc}"""')
     return lines
 

@@ -51,20 +51,23 @@ pub mod tool;
 mod workflow;
 
 pub use domain::{
-    AgentRecord, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CostFilter,
-    CostSummary, Decision, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId,
-    ExecutionStatus, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices, LedgerEntry, LeftOut, Limits,
-    ListOptions, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest, ModelResponse, ModelSettings, Money,
-    NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser, Outcome, OutputSchema, Page, Part, Patch, Permission,
-    Price, PriceTier, Principal, ProfileOverride, PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance,
-    Queued, Rate, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RunLimits,
-    RunOptions, Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat, Timestamp,
-    ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId, UserUpdate,
-    Visibility, Waiting,
+    AgentRecord, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CacheRule,
+    CostFilter, CostSummary, Decision, Delta, Edge, Effect, EntryFlag, EntryKind, Event, EventData, Execution,
+    ExecutionId, ExecutionStatus, Fallback, FallbackTo, FieldChange, FinishReason, Finished, Fix, ImportedPrices,
+    Jitter, Join, JoinMode, LedgerEntry, LeftOut, Limits, ListOptions, MergeRule, Message, MessageRole, ModelLimits,
+    ModelRecord, ModelRequest, ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewModel, NewPrompt, NewTool,
+    NewUser, Node, NodeChange, NodeRetry, NodeType, NodeTypeInfo, OnError, Outcome, OutputSchema, Overlap, Page, Part,
+    Patch, Permission, PictureFormat, Position, Price, PriceTier, Principal, Problem, ProblemCode, ProfileOverride,
+    PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance, Queued, Rate, Reach, Record, ReservationId,
+    ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RunLimits, RunOptions, Secret, Severity, Share,
+    ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat, Timestamp, ToolCall, ToolChoice, ToolKind,
+    ToolRecord, ToolResult, ToolSpec, ToolStarted, Trigger, Usage, User, UserId, UserUpdate, Validation, Var,
+    Visibility, Waiting, Workflow, WorkflowDefinition, WorkflowDiff, WorkflowLimits, WorkflowRecord, WorkflowVersion,
 };
 pub use engine::{
     Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,
-    ExecutionHandle, Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
+    ExecutionHandle, Executions, ImportedWorkflow, Method, MethodKind, Models, Prompts, Session, Tools, Users,
+    Workflows,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use store::sqlite::Durability;

@@ -21,3 +21,4 @@ mod prices;
 mod provider_faults;
 mod source;
 mod support;
+mod workflow;

@@ -132,6 +132,12 @@ permissions! {
     AgentsCreate = "agents:create", Reach::Own;
     AgentsEdit = "agents:edit", Reach::Own;
     AgentsDelete = "agents:delete", Reach::Own;
+    WorkflowsRead = "workflows:read", Reach::Own;
+    WorkflowsRun = "workflows:run", Reach::Own;
+    WorkflowsCreate = "workflows:create", Reach::Own;
+    WorkflowsEdit = "workflows:edit", Reach::Own;
+    WorkflowsPublish = "workflows:publish", Reach::Own;
+    WorkflowsDelete = "workflows:delete", Reach::Own;
     ExecutionsRead = "executions:read", Reach::Own;
     ExecutionsCancel = "executions:cancel", Reach::Own;
     ExecutionsDecide = "executions:decide", Reach::Own;
@@ -150,9 +156,19 @@ impl Permission {
     /// The level a share must have for this permission on somebody else's resource.
     pub(crate) fn level(self) -> ShareLevel {
         match self {
-            Self::ModelsUse | Self::ToolsUse | Self::AgentsRun => ShareLevel::Use,
-            Self::SecretsSet | Self::PromptsEdit | Self::ToolsEdit | Self::AgentsEdit => ShareLevel::Edit,
-            Self::ModelsManage | Self::PromptsDelete | Self::ToolsDelete | Self::AgentsDelete => ShareLevel::Manage,
+            Self::ModelsUse | Self::ToolsUse | Self::AgentsRun | Self::WorkflowsRun => ShareLevel::Use,
+            // Who may change an agent changes what everybody runs; so does who publishes a workflow.
+            Self::SecretsSet
+            | Self::PromptsEdit
+            | Self::ToolsEdit
+            | Self::AgentsEdit
+            | Self::WorkflowsEdit
+            | Self::WorkflowsPublish => ShareLevel::Edit,
+            Self::ModelsManage
+            | Self::PromptsDelete
+            | Self::ToolsDelete
+            | Self::AgentsDelete
+            | Self::WorkflowsDelete => ShareLevel::Manage,
             _ => ShareLevel::View,
         }
     }

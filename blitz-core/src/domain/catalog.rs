@@ -11,6 +11,7 @@ use super::prompt::NewPrompt;
 use super::secret::Secret;
 use super::time::Timestamp;
 use super::tool::NewTool;
+use super::workflow::WorkflowDefinition;
 use crate::error::{Error, Result};
 
 /// The nouns of the catalogue.
@@ -26,6 +27,8 @@ pub enum ResourceKind {
     Tool,
     /// An agent.
     Agent,
+    /// A workflow: a draft and its published versions.
+    Workflow,
 }
 
 impl ResourceKind {
@@ -36,20 +39,23 @@ impl ResourceKind {
             Self::Prompt => "prompt",
             Self::Tool => "tool",
             Self::Agent => "agent",
+            Self::Workflow => "workflow",
         }
     }
 
     /// The namespace in which names are unique: agents share theirs with workflows.
     pub(crate) fn namespace(self) -> &'static str {
         match self {
-            Self::Agent => "runnable",
+            Self::Agent | Self::Workflow => "runnable",
             other => other.name(),
         }
     }
 
     /// The noun of a name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Model, Self::Prompt, Self::Tool, Self::Agent].into_iter().find(|kind| kind.name() == name)
+        [Self::Model, Self::Prompt, Self::Tool, Self::Agent, Self::Workflow]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 
     /// The permission that a deed on such a resource needs.
@@ -73,6 +79,11 @@ impl ResourceKind {
             (Self::Agent, Deed::Create) => Permission::AgentsCreate,
             (Self::Agent, Deed::Edit) => Permission::AgentsEdit,
             (Self::Agent, Deed::Delete | Deed::Share) => Permission::AgentsDelete,
+            (Self::Workflow, Deed::Read) => Permission::WorkflowsRead,
+            (Self::Workflow, Deed::Use) => Permission::WorkflowsRun,
+            (Self::Workflow, Deed::Create) => Permission::WorkflowsCreate,
+            (Self::Workflow, Deed::Edit) => Permission::WorkflowsEdit,
+            (Self::Workflow, Deed::Delete | Deed::Share) => Permission::WorkflowsDelete,
         }
     }
 }
@@ -125,6 +136,8 @@ pub type PromptRecord = Record<NewPrompt>;
 pub type ToolRecord = Record<NewTool>;
 /// A stored agent.
 pub type AgentRecord = Record<NewAgent>;
+/// A stored workflow: its draft. Published versions are apart.
+pub type WorkflowRecord = Record<WorkflowDefinition>;
 
 /// What the catalogue must know of the fields of each noun to keep them.
 pub(crate) trait Spec: Serialize + serde::de::DeserializeOwned + Clone + Send + Sync + 'static {
@@ -231,6 +244,16 @@ impl Spec for NewAgent {
         let others = self.agents.iter().filter(|name| **name != self.name);
         all.extend(others.map(|name| Reference { kind: ResourceKind::Agent, name, version: None }));
         all
+    }
+}
+
+/// A draft may name what is not there yet: what it names is looked for when it is published, and again
+/// for the caller of each execution.
+impl Spec for WorkflowDefinition {
+    const KIND: ResourceKind = ResourceKind::Workflow;
+
+    fn name(&self) -> &str {
+        &self.name
     }
 }
 

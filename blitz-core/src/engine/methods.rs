@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Session, agents, audit, budgets, costs, executions, models, prompts, tools, users};
+use super::{Session, agents, audit, budgets, costs, executions, models, prompts, tools, users, workflows};
 use crate::domain::{ListOptions, Patch, Permission, ResourceRef};
 use crate::error::{Error, Result};
 use crate::store::catalog::shown;
@@ -81,6 +81,8 @@ const TABLE: &[&[Method]] = &[
     tools::HOST_ROWS,
     agents::ROWS,
     agents::RUN_ROWS,
+    workflows::ROWS,
+    workflows::VERSION_ROWS,
     executions::ROWS,
     users::ROWS,
     budgets::ROWS,

@@ -19,6 +19,7 @@ mod settings;
 mod stream;
 mod tools;
 mod users;
+mod workflows;
 
 pub use agents::Agents;
 pub use audit::AuditTrail;
@@ -35,6 +36,7 @@ pub use settings::EngineSettings;
 pub use stream::EventStream;
 pub use tools::Tools;
 pub use users::Users;
+pub use workflows::{ImportedWorkflow, Workflows};
 
 use std::sync::Arc;
 use std::time::Duration;

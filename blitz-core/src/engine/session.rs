@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Agents, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Models, Prompts, Tools, Users,
-    methods,
+    Workflows, methods,
 };
 use crate::access::{Caller, Grant, Target};
 use crate::domain::{Outcome, Permission, Principal, ResourceRef};
@@ -63,6 +63,11 @@ impl Session {
     /// Agents.
     pub fn agents(&self) -> Agents {
         Agents::new(self.clone())
+    }
+
+    /// Workflows: drafts and published versions.
+    pub fn workflows(&self) -> Workflows {
+        Workflows::new(self.clone())
     }
 
     /// Executions: what runs and what has run.

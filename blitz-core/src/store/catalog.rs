@@ -6,6 +6,7 @@
 
 mod body;
 mod shares;
+mod versions;
 
 use super::sql::params;
 use super::{Connection, Row};
@@ -16,6 +17,7 @@ use crate::domain::{
 use crate::error::{Error, Result};
 pub(crate) use body::{Body, check_name, patched, shown};
 pub(crate) use shares::{Grantee, share, shares, unshare};
+pub(crate) use versions::{newest_version, publish, workflow_version, workflow_versions};
 
 /// A live resource as one viewer meets it.
 #[derive(Debug, Clone, PartialEq)]
@@ -335,7 +337,7 @@ fn refuse_taken<S: Spec>(
     visibility: Visibility,
     name: &str,
 ) -> Result<()> {
-    let noun = S::KIND.name();
+    let noun = if S::KIND.namespace() == "runnable" { "agent or workflow" } else { S::KIND.name() };
     let own = tx.query_one(
         "SELECT id FROM resources WHERE namespace = ?1 AND coalesce(owner_id, 0) = ?2 AND name = ?3
          AND deleted_at IS NULL AND id <> ?4",

@@ -321,36 +321,20 @@ impl Reader<'_> {
             NodeType::Start | NodeType::Note => Task::Start,
             NodeType::End => Task::End { output: self.shape("output", Tags)? },
             NodeType::Input => Task::Input { name: self.text("name")?, default: self.config.get("default").cloned() },
-            NodeType::Output => Task::Output { name: self.text("name")?, value: self.shape("value", Tags)? },
-            NodeType::Agent => Task::Agent {
-                agent: self.reference("agent")?,
-                conversation: self.shape("conversation", Tags)?,
-                values: self.shape("values", Tags)?,
-            },
-            NodeType::Llm => Task::Llm(Box::new(LlmTask {
-                model: self.reference("model")?,
-                system: self.shape("system", Prompt)?,
-                prompt: match self.shape("messages", Prompt)? {
-                    Some(messages) => messages,
-                    None => self.shape("prompt", Prompt)??,
-                },
-                output_schema: self.config.get("output_schema").cloned(),
-                settings: self.config.get("settings").cloned(),
-            })),
-            NodeType::Tool => Task::Tool { tool: self.reference("tool")?, arguments: self.shape("arguments", Tags)? },
-            NodeType::Http => Task::Http(Box::new(HttpTask {
-                method: self.config.get("method").and_then(Value::as_str).unwrap_or("GET").to_ascii_uppercase(),
-                url: self.shape("url", Tags)??,
-                headers: self.shape("headers", Tags)?,
-                query: self.shape("query", Tags)?,
-                body: self.shape("body", Tags)?,
-                response: match self.config.get("response").and_then(Value::as_str) {
-                    Some("json") => HttpBody::Json,
-                    Some("text") => HttpBody::Text,
-                    _ => HttpBody::Auto,
-                },
-                accept: self.numbers("accept"),
-            })),
+            NodeType::Output => {
+                let value = self.shape("value", Tags);
+                Task::Output { name: self.text("name")?, value: value? }
+            }
+            NodeType::Agent => {
+                let (conversation, values) = (self.shape("conversation", Tags), self.shape("values", Tags));
+                Task::Agent { agent: self.reference("agent")?, conversation: conversation?, values: values? }
+            }
+            NodeType::Llm => Task::Llm(Box::new(self.llm()?)),
+            NodeType::Tool => {
+                let arguments = self.shape("arguments", Tags);
+                Task::Tool { tool: self.reference("tool")?, arguments: arguments? }
+            }
+            NodeType::Http => Task::Http(Box::new(self.http()?)),
             NodeType::Template => Task::Template { template: self.shape("template", Prompt)?? },
             NodeType::Set => Task::Set { vars: self.shapes("vars")? },
             NodeType::Code => Task::Code { expr: self.expr("expr")?? },
@@ -360,49 +344,98 @@ impl Reader<'_> {
                     None => self.expr("expr")??,
                 },
             },
-            NodeType::Switch => Task::Switch { value: self.expr("value")?, cases: self.cases()? },
+            NodeType::Switch => {
+                let (value, cases) = (self.expr("value"), self.cases());
+                Task::Switch { value: value?, cases: cases? }
+            }
             NodeType::Parallel => Task::Parallel,
-            NodeType::Map => Task::Map(Box::new(MapTask {
-                items: self.items()?,
-                concurrency: self.number("concurrency"),
-                fail: self.map_fail(),
-                batch: self.number("batch"),
-                output: self.shape("output", Tags)?,
-            })),
-            NodeType::Loop => Task::Loop(Box::new(LoopTask {
-                max_iterations: self.number("max_iterations")?,
-                until: match self.config.get("until") {
-                    Some(value @ (Value::Object(_) | Value::Array(_))) => Some(self.condition("until", value)?),
-                    _ => self.expr("until")?,
-                },
-                carry: self.shapes("carry")?,
-                on_cap: match self.config.get("on_cap").and_then(Value::as_str) {
-                    Some("port") => OnCap::Port,
-                    _ => OnCap::Error,
-                },
-            })),
+            NodeType::Map => {
+                let (items, output) = (self.items(), self.shape("output", Tags));
+                let (concurrency, batch) = (self.number("concurrency"), self.number("batch"));
+                let fail = self.map_fail();
+                Task::Map(Box::new(MapTask { items: items?, concurrency, fail, batch, output: output? }))
+            }
+            NodeType::Loop => Task::Loop(Box::new(self.rounds()?)),
             NodeType::Subflow => {
                 Task::Subflow { workflow: self.reference("workflow")?, version: self.number("version") }
             }
-            NodeType::Wait => Task::Wait(match self.shape("until", Tags)? {
-                Some(until) => WaitTask::Until(until),
-                None => WaitTask::Seconds(self.shape("seconds", Tags)??),
-            }),
-            NodeType::Approval => Task::Approval(Box::new(ApprovalTask {
-                message: match self.shape("message", Prompt)? {
-                    Some(message) => message,
-                    None => Shape::compile(&Value::String(String::new()), Tags).ok()?,
-                },
-                details: self.shape("details", Tags)?,
-                options: approval_options(self.config),
-                form: self.config.get("form").cloned(),
-                expires_s: self.config.get("expires_s").and_then(Value::as_u64),
-            })),
+            NodeType::Wait => {
+                let (until, seconds) = (self.shape("until", Tags), self.shape("seconds", Tags));
+                Task::Wait(match until? {
+                    Some(until) => WaitTask::Until(until),
+                    None => WaitTask::Seconds(seconds??),
+                })
+            }
+            NodeType::Approval => {
+                let (message, details) = (self.shape("message", Prompt), self.shape("details", Tags));
+                Task::Approval(Box::new(ApprovalTask {
+                    message: match message? {
+                        Some(message) => message,
+                        None => Shape::compile(&Value::String(String::new()), Tags).ok()?,
+                    },
+                    details: details?,
+                    options: approval_options(self.config),
+                    form: self.config.get("form").cloned(),
+                    expires_s: self.config.get("expires_s").and_then(Value::as_u64),
+                }))
+            }
             NodeType::Fail => Task::Fail { message: self.shape("message", Tags)??, code: self.code() },
             NodeType::Host(_) => {
                 let all = Value::Object(self.config.clone());
                 Task::Host { config: self.compiled(&self.path.clone(), Shape::compile(&all, Tags))? }
             }
+        })
+    }
+
+    // Each part is read before any is asked for, so that everything wrong is said at once.
+
+    fn llm(&mut self) -> Option<LlmTask> {
+        use Strings::Prompt;
+        let (messages, prompt) = (self.shape("messages", Prompt), self.shape("prompt", Prompt));
+        let system = self.shape("system", Prompt);
+        Some(LlmTask {
+            model: self.reference("model")?,
+            system: system?,
+            prompt: match messages? {
+                Some(messages) => messages,
+                None => prompt??,
+            },
+            output_schema: self.config.get("output_schema").cloned(),
+            settings: self.config.get("settings").cloned(),
+        })
+    }
+
+    fn http(&mut self) -> Option<HttpTask> {
+        let [url, headers, query, body] = ["url", "headers", "query", "body"].map(|key| self.shape(key, Strings::Tags));
+        Some(HttpTask {
+            method: self.config.get("method").and_then(Value::as_str).unwrap_or("GET").to_ascii_uppercase(),
+            url: url??,
+            headers: headers?,
+            query: query?,
+            body: body?,
+            response: match self.config.get("response").and_then(Value::as_str) {
+                Some("json") => HttpBody::Json,
+                Some("text") => HttpBody::Text,
+                _ => HttpBody::Auto,
+            },
+            accept: self.numbers("accept"),
+        })
+    }
+
+    fn rounds(&mut self) -> Option<LoopTask> {
+        let until = match self.config.get("until") {
+            Some(value @ (Value::Object(_) | Value::Array(_))) => self.condition("until", value).map(Some),
+            _ => self.expr("until"),
+        };
+        let carry = self.shapes("carry");
+        Some(LoopTask {
+            max_iterations: self.number("max_iterations")?,
+            until: until?,
+            carry: carry?,
+            on_cap: match self.config.get("on_cap").and_then(Value::as_str) {
+                Some("port") => OnCap::Port,
+                _ => OnCap::Error,
+            },
         })
     }
 

@@ -62,6 +62,7 @@ from ._values import (
     Event,
     ExecutionRecord,
     ImportedPrices,
+    ImportedWorkflow,
     LedgerEntry,
     Message,
     Outcome,
@@ -72,7 +73,10 @@ from ._values import (
     Step,
     Usage,
     User,
+    Validation,
     Value,
+    WorkflowDiff,
+    WorkflowVersion,
 )
 
 __all__ = [
@@ -102,6 +106,7 @@ __all__ = [
     "InterruptedError",
     "InvalidInputError",
     "ImportedPrices",
+    "ImportedWorkflow",
     "LedgerEntry",
     "LimitExceededError",
     "Message",
@@ -132,7 +137,10 @@ __all__ = [
     "UnavailableError",
     "Usage",
     "User",
+    "Validation",
     "Value",
+    "WorkflowDiff",
+    "WorkflowVersion",
     "__version__",
     "allow_real_requests",
     "price_per_million",

@@ -24,6 +24,7 @@ NOUNS = {
     "prompts": "Prompts",
     "tools": "Tools",
     "agents": "Agents",
+    "workflows": "Workflows",
     "executions": "Executions",
     "users": "Users",
     "budgets": "Budgets",
@@ -77,10 +78,15 @@ def _make_class(name: str) -> type[Noun]:
     for row in _native.methods(name):
         verb = row["name"].partition(".")[2]
         plain, twin = _delegated(row["name"]) if row["name"] in DELEGATED else _methods(row)
-        plain.__qualname__ = f"{NOUNS[name]}.{verb}"
+        plain.__qualname__ = f"{NOUNS[name]}.{plain_of(verb)}"
         twin.__qualname__ = f"{NOUNS[name]}.{twin_of(verb)}"
-        methods[verb], methods[twin_of(verb)] = plain, twin
+        methods[plain_of(verb)], methods[twin_of(verb)] = plain, twin
     return type(NOUNS[name], (Noun,), methods)
+
+
+def plain_of(verb: str) -> str:
+    """The name of a verb's blocking method: `import` is a word of the language."""
+    return f"{verb}_" if keyword.iskeyword(verb) else verb
 
 
 def twin_of(verb: str) -> str:
@@ -106,7 +112,7 @@ def _delegated(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     amethod = awaited if inspect.iscoroutinefunction(twin) else iterated
     verb = name.partition(".")[2]
-    for made, served, shown in ((method, plain, verb), (amethod, twin, twin_of(verb))):
+    for made, served, shown in ((method, plain, plain_of(verb)), (amethod, twin, twin_of(verb))):
         made.__name__, made.__doc__ = shown, served.__doc__
         made.__signature__ = inspect.signature(served)  # type: ignore[attr-defined]
     return method, amethod
@@ -119,14 +125,14 @@ def _methods(row: dict[str, Any]) -> tuple[Callable[..., Any], Callable[..., Any
     made = _made(row["output_schema"])
 
     def method(self: Noun, *given: Any, **named: Any) -> Any:
-        input = parameters.read(verb, given, named)
+        input = parameters.read(plain_of(verb), given, named)
         return made(self._session._entry.call(name, input).wait())
 
     async def amethod(self: Noun, *given: Any, **named: Any) -> Any:
         input = parameters.read(twin_of(verb), given, named)
         return made(await settled(self._session._entry.call(name, input)))
 
-    for made_method, shown in ((method, verb), (amethod, twin_of(verb))):
+    for made_method, shown in ((method, plain_of(verb)), (amethod, twin_of(verb))):
         made_method.__name__, made_method.__doc__ = shown, parameters.doc
         made_method.__module__ = __name__
         made_method.__signature__ = parameters.signature()  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from ._loop_lazy import mailbox, settled
 from ._values import Outcome, Record
 
 if TYPE_CHECKING:
-    from ._nouns import Agents, Audit, Budgets, Costs, Executions, Models, Prompts, Tools, Users
+    from ._nouns import Agents, Audit, Budgets, Costs, Executions, Models, Prompts, Tools, Users, Workflows
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -105,6 +105,11 @@ class Session:
     def agents(self) -> Agents:
         """Agents."""
         return _noun("agents", self)
+
+    @property
+    def workflows(self) -> Workflows:
+        """Workflows: drafts and published versions."""
+        return _noun("workflows", self)
 
     @property
     def executions(self) -> Executions:

@@ -246,7 +246,7 @@ class Event(Value):
 
 
 class Record(Value):
-    """A stored model, prompt, tool or agent: the fields it was put with, and who, when, which revision."""
+    """A stored model, prompt, tool, agent or workflow: the fields it was put with, and who, when, which revision."""
 
     id: int
     owner_id: int | None
@@ -281,6 +281,57 @@ class PromptVersion(Value):
 
         def __getattr__(self, name: str) -> Any:
             """The fields of a prompt."""
+
+
+class WorkflowVersion(Value):
+    """One published version of a workflow: it never changes."""
+
+    version: int
+    hash: str
+    content_hash: str
+    created_at: datetime
+    name: str
+    nodes: list[dict[str, Any]]
+    edges: list[dict[str, Any]]
+    _made = {"created_at": _moment}
+    _shown = ("name", "version")
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The fields of a definition."""
+
+
+class Validation(Value):
+    """What a check of a workflow found: everything that is wrong with it or odd."""
+
+    valid: bool
+    problems: list[dict[str, Any]]
+    definition: dict[str, Any]
+    _shown = ("valid",)
+
+
+class WorkflowDiff(Value):
+    """What differs between two definitions of a workflow."""
+
+    same: bool
+    added: list[str]
+    removed: list[str]
+    changed: list[dict[str, Any]]
+    edges_added: list[str]
+    edges_removed: list[str]
+    edges_reordered: bool
+    fields: list[dict[str, Any]]
+    _shown = ("same", "added", "removed")
+
+
+class ImportedWorkflow(Value):
+    """What an import made: a draft, and what keeps it from being published."""
+
+    workflow: Record
+    problems: list[dict[str, Any]]
+    _made = {"workflow": Record}
+    _shown = ("workflow",)
 
 
 class Share(Value):

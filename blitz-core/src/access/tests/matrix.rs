@@ -4,7 +4,7 @@ use super::{World, code};
 use crate::access::{Caller, Target};
 use crate::domain::{
     ExecutionId, NewAgent, NewModel, NewPrompt, NewTool, Permission, ResourceId, ResourceKind, ResourceRef, Role,
-    ShareLevel, Spec, Timestamp, UserId, Visibility,
+    ShareLevel, Spec, Timestamp, UserId, Visibility, WorkflowDefinition,
 };
 use crate::error::ErrorCode;
 use crate::store::catalog::{self, Grantee};
@@ -29,6 +29,11 @@ const RESOURCES: &[(Permission, ResourceKind, &str)] = &[
     (Permission::AgentsRun, ResourceKind::Agent, "++-d+++"),
     (Permission::AgentsEdit, ResourceKind::Agent, "+d-dd++"),
     (Permission::AgentsDelete, ResourceKind::Agent, "+d-ddd+"),
+    (Permission::WorkflowsRead, ResourceKind::Workflow, "++-++++"),
+    (Permission::WorkflowsRun, ResourceKind::Workflow, "++-d+++"),
+    (Permission::WorkflowsEdit, ResourceKind::Workflow, "+d-dd++"),
+    (Permission::WorkflowsPublish, ResourceKind::Workflow, "+d-dd++"),
+    (Permission::WorkflowsDelete, ResourceKind::Workflow, "+d-ddd+"),
 ];
 
 /// On one's own execution and on another's.
@@ -42,6 +47,7 @@ const PLAIN: &[(Permission, &str)] = &[
     (Permission::ToolsCreate, "d"),
     (Permission::ConnectionsManage, "d"),
     (Permission::AgentsCreate, "+"),
+    (Permission::WorkflowsCreate, "+"),
     (Permission::ExecutionsRecover, "d"),
     (Permission::CostsRead, "+"),
     (Permission::BudgetsRead, "d"),
@@ -121,6 +127,7 @@ async fn stand(world: &World, kind: ResourceKind, ownership: &str, me: UserId, o
         ResourceKind::Prompt => put(world, ownership, me, other, |name| NewPrompt::new(name, "Say {x}")).await,
         ResourceKind::Tool => put(world, ownership, me, other, NewTool::builtin).await,
         ResourceKind::Agent => put(world, ownership, me, other, |name| NewAgent::new(name, "m")).await,
+        ResourceKind::Workflow => put(world, ownership, me, other, WorkflowDefinition::new).await,
     }
 }
 

@@ -5,15 +5,19 @@
 //! seconds or milliseconds, money is a decimal string, and only a node's place on the canvas is a
 //! float.
 
+mod build;
 mod host;
 mod kind;
 mod node;
 mod problem;
+mod record;
 
+pub use build::*;
 pub use host::*;
 pub use kind::*;
 pub use node::*;
 pub use problem::*;
+pub use record::*;
 
 use std::collections::BTreeMap;
 

@@ -39,7 +39,7 @@ pub(super) struct GraphEdge<'a> {
 }
 
 /// Whether a text may be an id.
-pub(super) fn is_id(text: &str) -> bool {
+pub(in super::super) fn is_id(text: &str) -> bool {
     let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     first && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
@@ -524,7 +524,7 @@ pub(super) fn shown(text: &str) -> String {
     format!("`{cut}`")
 }
 
-fn proposed_id(id: &str) -> String {
+pub(in super::super) fn proposed_id(id: &str) -> String {
     let mut proposed: String =
         id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(60).collect();
     if !proposed.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {

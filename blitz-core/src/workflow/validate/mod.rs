@@ -6,8 +6,8 @@
 //! error; a pinned output alone does not keep a draft from running.
 
 mod bounds;
-mod graph;
-mod nodes;
+pub(super) mod graph;
+pub(super) mod nodes;
 mod races;
 mod reads;
 #[cfg(test)]
@@ -21,6 +21,7 @@ use crate::domain::{NodeTypeInfo, Problem, ProblemCode, WorkflowDefinition};
 use crate::error::{Error, Result};
 use graph::Graph;
 use nodes::Compiled;
+pub(crate) use nodes::references;
 
 /// What a check found.
 #[derive(Debug)]

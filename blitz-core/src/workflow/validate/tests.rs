@@ -222,7 +222,7 @@ fn reading_what_does_not_run_before_is_refused() {
     assert_eq!(reads("e", "{{ item }}"), "E_OUTSIDE_BODY");
     assert_eq!(reads("c", "{{ loop.count }}"), "E_OUTSIDE_BODY");
     assert_eq!(reads("e", "{{ secrets.key }}"), "E_SECRET");
-    assert_eq!(reads("e", "{{ nodes.a.output +"), "");
+    assert_eq!(reads("e", "{{ nodes.a.output +"), "E_EXPRESSION");
     assert_eq!(reads("e", "{{ nodes.a.output + }}"), "E_EXPRESSION");
     let inside = checked(with(base(), "e", "input", json!({"x": "{{ nodes.c.output }}"})));
     assert!(inside.problems[0].message.contains("read nodes.m.output"), "{:?}", inside.problems[0]);

@@ -1,0 +1,349 @@
+//! One lenient reader for every shape that a workflow comes in.
+//!
+//! It takes `blitz.workflow/1`, the two shapes of Blitz 1.0 (`definition.nodes` and `edges`; `nodes`
+//! and `connections`) and what React Flow keeps. What it does not know goes to `x`, what has the
+//! wrong form is a problem and goes to `x` too; only what is no workflow at all, of another version
+//! of the format, or too big is an error, and then nothing is read. A broken graph becomes a draft:
+//! `validate` says what is wrong with it.
+
+mod foreign;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::task::escaped;
+use super::validate::nodes::{is_plain_secret, secret_name};
+use crate::domain::schema::depth_within;
+use crate::domain::{Edge, Node, NodeType, Problem, ProblemCode, Trigger, Var, WorkflowDefinition};
+use crate::error::{Error, Result};
+
+/// How deep the whole may be nested: what is kept is read again by a parser that stops at 128.
+const MAX_DEPTH: usize = 80;
+/// The most nodes or edges that are read at all.
+const MAX_PARTS: usize = 20_000;
+
+/// What was read.
+#[derive(Debug)]
+pub(crate) struct Imported {
+    pub(crate) definition: WorkflowDefinition,
+    /// What was left out or could not be understood, not what is wrong with the graph.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Fields of a catalogue record that are none of the definition's.
+const RECORD: &[&str] = &[
+    "id",
+    "owner_id",
+    "visibility",
+    "revision",
+    "hash",
+    "content_hash",
+    "version",
+    "created_at",
+    "updated_at",
+    "created_by",
+    "is_active",
+    "nodes_count",
+    "connections_count",
+];
+
+/// Reads a workflow of any known shape.
+///
+/// Errors: `InvalidInput` for what is none or is of a format of another version, `TooLarge`.
+pub(crate) fn read(value: &Value) -> Result<Imported> {
+    if !depth_within(value, MAX_DEPTH) {
+        return Err(Error::too_large(format!("the workflow is nested deeper than {MAX_DEPTH} levels")));
+    }
+    let object = value.as_object().ok_or_else(|| Error::invalid("a workflow is a JSON object"))?;
+    let inner = object.get("definition").and_then(Value::as_object);
+    let mut flat = match inner {
+        Some(inner) => {
+            // A record around a definition: its own fields win over those of the same name inside.
+            let mut flat = inner.clone();
+            let outer = object.iter().filter(|(key, value)| *key != "definition" && !value.is_null());
+            flat.extend(outer.map(|(key, value)| (key.clone(), value.clone())));
+            flat
+        }
+        None => object.clone(),
+    };
+    let own = match flat.get("format") {
+        None | Some(Value::Null) => false,
+        Some(format) if format == WorkflowDefinition::FORMAT => true,
+        Some(_) => {
+            let message = format!("the format is none that this engine reads: {:?} is", WorkflowDefinition::FORMAT);
+            return Err(Error::invalid(message));
+        }
+    };
+    if !["nodes", "edges", "connections"].iter().any(|key| flat.contains_key(*key)) && !own {
+        return Err(Error::invalid("this is no workflow: it has no nodes"));
+    }
+    let reference = flat.get("id").and_then(Value::as_str).map(str::to_owned);
+    flat.retain(|key, _| !RECORD.contains(&key.as_str()));
+    let mut problems = Vec::new();
+    let mut fields = Fields::new(flat, String::new(), &mut problems);
+    let nodes = fields.list(&["nodes"])?;
+    let edges = fields.list(&["edges", "connections"])?;
+    let mut definition = WorkflowDefinition::new(fields.take::<String>("name").unwrap_or_default());
+    fields.left.remove("format");
+    definition.reference = fields.take("ref").or(reference);
+    definition.description = fields.take("description").unwrap_or_default();
+    definition.labels = fields.take("labels").unwrap_or_default();
+    definition.inputs = fields.take("inputs");
+    definition.outputs = fields.take("outputs");
+    definition.vars = fields.each::<Var>("vars");
+    definition.limits = fields.take("limits").unwrap_or_default();
+    definition.on_error = fields.take("on_error");
+    definition.triggers = fields.triggers();
+    definition.ui = fields.take("ui").unwrap_or_default();
+    definition.x = fields.rest(own);
+    if definition.name.is_empty() {
+        definition.name = "imported".to_owned();
+    }
+    if own {
+        definition.nodes = read_all(nodes, "nodes", "a node", &mut problems, own_node);
+        definition.edges = read_all(edges, "edges", "an edge", &mut problems, own_edge);
+    } else {
+        foreign::read(nodes, edges, &mut definition, &mut problems);
+    }
+    Ok(Imported { definition, problems })
+}
+
+/// The definition as JSON without secrets: keys that stand in the clear become names of secrets.
+pub(crate) fn export(definition: &WorkflowDefinition) -> Result<Value> {
+    let mut clean = definition.clone();
+    for node in clean.nodes.iter_mut().filter(|node| node.kind == NodeType::Http) {
+        let configs = std::iter::once(&mut node.config).chain(&mut node.fallback);
+        for group in
+            configs.flat_map(|config| config.iter_mut()).filter(|(key, _)| *key == "headers" || *key == "query")
+        {
+            for (name, value) in group.1.as_object_mut().into_iter().flatten() {
+                if is_plain_secret(name, value) {
+                    *value = format!("{{{{ secrets.{} }}}}", secret_name(name)).into();
+                }
+            }
+        }
+    }
+    serde_json::to_value(&clean).map_err(|error| Error::internal("a definition has no JSON form").with_source(error))
+}
+
+fn read_all<T>(
+    values: Vec<Value>,
+    list: &str,
+    noun: &str,
+    problems: &mut Vec<Problem>,
+    read: impl Fn(Fields, usize) -> T,
+) -> Vec<T> {
+    let mut all = Vec::new();
+    for (place, value) in values.into_iter().enumerate() {
+        let path = format!("/{list}/{place}");
+        match value {
+            Value::Object(fields) => all.push(read(Fields::new(fields, path, problems), place)),
+            _ => problems.push(Problem::new(ProblemCode::Shape, format!("{noun} is an object")).at(path)),
+        }
+    }
+    all
+}
+
+fn own_node(mut fields: Fields, place: usize) -> Node {
+    let id = fields.needed("id").unwrap_or_else(|| format!("node_{}", place + 1));
+    fields.node = Some(id.clone());
+    let kind: NodeType = fields.needed("type").unwrap_or_else(|| NodeType::from_name("unknown"));
+    let mut node = Node::new(id, kind);
+    if let Some(config) = fields.take("config") {
+        node.config = config;
+    }
+    shared_fields(&mut fields, &mut node);
+    node.x = fields.rest(true);
+    node
+}
+
+/// The fields of a node that every shape may have under their own names.
+fn shared_fields(fields: &mut Fields, node: &mut Node) {
+    if let Some(label) = fields.take("label") {
+        node.label = label;
+    }
+    if let Some(disabled) = fields.take("disabled") {
+        node.disabled = disabled;
+    }
+    if let Some(join) = fields.take("join") {
+        node.join = join;
+    }
+    if let Some(on_error) = fields.take("on_error") {
+        node.on_error = on_error;
+    }
+    if let Some(fallback) = fields.take("fallback") {
+        node.fallback = fallback;
+    }
+    // A pinned null is a pin.
+    if let Some(pin) = fields.left.remove("pin") {
+        node.pin = Some(pin);
+    }
+    node.parent = fields.take("parent").or(node.parent.take());
+    node.position = fields.take("position").or(node.position);
+    node.input = fields.take("input").or(node.input.take());
+    node.output_schema = fields.take("output_schema").or(node.output_schema.take());
+    node.when = fields.take("when").or(node.when.take());
+    node.timeout_s = fields.take("timeout_s").or(node.timeout_s);
+    node.heartbeat_s = fields.take("heartbeat_s").or(node.heartbeat_s);
+    node.retry = fields.take("retry").or(node.retry.take());
+    node.cache = fields.take("cache").or(node.cache.take());
+    node.effect = fields.take("effect").or(node.effect);
+}
+
+fn own_edge(mut fields: Fields, _: usize) -> Edge {
+    let (from, to) = (fields.needed::<String>("from"), fields.needed::<String>("to"));
+    let mut edge = Edge::new(from.unwrap_or_default(), to.unwrap_or_default());
+    edge.id = fields.take("id");
+    if let Some(out) = fields.take::<String>("out").filter(|out| !out.is_empty()) {
+        edge.out = out;
+    }
+    if let Some(input) = fields.take::<String>("in").filter(|input| !input.is_empty()) {
+        edge.input = input;
+    }
+    edge.x = fields.rest(true);
+    edge
+}
+
+/// The fields of an object, taken one by one. What nobody takes is kept.
+struct Fields<'p> {
+    left: Map<String, Value>,
+    path: String,
+    node: Option<String>,
+    problems: &'p mut Vec<Problem>,
+    x: Map<String, Value>,
+}
+
+impl<'p> Fields<'p> {
+    fn new(mut left: Map<String, Value>, path: String, problems: &'p mut Vec<Problem>) -> Self {
+        let x = match left.remove("x") {
+            Some(Value::Object(x)) => x,
+            Some(other) => Map::from_iter([("x".to_owned(), other)]),
+            None => Map::new(),
+        };
+        Self { left, path, node: None, problems, x }
+    }
+
+    /// A field in its own form; null counts as absent, and what does not fit is a problem and kept.
+    fn take<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+        let value = self.left.remove(key).filter(|value| !value.is_null())?;
+        match serde_json::from_value(value.clone()) {
+            Ok(read) => Some(read),
+            Err(error) => {
+                self.report(key, &format!("the field {key} does not take this value: {}", harmless(&error)));
+                self.x.insert(key.to_owned(), value);
+                None
+            }
+        }
+    }
+
+    fn needed<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+        if self.left.get(key).is_none_or(Value::is_null) {
+            self.report(key, &format!("the field {key} is missing"));
+            return None;
+        }
+        self.take(key)
+    }
+
+    /// The first of these fields that is there.
+    fn first(&mut self, keys: &[&str]) -> Option<Value> {
+        let key = keys.iter().find(|key| self.left.get(**key).is_some_and(|value| !value.is_null()))?;
+        self.left.remove(*key)
+    }
+
+    /// A list, or an object whose keys are ids. Errors: `TooLarge`.
+    fn list(&mut self, keys: &[&str]) -> Result<Vec<Value>> {
+        let values = match self.first(keys) {
+            None => Vec::new(),
+            Some(Value::Array(values)) => values,
+            Some(Value::Object(by_id)) => {
+                let keyed = |(id, mut value): (String, Value)| {
+                    if let Some(fields) = value.as_object_mut() {
+                        fields.entry("id").or_insert(Value::String(id));
+                    }
+                    value
+                };
+                by_id.into_iter().map(keyed).collect()
+            }
+            Some(_) => {
+                self.report(keys[0], &format!("{} is a list", keys[0]));
+                Vec::new()
+            }
+        };
+        if values.len() > MAX_PARTS {
+            let message = format!("there are {} {}; {MAX_PARTS} is the most that is read", values.len(), keys[0]);
+            return Err(Error::too_large(message));
+        }
+        Ok(values)
+    }
+
+    /// An object of parts, each read by itself.
+    fn each<T: DeserializeOwned>(&mut self, key: &str) -> BTreeMap<String, T> {
+        let parts: Map<String, Value> = self.take(key).unwrap_or_default();
+        let mut read = BTreeMap::new();
+        for (name, value) in parts {
+            match serde_json::from_value(value) {
+                Ok(part) => {
+                    read.insert(name, part);
+                }
+                Err(error) => self.report(&format!("{key}/{}", escaped(&name)), &harmless(&error)),
+            }
+        }
+        read
+    }
+
+    fn triggers(&mut self) -> Vec<Trigger> {
+        let parts: Vec<Value> = self.take("triggers").unwrap_or_default();
+        let mut read = Vec::new();
+        for (place, value) in parts.into_iter().enumerate() {
+            match serde_json::from_value(value) {
+                Ok(trigger) => read.push(trigger),
+                Err(error) => self.report(&format!("triggers/{place}"), &harmless(&error)),
+            }
+        }
+        read
+    }
+
+    /// What is left, kept for the way back. In our own format each is worth a word.
+    fn rest(mut self, tell: bool) -> Map<String, Value> {
+        let left = std::mem::take(&mut self.left);
+        for (key, value) in left {
+            if tell {
+                let shown: String = key.chars().take(64).flat_map(char::escape_debug).collect();
+                let message = format!("the engine does not know `{shown}`: it is kept and does nothing");
+                self.push(Problem::new(ProblemCode::UnknownKey, message), &key);
+            }
+            self.x.insert(key, value);
+        }
+        self.x
+    }
+
+    fn report(&mut self, key: &str, message: &str) {
+        self.push(Problem::new(ProblemCode::Shape, message), key);
+    }
+
+    fn push(&mut self, problem: Problem, key: &str) {
+        let problem = problem.at(format!("{}/{}", self.path, key));
+        self.problems.push(match &self.node {
+            Some(node) => problem.at_node(node),
+            None => problem,
+        });
+    }
+}
+
+/// What a parser says, without the value that it quotes: one may be a secret in the wrong field.
+fn harmless(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let quotes = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
+    let quoted = quotes.iter().any(|start| text.starts_with(start));
+    let shown = match text.rfind(", expected ") {
+        Some(at) if quoted => text[at + 2..].to_owned(),
+        _ if text.starts_with("data did not match") => "it has none of the forms that it may have".to_owned(),
+        _ => text,
+    };
+    shown.chars().take(200).collect()
+}

@@ -1,0 +1,4 @@
+//! Workflows: what a definition is, and what running one does.
+
+mod definition;
+mod definition_problems;
