@@ -198,7 +198,8 @@ pub(super) fn rewrite(source: &str, roots: &[&str], quoted: &mut Quoted) -> Rewr
                 open.pop();
             }
             Token::Mark(']') => {
-                if open.pop() == Some(Open::Item) && before == Some(Token::Mark(':')) {
+                let item = open.pop() == Some(Open::Item);
+                if item && before == Some(Token::Mark(':')) {
                     out.names.push('0');
                 }
             }
@@ -226,12 +227,12 @@ enum Open {
 
 /// Whether what follows a path has an answer for a missing value.
 fn asks_for_missing(behind: &[Token]) -> bool {
-    match behind {
+    matches!(
+        behind,
         [Token::Mark('|'), Token::Word("default" | "d"), ..]
-        | [Token::Word("is"), Token::Word("defined" | "undefined"), ..] => true,
-        [Token::Word("is"), Token::Word("not"), Token::Word("defined" | "undefined")] => true,
-        _ => false,
-    }
+            | [Token::Word("is"), Token::Word("defined" | "undefined"), ..]
+            | [Token::Word("is"), Token::Word("not"), Token::Word("defined" | "undefined")]
+    )
 }
 
 fn tokens(source: &str) -> Vec<Token<'_>> {
