@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -39,9 +39,20 @@ impl HostTools {
     /// Registers a function under its own name, in place of an earlier one.
     pub(crate) fn register(&self, tool: Arc<dyn Tool>) {
         let name = tool.spec().name;
-        self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool);
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let replaced = self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool);
+        // The host's destructors may come here again: they run while nothing is locked.
+        drop((replaced, self.changed()));
+    }
+
+    /// Counts a change, and takes out what was prepared before it.
+    fn changed(&self) -> HashMap<String, Arc<PreparedTool>> {
+        let mut prepared = self.prepared();
         self.generation.fetch_add(1, Ordering::Release);
+        std::mem::take(&mut *prepared)
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, HashMap<String, Arc<PreparedTool>>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts the registrations: what was prepared at one count holds while it lasts.
@@ -54,21 +65,27 @@ impl HostTools {
     /// Errors: `InvalidInput` where it is a function that this process has not registered, or has
     /// registered with other arguments, and where a builtin's settings do not hold.
     pub(crate) fn prepare(&self, hash: &str, record: &NewTool) -> Result<Arc<PreparedTool>> {
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tool) = prepared.get(hash) {
-            return Ok(Arc::clone(tool));
+        let found = self.prepared().get(hash).cloned();
+        if let Some(tool) = found {
+            return Ok(tool);
         }
+        // The host's own code is asked here: nothing is locked.
+        let generation = self.generation();
         let tool = Arc::new(PreparedTool::new(record, self)?);
-        if prepared.len() >= MAX_PREPARED {
-            prepared.clear();
+        let mut prepared = self.prepared();
+        if self.generation() != generation {
+            return Ok(tool);
         }
-        prepared.insert(hash.to_owned(), Arc::clone(&tool));
+        let full = if prepared.len() >= MAX_PREPARED { std::mem::take(&mut *prepared) } else { HashMap::new() };
+        let replaced = prepared.insert(hash.to_owned(), Arc::clone(&tool));
+        drop(prepared);
+        drop((full, replaced));
         Ok(tool)
     }
 
     fn function(&self, record: &NewTool) -> Result<Arc<dyn Tool>> {
-        let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
-        let function = functions.get(&record.name).ok_or_else(|| {
+        let function = self.functions.read().unwrap_or_else(PoisonError::into_inner).get(&record.name).cloned();
+        let function = function.ok_or_else(|| {
             Error::invalid(format!("the tool {:?} is a function that this process has not registered", record.name))
         })?;
         if record.input_schema.as_ref().is_some_and(|schema| *schema != function.spec().input_schema) {
@@ -76,7 +93,7 @@ impl HostTools {
                 format!("the function {:?} of this process takes other arguments than its record says", record.name);
             return Err(Error::invalid(message));
         }
-        Ok(Arc::clone(function))
+        Ok(function)
     }
 }
 
