@@ -107,5 +107,31 @@ fn a_replaced_provider_may_call_the_engine_when_it_goes() {
     });
 }
 
+#[test]
+fn an_engine_that_closed_keeps_nothing_of_the_hosts() {
+    in_time(|engine, me| async move {
+        let gone = Arc::new(AtomicUsize::new(0));
+        // Each of them holds the engine: they would keep each other.
+        let held = || {
+            let (engine, me, gone) = (engine.clone(), me.clone(), Arc::clone(&gone));
+            Held(Box::new(move || {
+                let _ = (&engine, &me);
+                gone.fetch_add(1, Ordering::SeqCst);
+            }))
+        };
+        me.tools().register(tool("used", held())).await.unwrap();
+        me.agents().put(agent("a", &["used"])).await.unwrap();
+        assert_eq!(me.run("a", "x").await.unwrap().text(), "hi");
+        engine.register_provider(provider("own", held()));
+        engine.override_models(Some(Arc::new(provider("stand-in", held()))));
+        assert_eq!(gone.load(Ordering::SeqCst), 0);
+        engine.close().await.unwrap();
+        assert_eq!(gone.load(Ordering::SeqCst), 3);
+        engine.register_provider(provider("late", held()));
+        engine.override_models(Some(Arc::new(provider("late", held()))));
+        assert_eq!(gone.load(Ordering::SeqCst), 5, "nor takes it anything more");
+    });
+}
+
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct Nothing {}

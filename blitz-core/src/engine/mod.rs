@@ -173,7 +173,7 @@ impl Engine {
 
     /// Takes no new work, waits five seconds for what runs, leaves the rest interrupted, and closes the file.
     ///
-    /// Later calls of this engine, its sessions and handles give `Closed`.
+    /// The functions and providers of the host are let go, so they may hold the engine themselves. Later calls of this engine, its sessions and handles give `Closed`.
     pub async fn close(&self) -> Result<()> {
         self.close_within(CLOSE_GRACE).await
     }
@@ -192,6 +192,10 @@ impl Engine {
         let closing = tokio::task::spawn_blocking(move || {
             inner.gate.close();
             inner.runtime.boot.release();
+            // What the host gave may hold this engine: the two would keep each other for good.
+            inner.runtime.tools.close();
+            inner.runtime.providers.close();
+            inner.runtime.setups.clear();
         });
         closing.await.map_err(|error| Error::internal("closing the engine was broken off").with_source(error))
     }

@@ -53,4 +53,10 @@ impl Setups {
         drop(kept);
         drop((full, replaced));
     }
+
+    /// Lets go of all that are kept.
+    pub(crate) fn clear(&self) {
+        let gone = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(gone);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ const MAX_PREPARED: usize = 4096;
 #[derive(Default)]
 pub(crate) struct HostTools {
     functions: RwLock<BTreeMap<String, Arc<dyn Tool>>>,
+    /// Whether no function is kept any more.
+    closed: AtomicBool,
     /// Counts the registrations.
     generation: AtomicU64,
     /// By the content hash of the record.
@@ -39,9 +41,18 @@ impl HostTools {
     /// Registers a function under its own name, in place of an earlier one.
     pub(crate) fn register(&self, tool: Arc<dyn Tool>) {
         let name = tool.spec().name;
-        let replaced = self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool);
+        let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = if self.closed.load(Ordering::Acquire) { Some(tool) } else { functions.insert(name, tool) };
+        drop(functions);
         // The host's destructors may come here again: they run while nothing is locked.
-        drop((replaced, self.changed()));
+        drop((gone, self.changed()));
+    }
+
+    /// Lets go of all functions, for good.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let gone = std::mem::take(&mut *self.functions.write().unwrap_or_else(PoisonError::into_inner));
+        drop((gone, self.changed()));
     }
 
     /// Counts a change, and takes out what was prepared before it.
