@@ -63,7 +63,7 @@ pub use domain::{
 };
 pub use engine::{
     Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,
-    ExecutionHandle, Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
+    ExecutionHandle, Executions, HeardRun, Method, MethodKind, Models, Prompts, Session, Tools, Users,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use store::sqlite::Durability;

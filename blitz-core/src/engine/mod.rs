@@ -29,7 +29,7 @@ pub use executions::{ExecutionFilter, Executions};
 pub use methods::{Method, MethodKind};
 pub use models::Models;
 pub use prompts::Prompts;
-pub use run::ExecutionHandle;
+pub use run::{ExecutionHandle, HeardRun};
 pub use session::Session;
 pub use settings::EngineSettings;
 pub use stream::EventStream;
