@@ -165,6 +165,17 @@ void listeners() {
   CHECK(holds(execution.wait(), R"({"n":4})"));
   blitz::events again = desk.me.execution(execution.id()).events(2);
   CHECK(holds(again.next().value(), R"("seq":3)"));
+  // What the listener threw comes before what the run itself gives.
+  try {
+    struct desk closing(R"([{"text":"late","delay_ms":600000}])", "[]");
+    closing.me.run("a", "null", [&](const std::string &) {
+      closing.engine.close(std::chrono::milliseconds(0));
+      throw std::out_of_range("closed");
+    });
+    CHECK(false);
+  } catch (const std::out_of_range &thrown) {
+    CHECK(thrown.what() == std::string("closed"));
+  }
   blitz::execution slow = desk.me.start("a");
   blitz::events slow_events = slow.events(3);
   throws(BLITZ_TIMEOUT, [&] { slow_events.next(std::chrono::milliseconds(1)); });
