@@ -95,6 +95,13 @@ impl Host {
         }
         let ended = self.threads()?.wait(self.engine.close_within(grace));
         self.closed.store(true, Ordering::Release);
+        // A function of the host may hold a session, which keeps this: the two would keep each other. Scripts stay, they
+        // hold nothing and say what they were asked.
+        let known = std::mem::take(&mut *self.lock_known());
+        let (scripts, gone): (HashMap<_, _>, HashMap<_, _>) =
+            known.into_iter().partition(|(_, known)| known.script.is_some());
+        self.lock_known().extend(scripts);
+        drop(gone);
         ended
     }
 
