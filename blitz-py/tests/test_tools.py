@@ -156,6 +156,68 @@ def test_what_a_tool_raises_is_told_to_the_model(engine: blitz.Engine) -> None:
         ]
 
 
+class Untold(Exception):
+    """An exception that cannot be told."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+def test_a_failure_that_cannot_be_told_is_answered_all_the_same(engine: blitz.Engine) -> None:
+    class Ours(blitz.NotFoundError):
+        message = 5  # type: ignore[assignment]
+
+    raised: dict[str, BaseException] = {
+        "untold": Untold(),
+        "lone": ValueError("a \ud800 b"),
+        "retry": blitz.ToolRetry("try \udfff"),
+        "ours": Ours("x"),
+        "fatal": blitz.ToolFatal("a \ud800 b"),
+        "surrogate": Exception("\ud800"),
+    }
+
+    @engine.tool
+    def fails(how: str) -> Any:
+        raise raised[how]
+
+    @engine.tool
+    async def fails_too(how: str) -> Any:
+        raise raised[how]
+
+    hows = ("untold", "lone", "retry", "ours", "surrogate")
+    for name in ("fails", "fails_too"):
+        scripted(engine, calls(*((name, {"how": how}) for how in hows)), "done", tools=[name])
+        done = engine.run("a", "x", limits={"timeout_ms": 20_000})
+        assert done.output == "done", done.error
+        untold, lone, retry, ours, surrogate = told(done)
+        assert untold == "Untold, and its text cannot be had"
+        assert lone.startswith("ValueError: a ") and lone.endswith(" b")
+        assert retry.startswith("try ") and "Ours" in ours and surrogate.startswith("Exception: ")
+        scripted(engine, calls((name, {"how": "fatal"})), "never", tools=[name])
+        assert engine.run("a", "x", limits={"timeout_ms": 20_000}).error.code == "tool_failed"  # type: ignore[union-attr]
+
+
+def test_a_call_that_nobody_answers_any_more_fails(engine: blitz.Engine) -> None:
+    from blitz import _calls
+
+    @engine.tool
+    async def lost() -> int:
+        return 1
+
+    scripted(engine, calls(("lost", {})), "done", tools=["lost"])
+    answered = _calls._answer_async
+
+    async def forgets(call: Any) -> None:
+        pass
+
+    _calls._answer_async = forgets
+    try:
+        done = engine.run("a", "x", limits={"timeout_ms": 20_000})
+    finally:
+        _calls._answer_async = answered
+    assert done.output == "done" and told(done) == ["the function was not called to its end"]
+
+
 def test_a_fatal_error_ends_the_execution(engine: blitz.Engine) -> None:
     @engine.tool
     def stop() -> None:
