@@ -67,6 +67,33 @@ def interrupted(code: str, *arguments: str) -> tuple[int, str, str]:
     return child.returncode, stdout, stderr
 
 
+@pytest.mark.parametrize("grace", ["-1", "-0.5", "0", "float('-inf')"])
+def test_a_grace_of_nothing_does_not_wait(grace: str) -> None:
+    code = f"""
+    engine = open_engine(model=aslow)
+    handle = engine.start("a", "x")
+    while not engine.executions.get(handle.id).status == "running":
+        time.sleep(0.005)
+    engine.close(grace={grace})
+    print("closed")
+    """
+    assert shown(code).splitlines()[-1] == "closed"
+
+
+def test_a_grace_that_is_no_number_is_refused_and_one_without_end_waits() -> None:
+    code = """
+    engine = open_engine()
+    for close in (engine.close, lambda grace: asyncio.run(engine.aclose(grace=grace))):
+        try:
+            close(grace=float("nan"))
+        except blitz.InvalidInputError:
+            print("refused")
+    print(engine.models.get("m").name)
+    engine.close(grace=float("inf"))
+    """
+    assert shown(code).split() == ["refused", "refused", "m"]
+
+
 @pytest.mark.parametrize(
     "act",
     [
