@@ -94,6 +94,20 @@ def test_a_grace_that_is_no_number_is_refused_and_one_without_end_waits() -> Non
     assert shown(code).split() == ["refused", "refused", "m"]
 
 
+def test_ctrl_c_while_an_error_is_made_is_no_error() -> None:
+    code = """
+    from blitz import _errors
+    def make(*_):
+        raise KeyboardInterrupt
+    _errors.make = make
+    try:
+        open_engine().agents.get("nobody")
+    except KeyboardInterrupt:
+        print("interrupted")
+    """
+    assert shown(code) == "interrupted\n"
+
+
 @pytest.mark.parametrize(
     "act",
     [
