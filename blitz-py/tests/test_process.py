@@ -94,6 +94,21 @@ def test_a_grace_that_is_no_number_is_refused_and_one_without_end_waits() -> Non
     assert shown(code).split() == ["refused", "refused", "m"]
 
 
+def test_awaiting_behind_the_end_says_so() -> None:
+    code = """
+    import atexit
+    # Run last: behind the package's own.
+    def late():
+        try:
+            asyncio.run(engine.agents.alist())
+        except blitz.ClosedError as error:
+            print("closed:", error.message)
+    atexit.register(late)
+    engine = open_engine()
+    """
+    assert shown(code).startswith("closed: the interpreter is exiting")
+
+
 def test_ctrl_c_while_an_error_is_made_is_no_error() -> None:
     code = """
     from blitz import _errors
