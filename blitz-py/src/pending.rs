@@ -10,6 +10,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use crate::call::make_room;
 use crate::error::to_py;
 use crate::mailbox::Mailbox;
 use crate::runtime::{Kept, is_exiting, runtime, wait};
@@ -86,6 +87,8 @@ impl Pending {
             // Nobody leaves anything in a mailbox any more.
             return Err(to_py(py, &Error::closed("the interpreter is exiting: nothing can be awaited any more")));
         }
+        // As a function of the host that waits: the ones it waits for need the room.
+        make_room();
         let work = self.take()?;
         let (task, broken_off) = AbortHandle::new_pair();
         let id = mailbox.get().keep(task.clone());

@@ -309,6 +309,34 @@ def test_a_tool_that_calls_the_engine_does_not_deadlock(engine: blitz.Engine) ->
     assert told(engine.run("b", {"level": 3})) == ["bottom"], "from a blocking call, on the engine's own loop"
 
 
+def test_plain_tools_that_await_make_room_for_others(engine: blitz.Engine) -> None:
+    @engine.tool
+    def outer(context: blitz.ToolContext) -> Any:
+        return told(asyncio.run(context.session.arun("inner", "x")))[0]
+
+    @engine.tool
+    def inner() -> str:
+        return "in"
+
+    def answer(request: dict[str, Any]) -> Any:
+        last = request["messages"][-1]
+        return "done" if last["role"] == "tool" else calls((request["tools"][0]["name"], {}))
+
+    async def model(request: dict[str, Any]) -> Any:
+        return answer(request)
+
+    engine.register_provider(blitz.FunctionModel(model, name="scripted"))
+    engine.agents.put("inner", "m", tools=["inner"])
+    engine.agents.put("a", "m", tools=["outer"])
+
+    async def many() -> None:
+        # More than there is room for at once.
+        outcomes = await asyncio.gather(*(engine.arun("a", "x", limits={"timeout_ms": 60_000}) for _ in range(100)))
+        assert [told(done) for done in outcomes] == [["in"]] * 100
+
+    asyncio.run(many())
+
+
 def test_time_limits_and_cancellation_reach_tools(engine: blitz.Engine) -> None:
     released = threading.Event()
     seen: list[str] = []
