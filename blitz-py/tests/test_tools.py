@@ -407,3 +407,36 @@ def test_positional_only_and_open_keywords(engine: blitz.Engine) -> None:
 
     scripted(engine, calls(("odd", {"a": 1, "c": 3})), "done", tools=["odd"])
     assert told(engine.run("a", "x")) == [[1, 2, {"c": 3}]]
+
+
+def test_each_positional_only_parameter_keeps_its_place(engine: blitz.Engine) -> None:
+    @engine.tool
+    def places(a: int = 1, b: int = 2, /, c: int = 3) -> list[Any]:
+        return [a, b, c]
+
+    @engine.tool
+    def context_first(context: blitz.ToolContext, a: int, /, b: int = 2) -> list[Any]:
+        return [context.attempt, a, b]
+
+    @engine.tool(input_schema={"type": "object"})
+    async def plain(a: Any, b: Any = "b", context: blitz.ToolContext | None = None, /, c: Any = "c") -> list[Any]:
+        return [a, b, context is None, c]
+
+    @engine.tool(input_schema={"type": "object"})
+    def with_context(a: Any, context: blitz.ToolContext, /) -> list[Any]:
+        return [a, context.attempt]
+
+    named = {"places": places, "context_first": context_first, "plain": plain, "with_context": with_context}
+    asked = calls(
+        ("places", {"b": 5}),
+        ("places", {"c": 5}),
+        ("places", {}),
+        ("context_first", {"a": 7}),
+        ("plain", {"a": 1, "c": 2}),
+        ("with_context", {"a": 1}),
+        ("with_context", {}),
+    )
+    scripted(engine, asked, "done", tools=list(named))
+    *right, wrong = told(engine.run("a", "x"))
+    assert right == [[1, 5, 3], [1, 2, 5], [1, 2, 3], [1, 7, 2], [1, "b", True, 2], [1, 1]]
+    assert wrong.startswith("TypeError: ")
