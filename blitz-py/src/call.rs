@@ -119,7 +119,11 @@ pub(crate) struct Around {
 
 /// Calls a function of the host. Dropping the future voids its result, and cancels it on its loop.
 pub(crate) async fn call(function: Arc<Function>, input: Value, around: Around) -> Result<Value, Failure> {
-    let host = around.context.as_ref().and_then(|context| context.session().ok()?.host().cloned());
+    let host = match &around {
+        Around { context: Some(context), .. } => context.session().ok().and_then(|session| session.host().cloned()),
+        Around { model: Some(model), .. } => model.host().cloned(),
+        Around { .. } => None,
+    };
     let origin = host.and_then(|host| host.downcast::<Origin>().ok());
     let is_async = function.is_async;
     let (give, take) = oneshot::channel();
