@@ -123,6 +123,25 @@ def test_ctrl_c_while_an_error_is_made_is_no_error() -> None:
     assert shown(code) == "interrupted\n"
 
 
+@pytest.mark.parametrize("blocking", [True, False])
+def test_an_engine_whose_closing_was_broken_off_closes_at_exit(tmp_path: Path, blocking: bool) -> None:
+    close = "engine.close(grace=600)" if blocking else "asyncio.run(engine.aclose(grace=600))"
+    code = f"""
+    from blitz import _engine
+    engine = open_engine(sys.argv[1], aslow)
+    try:
+        engine.start("a", "x")
+        {close}
+    except KeyboardInterrupt:
+        print(engine in _engine._open, flush=True)
+    """
+    assert interrupted(code, str(tmp_path / "blitz.db")) == (0, "True\n", "")
+    import blitz
+
+    with blitz.Engine(tmp_path / "blitz.db") as engine:
+        assert engine.executions.get(1).interrupted
+
+
 @pytest.mark.parametrize(
     "act",
     [
