@@ -337,6 +337,32 @@ def test_plain_tools_that_await_make_room_for_others(engine: blitz.Engine) -> No
     asyncio.run(many())
 
 
+def test_a_blocking_run_inside_of_an_async_tool(engine: blitz.Engine) -> None:
+    @engine.tool
+    async def deeper(level: int, how: str, context: blitz.ToolContext) -> Any:
+        if level == 0:
+            return "bottom"
+        below = {"level": level - 1, "how": how}
+        if how == "run":
+            return told(context.session.run("a", below))[0]
+        if how == "start":
+            return told(context.session.start("a", below).wait())[0]
+        last = list(context.session.stream("a", below))[-1]
+        return told(context.session.executions.outcome(last.execution_id))[0]
+
+    def answer(request: dict[str, Any]) -> Any:
+        import json
+
+        last = request["messages"][-1]
+        return "done" if last["role"] == "tool" else calls(("deeper", json.loads(last["parts"][0]["text"])))
+
+    engine.register_provider(blitz.FunctionModel(answer, name="scripted"))
+    engine.agents.put("a", "m", tools=["deeper"])
+    for how in ("run", "start", "stream"):
+        done = engine.run("a", {"level": 3, "how": how}, limits={"timeout_ms": 20_000})
+        assert told(done) == ["bottom"], (how, done)
+
+
 def test_time_limits_and_cancellation_reach_tools(engine: blitz.Engine) -> None:
     released = threading.Event()
     seen: list[str] = []
