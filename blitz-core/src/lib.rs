@@ -57,8 +57,7 @@ pub use domain::{
 pub use execution::rerun::{Rerun, RerunVersion};
 pub use engine::{
     Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,
-    ExecutionHandle, Executions, ImportedWorkflow, Method, MethodKind, Models, Prompts, Session, Tools, Users,
-    Workflows,
+    ExecutionHandle, Executions, HeardRun, ImportedWorkflow, Method, MethodKind, Models, Prompts, Session, Tools, Users, Workflows,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use store::sqlite::Durability;

@@ -364,9 +364,14 @@ class session {
                   const std::string &options_json = "{}") const {
     using function = std::remove_reference_t<OnEvent>;
     detail::ear<function> ear{on_event, nullptr};
-    std::string outcome = run_with(agent, input_json, options_json, detail::ear<function>::hear, &ear);
-    if (ear.thrown) std::rethrow_exception(ear.thrown);
-    return outcome;
+    try {
+      std::string outcome = run_with(agent, input_json, options_json, detail::ear<function>::hear, &ear);
+      if (!ear.thrown) return outcome;
+    } catch (const error &) {
+      /* What the listener threw came first, and may be why. */
+      if (!ear.thrown) throw;
+    }
+    std::rethrow_exception(ear.thrown);
   }
 
   /* Starts an agent and lets it run by itself. */

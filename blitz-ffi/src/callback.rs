@@ -4,7 +4,7 @@
 //! own work needs. There are `AT_ONCE` of them at a time, not counting those that wait in a call of
 //! the engine: nested callbacks cannot starve each other.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::{Arc, LazyLock};
 
@@ -140,9 +140,7 @@ const AT_ONCE: usize = 64;
 static SEATS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
 
 thread_local! {
-    /// Whether this thread is running a callback.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// Its seat, until it waits in a call of the engine.
+    /// The seat of the callback on this thread, until that waits in a call of the engine.
     static SEAT: RefCell<Option<OwnedSemaphorePermit>> = const { RefCell::new(None) };
 }
 
@@ -163,7 +161,6 @@ struct Inside;
 
 impl Inside {
     fn new(seat: OwnedSemaphorePermit) -> Self {
-        INSIDE.set(true);
         SEAT.set(Some(seat));
         Self
     }
@@ -172,18 +169,12 @@ impl Inside {
 impl Drop for Inside {
     fn drop(&mut self) {
         give_up_seat();
-        INSIDE.set(false);
     }
 }
 
 /// Lets another callback run while this one waits; it keeps running without a seat afterwards.
 pub(crate) fn give_up_seat() {
     SEAT.take();
-}
-
-/// Whether this thread is running a callback.
-pub(crate) fn is_inside() -> bool {
-    INSIDE.get()
 }
 
 #[cfg(test)]
@@ -215,7 +206,6 @@ mod tests {
         // Each holds on until its nested one is done: more of them than seats.
         let deep = |_| async {
             on_a_thread(|| {
-                assert!(is_inside());
                 give_up_seat();
                 let inner = tokio::runtime::Builder::new_current_thread().build().unwrap();
                 inner.block_on(on_a_thread(|| 1)).unwrap()
@@ -224,6 +214,5 @@ mod tests {
         };
         let all = runtime.block_on(futures_util::future::join_all((0..3 * AT_ONCE).map(deep)));
         assert_eq!(all.into_iter().flatten().sum::<usize>(), 3 * AT_ONCE);
-        assert!(!is_inside());
     }
 }

@@ -10,7 +10,7 @@ use blitz::provider::{Provider, Scripted};
 use blitz::{EngineSettings, Error, ErrorCode, Result};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::callback::{give_up_seat, is_inside};
+use crate::callback::give_up_seat;
 use crate::error::Failure;
 use crate::guard::{Status, guard};
 use crate::handle::{self, Noun, Out};
@@ -95,6 +95,13 @@ impl Host {
         }
         let ended = self.threads()?.wait(self.engine.close_within(grace));
         self.closed.store(true, Ordering::Release);
+        // A function of the host may hold a session, which keeps this: the two would keep each other. Scripts stay, they
+        // hold nothing and say what they were asked.
+        let known = std::mem::take(&mut *self.lock_known());
+        let (scripts, gone): (HashMap<_, _>, HashMap<_, _>) =
+            known.into_iter().partition(|(_, known)| known.script.is_some());
+        self.lock_known().extend(scripts);
+        drop(gone);
         ended
     }
 
@@ -134,7 +141,7 @@ impl Workers {
     fn start() -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = Builder::new_multi_thread()
-            .worker_threads(cores.min(MAX_WORKERS))
+            .worker_threads(cores.clamp(2, MAX_WORKERS))
             .max_blocking_threads(MAX_BLOCKING)
             .thread_name("blitz")
             .enable_all()
@@ -147,14 +154,9 @@ impl Workers {
     /// Waits for a future on the calling thread, whatever thread that is.
     pub(crate) fn wait<T: Send>(&self, future: impl Future<Output = T> + Send) -> T {
         give_up_seat();
-        if Handle::try_current().is_err() || is_inside() {
-            return self.handle.block_on(future);
-        }
-        // A destructor of the host may run on a thread of the engine's own work, which may not wait: another one does.
-        std::thread::scope(|scope| match scope.spawn(|| self.handle.block_on(future)).join() {
-            Ok(value) => value,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+        // A destructor of the host may run on a thread of the engine's own work, or of one that waits here already:
+        // the thread's work is handed to another one for so long.
+        tokio::task::block_in_place(|| self.handle.block_on(future))
     }
 }
 
@@ -260,6 +262,50 @@ mod tests {
         let (handle, last) = (workers.handle.clone(), Workers::start().unwrap());
         handle.block_on(handle.spawn(async move { drop(last) })).unwrap();
         drop(workers);
+    }
+
+    /// Far more than any of it takes: only a deadlock reaches it.
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_worker_that_waits_hands_its_other_work_to_another() {
+        let workers = Arc::new(Workers::start().unwrap());
+        let inner = Arc::clone(&workers);
+        let within = async move {
+            // It is next on this very thread, and no other one takes it away from a thread that stands still.
+            let next = tokio::spawn(async { 7 });
+            inner.wait(next).unwrap()
+        };
+        let done = workers.handle.spawn(within);
+        assert_eq!(workers.wait(async { tokio::time::timeout(LONG, done).await }).unwrap().unwrap(), 7);
+    }
+
+    /// Something of the host's whose destructor calls the engine.
+    struct Held(Arc<Workers>, std::sync::mpsc::Sender<u8>);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            let value = self.0.wait(async {
+                tokio::task::yield_now().await;
+                7
+            });
+            self.1.send(value).ok();
+        }
+    }
+
+    #[test]
+    fn a_destructor_may_call_the_engine_inside_of_any_wait() {
+        let workers = Arc::new(Workers::start().unwrap());
+        let (tell, told) = std::sync::mpsc::channel();
+        let held = || Held(Arc::clone(&workers), tell.clone());
+        workers.wait({
+            let held = held();
+            async move { drop(held) }
+        });
+        let (inner, held) = (Arc::clone(&workers), held());
+        let callback = crate::callback::on_a_thread(move || inner.wait(async move { drop(held) }));
+        assert!(workers.wait(callback).is_some(), "it panicked");
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [7, 7]);
     }
 
     #[test]

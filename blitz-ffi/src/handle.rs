@@ -5,7 +5,7 @@
 //! out instead of followed. A call that uses a handle keeps what is behind it alive.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -141,13 +141,16 @@ impl<T: Noun> Drop for Lent<T> {
     }
 }
 
-/// The strings that C owns, by the complement of their addresses: a leak checker must not take this list for an owner.
-static STRINGS: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+/// The strings that C owns and how many bytes they have, NUL too; by the complement of their addresses: a leak checker
+/// must not take this list for an owner.
+static STRINGS: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
 
 /// A string for the caller to own.
 pub(crate) fn give_string(text: impl Into<Vec<u8>>) -> *mut c_char {
-    let raw = c_text(text).into_raw();
-    STRINGS.lock().unwrap_or_else(PoisonError::into_inner).insert(!raw.addr());
+    let bytes = c_text(text).into_bytes_with_nul().into_boxed_slice();
+    let length = bytes.len();
+    let raw = Box::into_raw(bytes).cast::<c_char>();
+    STRINGS.lock().unwrap_or_else(PoisonError::into_inner).insert(!raw.addr(), length);
     raw
 }
 
@@ -165,11 +168,12 @@ pub(crate) fn free_string(text: *mut c_char) -> Result<()> {
     if text.is_null() {
         return Ok(());
     }
-    if !STRINGS.lock().unwrap_or_else(PoisonError::into_inner).remove(&!text.addr()) {
-        return Err(not_live("string of this library"));
-    }
-    // SAFETY: rule STRING: the address was in the list, so `give_string` made it and nobody freed it since.
-    drop(unsafe { CString::from_raw(text) });
+    let length = STRINGS.lock().unwrap_or_else(PoisonError::into_inner).remove(&!text.addr());
+    let length = length.ok_or_else(|| not_live("string of this library"))?;
+    let bytes = std::ptr::slice_from_raw_parts_mut(text.cast::<u8>(), length);
+    // SAFETY: rule STRING: the address was in the list, so `give_string` made it with this length, whatever its owner
+    // wrote into it, and nobody freed it since.
+    drop(unsafe { Box::from_raw(bytes) });
     Ok(())
 }
 
@@ -297,6 +301,17 @@ mod tests {
         assert!(free_string(text).is_err());
         assert!(free_string(c"literal".as_ptr().cast_mut()).is_err());
         free_string(std::ptr::null_mut()).unwrap();
+    }
+
+    #[test]
+    fn a_string_that_its_owner_cut_is_freed_whole() {
+        let text = give_string("first,second");
+        // SAFETY: the string is this test's, and the place is inside of it.
+        unsafe { text.add(5).write(0) };
+        assert_eq!(optional_text(text, "text").unwrap(), Some("first"));
+        assert_eq!(STRINGS.lock().unwrap().get(&!text.addr()), Some(&13));
+        free_string(text).unwrap();
+        assert!(free_string(text).is_err());
     }
 
     #[test]

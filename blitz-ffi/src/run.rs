@@ -3,8 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-use blitz::{Error, ErrorCode, Outcome, Result, RunOptions};
-use futures_util::StreamExt;
+use blitz::{Outcome, Result, RunOptions};
 use serde_json::Value;
 
 use crate::callback::{EventFn, EventFunction};
@@ -154,20 +153,15 @@ impl Order {
         let Self { session, agent, input, options } = self;
         // Kept for all parts: an engine that closes meanwhile says what became of the execution.
         let workers = session.host.workers()?;
-        let executions = session.session.executions();
-        let mut events = workers.wait(session.session.agents().stream_with(agent, input, options))?;
-        let (mut root, mut listens) = (None, true);
-        while let Some(event) = workers.wait(events.next()).transpose()? {
-            let root = *root.get_or_insert(event.execution_id);
-            if listens && !listener.tell(c_text(json::write(&event)?)) {
-                listens = false;
-                match workers.wait(executions.cancel(root)) {
-                    Err(error) if error.code() != ErrorCode::Conflict => return Err(error),
-                    _ => {}
-                }
+        let mut run = workers.wait(session.session.agents().run_heard(agent, input, options))?;
+        while let Some(event) = workers.wait(run.next()) {
+            // Where one cannot be read nothing more is heard; the outcome says how it ended.
+            let Ok(event) = event else { break };
+            if !listener.tell(c_text(json::write(&event)?)) {
+                run.cancel();
+                break;
             }
         }
-        let root = root.ok_or_else(|| Error::internal("an execution without an event"))?;
-        workers.wait(executions.outcome(root))
+        workers.wait(run.outcome())
     }
 }

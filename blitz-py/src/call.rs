@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use blitz::provider::ProviderCall;
 use blitz::{Error, ErrorCode};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -96,6 +98,16 @@ impl Job {
     fn is_wanted(&self) -> bool {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|give| !give.is_closed())
     }
+
+    /// Ends the execution, and lets whoever waits for it get this very exception.
+    fn raise_to_caller(&self, py: Python<'_>, error: PyErr) {
+        let kind = error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+        if let Some(origin) = &self.origin {
+            *origin.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+        let message = format!("a function of the host raised {kind}");
+        self.answer(Err(Failure::Fatal(Error::new(ErrorCode::ToolFailed, message))));
+    }
 }
 
 /// What a function is called with beside its input.
@@ -107,7 +119,11 @@ pub(crate) struct Around {
 
 /// Calls a function of the host. Dropping the future voids its result, and cancels it on its loop.
 pub(crate) async fn call(function: Arc<Function>, input: Value, around: Around) -> Result<Value, Failure> {
-    let host = around.context.as_ref().and_then(|context| context.session().ok()?.host().cloned());
+    let host = match &around {
+        Around { context: Some(context), .. } => context.session().ok().and_then(|session| session.host().cloned()),
+        Around { model: Some(model), .. } => model.host().cloned(),
+        Around { .. } => None,
+    };
     let origin = host.and_then(|host| host.downcast::<Origin>().ok());
     let is_async = function.is_async;
     let (give, take) = oneshot::channel();
@@ -140,11 +156,12 @@ async fn on_loop(job: Arc<Job>, answer: Answer) -> Result<Value, Failure> {
         Some(origin) if origin.mailbox.is_some() => None,
         _ => Some(own_mailbox().await?),
     };
-    let mut task = OnLoop { job, own, task: Arc::default(), ended: false };
-    let (job, slot) = (Arc::clone(&task.job), Arc::clone(&task.task));
-    task.post(move |py| match begin(py, job.clone()) {
+    let mut task = OnLoop { origin: job.origin.clone(), own, task: Arc::default(), ended: false };
+    let slot = Arc::clone(&task.task);
+    task.post(move |py| match begin(py, Arc::clone(&job)) {
         Ok(begun) => *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun),
-        Err(error) => job.answer(Err(Failure::Failed(error.to_string()))),
+        Err(error) if error.is_instance_of::<PyException>(py) => job.answer(Err(Failure::Failed(error.to_string()))),
+        Err(error) => job.raise_to_caller(py, error),
     });
     let answer = answer.await.unwrap_or_else(|_| Err(Failure::gone()));
     task.ended = true;
@@ -157,9 +174,9 @@ fn begin(py: Python<'_>, job: Arc<Job>) -> PyResult<Py<PyAny>> {
     Ok(BEGIN.import(py, "blitz._calls", "begin")?.call1((call,))?.unbind())
 }
 
-/// A call as a task of a loop.
+/// A call as a task of a loop. It does not hold the call: one that nobody can answer any more is answered by that.
 struct OnLoop {
-    job: Arc<Job>,
+    origin: Option<Arc<Origin>>,
     own: Option<&'static Py<Mailbox>>,
     task: Arc<Mutex<Option<Py<PyAny>>>>,
     ended: bool,
@@ -167,7 +184,7 @@ struct OnLoop {
 
 impl OnLoop {
     fn post(&self, work: impl FnOnce(Python<'_>) + Send + 'static) {
-        let theirs = self.job.origin.as_ref().and_then(|origin| origin.mailbox.as_ref());
+        let theirs = self.origin.as_ref().and_then(|origin| origin.mailbox.as_ref());
         if let Some(mailbox) = self.own.or(theirs) {
             mailbox.get().post(work);
         }
@@ -335,14 +352,14 @@ impl Call {
         Ok(())
     }
 
-    /// Answers that it failed, in words for the model.
-    fn fail(&self, message: String) {
-        self.0.answer(Err(Failure::Failed(message)));
+    /// Answers that it failed, in words for the model. Lone surrogates are replaced: it is answered whatever the text is.
+    fn fail(&self, message: &Bound<'_, PyString>) {
+        self.0.answer(Err(Failure::Failed(message.to_string_lossy().into_owned())));
     }
 
     /// Answers that the model should call again in another way.
-    fn retry(&self, hint: String) {
-        self.0.answer(Err(Failure::Retry(hint)));
+    fn retry(&self, hint: &Bound<'_, PyString>) {
+        self.0.answer(Err(Failure::Retry(hint.to_string_lossy().into_owned())));
     }
 
     /// Ends the execution by an error.
@@ -352,11 +369,7 @@ impl Call {
     }
 
     /// Ends the execution, and lets whoever waits for it get this very exception.
-    fn raise_to_caller(&self, error: &Bound<'_, PyAny>, message: String) {
-        let error = PyErr::from_value(error.clone());
-        if let Some(origin) = &self.0.origin {
-            *origin.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        }
-        self.0.answer(Err(Failure::Fatal(Error::new(ErrorCode::ToolFailed, message))));
+    fn raise_to_caller(&self, py: Python<'_>, error: &Bound<'_, PyAny>) {
+        self.0.raise_to_caller(py, PyErr::from_value(error.clone()));
     }
 }

@@ -61,16 +61,20 @@ impl Engine {
     }
 
     /// Takes no new work, waits a grace of seconds, closes the file.
-    fn close(&self, grace: Option<f64>) -> Pending {
+    fn close(&self, py: Python<'_>, grace: Option<f64>) -> PyResult<Pending> {
         let engine = self.0.clone();
-        let grace = grace.map(|grace| Duration::try_from_secs_f64(grace).unwrap_or(Duration::MAX));
+        if grace.is_some_and(f64::is_nan) {
+            return Err(to_py(py, &blitz::Error::invalid("grace is a number of seconds")));
+        }
+        // Past what can be told it is without bound.
+        let grace = grace.map(|grace| Duration::try_from_secs_f64(grace.max(0.0)).unwrap_or(Duration::MAX));
         let closed = async move {
             match grace {
                 Some(grace) => engine.close_within(grace).await,
                 None => engine.close().await,
             }
         };
-        Pending::new(closed, |py, ()| Ok(py.None()))
+        Ok(Pending::new(closed, |py, ()| Ok(py.None())))
     }
 
     /// Serves a provider of the host under its name.

@@ -1,7 +1,7 @@
 //! The engine's errors as Python exceptions: the classes are made in `_errors.py` from [`error_codes`].
 
 use blitz::{Error, ErrorCode};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -9,7 +9,12 @@ use crate::convert::to_python;
 
 /// The exception of an error.
 pub(crate) fn to_py(py: Python<'_>, error: &Error) -> PyErr {
-    make(py, error).unwrap_or_else(|_| PyRuntimeError::new_err(error.chain()))
+    match make(py, error) {
+        Ok(made) => made,
+        Err(failed) if failed.is_instance_of::<PyException>(py) => PyRuntimeError::new_err(error.chain()),
+        // A Ctrl-C, which came while it was made.
+        Err(end) => end,
+    }
 }
 
 fn make(py: Python<'_>, error: &Error) -> PyResult<PyErr> {

@@ -10,9 +10,10 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use crate::call::make_room;
 use crate::error::to_py;
 use crate::mailbox::Mailbox;
-use crate::runtime::{Kept, runtime, wait};
+use crate::runtime::{Kept, is_exiting, runtime, wait};
 
 /// Makes the Python result of what came out.
 type Make = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -82,6 +83,12 @@ impl Pending {
     /// Begins, and settles an asyncio future on its loop at the end.
     fn start(&self, py: Python<'_>, mailbox: Py<Mailbox>, future: Py<PyAny>) -> PyResult<()> {
         let runtime = runtime().map_err(|error| to_py(py, &error))?;
+        if is_exiting() {
+            // Nobody leaves anything in a mailbox any more.
+            return Err(to_py(py, &Error::closed("the interpreter is exiting: nothing can be awaited any more")));
+        }
+        // As a function of the host that waits: the ones it waits for need the room.
+        make_room();
         let work = self.take()?;
         let (task, broken_off) = AbortHandle::new_pair();
         let id = mailbox.get().keep(task.clone());

@@ -86,10 +86,11 @@ impl Session {
         agent: &Bound<'_, PyAny>,
         input: &Bound<'_, PyAny>,
         options: &Bound<'_, PyAny>,
+        mailbox: Option<Py<Mailbox>>,
         context: Option<Py<PyAny>>,
     ) -> PyResult<Pending> {
         let run = Run::read(agent, input, options)?;
-        let (session, _) = self.asked_from(None, context);
+        let (session, _) = self.asked_from(mailbox, context);
         let started = async move { session.agents().start_with(run.agent, run.input, run.options).await };
         Ok(Pending::new(started, |py, handle| Ok(Py::new(py, Execution(Kept::new(handle)))?.into_any())))
     }

@@ -92,6 +92,8 @@ impl Shared {
 
     /// What is ready, up to a failure, which comes when all before it was given.
     fn take(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        // Looked up first: behind the end nothing becomes ready any more. Whoever holds the source is reading.
+        let ended = self.source.try_lock().is_ok_and(|source| matches!(*source, Source::Ended));
         // Taken out first: Python code that runs meanwhile may come here too.
         let mut events = Vec::new();
         {
@@ -111,7 +113,7 @@ impl Shared {
         for event in &events {
             batch.append(value_to_python(py, event)?)?;
         }
-        if batch.is_empty() {
+        if batch.is_empty() && ended {
             return match self.origin.as_ref().and_then(|origin| origin.raised()) {
                 Some(error) => Err(error),
                 None => Ok(py.None()),
@@ -133,7 +135,7 @@ impl Events {
         Pending::new(filled, |py, ()| Ok(py.None()))
     }
 
-    /// The events that are there, as a list; `None` behind the last.
+    /// The events that are there, as a list, which is empty where another reader took them; `None` behind the last.
     ///
     /// Apart from the wait: a reader that is cancelled in the very moment they come finds them later.
     fn take(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {

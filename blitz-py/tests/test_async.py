@@ -236,6 +236,78 @@ def test_a_reader_that_is_cancelled_loses_no_event(engine: blitz.Engine) -> None
     assert seen == list(range(1, len(seen) + 1)) and len(seen) == 5
 
 
+def chatty(engine: blitz.Engine, pieces: int) -> None:
+    """An agent ``a`` whose model says so many pieces, each while it is at work."""
+
+    async def speak(request: dict[str, Any], call: blitz.ModelCall) -> str:
+        for number in range(pieces):
+            call.emit(f"{number} ")
+            await asyncio.sleep(0.001)
+        return "done"
+
+    engine.register_provider(blitz.FunctionModel(speak, name="scripted"))
+    engine.agents.put("a", "m")
+
+
+def check_all(engine: blitz.Engine, seen: list[blitz.Event], pieces: int) -> None:
+    """Between them the readers saw all of an execution, which went to its end."""
+    assert sorted(int(event.text) for event in seen if event.type == "model.delta") == list(range(pieces))
+    written = sorted(event.seq for event in seen if event.type != "model.delta")
+    assert written == list(range(1, len(written) + 1))
+    assert status_of(engine, seen[0].execution_id) == "completed"
+
+
+def test_tasks_share_a_stream(engine: blitz.Engine) -> None:
+    chatty(engine, 20)
+
+    async def read() -> list[blitz.Event]:
+        stream = engine.astream("a", "x")
+        seen: list[blitz.Event] = []
+
+        async def reader() -> None:
+            async for event in stream:
+                seen.append(event)
+
+        await asyncio.gather(*(reader() for _ in range(4)))
+        return seen
+
+    check_all(engine, asyncio.run(read()), 20)
+
+
+def test_threads_share_a_stream(engine: blitz.Engine) -> None:
+    chatty(engine, 20)
+    stream = engine.stream("a", "x")
+    seen: list[blitz.Event] = []
+
+    def read() -> None:
+        for event in stream:
+            seen.append(event)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    check_all(engine, seen, 20)
+
+
+def test_a_stream_may_be_closed_while_it_is_read(slow: blitz.Engine) -> None:
+    stream = slow.stream("a", "x")
+    seen: list[blitz.Event] = []
+
+    def read() -> None:
+        for event in stream:
+            seen.append(event)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    wait_for(lambda: seen)
+    stream.close()
+    reader.join(20)
+    assert not reader.is_alive() and list(stream) == []
+    wait_for(lambda: status_of(slow, seen[0].execution_id) == "cancelled")
+
+
 def test_handles_wait_cancel_and_decide(slow: blitz.Engine) -> None:
     handle = slow.start("a", "x")
     assert repr(handle) == f"ExecutionHandle(id={handle.id})"

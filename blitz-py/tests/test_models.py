@@ -132,3 +132,49 @@ def test_tools_and_function_models_together(engine: blitz.Engine) -> None:
     engine.agents.put("a", "m", tools=["add"])
     done = engine.run("a", "x")
     assert (done.output, told(done)) == ("it is 5", [5])
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_what_ends_a_program_reaches_whoever_asked(
+    engine: blitz.Engine, kind: type[BaseException], is_async: bool
+) -> None:
+    def plain(request: dict[str, Any]) -> str:
+        raise kind("stop")
+
+    async def coroutine(request: dict[str, Any]) -> str:
+        raise kind("stop")
+
+    engine.register_provider(blitz.FunctionModel(coroutine if is_async else plain, name="scripted"))
+    engine.agents.put("a", "m")
+    with pytest.raises(kind, match="stop"):
+        engine.run("a", "x")
+    with pytest.raises(kind, match="stop"):
+        for _ in engine.stream("a", "x"):
+            pass
+    failed = engine.start("a", "x").wait()
+    assert failed.status == "failed" and failed.error is not None
+    assert f"raised {kind.__name__}" in failed.error.message
+
+
+def test_a_function_model_sees_the_context_of_its_caller(engine: blitz.Engine) -> None:
+    import contextvars
+
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def coroutine(request: dict[str, Any]) -> str:
+        loops.append(asyncio.get_running_loop())
+        return name.get()
+
+    engine.register_provider(blitz.FunctionModel(coroutine, name="scripted"))
+    engine.agents.put("a", "m")
+
+    async def ask() -> str:
+        name.set("ana")
+        output = (await engine.arun("a", "x")).output
+        assert loops == [asyncio.get_running_loop()]
+        return str(output)
+
+    assert asyncio.run(ask()) == "ana"
+    assert engine.run("a", "x").output == "nobody"

@@ -67,6 +67,81 @@ def interrupted(code: str, *arguments: str) -> tuple[int, str, str]:
     return child.returncode, stdout, stderr
 
 
+@pytest.mark.parametrize("grace", ["-1", "-0.5", "0", "float('-inf')"])
+def test_a_grace_of_nothing_does_not_wait(grace: str) -> None:
+    code = f"""
+    engine = open_engine(model=aslow)
+    handle = engine.start("a", "x")
+    while not engine.executions.get(handle.id).status == "running":
+        time.sleep(0.005)
+    engine.close(grace={grace})
+    print("closed")
+    """
+    assert shown(code).splitlines()[-1] == "closed"
+
+
+def test_a_grace_that_is_no_number_is_refused_and_one_without_end_waits() -> None:
+    code = """
+    engine = open_engine()
+    for close in (engine.close, lambda grace: asyncio.run(engine.aclose(grace=grace))):
+        try:
+            close(grace=float("nan"))
+        except blitz.InvalidInputError:
+            print("refused")
+    print(engine.models.get("m").name)
+    engine.close(grace=float("inf"))
+    """
+    assert shown(code).split() == ["refused", "refused", "m"]
+
+
+def test_awaiting_behind_the_end_says_so() -> None:
+    code = """
+    import atexit
+    # Run last: behind the package's own.
+    def late():
+        try:
+            asyncio.run(engine.agents.alist())
+        except blitz.ClosedError as error:
+            print("closed:", error.message)
+    atexit.register(late)
+    engine = open_engine()
+    """
+    assert shown(code).startswith("closed: the interpreter is exiting")
+
+
+def test_ctrl_c_while_an_error_is_made_is_no_error() -> None:
+    code = """
+    from blitz import _errors
+    def make(*_):
+        raise KeyboardInterrupt
+    _errors.make = make
+    try:
+        open_engine().agents.get("nobody")
+    except KeyboardInterrupt:
+        print("interrupted")
+    """
+    assert shown(code) == "interrupted\n"
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_an_engine_whose_closing_was_broken_off_closes_at_exit(tmp_path: Path, blocking: bool) -> None:
+    close = "engine.close(grace=600)" if blocking else "asyncio.run(engine.aclose(grace=600))"
+    code = f"""
+    from blitz import _engine
+    engine = open_engine(sys.argv[1], aslow)
+    try:
+        engine.start("a", "x")
+        {close}
+    except KeyboardInterrupt:
+        print(engine in _engine._open, flush=True)
+    """
+    assert interrupted(code, str(tmp_path / "blitz.db")) == (0, "True\n", "")
+    import blitz
+
+    with blitz.Engine(tmp_path / "blitz.db") as engine:
+        assert engine.executions.get(1).interrupted
+
+
 @pytest.mark.parametrize(
     "act",
     [

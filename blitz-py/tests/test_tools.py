@@ -156,6 +156,68 @@ def test_what_a_tool_raises_is_told_to_the_model(engine: blitz.Engine) -> None:
         ]
 
 
+class Untold(Exception):
+    """An exception that cannot be told."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+def test_a_failure_that_cannot_be_told_is_answered_all_the_same(engine: blitz.Engine) -> None:
+    class Ours(blitz.NotFoundError):
+        message = 5  # type: ignore[assignment]
+
+    raised: dict[str, BaseException] = {
+        "untold": Untold(),
+        "lone": ValueError("a \ud800 b"),
+        "retry": blitz.ToolRetry("try \udfff"),
+        "ours": Ours("x"),
+        "fatal": blitz.ToolFatal("a \ud800 b"),
+        "surrogate": Exception("\ud800"),
+    }
+
+    @engine.tool
+    def fails(how: str) -> Any:
+        raise raised[how]
+
+    @engine.tool
+    async def fails_too(how: str) -> Any:
+        raise raised[how]
+
+    hows = ("untold", "lone", "retry", "ours", "surrogate")
+    for name in ("fails", "fails_too"):
+        scripted(engine, calls(*((name, {"how": how}) for how in hows)), "done", tools=[name])
+        done = engine.run("a", "x", limits={"timeout_ms": 20_000})
+        assert done.output == "done", done.error
+        untold, lone, retry, ours, surrogate = told(done)
+        assert untold == "Untold, and its text cannot be had"
+        assert lone.startswith("ValueError: a ") and lone.endswith(" b")
+        assert retry.startswith("try ") and "Ours" in ours and surrogate.startswith("Exception: ")
+        scripted(engine, calls((name, {"how": "fatal"})), "never", tools=[name])
+        assert engine.run("a", "x", limits={"timeout_ms": 20_000}).error.code == "tool_failed"  # type: ignore[union-attr]
+
+
+def test_a_call_that_nobody_answers_any_more_fails(engine: blitz.Engine) -> None:
+    from blitz import _calls
+
+    @engine.tool
+    async def lost() -> int:
+        return 1
+
+    scripted(engine, calls(("lost", {})), "done", tools=["lost"])
+    answered = _calls._answer_async
+
+    async def forgets(call: Any) -> None:
+        pass
+
+    _calls._answer_async = forgets
+    try:
+        done = engine.run("a", "x", limits={"timeout_ms": 20_000})
+    finally:
+        _calls._answer_async = answered
+    assert done.output == "done" and told(done) == ["the function was not called to its end"]
+
+
 def test_a_fatal_error_ends_the_execution(engine: blitz.Engine) -> None:
     @engine.tool
     def stop() -> None:
@@ -247,6 +309,60 @@ def test_a_tool_that_calls_the_engine_does_not_deadlock(engine: blitz.Engine) ->
     assert told(engine.run("b", {"level": 3})) == ["bottom"], "from a blocking call, on the engine's own loop"
 
 
+def test_plain_tools_that_await_make_room_for_others(engine: blitz.Engine) -> None:
+    @engine.tool
+    def outer(context: blitz.ToolContext) -> Any:
+        return told(asyncio.run(context.session.arun("inner", "x")))[0]
+
+    @engine.tool
+    def inner() -> str:
+        return "in"
+
+    def answer(request: dict[str, Any]) -> Any:
+        last = request["messages"][-1]
+        return "done" if last["role"] == "tool" else calls((request["tools"][0]["name"], {}))
+
+    async def model(request: dict[str, Any]) -> Any:
+        return answer(request)
+
+    engine.register_provider(blitz.FunctionModel(model, name="scripted"))
+    engine.agents.put("inner", "m", tools=["inner"])
+    engine.agents.put("a", "m", tools=["outer"])
+
+    async def many() -> None:
+        # More than there is room for at once.
+        outcomes = await asyncio.gather(*(engine.arun("a", "x", limits={"timeout_ms": 60_000}) for _ in range(100)))
+        assert [told(done) for done in outcomes] == [["in"]] * 100
+
+    asyncio.run(many())
+
+
+def test_a_blocking_run_inside_of_an_async_tool(engine: blitz.Engine) -> None:
+    @engine.tool
+    async def deeper(level: int, how: str, context: blitz.ToolContext) -> Any:
+        if level == 0:
+            return "bottom"
+        below = {"level": level - 1, "how": how}
+        if how == "run":
+            return told(context.session.run("a", below))[0]
+        if how == "start":
+            return told(context.session.start("a", below).wait())[0]
+        last = list(context.session.stream("a", below))[-1]
+        return told(context.session.executions.outcome(last.execution_id))[0]
+
+    def answer(request: dict[str, Any]) -> Any:
+        import json
+
+        last = request["messages"][-1]
+        return "done" if last["role"] == "tool" else calls(("deeper", json.loads(last["parts"][0]["text"])))
+
+    engine.register_provider(blitz.FunctionModel(answer, name="scripted"))
+    engine.agents.put("a", "m", tools=["deeper"])
+    for how in ("run", "start", "stream"):
+        done = engine.run("a", {"level": 3, "how": how}, limits={"timeout_ms": 20_000})
+        assert told(done) == ["bottom"], (how, done)
+
+
 def test_time_limits_and_cancellation_reach_tools(engine: blitz.Engine) -> None:
     released = threading.Event()
     seen: list[str] = []
@@ -317,3 +433,36 @@ def test_positional_only_and_open_keywords(engine: blitz.Engine) -> None:
 
     scripted(engine, calls(("odd", {"a": 1, "c": 3})), "done", tools=["odd"])
     assert told(engine.run("a", "x")) == [[1, 2, {"c": 3}]]
+
+
+def test_each_positional_only_parameter_keeps_its_place(engine: blitz.Engine) -> None:
+    @engine.tool
+    def places(a: int = 1, b: int = 2, /, c: int = 3) -> list[Any]:
+        return [a, b, c]
+
+    @engine.tool
+    def context_first(context: blitz.ToolContext, a: int, /, b: int = 2) -> list[Any]:
+        return [context.attempt, a, b]
+
+    @engine.tool(input_schema={"type": "object"})
+    async def plain(a: Any, b: Any = "b", context: blitz.ToolContext | None = None, /, c: Any = "c") -> list[Any]:
+        return [a, b, context is None, c]
+
+    @engine.tool(input_schema={"type": "object"})
+    def with_context(a: Any, context: blitz.ToolContext, /) -> list[Any]:
+        return [a, context.attempt]
+
+    named = {"places": places, "context_first": context_first, "plain": plain, "with_context": with_context}
+    asked = calls(
+        ("places", {"b": 5}),
+        ("places", {"c": 5}),
+        ("places", {}),
+        ("context_first", {"a": 7}),
+        ("plain", {"a": 1, "c": 2}),
+        ("with_context", {"a": 1}),
+        ("with_context", {}),
+    )
+    scripted(engine, asked, "done", tools=list(named))
+    *right, wrong = told(engine.run("a", "x"))
+    assert right == [[1, 5, 3], [1, 2, 5], [1, 2, 3], [1, 7, 2], [1, "b", True, 2], [1, 1]]
+    assert wrong.startswith("TypeError: ")

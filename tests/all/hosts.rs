@@ -113,6 +113,19 @@ async fn a_function_answers_and_streams() {
 }
 
 #[tokio::test]
+async fn a_function_finds_what_the_host_gave_whoever_asks() {
+    let (engine, me) = on_own().await;
+    let own = FunctionProvider::new("own", |_, call: ProviderCall| async move {
+        let name = call.host().and_then(|host| host.downcast_ref::<String>()).cloned();
+        Ok(Reply::text(name.unwrap_or_else(|| "nobody".into())))
+    });
+    engine.register_provider(own);
+    let ana = me.clone().with_host(Arc::new("ana".to_owned()));
+    assert_eq!(ana.run("a", "x").await.unwrap().text(), "ana");
+    assert_eq!(me.run("a", "x").await.unwrap().text(), "nobody");
+}
+
+#[tokio::test]
 async fn a_function_that_says_no_price_costs_nobody_knows_what() {
     let (engine, me) = on_own().await;
     engine.register_provider(FunctionProvider::new("own", |_, _| async { Ok(Reply::text("x")) }));

@@ -15,6 +15,7 @@ mod events;
 mod examples;
 mod hosts;
 mod house;
+mod letting_go;
 mod methods;
 mod parity;
 mod prices;

@@ -102,7 +102,7 @@ async fn b28_silence_ends_by_the_idle_timeout() {
     let idle = patient().with_idle_timeout(Duration::from_millis(50));
     let server = Server::start([Reply::default().hang(), Reply::events().event(&text("a")).hang()]).await;
     for _ in 0..2 {
-        let error = complete(ask(&server, idle)).await.unwrap_err();
+        let error = complete(ask(&server, idle.clone())).await.unwrap_err();
         assert_eq!(told(error), (ErrorCode::Timeout, true, Charged::Unknown));
     }
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, MethodKind, Named, Update, method, schema};
-use super::run::{Audience, Run};
+use super::run::{Audience, HeardRun, Run};
 use super::{EventStream, ExecutionHandle};
 use crate::domain::schema::SchemaCheck;
 use crate::domain::{
@@ -167,6 +167,18 @@ impl Catalog<NewAgent> {
         input: impl Into<Value>,
         options: RunOptions,
     ) -> Result<EventStream> {
+        Ok(self.run_heard(agent, input, options).await?.into_events())
+    }
+
+    /// Runs an agent to its end, for a caller that hears its events on the way.
+    ///
+    /// Errors: as [`Agents::run_with`](super::Agents::run_with).
+    pub async fn run_heard(
+        &self,
+        agent: impl Into<ResourceRef>,
+        input: impl Into<Value>,
+        options: RunOptions,
+    ) -> Result<HeardRun> {
         self.session.begin_heard(Run { agent: agent.into(), input: input.into(), options }).await
     }
 }

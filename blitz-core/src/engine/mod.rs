@@ -30,7 +30,7 @@ pub use executions::{ExecutionFilter, Executions};
 pub use methods::{Method, MethodKind};
 pub use models::Models;
 pub use prompts::Prompts;
-pub use run::ExecutionHandle;
+pub use run::{ExecutionHandle, HeardRun};
 pub use session::Session;
 pub use settings::EngineSettings;
 pub use stream::EventStream;
@@ -212,7 +212,7 @@ impl Engine {
 
     /// Takes no new work, waits five seconds for what runs, leaves the rest interrupted, and closes the file.
     ///
-    /// Later calls of this engine, its sessions and handles give `Closed`.
+    /// The functions and providers of the host are let go, so they may hold the engine themselves. Later calls of this engine, its sessions and handles give `Closed`.
     pub async fn close(&self) -> Result<()> {
         self.close_within(CLOSE_GRACE).await
     }
@@ -231,6 +231,10 @@ impl Engine {
         let closing = tokio::task::spawn_blocking(move || {
             inner.gate.close();
             inner.runtime.boot.release();
+            // What the host gave may hold this engine: the two would keep each other for good.
+            inner.runtime.tools.close();
+            inner.runtime.providers.close();
+            inner.runtime.setups.clear();
         });
         closing.await.map_err(|error| Error::internal("closing the engine was broken off").with_source(error))
     }

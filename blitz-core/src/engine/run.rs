@@ -3,15 +3,17 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Session;
-use super::stream::{EventStream, Live};
+use super::stream::{Ear, EventStream};
 use crate::access::Target;
 use crate::domain::schema::admit_kept;
-use crate::domain::{Decision, ExecutionId, Outcome, Permission, ResourceRef, RunOptions};
+use crate::domain::{Decision, Event, ExecutionId, Outcome, Permission, ResourceRef, RunOptions};
 use crate::error::{Error, Result};
 use crate::execution::begin::{Beginning, What, begin};
 use crate::execution::rerun::Rerun;
@@ -91,7 +93,7 @@ impl Session {
         run: Run,
         cancel: CancellationToken,
         audience: Audience,
-    ) -> Result<(Started, Option<Live>)> {
+    ) -> Result<(Started, Option<Ear>)> {
         admit_kept("the input", &run.input)?;
         run.options.check()?;
         let session = self.clone();
@@ -103,7 +105,7 @@ impl Session {
         run: Run,
         cancel: CancellationToken,
         audience: Audience,
-    ) -> Result<(Started, Option<Live>)> {
+    ) -> Result<(Started, Option<Ear>)> {
         let Run { agent, input, options } = run;
         let runtime = Arc::clone(&self.inner.runtime);
         let seed = fresh_seed()?;
@@ -139,15 +141,16 @@ impl Session {
         Ok(self.launch(beginning, CancellationToken::new(), Audience::Open).0.id)
     }
 
-    fn launch(&self, beginning: Beginning, cancel: CancellationToken, audience: Audience) -> (Started, Option<Live>) {
+    fn launch(&self, beginning: Beginning, cancel: CancellationToken, audience: Audience) -> (Started, Option<Ear>) {
         let Beginning { setup, begun, events, store, keep } = beginning;
         let (runtime, root) = (&self.inner.runtime, begun.ids.root_id);
         if let Some((key, generation)) = keep {
             runtime.setups.keep(key, generation, setup.clone());
         }
-        let live = (audience == Audience::Events).then(|| runtime.hub.subscribe(root));
+        let ear = || Ear { live: runtime.hub.subscribe(root), store: store.clone() };
+        let ear = (audience == Audience::Events).then(ear);
         runtime.hub.publish(root, events);
-        (runtime.launch(store, setup, begun, cancel, audience != Audience::Outcome, Some(self.shared())), live)
+        (runtime.launch(store, setup, begun, cancel, audience != Audience::Outcome, Some(self.shared())), ear)
     }
 
     /// Begins an execution whose caller owns it: one that goes away while it begins cancels it too.
@@ -159,15 +162,15 @@ impl Session {
     }
 
     /// The same for a caller that reads its events: it hears the first one too.
-    pub(super) async fn begin_heard(&self, run: Run) -> Result<EventStream> {
+    pub(super) async fn begin_heard(&self, run: Run) -> Result<HeardRun> {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
-        let (started, live) = self.begin(run, cancel, Audience::Events).await?;
-        let events = match live {
-            Some(live) => EventStream::from_the_first(self.clone(), started.id, live),
-            None => EventStream::new(self.clone(), started.id, 0),
+        let (Started { id, outcome }, ear) = self.begin(run, cancel.clone(), Audience::Events).await?;
+        let events = match ear {
+            Some(ear) => EventStream::from_the_first(self.clone(), id, ear),
+            None => EventStream::new(self.clone(), id, 0),
         };
-        Ok(events.owning(guard))
+        Ok(HeardRun { events: events.owning(guard), cancel, outcome })
     }
 
     /// Goes on with every interrupted execution that this process can run.
@@ -205,9 +208,71 @@ pub(super) enum Audience {
 impl Owned {
     /// Waits for the end; dropping this future cancels.
     pub(super) async fn outcome(self) -> Result<Outcome> {
-        let outcome =
-            self.started.outcome.await.map_err(|_| Error::interrupted("the runtime ended while the execution ran"))?;
+        let outcome = self.started.outcome.await.map_err(|_| broken_off())?;
         self.guard.disarm();
         outcome
+    }
+}
+
+fn broken_off() -> Error {
+    Error::interrupted("the runtime ended while the execution ran")
+}
+
+/// A run whose caller hears its events; dropped before the end, it cancels the execution.
+///
+/// It is its caller's from the beginning to the end: a login that ends meanwhile takes neither the
+/// events nor the outcome away.
+///
+/// ```
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// use blitz::{Engine, NewAgent, NewModel, RunOptions};
+///
+/// let engine = Engine::open(":memory:").await?;
+/// let me = engine.root("an example");
+/// me.models().put(NewModel::new("m", "offline", "offline")).await?;
+/// me.agents().put(NewAgent::new("helper", "m")).await?;
+/// let mut run = me.agents().run_heard("helper", "Rivers carry water to the sea.", RunOptions::default()).await?;
+/// let mut heard = 0;
+/// while let Some(event) = run.next().await {
+///     event?;
+///     heard += 1;
+/// }
+/// assert!(heard > 0 && run.outcome().await?.text().contains("Rivers"));
+/// # engine.close().await?;
+/// # Ok::<(), blitz::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct HeardRun {
+    events: EventStream,
+    cancel: CancellationToken,
+    outcome: oneshot::Receiver<Result<Outcome>>,
+}
+
+impl HeardRun {
+    /// The next event; `None` behind the last. Errors: it cannot be read; the execution goes on all the same.
+    pub async fn next(&mut self) -> Option<Result<Event>> {
+        self.events.next().await
+    }
+
+    /// Asks for the end of the execution.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Waits for the end, whether the events were read or not. Dropping the future cancels.
+    ///
+    /// Errors: `Interrupted` where the engine closes first.
+    pub async fn outcome(self) -> Result<Outcome> {
+        let Self { mut events, outcome, .. } = self;
+        let outcome = outcome.await.map_err(|_| broken_off())?;
+        events.disown();
+        outcome
+    }
+
+    /// The events alone; they own the execution.
+    pub(super) fn into_events(self) -> EventStream {
+        self.events
     }
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::access::{Caller, Grant, Target};
 use crate::domain::{Outcome, Permission, Principal, ResourceRef};
 use crate::error::{Error, Result};
+use crate::provider::ProviderCall;
 use crate::store::Connection;
 use crate::tool::ToolContext;
 
@@ -30,7 +31,8 @@ impl Session {
         Self { inner, caller, host: None }
     }
 
-    /// The same session with a value of the host's own: tools find it in the session they are handed.
+    /// The same session with a value of the host's own: tools find it in the session they are handed, and functions
+    /// that are providers by [`ProviderCall::host`].
     pub fn with_host(self, value: Arc<dyn Any + Send + Sync>) -> Self {
         Self { host: Some(value), ..self }
     }
@@ -157,6 +159,13 @@ impl Session {
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Session").field(&self.principal().label()).finish()
+    }
+}
+
+impl ProviderCall {
+    /// The value that the host gave the session of whoever asked: see [`Session::with_host`].
+    pub fn host(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.asker.0.as_ref()?.downcast_ref::<Session>()?.host()
     }
 }
 

@@ -12,8 +12,10 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::DropGuard;
 
 use super::Session;
+use crate::access::ExecutionStore;
 use crate::domain::{Event, EventData, ExecutionId};
 use crate::error::{Error, Result};
+use crate::store::executions::journal;
 
 /// How often the journal of an execution in another process is read.
 const POLL: Duration = Duration::from_millis(100);
@@ -21,7 +23,13 @@ const POLL: Duration = Duration::from_millis(100);
 const PAGE: u32 = 500;
 
 /// What a running execution tells whoever hears it.
-pub(super) type Live = broadcast::Receiver<Arc<Event>>;
+type Live = broadcast::Receiver<Arc<Event>>;
+
+/// How the owner of an execution hears it, whatever becomes of its session meanwhile.
+pub(super) struct Ear {
+    pub(super) live: Live,
+    pub(super) store: ExecutionStore,
+}
 
 /// The events of a root execution and its children, in order, without a gap.
 ///
@@ -34,7 +42,7 @@ pub struct EventStream {
 
 impl EventStream {
     pub(super) fn new(session: Session, root: ExecutionId, after: i64) -> Self {
-        Self::of(Reader { live: None, session, root, last: after, ready: VecDeque::new(), behind: false, ended: false })
+        Self::of(Reader::new(None, None, session, root, after))
     }
 
     fn of(reader: Reader) -> Self {
@@ -45,15 +53,21 @@ impl EventStream {
         Self { events: Box::pin(events), owner: None }
     }
 
-    /// The events of an execution that `live` hears from the very first.
-    pub(super) fn from_the_first(session: Session, root: ExecutionId, live: Live) -> Self {
-        let ready = VecDeque::new();
-        Self::of(Reader { live: Some(live), session, root, last: 0, ready, behind: false, ended: false })
+    /// The events of an execution that `ear` hears from the very first.
+    pub(super) fn from_the_first(session: Session, root: ExecutionId, ear: Ear) -> Self {
+        Self::of(Reader::new(Some(ear.live), Some(ear.store), session, root, 0))
     }
 
     /// The same stream as the owner of its execution: dropped before the end, it cancels it.
     pub(super) fn owning(self, guard: DropGuard) -> Self {
         Self { owner: Some(guard), ..self }
+    }
+
+    /// Gives up an execution that has ended, or that goes on without its owner.
+    pub(super) fn disown(&mut self) {
+        if let Some(guard) = self.owner.take() {
+            guard.disarm();
+        }
     }
 }
 
@@ -62,10 +76,8 @@ impl Stream for EventStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = self.events.as_mut().poll_next(cx);
-        if let Poll::Ready(None) = next
-            && let Some(guard) = self.owner.take()
-        {
-            guard.disarm();
+        if let Poll::Ready(None) = next {
+            self.disown();
         }
         next
     }
@@ -87,6 +99,8 @@ impl Drop for Reader {
 struct Reader {
     session: Session,
     root: ExecutionId,
+    /// The owner's way to the journal; any other reader asks the gate.
+    owned: Option<ExecutionStore>,
     /// The last state event that was given out.
     last: i64,
     live: Option<Live>,
@@ -97,6 +111,10 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(live: Option<Live>, owned: Option<ExecutionStore>, session: Session, root: ExecutionId, last: i64) -> Self {
+        Self { session, root, owned, last, live, ready: VecDeque::new(), behind: false, ended: false }
+    }
+
     async fn next(&mut self) -> Option<Result<Event>> {
         if self.live.is_none() {
             // Before the first look into the journal, so that nothing falls between the two.
@@ -169,7 +187,11 @@ impl Reader {
     }
 
     async fn read_journal(&mut self) -> Result<()> {
-        let events = self.session.executions().events_after(self.root, self.last, PAGE).await?;
+        let (root, last) = (self.root, self.last);
+        let events = match &self.owned {
+            Some(store) => store.read(move |tx, _| journal(tx, root, last, PAGE)).await?,
+            None => self.session.executions().events_after(root, last, PAGE).await?,
+        };
         self.behind = events.len() == PAGE as usize;
         self.ready.extend(events);
         Ok(())

@@ -49,9 +49,16 @@ impl Setups {
     /// Keeps a setup whose transaction has committed.
     pub(crate) fn keep(&self, key: SetupKey, generation: Generation, setup: Runnable) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_KEPT {
-            kept.clear();
-        }
-        kept.insert(key, (generation, setup));
+        let full = if kept.len() >= MAX_KEPT { std::mem::take(&mut *kept) } else { HashMap::new() };
+        let replaced = kept.insert(key, (generation, setup));
+        // They may be the last to hold functions of the host, whose destructors may begin an execution.
+        drop(kept);
+        drop((full, replaced));
+    }
+
+    /// Lets go of all that are kept.
+    pub(crate) fn clear(&self) {
+        let gone = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(gone);
     }
 }

@@ -1,5 +1,6 @@
 //! Performs actions in the world: asks models, runs tools, waits. One task each, owned by its driver.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -49,6 +50,8 @@ pub(crate) struct ModelCall {
     pub(crate) ids: Ids,
     pub(crate) timeout: Duration,
     pub(crate) delivered: Delivered,
+    /// The session of whoever asked.
+    pub(crate) session: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Whether a call was sent, and how many bytes of output have come so far: what is counted when it
@@ -117,7 +120,7 @@ impl Delivered {
 impl ModelCall {
     /// Sends the request and reads the answer to its end, handing deltas to whoever listens.
     pub(crate) async fn perform(self, runtime: Arc<Runtime>) -> Happening {
-        let Self { key, attempt, reservation, request, provider, deployment, ids, timeout, delivered } = self;
+        let Self { key, attempt, reservation, request, provider, deployment, ids, timeout, delivered, session } = self;
         let (mut index, mut pass) = (0, None);
         let asked = AssertUnwindSafe(async {
             let provider = runtime.providers.answering(provider)?;
@@ -130,7 +133,7 @@ impl ModelCall {
             if !delivered.send() {
                 return Err(Error::cancelled("the call was withdrawn before it was sent"));
             }
-            let mut stream = provider.stream(request, CallContext::new(timeout));
+            let mut stream = provider.stream(request, CallContext::new(timeout).asked_by(session));
             while let Some(item) = stream.next().await {
                 match item? {
                     StreamItem::Delta(delta) => {

@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::reply::Reply;
 use super::scripted::{deltas, response};
-use super::{CallContext, ModelStream, Profile, Provider, StreamItem};
+use super::{Asker, CallContext, ModelStream, Profile, Provider, StreamItem};
 use crate::domain::{Delta, ModelRequest};
 use crate::error::Result;
 
@@ -62,6 +62,7 @@ pub struct ProviderCall {
     pub cancel: CancellationToken,
     /// How long the answer may take.
     pub timeout: Duration,
+    pub(crate) asker: Asker,
     pieces: mpsc::UnboundedSender<Delta>,
 }
 
@@ -134,7 +135,7 @@ impl FunctionProvider {
         let cancel = CancellationToken::new();
         let over = cancel.clone().drop_guard();
         let (pieces, heard) = mpsc::unbounded_channel();
-        let call = ProviderCall { cancel, timeout: context.timeout, pieces };
+        let call = ProviderCall { cancel, timeout: context.timeout, asker: context.asker, pieces };
         let answer = (self.function)(request.clone(), call);
         let answering = Answering { number, request, answer, heard, emitted: false, over };
         stream::unfold(Some(answering), |state| async move { state?.next().await }).flat_map(stream::iter).boxed()

@@ -23,6 +23,8 @@ mod responses;
 pub(crate) mod scripted;
 mod wire;
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -65,20 +67,36 @@ pub type ModelStream = BoxStream<'static, Result<StreamItem>>;
 /// Embeddings on their way. Dropping it ends the request.
 pub type EmbeddingFuture = BoxFuture<'static, Result<EmbeddingResponse>>;
 
-/// How long a call may take.
+/// How long a call may take, and for whom it is made.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct CallContext {
     /// From sending to the last byte.
     pub timeout: Duration,
     /// Between two pieces of a streamed answer, and until its first.
     pub idle_timeout: Duration,
+    pub(crate) asker: Asker,
+}
+
+/// The session of whoever asked, as the engine keeps it: nothing of it is known here.
+#[derive(Clone, Default)]
+pub(crate) struct Asker(pub(crate) Option<Arc<dyn Any + Send + Sync>>);
+
+impl std::fmt::Debug for Asker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Asker").finish_non_exhaustive()
+    }
 }
 
 impl CallContext {
     /// A call that may take `timeout` in all and may fall silent for two minutes at most.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, idle_timeout: timeout.min(Duration::from_secs(120)) }
+        Self { timeout, idle_timeout: timeout.min(Duration::from_secs(120)), asker: Asker::default() }
+    }
+
+    /// The same call, made for this session.
+    pub(crate) fn asked_by(self, session: Option<Arc<dyn Any + Send + Sync>>) -> Self {
+        Self { asker: Asker(session), ..self }
     }
 
     /// The same call with another bound on silence.

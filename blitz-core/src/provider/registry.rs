@@ -18,6 +18,8 @@ pub(crate) struct Providers {
     stand_in: RwLock<Option<Arc<dyn Provider>>>,
     /// Whether nobody outside this process may be asked.
     stays_inside: AtomicBool,
+    /// Whether no provider of the host is kept any more.
+    closed: AtomicBool,
     /// Counts the changes.
     generation: AtomicU64,
     http: Http,
@@ -27,14 +29,30 @@ impl Providers {
     /// Serves a provider under its name from now on, in place of an earlier one.
     pub(crate) fn register(&self, provider: Arc<dyn Provider>) {
         let name = provider.name().to_owned();
-        self.host.write().unwrap_or_else(PoisonError::into_inner).insert(name, provider);
+        let mut host = self.host.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = if self.closed.load(Ordering::Acquire) { Some(provider) } else { host.insert(name, provider) };
+        drop(host);
         self.generation.fetch_add(1, Ordering::Release);
+        // The host's destructor may come here again: it runs while nothing is locked.
+        drop(gone);
     }
 
     /// Lets one provider answer in everybody's place, until there is none again.
     pub(crate) fn stand_in(&self, provider: Option<Arc<dyn Provider>>) {
-        *self.stand_in.write().unwrap_or_else(PoisonError::into_inner) = provider;
+        let mut stand_in = self.stand_in.write().unwrap_or_else(PoisonError::into_inner);
+        let gone =
+            if self.closed.load(Ordering::Acquire) { provider } else { std::mem::replace(&mut *stand_in, provider) };
+        drop(stand_in);
         self.generation.fetch_add(1, Ordering::Release);
+        drop(gone);
+    }
+
+    /// Lets go of the host's providers, for good.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let gone = std::mem::take(&mut *self.host.write().unwrap_or_else(PoisonError::into_inner));
+        let stood_in = self.stand_in.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop((gone, stood_in));
     }
 
     /// Says whether somebody outside this process may be asked.

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -35,6 +35,8 @@ pub(crate) struct HostTools {
     egress: RwLock<Egress>,
     /// Types of workflow nodes.
     nodes: RwLock<BTreeMap<String, Arc<dyn NodeHandler>>>,
+    /// Whether no function is kept any more.
+    closed: AtomicBool,
     /// Counts the registrations.
     generation: AtomicU64,
     /// By the content hash of the record.
@@ -45,9 +47,30 @@ impl HostTools {
     /// Registers a function under its own name, in place of an earlier one.
     pub(crate) fn register(&self, tool: Arc<dyn Tool>) {
         let name = tool.spec().name;
-        self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool);
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = if self.closed.load(Ordering::Acquire) { Some(tool) } else { functions.insert(name, tool) };
+        drop(functions);
+        // The host's destructors may come here again: they run while nothing is locked.
+        drop((gone, self.changed()));
+    }
+
+    /// Lets go of all functions, for good.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let gone = std::mem::take(&mut *self.functions.write().unwrap_or_else(PoisonError::into_inner));
+        let nodes = std::mem::take(&mut *self.nodes.write().unwrap_or_else(PoisonError::into_inner));
+        drop((gone, nodes, self.changed()));
+    }
+
+    /// Counts a change, and takes out what was prepared before it.
+    fn changed(&self) -> HashMap<String, Arc<PreparedTool>> {
+        let mut prepared = self.prepared();
         self.generation.fetch_add(1, Ordering::Release);
+        std::mem::take(&mut *prepared)
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, HashMap<String, Arc<PreparedTool>>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers a type of workflow nodes, in place of an earlier one of its name.
@@ -104,21 +127,27 @@ impl HostTools {
     /// Errors: `InvalidInput` where it is a function that this process has not registered, or has
     /// registered with other arguments, and where a builtin's settings do not hold.
     pub(crate) fn prepare(&self, hash: &str, record: &NewTool) -> Result<Arc<PreparedTool>> {
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tool) = prepared.get(hash) {
-            return Ok(Arc::clone(tool));
+        let found = self.prepared().get(hash).cloned();
+        if let Some(tool) = found {
+            return Ok(tool);
         }
+        // The host's own code is asked here: nothing is locked.
+        let generation = self.generation();
         let tool = Arc::new(PreparedTool::new(record, self)?);
-        if prepared.len() >= MAX_PREPARED {
-            prepared.clear();
+        let mut prepared = self.prepared();
+        if self.generation() != generation {
+            return Ok(tool);
         }
-        prepared.insert(hash.to_owned(), Arc::clone(&tool));
+        let full = if prepared.len() >= MAX_PREPARED { std::mem::take(&mut *prepared) } else { HashMap::new() };
+        let replaced = prepared.insert(hash.to_owned(), Arc::clone(&tool));
+        drop(prepared);
+        drop((full, replaced));
         Ok(tool)
     }
 
     fn function(&self, record: &NewTool) -> Result<Arc<dyn Tool>> {
-        let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
-        let function = functions.get(&record.name).ok_or_else(|| {
+        let function = self.functions.read().unwrap_or_else(PoisonError::into_inner).get(&record.name).cloned();
+        let function = function.ok_or_else(|| {
             Error::invalid(format!("the tool {:?} is a function that this process has not registered", record.name))
         })?;
         if record.input_schema.as_ref().is_some_and(|schema| *schema != function.spec().input_schema) {
@@ -126,7 +155,7 @@ impl HostTools {
                 format!("the function {:?} of this process takes other arguments than its record says", record.name);
             return Err(Error::invalid(message));
         }
-        Ok(Arc::clone(function))
+        Ok(function)
     }
 }
 

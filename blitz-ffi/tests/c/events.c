@@ -59,6 +59,44 @@ static void an_ear_may_call(blitz_engine *engine, blitz_session *session) {
   BAD(BLITZ_NOT_FOUND, blitz_run(session, "nobody", NULL, calls_back, session, NULL, &error));
 }
 
+/* What the user's login ends by: another password. */
+typedef struct login_end {
+  blitz_session *host;
+  blitz_session *user;
+  char change[128];
+  int finished;
+} login_end;
+
+static int ends_the_login(void *user_data, const char *event) {
+  login_end *login = user_data;
+  blitz_error *error = NULL;
+  if (strstr(event, "\"type\":\"execution.finished\"") != NULL) {
+    call(login->host, "users.update", login->change);
+    BAD(BLITZ_UNAUTHENTICATED, blitz_call(login->user, "agents.list", "{}", NULL, &error));
+    login->finished = 1;
+  }
+  return 0;
+}
+
+/* The outcome of a run is its caller's, also where the login ended meanwhile. */
+static void a_login_may_end(blitz_engine *engine, blitz_session *session) {
+  script(engine, REPLIES);
+  blitz_error *error = NULL;
+  char *out = NULL;
+  call(session, "models.set_visibility", "{\"id\":\"m\",\"visibility\":\"shared\"}");
+  call(session, "agents.set_visibility", "{\"id\":\"a\",\"visibility\":\"shared\"}");
+  GOOD(blitz_call(session, "users.create", "{\"email\":\"ana@example.com\",\"password\":\"a long passphrase\"}", &out, &error));
+  login_end login = {session, NULL, "", 0};
+  const char *id = strstr(out, "\"id\":");
+  CHECK(id != NULL);
+  snprintf(login.change, sizeof login.change, "{\"id\":%d,\"update\":{\"password\":\"another passphrase\"}}", atoi(id + 5));
+  CHECK(blitz_string_free(out) == BLITZ_OK);
+  GOOD(blitz_engine_login(engine, "ana@example.com", "a long passphrase", &login.user, &error));
+  GOOD(blitz_run(login.user, "a", NULL, ends_the_login, &login, &out, &error));
+  CHECK(login.finished && take_holds(out, "\"status\":\"completed\""));
+  CHECK(blitz_session_free(login.user) == BLITZ_OK);
+}
+
 /* The events of a reader to its end: how many there were. */
 static int drain(blitz_events *events, char *first_type, size_t size) {
   blitz_error *error = NULL;
@@ -179,6 +217,7 @@ int main(void) {
   on_the_calling_thread(session);
   an_ear_may_cancel(engine, session);
   an_ear_may_call(engine, session);
+  a_login_may_end(engine, session);
   one_by_one(engine, session);
   given_up(engine, session);
   nothing_in_time(engine, session);

@@ -168,6 +168,8 @@ static void handles(blitz_engine *engine, blitz_session *session) {
   GOOD(blitz_call(session, "agents.list", "{}", &out, &error));
   char *inside = out + 1;
   CHECK(blitz_string_free(inside) == BLITZ_INVALID_INPUT);
+  /* The caller may cut its own string into pieces. */
+  out[0] = 0;
   CHECK(blitz_string_free(out) == BLITZ_OK && blitz_string_free(out) == BLITZ_INVALID_INPUT);
 
   CHECK(blitz_call(session, "agents.get", "{\"id\":\"nobody\"}", &out, &error) == BLITZ_NOT_FOUND);

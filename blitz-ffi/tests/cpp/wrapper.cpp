@@ -63,6 +63,25 @@ struct canary {
   std::shared_ptr<int> alive = std::make_shared<int>(0);
 };
 
+// Functions that hold a session of their own engine: freeing it frees them too.
+void functions_that_hold_the_engine() {
+  std::weak_ptr<int> tool, provider;
+  {
+    desk desk(twice());
+    canary first, second;
+    tool = first.alive;
+    provider = second.alive;
+    auto own = std::make_shared<blitz::session>(desk.engine.root("inner"));
+    desk.me.tool(SPEC, [own, first = std::move(first)](const std::string &) { return own->principal(); });
+    desk.engine.provider(R"({"name":"own"})", [own, second = std::move(second)](const std::string &) {
+      return std::string(R"({"text":")") + (own->get() != nullptr ? "x" : "y") + R"("})";
+    });
+    desk.put(R"(["t"])");
+    CHECK(holds(desk.me.run("a"), "completed") && !tool.expired() && !provider.expired());
+  }
+  CHECK(tool.expired() && provider.expired());
+}
+
 void tools() {
   std::weak_ptr<int> alive;
   {
@@ -146,6 +165,17 @@ void listeners() {
   } catch (const std::out_of_range &thrown) {
     CHECK(thrown.what() == std::string("enough"));
   }
+  // What the listener threw comes before what the run itself gives.
+  try {
+    struct desk closing(R"([{"text":"late","delay_ms":600000}])", "[]");
+    closing.me.run("a", "null", [&](const std::string &) {
+      closing.engine.close(std::chrono::milliseconds(0));
+      throw std::out_of_range("closed");
+    });
+    CHECK(false);
+  } catch (const std::out_of_range &thrown) {
+    CHECK(thrown.what() == std::string("closed"));
+  }
   // Leaving the loop cancels.
   for (const std::string &event : desk.me.stream("a")) {
     if (event.find("step.started") != std::string::npos) break;
@@ -208,6 +238,7 @@ void providers() {
 
 int main() {
   errors();
+  functions_that_hold_the_engine();
   tools();
   tools_that_throw();
   deferred();

@@ -116,6 +116,16 @@ async def _answer_async(call: _native.Call) -> None:
 
 
 def _fail(call: _native.Call, error: BaseException) -> None:
+    """Answers a call that failed, whatever its exception is made of: somebody waits for it."""
+    try:
+        _tell(call, error)
+    except Exception:
+        call.fail(f"{type(error).__name__}, and its text cannot be had")
+    except BaseException as end:
+        _end(call, end)
+
+
+def _tell(call: _native.Call, error: BaseException) -> None:
     from asyncio import CancelledError
 
     if isinstance(error, ToolRetry):
@@ -130,6 +140,10 @@ def _fail(call: _native.Call, error: BaseException) -> None:
     elif isinstance(error, CancelledError):
         call.fail("the function was cancelled")
     else:
-        # The frames it went through are the function's own: they would keep all they hold.
-        error.__traceback__ = None
-        call.raise_to_caller(error, f"a function of the host raised {type(error).__name__}")
+        _end(call, error)
+
+
+def _end(call: _native.Call, error: BaseException) -> None:
+    # The frames it went through are the function's own: they would keep all they hold.
+    error.__traceback__ = None
+    call.raise_to_caller(error)

@@ -132,13 +132,14 @@ class Engine(Session):
 
     def close(self, *, grace: float | None = None) -> None:
         """Takes no new work, waits for what runs (5 seconds, or ``grace``), leaves the rest interrupted."""
-        _open.discard(self)
         self._native_.close(grace).wait()
+        # Only now: an engine whose closing was broken off is closed at exit.
+        _open.discard(self)
 
     async def aclose(self, *, grace: float | None = None) -> None:
         """Takes no new work, waits for what runs (5 seconds, or ``grace``), leaves the rest interrupted."""
-        _open.discard(self)
         await settled(self._native_.close(grace))
+        _open.discard(self)
 
     def __enter__(self) -> Self:
         return self

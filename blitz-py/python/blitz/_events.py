@@ -1,43 +1,65 @@
-"""Reading events, blocking and on asyncio. The engine hands them over in batches."""
+"""Reading events, blocking and on asyncio. The engine hands them over in batches.
+
+Any number of threads or tasks may read one stream: each event goes to one of them, in order.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._loop_lazy import settled
 from ._values import Event
 
+if TYPE_CHECKING:
+    import asyncio
+
 
 class EventStream(Iterator[Event]):
     """Events as a blocking iterator; one of ``stream`` cancels its execution when it is closed or dropped."""
 
-    __slots__ = ("_batch", "_events")
+    __slots__ = ("_events", "_reading", "_ready")
 
     def __init__(self, open: Callable[[], _native.Events]) -> None:
         self._events: _native.Events | None = open()
-        self._batch: list[Any] = []
+        self._ready: deque[Any] = deque()
+        # A signal's handler may come here while its thread reads.
+        self._reading = threading.RLock()
 
     def __iter__(self) -> EventStream:
         return self
 
     def __next__(self) -> Event:
-        if not self._batch:
-            if self._events is None:
+        while True:
+            if not self._ready:
+                self._fill()
+            try:
+                return Event(self._ready.popleft())
+            except IndexError:
+                # Another thread was quicker.
+                continue
+
+    def _fill(self) -> None:
+        with self._reading:
+            if self._ready:
+                return
+            events = self._events
+            if events is None:
                 raise StopIteration
-            self._events.fill().wait()
-            batch = self._events.take()
+            events.fill().wait()
+            batch = events.take()
             if batch is None:
                 self.close()
-                raise StopIteration
-            batch.reverse()
-            self._batch = batch
-        return Event(self._batch.pop())
+            else:
+                self._ready.extend(batch)
 
     def close(self) -> None:
         """Lets go of the events."""
-        events, self._events, self._batch = self._events, None, []
+        events, self._events = self._events, None
+        self._ready.clear()
         if events is not None:
             events.close()
 
@@ -51,19 +73,31 @@ class EventStream(Iterator[Event]):
 class AsyncEventStream(AsyncIterator[Event]):
     """Events as an async iterator; one of ``astream`` cancels its execution when it is closed or dropped."""
 
-    __slots__ = ("_batch", "_ended", "_events", "_open")
+    __slots__ = ("_ended", "_events", "_open", "_reading", "_ready")
 
     def __init__(self, open: Callable[[], _native.Events]) -> None:
         self._open = open
         self._events: _native.Events | None = None
-        self._batch: list[Any] = []
+        self._ready: deque[Any] = deque()
+        self._reading: asyncio.Lock | None = None
         self._ended = False
 
     def __aiter__(self) -> AsyncEventStream:
         return self
 
     async def __anext__(self) -> Event:
-        if not self._batch:
+        while not self._ready:
+            await self._fill()
+        return Event(self._ready.popleft())
+
+    async def _fill(self) -> None:
+        if self._reading is None:
+            import asyncio
+
+            self._reading = asyncio.Lock()
+        async with self._reading:
+            if self._ready:
+                return
             if self._ended:
                 raise StopAsyncIteration
             if self._events is None:
@@ -74,14 +108,13 @@ class AsyncEventStream(AsyncIterator[Event]):
             batch = events.take()
             if batch is None:
                 await self.aclose()
-                raise StopAsyncIteration
-            batch.reverse()
-            self._batch = batch
-        return Event(self._batch.pop())
+            else:
+                self._ready.extend(batch)
 
     async def aclose(self) -> None:
         """Lets go of the events."""
-        events, self._events, self._batch, self._ended = self._events, None, [], True
+        events, self._events, self._ended = self._events, None, True
+        self._ready.clear()
         if events is not None:
             events.close()
 

@@ -15,7 +15,10 @@ from . import _native
 
 _mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _native.Mailbox] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
-_own: _native.Mailbox | None = None
+#: The mailboxes of the engine's own loops, by level.
+_own: dict[int, _native.Mailbox] = {}
+#: On the threads of these loops: their ``level``.
+_here = threading.local()
 
 
 def mailbox_of(loop: asyncio.AbstractEventLoop) -> _native.Mailbox:
@@ -48,17 +51,20 @@ async def settled(pending: _native.Pending) -> Any:
         pending.abort()
 
 
-def own_mailbox() -> _native.Mailbox:
-    """The mailbox of the engine's own loop: async functions of blocking calls run there."""
-    global _own
+def own_mailbox(level: int = 0) -> _native.Mailbox:
+    """The mailbox of the engine's own loop: async functions of blocking calls run there.
+
+    An async function that blocks in a call of its own stops its loop: what it waits for runs on the next one.
+    """
     with _lock:
-        own = _own
+        own = _own.get(level)
     if own is not None:
         return own
     ready = threading.Event()
     made: list[_native.Mailbox] = []
 
     def serve() -> None:
+        _here.level = level
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         made.append(mailbox_of(loop))
@@ -68,5 +74,10 @@ def own_mailbox() -> _native.Mailbox:
     threading.Thread(target=serve, name="blitz-loop", daemon=True).start()
     ready.wait()
     with _lock:
-        _own = _own or made[0]
-        return _own
+        return _own.setdefault(level, made[0])
+
+
+def next_mailbox() -> _native.Mailbox | None:
+    """On a thread of one of the engine's own loops: where async functions of a call that blocks it run."""
+    level = getattr(_here, "level", None)
+    return None if level is None else own_mailbox(level + 1)

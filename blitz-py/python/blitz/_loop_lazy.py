@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from . import _native
@@ -19,3 +20,10 @@ def mailbox() -> _native.Mailbox:
     from ._loop import mailbox
 
     return mailbox()
+
+
+def next_mailbox() -> _native.Mailbox | None:
+    """On a thread of one of the engine's own loops: where async functions of a call that blocks it run."""
+    # Where nothing was awaited yet there is no such thread.
+    loop = sys.modules.get("blitz._loop")
+    return None if loop is None else loop.next_mailbox()

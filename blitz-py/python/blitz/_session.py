@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from . import _native
 from ._events import AsyncEventStream, EventStream
-from ._loop_lazy import mailbox, settled
+from ._loop_lazy import mailbox, next_mailbox, settled
 from ._values import Outcome, Record
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Session:
         """
         asked = _Asked(agent, input, output_type, output_schema, limits)
         context = contextvars.copy_context()
-        return asked.outcome(self._entry.run(asked.agent, asked.input, asked.options, None, context).wait())
+        return asked.outcome(self._entry.run(asked.agent, asked.input, asked.options, next_mailbox(), context).wait())
 
     @overload
     async def arun(
@@ -232,7 +232,7 @@ class Session:
         asked = _Asked(agent, input, output_type, output_schema, limits)
         context = contextvars.copy_context()
         return ExecutionHandle(
-            self._entry.start(asked.agent, asked.input, asked.options, context).wait(), asked.outcome
+            self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context).wait(), asked.outcome
         )
 
     async def astart(
@@ -248,7 +248,7 @@ class Session:
         asked = _Asked(agent, input, output_type, output_schema, limits)
         context = contextvars.copy_context()
         return ExecutionHandle(
-            await settled(self._entry.start(asked.agent, asked.input, asked.options, context)), asked.outcome
+            await settled(self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)), asked.outcome
         )
 
     def stream(
@@ -263,7 +263,7 @@ class Session:
         """Starts an agent and gives its events as they happen. Dropping the iterator cancels the execution."""
         asked = _Asked(agent, input, output_type, output_schema, limits)
         context = contextvars.copy_context()
-        return EventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, None, context))
+        return EventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, next_mailbox(), context))
 
     def astream(
         self,

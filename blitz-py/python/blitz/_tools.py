@@ -34,7 +34,7 @@ class FunctionSpec:
         text, described = _docstring.read(function)
         self.description = text if description is None else description
         self._context: str | None = None
-        self._positional: list[str] = []
+        self._positional = _positional_only(function)
         self._shapes: dict[str, Shape] = {}
         self._open = False
         if input_schema is None:
@@ -62,8 +62,6 @@ class FunctionSpec:
             if parameter.kind is parameter.VAR_KEYWORD:
                 self._open = True
                 continue
-            if parameter.kind is parameter.POSITIONAL_ONLY:
-                self._positional.append(parameter.name)
             shape = walk.shape(hint)
             if parameter.name in described and "description" not in shape.schema:
                 shape = Shape({**shape.schema, "description": described[parameter.name]}, shape.read)
@@ -89,7 +87,16 @@ class FunctionSpec:
                 raise ToolRetry(f"the arguments do not fit: {place}") from error
         if self._context is not None:
             named[self._context] = ToolContext(call.context)
-        return [named.pop(name) for name in self._positional if name in named], named
+        positional: list[Any] = []
+        for name, default in self._positional.items():
+            if name in named:
+                positional.append(named.pop(name))
+            elif default is not inspect.Parameter.empty:
+                # Each has its place: what comes behind it would move up.
+                positional.append(default)
+            else:
+                break
+        return positional, named
 
     def call(self, call: _native.Call) -> Any:
         """Calls a plain function."""
@@ -100,6 +107,16 @@ class FunctionSpec:
         """Calls an async function."""
         positional, named = self._bound(call)
         return await self._function(*positional, **named)
+
+
+def _positional_only(function: Any) -> dict[str, Any]:
+    """The parameters that have no name for a caller, with their defaults."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        # A builtin may have none that can be read.
+        return {}
+    return {each.name: each.default for each in parameters if each.kind is each.POSITIONAL_ONLY}
 
 
 def _code_of(function: Any) -> Any:

@@ -7,8 +7,8 @@ use std::time::Duration;
 use blitz::provider::{Reply, Scripted};
 use blitz::tool::FunctionTool;
 use blitz::{
-    Engine, ErrorCode, ExecutionStatus, ListOptions, Money, NewAgent, NewBudget, Outcome, Part, Role, Session, Share,
-    ShareLevel, User, UserUpdate, tool_fn,
+    Engine, ErrorCode, EventData, ExecutionStatus, ListOptions, Money, NewAgent, NewBudget, Outcome, Part, Role,
+    RunOptions, Session, Share, ShareLevel, User, UserUpdate, tool_fn,
 };
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -145,6 +145,45 @@ async fn t42_an_ended_login_does_not_stop_an_execution() {
     let done = world.run(|| async { drop(world.root.users().update(id, password).await.unwrap()) }).await;
     assert_eq!(done.status, ExecutionStatus::Completed);
     assert_eq!(code(world.ana.1.executions().get(done.execution_id).await), ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
+async fn t42_a_run_that_is_heard_stays_its_callers_when_the_login_ends() {
+    // More than a reader may fall behind: it has to read the journal.
+    let (engine, root, _) = with_provider(Scripted::new([Reply::text("word ".repeat(3_000))])).await;
+    share_model(&root).await;
+    let (user, ana) = member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
+    let shared = root.agents().put(agent("a", &[])).await.unwrap().id;
+    root.agents().set_visibility(shared, blitz::Visibility::Shared).await.unwrap();
+    let mut run = ana.agents().run_heard(shared, "x", RunOptions::default()).await.unwrap();
+    let id = root.executions().list(Default::default(), ListOptions::default()).await.unwrap().items[0].id;
+    root.executions().wait(id).await.unwrap();
+    let password = update(|user| user.password = Some(blitz::Secret::new("another passphrase")));
+    root.users().update(user.id, password).await.unwrap();
+    assert_eq!(code(ana.executions().outcome(id).await), ErrorCode::Unauthenticated);
+    let mut last = None;
+    while let Some(event) = run.next().await {
+        last = Some(event.unwrap().data);
+    }
+    assert!(matches!(last, Some(EventData::ExecutionFinished(_))), "{last:?}");
+    assert_eq!(run.outcome().await.unwrap().status, ExecutionStatus::Completed);
+}
+
+#[tokio::test]
+async fn a_run_that_is_heard_is_cancelled_by_its_caller() {
+    let silent = Scripted::from_fn(|_| Reply::text("late").with_delay(Duration::from_secs(3_600)));
+    let (_engine, root, _) = with_provider(silent).await;
+    root.agents().put(agent("a", &[])).await.unwrap();
+    let hear = || async { root.agents().run_heard("a", "x", RunOptions::default()).await.unwrap() };
+    let mut run = hear().await;
+    let id = run.next().await.unwrap().unwrap().execution_id;
+    run.cancel();
+    assert_eq!(run.outcome().await.unwrap().status, ExecutionStatus::Cancelled);
+    assert_eq!(root.executions().outcome(id).await.unwrap().status, ExecutionStatus::Cancelled);
+    let mut dropped = hear().await;
+    let id = dropped.next().await.unwrap().unwrap().execution_id;
+    drop(dropped);
+    assert_eq!(root.executions().wait(id).await.unwrap().status, ExecutionStatus::Cancelled);
 }
 
 #[tokio::test]

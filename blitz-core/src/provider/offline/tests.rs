@@ -291,8 +291,11 @@ async fn an_answer_streams_and_counts_its_usage() {
     let offline = Offline::new();
     assert!(offline.profile("offline").free);
     let context = CallContext::new(Duration::from_secs(5));
-    let items: Vec<StreamItem> =
-        offline.stream(request("2 + 3?", vec![binary("add", "number")]), context).map(Result::unwrap).collect().await;
+    let items: Vec<StreamItem> = offline
+        .stream(request("2 + 3?", vec![binary("add", "number")]), context.clone())
+        .map(Result::unwrap)
+        .collect()
+        .await;
     assert_eq!(items[0], StreamItem::Delta(Delta::ToolCall { index: 0, name: "add".into() }));
     assert_eq!(items[1], StreamItem::Delta(Delta::Arguments { index: 0, text: r#"{"a":2,"b":3}"#.into() }));
     let StreamItem::Done(done) = &items[2] else { panic!("{items:?}") };
