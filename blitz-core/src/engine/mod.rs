@@ -124,6 +124,7 @@ impl Engine {
     /// An execution that has begun keeps the one it began with.
     pub fn register_provider(&self, provider: impl Provider) {
         self.inner.runtime.providers.register(Arc::new(provider));
+        self.inner.runtime.setups.forget();
     }
 
     /// Lets one provider answer every model call of this engine, until `None` ends it: for tests.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use futures_util::stream::BoxStream;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::DropGuard;
@@ -42,7 +42,8 @@ impl EventStream {
             let item = reader.next().await?;
             Some((item, reader))
         });
-        Self { events: Box::pin(events), owner: None }
+        // Asked again behind its end, it has ended still.
+        Self { events: Box::pin(events.fuse()), owner: None }
     }
 
     /// The events of an execution that `live` hears from the very first.

@@ -5,7 +5,7 @@
 //! and providers. Whether the caller may run the agent is asked anew each time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::setup::Setup;
 use crate::domain::{ResourceId, Role, UserId};
@@ -40,16 +40,27 @@ pub(crate) struct Setups {
 impl Setups {
     /// The setup of this very generation, if it is kept.
     pub(crate) fn get(&self, key: &SetupKey, generation: Generation) -> Option<Arc<Setup>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.lock();
         kept.get(key).filter(|(at, _)| *at == generation).map(|(_, setup)| Arc::clone(setup))
     }
 
     /// Keeps a setup whose transaction has committed.
     pub(crate) fn keep(&self, key: SetupKey, generation: Generation, setup: Arc<Setup>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_KEPT {
-            kept.clear();
-        }
-        kept.insert(key, (generation, setup));
+        let mut kept = self.lock();
+        let all = if kept.len() >= MAX_KEPT { std::mem::take(&mut *kept) } else { HashMap::new() };
+        let replaced = kept.insert(key, (generation, setup));
+        drop(kept);
+        // What goes with them may be a destructor of the host's that calls the engine: no lock is held here.
+        drop((all, replaced));
+    }
+
+    /// Lets go of all: a function of the host that was replaced goes with them, once no execution uses it.
+    pub(crate) fn forget(&self) {
+        let all = std::mem::take(&mut *self.lock());
+        drop(all);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SetupKey, (Generation, Arc<Setup>)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -26,14 +26,17 @@ impl Providers {
     /// Serves a provider under its name from now on, in place of an earlier one.
     pub(crate) fn register(&self, provider: Arc<dyn Provider>) {
         let name = provider.name().to_owned();
-        self.host.write().unwrap_or_else(PoisonError::into_inner).insert(name, provider);
+        let replaced = self.host.write().unwrap_or_else(PoisonError::into_inner).insert(name, provider);
         self.generation.fetch_add(1, Ordering::Release);
+        // It may be the host's own code that goes with it: no lock is held here.
+        drop(replaced);
     }
 
     /// Lets one provider answer in everybody's place, until there is none again.
     pub(crate) fn stand_in(&self, provider: Option<Arc<dyn Provider>>) {
-        *self.stand_in.write().unwrap_or_else(PoisonError::into_inner) = provider;
+        let replaced = std::mem::replace(&mut *self.stand_in.write().unwrap_or_else(PoisonError::into_inner), provider);
         self.generation.fetch_add(1, Ordering::Release);
+        drop(replaced);
     }
 
     /// Says whether somebody outside this process may be asked.

@@ -39,9 +39,11 @@ impl HostTools {
     /// Registers a function under its own name, in place of an earlier one.
     pub(crate) fn register(&self, tool: Arc<dyn Tool>) {
         let name = tool.spec().name;
-        self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool);
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let replaced = self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool);
+        let prepared = std::mem::take(&mut *self.prepared.lock().unwrap_or_else(PoisonError::into_inner));
         self.generation.fetch_add(1, Ordering::Release);
+        // What goes with them may be a destructor of the host's that calls the engine: no lock is held here.
+        drop((replaced, prepared));
     }
 
     /// Counts the registrations: what was prepared at one count holds while it lasts.
