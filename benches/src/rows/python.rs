@@ -13,6 +13,9 @@ pub(super) const EXECUTION: Row = Row {
         Variant { name: "blitz in memory", bar: Some(Bar::Ratio(1.5)), run: |context| execution(context, "memory") },
         Variant { name: "  async tool", bar: Some(Bar::Ratio(1.5)), run: |context| execution(context, "async tool") },
         Variant { name: "blitz FULL", bar: Some(Bar::Ratio(2.0)), run: |context| execution(context, "full") },
+        // What is left of the above without Python.
+        Variant { name: "Rust, in memory", bar: None, run: super::execution::ours_in_memory },
+        Variant { name: "Rust, FULL", bar: None, run: super::execution::ours },
     ],
 };
 

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._values import ExecutionRecord, Outcome, Value
+    from ._values import ExecutionRecord, Outcome
 
 _LONGEST = 200
 _MOST_ROWS = 100
@@ -56,7 +56,7 @@ def execution(value: ExecutionRecord) -> str:
     return _sheet((name, str(field) if field is not None and name.endswith("_at") else field) for name, field in shown)
 
 
-def frame(values: Iterable[Value]) -> Any:
+def frame(values: Iterable[Any]) -> Any:
     """A DataFrame of values: of pandas, or of polars where only that is there.
 
     Money is :class:`decimal.Decimal`, a moment is one of the library's own, usage has columns of its own.
@@ -78,7 +78,7 @@ def frame(values: Iterable[Value]) -> Any:
     return polars.DataFrame({name: [_scalar(value) for value in column] for name, column in columns.items()}, strict=False)
 
 
-def _row(value: Value) -> dict[str, Any]:
+def _row(value: Any) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, plain in value.to_dict().items():
         if name == "usage":
