@@ -17,6 +17,7 @@ __all__ = [
     "__version__",
     "error_codes",
     "function_provider",
+    "method_names",
     "methods",
     "next_call",
     "scripted",
