@@ -54,7 +54,8 @@ impl Connection {
 
     /// One execution, waited for.
     fn wait(&self, py: Python<'_>) -> PyResult<String> {
-        let execution = async { client::execution_with(&mut *self.hyper.lock().await, |a, b| call(&self.add, a, b)).await };
+        let execution =
+            async { client::execution_with(&mut *self.hyper.lock().await, |a, b| call(&self.add, a, b)).await };
         py.detach(|| RUNTIME.block_on(execution)).map_err(raised)
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt as _};
 use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt as _};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::DropGuard;
 
