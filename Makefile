@@ -23,9 +23,10 @@ else \
 fi
 endef
 
-# Python: the tools that build the wheel, and an environment that each test run makes anew.
+# Python: the tools that build the wheel, an environment that each test run makes anew, and one for measuring.
 PY_TOOLS := target/py-tools
 PY_TESTS := target/py-tests
+PY_BENCH := target/py-bench
 
 .PHONY: help setup demo test check torture conformance bench py py-test py-stubs c c-test install docs prices clean
 
@@ -61,8 +62,14 @@ conformance: setup ## the suites that every store, provider and tool must pass; 
 	$(call run_tests,--features blitz-tests/bedrock conformance)
 	@cat target/tmp/conformance/*.txt 2>/dev/null || echo "no recordings: set BLITZ_RECORDINGS to their folder"
 
-bench: setup ## measures beside the floors; ARGS="execution --rounds 9", ARGS="list"
-	$(CARGO) build --release --locked -p blitz-benches --bins
+# The Python rows measure the wheel as it is shipped, in an environment that has the floor's module beside it.
+bench: setup $(PY_TOOLS)/bin/maturin $(PY_BENCH)/bin/python ## measures beside the floors; ARGS="execution --rounds 9", ARGS="list"
+	$(CARGO) build --release --locked -p blitz-benches -p blitz-benches-floor --bins --lib
+	rm -rf $(PY_BENCH)/wheel
+	$(PY_TOOLS)/bin/maturin build --release --quiet --manifest-path blitz-py/Cargo.toml --out $(PY_BENCH)/wheel
+	$(PY_BENCH)/bin/pip install --quiet --disable-pip-version-check --no-index --no-deps --force-reinstall $(PY_BENCH)/wheel/*.whl
+	cp $(TARGET)/release/libblitz_floor.$(if $(wildcard /System/Library),dylib,so) \
+		"$$($(PY_BENCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/blitz_floor.abi3.so"
 	$(CARGO) run --release --locked --quiet -p blitz-benches --bin bench -- $(ARGS)
 
 py: setup $(PY_TOOLS)/bin/maturin ## builds the wheel into target/wheels
@@ -79,6 +86,9 @@ py-test: setup $(PY_TOOLS)/bin/maturin ## builds the wheel and tests it in a new
 
 py-stubs: ## prints the stubs of the Python package from the tables, by the environment of py-test
 	$(PY_TESTS)/venv/bin/python blitz-py/stubs.py --write
+
+$(PY_BENCH)/bin/python:
+	python3 -m venv --clear $(PY_BENCH)
 
 $(PY_TOOLS)/bin/maturin: blitz-py/requirements-build.txt
 	python3 -m venv --clear $(PY_TOOLS)

@@ -26,6 +26,10 @@ install -m 755 "$built/libblitz_ffi.so" "$to/lib/libblitz.so.$version"
 ln -sf "libblitz.so.$version" "$to/lib/libblitz.so.$abi"
 ln -sf "libblitz.so.$abi" "$to/lib/libblitz.so"
 install -m 644 "$built/libblitz_ffi.a" "$to/lib/libblitz.a"
+# More than half of the archive is the compiler's own code and its notes, which no linker reads.
+if [ "$(uname -s)" = Linux ] && command -v objcopy >/dev/null; then
+    objcopy --strip-debug --remove-section=.llvmbc --remove-section=.llvmcmd "$to/lib/libblitz.a"
+fi
 fill blitz.pc "$static_libs" >"$to/lib/pkgconfig/blitz.pc"
 # CMake wants a list.
 fill cmake/BlitzConfig.cmake "${static_libs// /;}" >"$to/lib/cmake/Blitz/BlitzConfig.cmake"

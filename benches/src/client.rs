@@ -26,6 +26,11 @@ pub trait Post {
 
 /// One execution of an agent with one tool call, by hand: two round trips and an addition.
 pub async fn execution(client: &mut impl Post) -> Result<String> {
+    execution_with(client, |a, b| Ok(a + b)).await
+}
+
+/// The same with an addition of the caller's.
+pub async fn execution_with(client: &mut impl Post, add: impl FnOnce(f64, f64) -> Result<f64>) -> Result<String> {
     let tools: &RawValue = serde_json::from_str(TOOLS)?;
     let mut messages = vec![Message { role: "user", content: Some("2 + 3?".into()), ..Message::default() }];
     let body = serde_json::to_vec(&ChatRequest { model: "mock", messages: &messages, tools })?;
@@ -35,7 +40,7 @@ pub async fn execution(client: &mut impl Post) -> Result<String> {
     let function = Function { name: "add".into(), arguments: format!("{{\"a\":{a},\"b\":{b}}}").into() };
     let call = Call { id: id.clone().into(), kind: "function".into(), function };
     messages.push(Message { role: "assistant", tool_calls: vec![call], ..Message::default() });
-    let result = Some((a + b).to_string().into());
+    let result = Some(add(a, b)?.to_string().into());
     messages.push(Message { role: "tool", content: result, tool_call_id: Some(&id), ..Message::default() });
     let body = serde_json::to_vec(&ChatRequest { model: "mock", messages: &messages, tools })?;
     match Say::of(&client.post(COMPLETIONS, body).await?)? {
@@ -102,12 +107,18 @@ impl Reqwest {
 
     /// Sends one request and reads the tokens of its stream.
     pub async fn stream(&self, path: &str, body: Vec<u8>) -> Result<u64> {
-        let mut response = self.send(path, body).await?;
         let mut tokens = SseTokens::default();
-        while let Some(chunk) = response.chunk().await? {
-            tokens.feed(&chunk)?;
-        }
+        self.pieces(path, body, |piece| tokens.feed(piece, |_| ())).await?;
         Ok(tokens.count())
+    }
+
+    /// Sends one request and hands over its answer in the pieces in which it comes.
+    pub async fn pieces(&self, path: &str, body: Vec<u8>, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut response = self.send(path, body).await?;
+        while let Some(piece) = response.chunk().await? {
+            take(&piece)?;
+        }
+        Ok(())
     }
 
     async fn send(&self, path: &str, body: Vec<u8>) -> Result<reqwest::Response> {
@@ -153,7 +164,7 @@ impl Say {
     }
 }
 
-/// Counts the tokens of an event stream that comes in pieces.
+/// Reads the tokens of an event stream that comes in pieces.
 #[derive(Default)]
 pub struct SseTokens {
     pending: Vec<u8>,
@@ -161,8 +172,8 @@ pub struct SseTokens {
 }
 
 impl SseTokens {
-    /// Takes the next piece.
-    pub fn feed(&mut self, piece: &[u8]) -> Result<()> {
+    /// Takes the next piece and gives its tokens.
+    pub fn feed(&mut self, piece: &[u8], mut give: impl FnMut(&str)) -> Result<()> {
         self.pending.extend_from_slice(piece);
         let mut read = 0;
         while let Some(length) = self.pending[read..].windows(2).position(|two| two == b"\n\n") {
@@ -171,7 +182,10 @@ impl SseTokens {
             let Some(data) = event.strip_prefix(b"data: ").filter(|data| *data != b"[DONE]") else { continue };
             let chunk: Chunk<'_> = serde_json::from_slice(data)?;
             let text = chunk.choices.first().and_then(|choice| choice.delta.content.as_deref());
-            self.tokens += u64::from(text.is_some_and(|text| !text.is_empty()));
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
+                self.tokens += 1;
+                give(text);
+            }
         }
         self.pending.drain(..read);
         Ok(())

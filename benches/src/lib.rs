@@ -10,6 +10,7 @@ pub mod engine;
 pub mod ledger;
 pub mod measure;
 pub mod mock;
+pub mod python;
 pub mod report;
 pub mod row;
 pub mod rows;

@@ -71,8 +71,12 @@ fn cpu() -> Duration {
 
 /// Resident memory in bytes; 0 where the system does not tell.
 fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    bytes_of(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmRSS:")
+}
+
+/// What the system says of a process's memory under a name, in bytes; 0 where it does not tell.
+pub(crate) fn bytes_of(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or_default() * 1024
 }

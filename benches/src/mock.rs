@@ -323,7 +323,7 @@ mod tests {
         for path in ["/stream/10/4/0", "/stream/8/4/0", "/stream/3/1/100"] {
             let body = client.post(&format!("{path}/v1/chat/completions"), STREAMED.into()).await.expect("it answers");
             let mut tokens = SseTokens::default();
-            tokens.feed(&body).expect("it is a stream of events");
+            tokens.feed(&body, |token| assert_eq!(token, " word")).expect("it is a stream of events");
             assert_eq!(tokens.count().to_string(), path.split('/').nth(2).expect("a count"), "{path}");
         }
     }

@@ -46,6 +46,8 @@ pub enum Bar {
     Ratio(f64),
     /// At most so much, in the unit of the metric.
     AtMost(f64),
+    /// At most so much more than the floor, in the unit of the metric.
+    Above(f64),
 }
 
 /// What a measurement is given.
@@ -93,6 +95,7 @@ impl Bar {
         match self {
             Self::Ratio(most) => value <= most * floor,
             Self::AtMost(most) => value <= most,
+            Self::Above(most) => value <= floor + most,
         }
     }
 }
@@ -102,6 +105,19 @@ impl std::fmt::Display for Bar {
         match self {
             Self::Ratio(most) => write!(f, "<= {most}x"),
             Self::AtMost(most) => write!(f, "<= {most}"),
+            Self::Above(most) => write!(f, "<= floor + {most}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_holds_up_to_its_edge() {
+        for bar in [Bar::Ratio(1.5), Bar::AtMost(30.0), Bar::Above(10.0)] {
+            assert!(bar.holds(30.0, 20.0) && !bar.holds(30.1, 20.0), "{bar}");
         }
     }
 }

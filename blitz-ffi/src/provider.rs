@@ -1,6 +1,6 @@
 //! Providers: functions of the host that answer model requests, and answers from a list.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{CString, c_char, c_void};
 use std::sync::{Arc, Weak};
 
 use blitz::provider::{self, FunctionProvider, Profile, ProviderCall, Scripted};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::callback::{FreeFn, ProviderFn, ProviderFunction, UserData, on_a_thread};
 use crate::engine::{Engine, Host};
 use crate::error::{Failure, code_of};
-use crate::guard::{OK, Status, guard, status_of, value_of};
+use crate::guard::{Status, guard, status_of, value_of};
 use crate::handle::{self, Lent, Noun, Out, c_text};
 use crate::json;
 use crate::ticket::{Given, Giver, ModelAnswer, Place, Ticket};
@@ -143,32 +143,27 @@ async fn answer(
     let call = Arc::new(call);
     let request = c_text(json::write(&request)?);
     let called = on_a_thread(move || called(&function, host, request, call)).await;
-    match called.unwrap_or_else(|| Err(Error::internal("the provider could not be called")))? {
-        Given::Nothing => Err(Error::bad_output("the provider gave no answer")),
-        Given::Now(answer) => answer,
-        Given::Later(answer) => answer.await.unwrap_or_else(|_| Err(Error::bad_output("the provider gave no answer"))),
-    }
+    let given = called.unwrap_or_else(|| Err(Error::internal("the provider could not be called")))?;
+    let none = || Err(Error::bad_output("the provider gave no answer"));
+    given.settled(none, none).await
 }
 
 /// Calls the function and takes what it gave.
 fn called(
     function: &ProviderFunction,
     host: Weak<Host>,
-    request: std::ffi::CString,
+    request: CString,
     call: Arc<ProviderCall>,
 ) -> Result<Given<ModelAnswer>> {
-    let reply = Lent::new(Reply { host, call, place: Place::new() })?;
+    let place = Place::new(host, call.cancel.clone());
+    let reply = Lent::new(Reply { call, place })?;
     let status = function.call(request, &reply);
-    match reply.place.take() {
-        given if status == OK => Ok(given),
-        Given::Now(Err(error)) => Err(error),
-        _ => Err(Error::new(code_of(status).unwrap_or(ErrorCode::Unavailable), "the provider failed")),
-    }
+    let failed = |code: Option<ErrorCode>| Error::new(code.unwrap_or(ErrorCode::Unavailable), "the provider failed");
+    reply.place.take(status, failed)
 }
 
 /// Where a provider puts its reply.
 pub struct Reply {
-    host: Weak<Host>,
     call: Arc<ProviderCall>,
     place: Place<ModelAnswer>,
 }
@@ -207,10 +202,7 @@ pub extern "C" fn blitz_model_reply_emit(reply: *mut Reply, text: *const c_char)
 /// Whether nobody waits for the answer any more: look now and then in a callback that takes long.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_model_reply_cancelled(reply: *const Reply) -> bool {
-    value_of(true, || {
-        let reply = handle::get(reply)?;
-        Ok(reply.call.cancel.is_cancelled() || Host::is_over(&reply.host))
-    })
+    value_of(true, || Ok(handle::get(reply)?.place.is_over()))
 }
 
 /// Puts the reply off: return BLITZ_OK, and answer by the ticket later, from any thread. The callee owns *out_ticket:
@@ -220,7 +212,6 @@ pub extern "C" fn blitz_model_reply_defer(reply: *mut Reply, out_ticket: *mut *m
     status_of(|| {
         let out = Out::new(out_ticket, "out_ticket")?;
         let reply = handle::get(reply)?;
-        let give = Giver::Model(reply.place.defer()?, Arc::clone(&reply.call));
-        out.set_handle(Ticket::new(reply.host.clone(), reply.call.cancel.clone(), give))
+        out.set_handle(reply.place.defer(|give| Giver::Model(give, Arc::clone(&reply.call)))?)
     })
 }

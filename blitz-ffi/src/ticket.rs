@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Host;
-use crate::guard::{Status, status_of, value_of};
+use crate::error::code_of;
+use crate::guard::{OK, Status, status_of, value_of};
 use crate::handle::{self, Noun};
 use crate::json;
 
@@ -38,10 +39,6 @@ pub(crate) enum Giver {
 }
 
 impl Ticket {
-    pub(crate) fn new(host: Weak<Host>, cancel: CancellationToken, giver: Giver) -> Self {
-        Self { host, cancel, giver: Mutex::new(Some(giver)) }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Option<Giver>> {
         // Nothing panics while it is held.
         self.giver.lock().unwrap_or_else(PoisonError::into_inner)
@@ -50,6 +47,8 @@ impl Ticket {
 
 /// The place that a callback puts its answer into.
 pub(crate) struct Place<T> {
+    host: Weak<Host>,
+    cancel: CancellationToken,
     given: Mutex<Given<T>>,
 }
 
@@ -60,9 +59,26 @@ pub(crate) enum Given<T> {
     Later(oneshot::Receiver<T>),
 }
 
+impl<T> Given<T> {
+    /// The answer, awaited where it comes later; or what a call is worth that gave none, or gave its ticket back.
+    pub(crate) async fn settled(self, none: impl FnOnce() -> T, given_back: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Nothing => none(),
+            Self::Now(answer) => answer,
+            Self::Later(answer) => answer.await.unwrap_or_else(|_| given_back()),
+        }
+    }
+}
+
 impl<T> Place<T> {
-    pub(crate) fn new() -> Self {
-        Self { given: Mutex::new(Given::Nothing) }
+    /// A place for the answer of a call that `cancel` ends.
+    pub(crate) fn new(host: Weak<Host>, cancel: CancellationToken) -> Self {
+        Self { host, cancel, given: Mutex::new(Given::Nothing) }
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.cancel.is_cancelled() || Host::is_over(&self.host)
     }
 
     fn lock(&self) -> MutexGuard<'_, Given<T>> {
@@ -80,19 +96,31 @@ impl<T> Place<T> {
         }
     }
 
-    /// Puts the answer off. Errors: `Conflict` where there is one already.
-    pub(crate) fn defer(&self) -> Result<oneshot::Sender<T>> {
+    /// Puts the answer off: it is the ticket's from now on. Errors: `Conflict` where there is one already.
+    pub(crate) fn defer(&self, giver: impl FnOnce(oneshot::Sender<T>) -> Giver) -> Result<Ticket> {
         let mut given = self.lock();
         if !matches!(*given, Given::Nothing) {
             return Err(Error::conflict("there is an answer already"));
         }
         let (give, take) = oneshot::channel();
         *given = Given::Later(take);
-        Ok(give)
+        let giver = Mutex::new(Some(giver(give)));
+        Ok(Ticket { host: self.host.clone(), cancel: self.cancel.clone(), giver })
     }
+}
 
-    pub(crate) fn take(&self) -> Given<T> {
-        std::mem::replace(&mut self.lock(), Given::Nothing)
+impl<T, E> Place<Result<T, E>> {
+    /// What a callback that returned this status has given; `failed` makes the error of one that gave none itself.
+    pub(crate) fn take(
+        &self,
+        status: Status,
+        failed: impl FnOnce(Option<ErrorCode>) -> E,
+    ) -> Result<Given<Result<T, E>>, E> {
+        match std::mem::replace(&mut *self.lock(), Given::Nothing) {
+            given if status == OK => Ok(given),
+            Given::Now(Err(error)) => Err(error),
+            _ => Err(failed(code_of(status))),
+        }
     }
 }
 

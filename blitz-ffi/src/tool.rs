@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::callback::{FreeFn, ToolFn, ToolFunction, UserData, on_a_thread};
 use crate::engine::Host;
 use crate::error::{Failure, code_of};
-use crate::guard::{OK, Status, guard, status_of, value_of};
+use crate::guard::{Status, guard, status_of, value_of};
 use crate::handle::{self, Lent, Noun, Out, c_text};
 use crate::json;
 use crate::session::{self, Session};
@@ -72,13 +72,7 @@ impl Tool for HostTool {
         async move {
             let called = on_a_thread(move || called(&function, host, &arguments, context)).await;
             let given = called.unwrap_or_else(|| Err(ToolError::failed("the tool could not be called")))?;
-            match given {
-                Given::Nothing => Ok(Value::Null),
-                Given::Now(answer) => answer,
-                Given::Later(answer) => {
-                    answer.await.unwrap_or_else(|_| Err(ToolError::failed("the tool gave its ticket back")))
-                }
-            }
+            given.settled(|| Ok(Value::Null), || Err(ToolError::failed("the tool gave its ticket back"))).await
         }
         .boxed()
     }
@@ -91,7 +85,7 @@ fn called(
     arguments: &Value,
     context: ToolContext,
 ) -> Result<Given<ToolAnswer>, ToolError> {
-    let result = ToolResult { host: host.clone(), context: context.clone(), place: Place::new() };
+    let result = ToolResult { place: Place::new(host.clone(), context.cancel.clone()) };
     let call = Call {
         host,
         call_id: c_text(context.call_id.clone()),
@@ -100,14 +94,9 @@ fn called(
     };
     let (call, result) = (Lent::new(call)?, Lent::new(result)?);
     let status = function.call(&call, c_text(arguments.to_string()), &result);
-    match result.place.take() {
-        given if status == OK => Ok(given),
-        Given::Now(Err(error)) => Err(error),
-        _ => Err(ToolError::failed(match code_of(status) {
-            Some(code) => format!("the tool failed: {code}"),
-            None => "the tool failed".to_owned(),
-        })),
-    }
+    result.place.take(status, |code| {
+        ToolError::failed(code.map_or_else(|| "the tool failed".to_owned(), |code| format!("the tool failed: {code}")))
+    })
 }
 
 /// One call of a tool.
@@ -174,8 +163,6 @@ pub extern "C" fn blitz_tool_call_session(
 
 /// Where a tool puts its result.
 pub struct ToolResult {
-    host: Weak<Host>,
-    context: ToolContext,
     place: Place<ToolAnswer>,
 }
 
@@ -217,8 +204,6 @@ pub extern "C" fn blitz_tool_result_fatal(result: *mut ToolResult, status: Statu
 pub extern "C" fn blitz_tool_result_defer(result: *mut ToolResult, out_ticket: *mut *mut Ticket) -> Status {
     status_of(|| {
         let out = Out::new(out_ticket, "out_ticket")?;
-        let result = handle::get(result)?;
-        let give = Giver::Tool(result.place.defer()?);
-        out.set_handle(Ticket::new(result.host.clone(), result.context.cancel.clone(), give))
+        out.set_handle(handle::get(result)?.place.defer(Giver::Tool)?)
     })
 }

@@ -78,7 +78,7 @@ impl Failure {
 }
 
 /// One call on its way.
-struct Job {
+pub(crate) struct Job {
     function: Arc<Function>,
     input: Value,
     context: Option<blitz::tool::ToolContext>,
@@ -95,7 +95,8 @@ impl Job {
         }
     }
 
-    fn is_wanted(&self) -> bool {
+    /// Whether somebody waits for its answer.
+    pub(crate) fn is_wanted(&self) -> bool {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|give| !give.is_closed())
     }
 
@@ -321,7 +322,7 @@ impl Call {
     /// The context of a tool's call.
     #[getter]
     fn context(&self) -> Option<ToolContext> {
-        self.0.context.clone().map(ToolContext::new)
+        self.0.context.clone().map(|context| ToolContext::new(context, Arc::downgrade(&self.0)))
     }
 
     /// The context variables of whoever asked for the execution.

@@ -96,11 +96,17 @@ impl Engine {
     }
 }
 
-/// The rows of the method table, or of one noun: name, kind, permission, since, schemas.
+/// The names of the rows of the method table.
 #[pyfunction]
-#[pyo3(signature = (noun = None))]
-pub(crate) fn methods(py: Python<'_>, noun: Option<&str>) -> PyResult<Py<PyAny>> {
-    let rows = Method::all().filter(|row| noun.is_none_or(|noun| row.name.split('.').next() == Some(noun)));
+pub(crate) fn method_names() -> Vec<&'static str> {
+    Method::all().map(|row| row.name).collect()
+}
+
+/// The rows of the method table, of one noun, or of one name: name, kind, permission, since, schemas.
+#[pyfunction]
+#[pyo3(signature = (of = None))]
+pub(crate) fn methods(py: Python<'_>, of: Option<&str>) -> PyResult<Py<PyAny>> {
+    let rows = Method::all().filter(|row| of.is_none_or(|of| row.name == of || row.name.split('.').next() == Some(of)));
     let rows = rows.map(|row| {
         json!({
             "name": row.name,

@@ -19,12 +19,14 @@ mod tool;
 use pyo3::prelude::*;
 
 /// The engine as Python reaches it; use the package `blitz`.
-#[pymodule]
+///
+/// All its classes are frozen and share what they hold by locks, so a free-threaded interpreter need not turn its GIL on.
+#[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
     use crate::call::{Call, next_call};
     #[pymodule_export]
-    use crate::engine::{Engine, error_codes, methods};
+    use crate::engine::{Engine, error_codes, method_names, methods};
     #[pymodule_export]
     use crate::mailbox::Mailbox;
     #[pymodule_export]

@@ -1,6 +1,6 @@
 //! Python functions as tools.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use blitz::tool::{FunctionTool, ToolError};
@@ -8,7 +8,7 @@ use blitz::{Effect, NewTool};
 use pyo3::prelude::*;
 use serde_json::Value;
 
-use crate::call::{Around, Failure, Function, call};
+use crate::call::{Around, Failure, Function, Job, call};
 use crate::session::Session;
 
 /// What a tool is put with.
@@ -40,11 +40,15 @@ pub(crate) fn tool(named: Named, function: Function) -> FunctionTool {
 
 /// What a tool gets beside its arguments.
 #[pyclass(frozen, module = "blitz._native")]
-pub(crate) struct ToolContext(blitz::tool::ToolContext);
+pub(crate) struct ToolContext {
+    context: blitz::tool::ToolContext,
+    /// Gone once the function has returned.
+    job: Weak<Job>,
+}
 
 impl ToolContext {
-    pub(crate) fn new(context: blitz::tool::ToolContext) -> Self {
-        Self(context)
+    pub(crate) fn new(context: blitz::tool::ToolContext, job: Weak<Job>) -> Self {
+        Self { context, job }
     }
 }
 
@@ -52,32 +56,33 @@ impl ToolContext {
 impl ToolContext {
     #[getter]
     fn execution_id(&self) -> i64 {
-        self.0.execution_id.0
+        self.context.execution_id.0
     }
 
     #[getter]
     fn call_id(&self) -> &str {
-        &self.0.call_id
+        &self.context.call_id
     }
 
     #[getter]
     fn idempotency_key(&self) -> &str {
-        &self.0.idempotency_key
+        &self.context.idempotency_key
     }
 
     #[getter]
     fn attempt(&self) -> u32 {
-        self.0.attempt
+        self.context.attempt
     }
 
     #[getter]
     fn cancelled(&self) -> bool {
-        self.0.cancel.is_cancelled()
+        // Nobody waits any more where the engine was closed, too.
+        self.context.cancel.is_cancelled() || !self.job.upgrade().is_some_and(|job| job.is_wanted())
     }
 
     /// The session of whoever called.
     #[getter]
     fn session(&self, py: Python<'_>) -> PyResult<Session> {
-        self.0.session().map(Session::new).map_err(|error| crate::error::to_py(py, &error))
+        self.context.session().map(Session::new).map_err(|error| crate::error::to_py(py, &error))
     }
 }

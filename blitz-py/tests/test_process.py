@@ -166,8 +166,22 @@ def test_ctrl_c_ends_a_wait_and_cancels_what_it_owns(act: str) -> None:
 
 def test_ctrl_c_in_the_wait_for_a_handle_leaves_the_execution(tmp_path: Path) -> None:
     code = """
-    engine = open_engine()
+    at_work = threading.Event()
+    def model(request, call):
+        at_work.set()
+        while not call.cancelled:
+            time.sleep(0.005)
+        return "late"
+
+    def say_so_once_it_waits():
+        at_work.wait()
+        while sys._current_frames()[threading.main_thread().ident].f_code.co_name != "wait":
+            time.sleep(0.001)
+        print("asked", flush=True)
+
+    engine = open_engine(model=model)
     handle = engine.start("a", "x")
+    threading.Thread(target=say_so_once_it_waits).start()
     try:
         handle.wait()
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import math
 import pickle
+import sys
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -240,19 +241,35 @@ def test_html_is_escaped(engine: blitz.Engine) -> None:
     assert "&lt;script&gt;" in pages[0] and "total_tokens" in pages[5]
 
 
-def test_frames_where_there_is_a_library(engine: blitz.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    import types
-
-    scripted(engine, "hi")
-    engine.run("a", "x")
-    entries = engine.costs.list()
+def test_a_frame_needs_a_library(engine: blitz.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(ImportError, match="pip install"):
-        entries.to_frame()
-    library = types.ModuleType("polars")
-    library.DataFrame = list  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "polars", library)
-    rows = entries.to_frame()
-    assert len(rows) == len(entries) and "input_tokens" in rows[-1] and "usage" not in rows[-1]
+        engine.costs.list().to_frame()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_have_the_types_of_their_library(
+    library: str, engine: blitz.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed: pip install {library} to try its frames")
+    if library == "polars":
+        monkeypatch.setitem(sys.modules, "pandas", None)
+    price = blitz.price_per_million(input="2.50", output="10")
+    engine.models.put("m", "scripted", model_name="any", price=price)
+    scripted(engine, "hi", '{"city": "Oslo"}', "ho")
+    engine.run("a", "x")
+    engine.run("a", "x", output_schema={"type": "object"})
+    engine.run("a", {"text": "x"})
+
+    entries = engine.costs.list().to_frame()
+    assert type(entries).__module__.startswith(library) and "usage" not in entries.columns
+    settled = [amount for kind, amount in zip(entries["kind"], entries["amount"], strict=True) if kind == "settle"]
+    assert all(isinstance(amount, Decimal) for amount in settled)
+    assert sum(settled) == engine.costs.summary().cost > 0
+    assert entries["input_tokens"].sum() == engine.costs.summary().usage.input_tokens
+    assert (entries["at"].max() - entries["at"].min()).total_seconds() >= 0
+
+    executions = engine.executions.list().to_frame()
+    assert len(executions) == 3 and set(executions["status"]) == {"completed"}
+    assert len(engine.users.list().to_frame()) == 0

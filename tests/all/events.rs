@@ -33,6 +33,7 @@ async fn read(mut events: blitz::EventStream) -> Vec<Event> {
     while let Some(event) = events.next().await {
         all.push(event.unwrap());
     }
+    assert!(events.next().await.is_none(), "it has ended still");
     all
 }
 

@@ -59,11 +59,11 @@ fn reqwest(context: &Context) -> Result<Sample> {
     runtime()?.block_on(measure(context, runners))
 }
 
-fn ours(context: &Context) -> Result<Sample> {
+pub(super) fn ours(context: &Context) -> Result<Sample> {
     runtime()?.block_on(async { measure(context, sharing(Opened::durable(context, "").await?)).await })
 }
 
-fn ours_in_memory(context: &Context) -> Result<Sample> {
+pub(super) fn ours_in_memory(context: &Context) -> Result<Sample> {
     runtime()?.block_on(async { measure(context, sharing(Opened::in_memory(context, "").await?)).await })
 }
 

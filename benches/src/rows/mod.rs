@@ -5,6 +5,8 @@ mod cost;
 mod execution;
 mod execution_alone;
 mod prompt;
+mod python;
+mod python_start;
 mod recovery;
 mod schema;
 mod step;
@@ -33,6 +35,14 @@ pub const ROWS: &[&Row] = &[
     &schema::ROW,
     &prompt::ROW,
     &cost::ROW,
+    &python::EXECUTION,
+    &python::THREADS,
+    &python::ALONE,
+    &python::BURSTS,
+    &python::PACKETS,
+    &python_start::IMPORT,
+    &python_start::IMPORT_MEMORY,
+    &python_start::COLD,
 ];
 
 /// The row of a name.

@@ -134,6 +134,7 @@ impl Engine {
     /// An execution that has begun keeps the one it began with.
     pub fn register_provider(&self, provider: impl Provider) {
         self.inner.runtime.providers.register(Arc::new(provider));
+        self.inner.runtime.setups.clear();
     }
 
     /// Serves a type of workflow nodes from now on, in place of an earlier one of its name.

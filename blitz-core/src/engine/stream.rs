@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
 use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt as _};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::DropGuard;
 
@@ -50,7 +50,8 @@ impl EventStream {
             let item = reader.next().await?;
             Some((item, reader))
         });
-        Self { events: Box::pin(events), owner: None }
+        // Asked again behind its end, it has ended still.
+        Self { events: Box::pin(events.fuse()), owner: None }
     }
 
     /// The events of an execution that `ear` hears from the very first.

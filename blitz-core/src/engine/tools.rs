@@ -49,7 +49,9 @@ impl Catalog<NewTool> {
             .with_timeout(tool.timeout());
         debug_assert_eq!(new.kind, ToolKind::Function);
         let record = self.put(new).await?;
-        self.session.inner.runtime.tools.register(tool);
+        let runtime = &self.session.inner.runtime;
+        runtime.tools.register(tool);
+        runtime.setups.clear();
         Ok(record)
     }
 }

@@ -141,7 +141,11 @@ static void one_by_one(blitz_engine *engine, blitz_session *session) {
 
   GOOD(blitz_execution_open(session, 424242, &execution, &error));
   BAD(BLITZ_NOT_FOUND, blitz_execution_wait(execution, NULL, &error));
-  CHECK(blitz_execution_free(execution) == BLITZ_OK);
+  GOOD(blitz_execution_events(execution, 0, &events, &error));
+  char *event = NULL;
+  BAD(BLITZ_NOT_FOUND, blitz_events_next(events, -1, &event, &error));
+  CHECK(event == NULL && drain(events, first, sizeof first) == 0);
+  CHECK(blitz_events_free(events) == BLITZ_OK && blitz_execution_free(execution) == BLITZ_OK);
 }
 
 typedef struct reading {

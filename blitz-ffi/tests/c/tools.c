@@ -312,10 +312,12 @@ static void user_data_is_freed_once(void) {
   blitz_error *error = NULL;
   GOOD(blitz_tool_register(session, SPEC, nothing, &first, opens_gate, &error));
   CHECK(gate_count(&first) == 0);
-  GOOD(blitz_tool_register(session, SPEC, keeps, &second, opens_gate, &error));
-  CHECK(gate_count(&first) == 1);
-  script(engine, "[" ADD_CALL ",{\"text\":\"done\"}]");
+  script(engine, "[" ADD_CALL ",{\"text\":\"done\"}," ADD_CALL ",{\"text\":\"done\"}]");
   put_agent(session, "scripted", "[\"t\"]");
+  CHECK(take_holds(run(session), "\"content\":null"));
+  CHECK(gate_count(&first) == 0);
+  GOOD(blitz_tool_register(session, SPEC, keeps, &second, opens_gate, &error));
+  gate_wait(&first, 1);
   CHECK(take_holds(run(session), "\"content\":5"));
   CHECK(blitz_tool_result_json(kept_result, "6") == BLITZ_INVALID_INPUT);
   CHECK(blitz_tool_call_execution_id(kept_call) == 0 && strcmp(blitz_tool_call_id(kept_call), "") == 0);

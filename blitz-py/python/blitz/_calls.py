@@ -62,7 +62,10 @@ class ToolContext:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the execution was cancelled or the tool's time is over: a plain function looks here."""
+        """Whether nobody waits for the result any more: a plain function that takes long looks here.
+
+        The execution was cancelled, the tool's time is over, or the engine was closed.
+        """
         return self._native.cancelled
 
     @property

@@ -57,27 +57,36 @@ def execution(value: ExecutionRecord) -> str:
 
 
 def frame(values: Iterable[Any]) -> Any:
-    """A DataFrame of values: of pandas, or of polars where only that is there."""
-    rows = [_flat(value.to_dict()) for value in values]
+    """A DataFrame of values: of pandas, or of polars where only that is there.
+
+    Money is :class:`decimal.Decimal`, a moment is one of the library's own, usage has columns of its own.
+    """
+    rows = [_row(value) for value in values]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
     try:
         import pandas  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         pass
     else:
-        return pandas.DataFrame(rows)
+        return pandas.DataFrame(columns)
     try:
         import polars  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise ImportError("a DataFrame needs pandas or polars: pip install 'blitz-engine[notebook]'") from None
-    return polars.DataFrame(rows)
+    # Its columns have one type each, and lists and objects of the engine's need not be alike.
+    return polars.DataFrame({name: [_scalar(value) for value in column] for name, column in columns.items()}, strict=False)
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with its usage as columns of their own."""
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if name == "usage" and isinstance(value, Mapping):
-            flat.update(value)
+def _row(value: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, plain in value.to_dict().items():
+        if name == "usage":
+            row.update(plain or {})
         else:
-            flat[name] = value
-    return flat
+            row[name] = plain if isinstance(plain, (list, dict)) else getattr(value, name)
+    return row
+
+
+def _scalar(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value

@@ -17,6 +17,7 @@ __all__ = [
     "__version__",
     "error_codes",
     "function_provider",
+    "method_names",
     "methods",
     "next_call",
     "scripted",
@@ -25,8 +26,11 @@ __all__ = [
 
 __version__: str
 
-def methods(noun: str | None = None) -> list[dict[str, Any]]:
-    """The rows of the method table, or of one noun: name, kind, permission, since, schemas."""
+def method_names() -> list[str]:
+    """The names of the rows of the method table."""
+
+def methods(of: str | None = None) -> list[dict[str, Any]]:
+    """The rows of the method table, of one noun, or of one name: name, kind, permission, since, schemas."""
 
 def error_codes() -> list[tuple[int, str, str, bool]]:
     """The rows of the error table: number, name, meaning, whether a retry may help."""

@@ -2,7 +2,7 @@
 
 Each row of the table is a method and its ``a…`` twin; their keywords are the fields of the row's input
 schema. A row that is new in the engine is there without a line here. ``_nouns.pyi`` is printed from the
-same rows.
+same rows. Schemas take their time, so a method is made when it is first asked for.
 """
 
 from __future__ import annotations
@@ -75,13 +75,29 @@ def __getattr__(name: str) -> Any:
 
 def _make_class(name: str) -> type[Noun]:
     methods: dict[str, Any] = {"__slots__": (), "__module__": __name__, "__doc__": f"The {name} of the engine."}
-    for row in _native.methods(name):
-        verb = row["name"].partition(".")[2]
-        plain, twin = _delegated(row["name"]) if row["name"] in DELEGATED else _methods(row)
-        plain.__qualname__ = f"{NOUNS[name]}.{plain_of(verb)}"
-        twin.__qualname__ = f"{NOUNS[name]}.{twin_of(verb)}"
-        methods[plain_of(verb)], methods[twin_of(verb)] = plain, twin
+    for row in _native.method_names():
+        noun, _, verb = row.partition(".")
+        if noun == name:
+            methods.update((shown, _Unmade(row, shown)) for shown in (plain_of(verb), twin_of(verb)))
     return type(NOUNS[name], (Noun,), methods)
+
+
+class _Unmade:
+    """The place of a method or its twin until one of them is asked for: then both are made."""
+
+    def __init__(self, row: str, shown: str) -> None:
+        self._row, self._shown = row, shown
+
+    def __set_name__(self, owner: type[Noun], name: str) -> None:
+        self._owner = owner
+
+    def __get__(self, noun: Noun | None, owner: type[Noun]) -> Any:
+        plain, twin = _delegated(self._row) if self._row in DELEGATED else _methods(_native.methods(self._row)[0])
+        verb = self._row.partition(".")[2]
+        for made, shown in ((plain, plain_of(verb)), (twin, twin_of(verb))):
+            made.__qualname__ = f"{self._owner.__name__}.{shown}"
+            setattr(self._owner, shown, made)
+        return getattr(owner if noun is None else noun, self._shown)
 
 
 def plain_of(verb: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._nouns import Agents, Audit, Budgets, Costs, Executions, Models, Prompts, Tools, Users, Workflows
 
 T = TypeVar("T")
+N = TypeVar("N")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -52,6 +53,27 @@ class _Asked:
         return Outcome(data) if self.output is None else self.output.outcome(data)
 
 
+class _Noun(Generic[N]):
+    """A noun of a session, with its methods."""
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, session: None, owner: type) -> _Noun[N]: ...
+    @overload
+    def __get__(self, session: Session, owner: type) -> N: ...
+    def __get__(self, session: Session | None, owner: type) -> Any:
+        if session is None:
+            return self
+        from ._nouns import noun
+
+        return noun(self._name, session)
+
+
 class Session:
     """An authenticated way into an engine: it speaks for the host or for a user, from any thread.
 
@@ -86,55 +108,16 @@ class Session:
         """Who it speaks for."""
         return self._entry.principal()
 
-    @property
-    def models(self) -> Models:
-        """Models: who serves them, settings, keys, prices."""
-        return _noun("models", self)
-
-    @property
-    def prompts(self) -> Prompts:
-        """Prompts and their versions."""
-        return _noun("prompts", self)
-
-    @property
-    def tools(self) -> Tools:
-        """Tools: the host's functions and the builtins."""
-        return _noun("tools", self)
-
-    @property
-    def agents(self) -> Agents:
-        """Agents."""
-        return _noun("agents", self)
-
-    @property
-    def workflows(self) -> Workflows:
-        """Workflows: drafts and published versions."""
-        return _noun("workflows", self)
-
-    @property
-    def executions(self) -> Executions:
-        """Executions: what runs and what has run."""
-        return _noun("executions", self)
-
-    @property
-    def users(self) -> Users:
-        """Users and their roles."""
-        return _noun("users", self)
-
-    @property
-    def budgets(self) -> Budgets:
-        """Budgets and their windows."""
-        return _noun("budgets", self)
-
-    @property
-    def costs(self) -> Costs:
-        """What was spent."""
-        return _noun("costs", self)
-
-    @property
-    def audit(self) -> Audit:
-        """Who did what to what."""
-        return _noun("audit", self)
+    models = _Noun["Models"]("Models: who serves them, settings, keys, prices.")
+    prompts = _Noun["Prompts"]("Prompts and their versions.")
+    tools = _Noun["Tools"]("Tools: the host's functions and the builtins.")
+    agents = _Noun["Agents"]("Agents.")
+    workflows = _Noun["Workflows"]("Workflows: drafts and published versions.")
+    executions = _Noun["Executions"]("Executions: what runs and what has run.")
+    users = _Noun["Users"]("Users and their roles.")
+    budgets = _Noun["Budgets"]("Budgets and their windows.")
+    costs = _Noun["Costs"]("What was spent.")
+    audit = _Noun["Audit"]("Who did what to what.")
 
     def call(self, method: str, input: Mapping[str, Any] | None = None) -> Any:
         """Calls a method of the table by its name, with plain JSON values in and out."""
@@ -383,12 +366,6 @@ class Session:
 
     def __reduce__(self) -> Any:
         raise TypeError(f"a {type(self).__name__} is a live handle and cannot be pickled: log in where it is needed")
-
-
-def _noun(name: str, session: Session) -> Any:
-    from ._nouns import noun
-
-    return noun(name, session)
 
 
 class ExecutionHandle(Generic[T]):
