@@ -51,21 +51,23 @@ pub mod tool;
 
 pub use access::{AccessObject, AccessRequest, Authorizer};
 pub use domain::{
-    AgentRecord, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CostFilter,
-    CostSummary, Decision, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId,
-    ExecutionStatus, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices, IssuedKey, KeyId, KeyRecord,
-    LedgerEntry, LeftOut, Limits, ListOptions, Login, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest,
-    ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewKey, NewModel, NewPrompt, NewRole, NewTool, NewUser,
-    Outcome, OutputSchema, Page, Part, PasswordReset, Patch, Permission, Price, PriceTier, Principal, ProfileOverride,
-    PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance, Queued, Rate, Reach, Record, ReservationId,
-    ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RoleName, RoleRecord, RoleUpdate, RunLimits, RunOptions,
-    Scope, Secret, SessionId, SessionRecord, SessionSettings, Share, ShareLevel, Step, StepFinished, StepKind,
-    StepStarted, TemplateFormat, Timestamp, TokenAlgorithm, TokenKey, TokenKind, Tokens, ToolCall, ToolChoice,
-    ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId, UserUpdate, Visibility, Waiting,
+    AgentRecord, AuditCheck, AuditExport, AuditFormat, AuditOutcome, AuditRecord, AuditSegment, Budget, BudgetId,
+    BudgetScope, BudgetWindow, CostFilter, CostSummary, Decision, Delta, Effect, EntryFlag, EntryKind, Event,
+    EventData, Execution, ExecutionId, ExecutionStatus, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices,
+    ImportedUser, IssuedKey, KeyId, KeyRecord, LedgerEntry, LeftOut, Limits, ListOptions, Login, Message, MessageRole,
+    ModelLimits, ModelRecord, ModelRequest, ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewKey, NewModel,
+    NewPrompt, NewRole, NewTool, NewUser, Outcome, OutputSchema, Page, Part, PasswordReset, Patch, Permission, Price,
+    PriceTier, Principal, ProfileOverride, PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance, Queued,
+    Rate, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RoleName, RoleRecord,
+    RoleUpdate, RunLimits, RunOptions, Scope, Secret, SecretName, SessionId, SessionRecord, SessionSettings, Share,
+    ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat, Timestamp, TokenAlgorithm, TokenKey,
+    TokenKind, Tokens, ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User,
+    UserId, UserUpdate, Visibility, Waiting,
 };
 pub use engine::{
     Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,
-    ExecutionHandle, Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
+    ExecutionHandle, Executions, Keys, Method, MethodKind, Models, Prompts, Roles, Secrets, Session, Sessions, Tools,
+    Users,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use store::sqlite::Durability;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{EngineBuilder, methods};
-use crate::domain::Secret;
+use crate::domain::{Secret, SessionSettings};
 use crate::error::Result;
 use crate::store::Durability;
 
@@ -41,6 +41,9 @@ pub struct EngineSettings {
     /// Whether models outside this process may be asked; true where absent.
     #[serde(default = "allowed")]
     pub real_requests: bool,
+    /// How logins and their tokens last.
+    #[serde(default)]
+    pub sessions: SessionSettings,
 }
 
 impl EngineSettings {
@@ -52,6 +55,7 @@ impl EngineSettings {
             busy_timeout_ms: None,
             master_key: None,
             real_requests: allowed(),
+            sessions: SessionSettings::default(),
         }
     }
 
@@ -63,7 +67,8 @@ impl EngineSettings {
     pub(super) fn builder(self) -> EngineBuilder {
         let mut builder = EngineBuilder::new(self.database_url)
             .with_durability(self.durability)
-            .with_real_requests(self.real_requests);
+            .with_real_requests(self.real_requests)
+            .with_sessions(self.sessions);
         if let Some(limit) = self.busy_timeout_ms {
             builder = builder.with_busy_limit(Duration::from_millis(limit));
         }
