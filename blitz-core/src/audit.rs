@@ -4,13 +4,15 @@
 //! whoever edits, deletes or reorders lines there cannot mend the chain. A cut tail leaves a whole,
 //! shorter chain: it shows only against a head that was kept elsewhere.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use ring::hmac;
 use serde_json::Value;
 
-use crate::domain::{AuditCheck, AuditOutcome, Timestamp};
+use crate::domain::{AuditCheck, AuditOutcome, AuditSegment, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::Connection;
-use crate::store::audit::{self as lines, StoredLine};
+use crate::store::audit::{self as lines, Segment, StoredLine};
 use crate::store::seal::hex;
 use crate::store::sql::to_json;
 
@@ -23,6 +25,8 @@ const GENESIS: [u8; 32] = [0; 32];
 /// Writes and checks the trail.
 pub(crate) struct Audit {
     key: hmac::Key,
+    /// The newest line that was written here, committed or not: a hint that there is a new head.
+    newest: AtomicI64,
 }
 
 /// Who acts, as the trail names it.
@@ -49,12 +53,22 @@ pub(crate) struct AuditLine<'a> {
     pub(crate) after: Option<&'a str>,
     /// Further values.
     pub(crate) details: Value,
+    /// The host's own number of the request.
+    pub(crate) request_id: Option<&'a str>,
 }
 
 impl<'a> AuditLine<'a> {
     /// A deed that was done.
     pub(crate) fn ok(action: &'a str, object: &'a str) -> Self {
-        Self { action, object, outcome: AuditOutcome::Ok, before: None, after: None, details: Value::Null }
+        Self {
+            action,
+            object,
+            outcome: AuditOutcome::Ok,
+            before: None,
+            after: None,
+            details: Value::Null,
+            request_id: None,
+        }
     }
 
     /// The same line with another outcome.
@@ -65,6 +79,11 @@ impl<'a> AuditLine<'a> {
     /// The same line with the object's hashes before and after.
     pub(crate) fn with_change(self, before: Option<&'a str>, after: Option<&'a str>) -> Self {
         Self { before, after, ..self }
+    }
+
+    /// The same line with the host's own number of the request.
+    pub(crate) fn with_request(self, request_id: Option<&'a str>) -> Self {
+        Self { request_id, ..self }
     }
 
     /// The same line with further values.
@@ -91,7 +110,12 @@ pub(crate) struct Head {
 
 impl Audit {
     pub(crate) fn new(key: hmac::Key) -> Self {
-        Self { key }
+        Self { key, newest: AtomicI64::new(0) }
+    }
+
+    /// The newest line that was written here, committed or not.
+    pub(crate) fn newest(&self) -> i64 {
+        self.newest.load(Ordering::Acquire)
     }
 
     /// Adds a line to the trail, inside the transaction of the deed: neither is without the other.
@@ -102,7 +126,11 @@ impl Audit {
         actor: Actor<'_>,
         line: &AuditLine<'_>,
     ) -> Result<()> {
-        let (last, previous) = lines::last(tx)?.unwrap_or((0, GENESIS.to_vec()));
+        let (last, previous) = match lines::last(tx)? {
+            Some(last) => last,
+            // Nothing is left of the lines: the chain goes on behind the last sealed segment.
+            None => lines::segments(tx)?.pop().map_or((0, GENESIS.to_vec()), |last| (last.last_seq, last.last_hash)),
+        };
         let mut stored = StoredLine {
             seq: last + 1,
             at: now,
@@ -114,14 +142,19 @@ impl Audit {
             before: line.before.map(str::to_owned),
             after: line.after.map(str::to_owned),
             details: to_json(&line.details)?,
+            request_id: line.request_id.map(str::to_owned),
             hash: Vec::new(),
         };
         stored.hash = self.link(&previous, &stored).as_ref().to_vec();
+        self.newest.fetch_max(stored.seq, Ordering::AcqRel);
         lines::insert(tx, stored)
     }
 
     /// Checks the next lines of the trail; call it until [`Progress`] says that it is done.
     pub(crate) fn check(&self, tx: &mut dyn Connection, mut at: Progress, head: Option<&Head>) -> Result<Step> {
+        if at.records == 0 && at.seq == 0 && !self.skip_segments(tx, &mut at)? {
+            return Ok(Step::Done(at.into_check()));
+        }
         let page = lines::lines(tx, at.seq, PAGE)?;
         let last_page = (page.len() as i64) < PAGE;
         for line in page {
@@ -137,6 +170,32 @@ impl Audit {
         }
         at.first_bad = head.filter(|head| head.seq > at.seq).map(|_| at.seq + 1);
         Ok(Step::Done(at.into_check()))
+    }
+
+    /// Goes behind what was sealed and pruned; false where a seal is not ours, which is then the first fault.
+    fn skip_segments(&self, tx: &mut dyn Connection, at: &mut Progress) -> Result<bool> {
+        for segment in lines::segments(tx)? {
+            let ours = hmac::verify(&self.key, &sealed_bytes(&segment), &segment.mac).is_ok();
+            if !ours || segment.first_seq != at.seq + 1 || segment.last_seq < segment.first_seq {
+                at.first_bad = Some(at.seq + 1);
+                return Ok(false);
+            }
+            (at.seq, at.hash) = (segment.last_seq, segment.last_hash);
+        }
+        Ok(true)
+    }
+
+    /// Seals the lines up to one, so that they may be pruned. Errors: `NotFound` where there is no such line.
+    pub(crate) fn seal(&self, tx: &mut dyn Connection, last_seq: i64, now: Timestamp) -> Result<AuditSegment> {
+        let first_seq = lines::segments(tx)?.pop().map_or(1, |segment| segment.last_seq + 1);
+        let line =
+            lines::lines(tx, last_seq - 1, 1)?.pop().filter(|line| line.seq == last_seq && first_seq <= last_seq);
+        let line = line.ok_or_else(|| Error::not_found("there is no such line of the trail to prune up to"))?;
+        let mut segment = Segment { first_seq, last_seq, last_hash: line.hash, sealed_at: now, mac: Vec::new() };
+        segment.mac = hmac::sign(&self.key, &sealed_bytes(&segment)).as_ref().to_vec();
+        let sealed = AuditSegment::new(first_seq, last_seq, format!("{last_seq}:{}", hex(&segment.last_hash)), now);
+        lines::insert_segment(tx, segment)?;
+        Ok(sealed)
     }
 
     /// The number of the first line that is not what was written, if `line` shows it.
@@ -155,6 +214,21 @@ impl Audit {
         context.update(&canonical(line));
         context.sign()
     }
+}
+
+/// A sealed segment as bytes. The first word keeps it apart from every line of the chain.
+fn sealed_bytes(segment: &Segment) -> Vec<u8> {
+    let mut bytes = b"segment".to_vec();
+    bytes.extend(segment.first_seq.to_be_bytes());
+    bytes.extend(segment.last_seq.to_be_bytes());
+    bytes.extend(segment.sealed_at.0.to_be_bytes());
+    bytes.extend(&segment.last_hash);
+    bytes
+}
+
+/// The newest line as it is kept elsewhere: `seq:hash`; `None` before the first.
+pub(crate) fn head(tx: &mut dyn Connection) -> Result<Option<String>> {
+    Ok(lines::last(tx)?.map(|(seq, hash)| format!("{seq}:{}", hex(&hash))))
 }
 
 /// What a step of a check gives.
@@ -199,6 +273,9 @@ fn canonical(line: &StoredLine) -> Vec<u8> {
     for hash in [&line.before, &line.after] {
         bytes.push(u8::from(hash.is_some()));
         push(&mut bytes, hash.as_deref().unwrap_or_default());
+    }
+    if let Some(request_id) = &line.request_id {
+        push(&mut bytes, request_id);
     }
     bytes
 }

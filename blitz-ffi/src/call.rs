@@ -45,7 +45,7 @@ pub extern "C" fn blitz_methods(out_json: *mut *mut c_char, out_error: *mut *mut
         let out = Out::new(out_json, "out_json")?;
         let row = |method: &Method| {
             json!({
-                "name": method.name, "kind": method.kind, "permission": method.permission.name(),
+                "name": method.name, "kind": method.kind, "permission": method.permission.map(blitz::Permission::name),
                 "input_schema": method.input_schema(), "output_schema": method.output_schema(), "since": method.since,
             })
         };

@@ -111,7 +111,7 @@ pub(crate) fn methods(py: Python<'_>, of: Option<&str>) -> PyResult<Py<PyAny>> {
         json!({
             "name": row.name,
             "kind": row.kind,
-            "permission": row.permission.name(),
+            "permission": row.permission.map(blitz::Permission::name),
             "since": row.since,
             "input_schema": row.input_schema(),
             "output_schema": row.output_schema(),

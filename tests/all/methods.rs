@@ -29,7 +29,11 @@ fn every_row_has_a_name_of_its_own_in_the_form_noun_verb() {
         assert!(plain(noun) && plain(verb), "{}", method.name);
         assert!(names.insert(method.name), "{} stands twice", method.name);
         assert_eq!(Method::find(method.name).map(|found| found.name), Some(method.name));
-        assert!(!method.since.is_empty() && Permission::ALL.contains(&method.permission), "{}", method.name);
+        assert!(
+            !method.since.is_empty() && method.permission.is_none_or(|one| Permission::ALL.contains(&one)),
+            "{}",
+            method.name
+        );
     }
     assert!(names.len() >= 60, "{} rows", names.len());
 }

@@ -12,13 +12,16 @@ use crate::domain::{Principal, Timestamp};
 use crate::error::Result;
 use crate::store::access;
 
+/// The longest number of a request in characters.
+const MAX_REQUEST: usize = 200;
+
 /// How often it is written at most that a login is in use.
-const TOUCH: Duration = Duration::from_secs(60);
+pub(super) const TOUCH: Duration = Duration::from_secs(60);
 
 /// Somebody who came in: the only thing that opens the gate. Made by [`Gate::root`] and
 /// [`Gate::login`] alone; cloning it is cheap.
 #[derive(Clone)]
-pub(crate) struct Caller(Arc<Identity>);
+pub(crate) struct Caller(Arc<Identity>, Option<Arc<str>>);
 
 struct Identity {
     principal: Principal,
@@ -35,12 +38,30 @@ impl Caller {
     pub(super) fn new(principal: Principal, via: &str, way: Way) -> Self {
         let announced = AtomicBool::new(way != Way::Host);
         let touched = AtomicI64::new(Timestamp::now().0);
-        Self(Arc::new(Identity { label: principal.label(), principal, via: via.to_owned(), way, touched, announced }))
+        let label = principal.label();
+        Self(Arc::new(Identity { label, principal, via: via.to_owned(), way, touched, announced }), None)
     }
 
     /// The caller as the tools of its execution act: bound to its user and key, not to its login.
     pub(crate) fn acting(&self) -> Self {
         Self::new(self.0.principal.clone(), &self.0.via, Way::Acting)
+    }
+
+    /// The same caller, whose login was last noted to be in use then.
+    pub(super) fn seen_at(self, at: Timestamp) -> Self {
+        self.0.touched.store(at.0, Ordering::Release);
+        self
+    }
+
+    /// The same caller in a request of the host's, whose number stands in the trail.
+    pub(crate) fn with_request(&self, id: &str) -> Self {
+        let id: String = id.chars().filter(|c| !c.is_control()).take(MAX_REQUEST).collect();
+        Self(Arc::clone(&self.0), Some(id.into()))
+    }
+
+    /// The host's own number of the request.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.1.as_deref()
     }
 
     /// How it came in.

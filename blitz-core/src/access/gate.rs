@@ -13,6 +13,7 @@ use super::password::Passwords;
 use super::policy::{Refusal, Subject, Way};
 use super::sources::Sources;
 use super::standing::{EngineWork, ExecutionStore, Standing};
+use super::trail::Heads;
 use crate::audit::{Actor, Audit, AuditLine};
 use crate::domain::{
     AuditOutcome, Deed, ExecutionId, Permission, Powers, Principal, Reach, ResourceId, ResourceKind, ResourceRef, Role,
@@ -57,6 +58,8 @@ pub(crate) struct Rules {
     pub(crate) sessions: SessionSettings,
     /// What the host forbids on its own.
     pub(crate) policy: Policy,
+    /// To whom the head of the audit trail is given.
+    pub(crate) heads: Option<Heads>,
 }
 
 /// What the gate shares with the proofs it hands out.
@@ -88,7 +91,8 @@ pub(crate) struct Grant {
     parts: Arc<Parts>,
     caller: Caller,
     subject: Subject,
-    permission: Permission,
+    /// `None` where whoever came in may do it.
+    permission: Option<Permission>,
     action: Arc<str>,
     resource: Option<ResourceRow>,
     now: Timestamp,
@@ -117,7 +121,11 @@ impl Gate {
         let opened = opening
             .await
             .map_err(|error| Error::internal("opening the database was broken off").with_source(error))??;
-        Ok(Self::over(opened, rules))
+        let open = Self::over(opened, rules);
+        if open.gate.parts.keys.resumes() {
+            open.gate.finish_master_key().await?;
+        }
+        Ok(open)
     }
 
     /// A gate before an open store.
@@ -148,7 +156,7 @@ impl Gate {
     pub(crate) async fn write<T, F>(
         &self,
         caller: &Caller,
-        permission: Permission,
+        permission: impl Into<Option<Permission>>,
         target: Target,
         action: impl Into<Cow<'static, str>>,
         body: F,
@@ -157,16 +165,24 @@ impl Gate {
         T: Send + 'static,
         F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,
     {
-        self.call(caller, permission, target, action.into(), Mode::Write, body).await
+        self.call(caller, permission.into(), target, action.into(), Mode::Write, body).await
     }
 
     /// Checks a caller and runs `body` on a snapshot. Only a refusal goes to the trail.
-    pub(crate) async fn read<T, F>(&self, caller: &Caller, permission: Permission, target: Target, body: F) -> Result<T>
+    pub(crate) async fn read<T, F>(
+        &self,
+        caller: &Caller,
+        permission: impl Into<Option<Permission>>,
+        target: Target,
+        body: F,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,
     {
-        self.call(caller, permission, target, permission.name().into(), Mode::Read, body).await
+        let permission = permission.into();
+        let action = permission.map_or("session.read", Permission::name);
+        self.call(caller, permission, target, action.into(), Mode::Read, body).await
     }
 
     /// Ends the work of the store: what is queued is still done.
@@ -177,7 +193,7 @@ impl Gate {
     async fn call<T, F>(
         &self,
         caller: &Caller,
-        permission: Permission,
+        permission: Option<Permission>,
         target: Target,
         action: Cow<'static, str>,
         mode: Mode,
@@ -223,6 +239,7 @@ impl Gate {
             announcement.into_iter().for_each(Announcement::made);
         }
         self.parts.note_refusal(&refused, caller.actor(), &action, now).await;
+        self.parts.tell_head().await;
         result
     }
 }
@@ -253,6 +270,13 @@ impl Parts {
         }
     }
 
+    /// Tells the trail of somebody who could not come in, in a transaction of its own.
+    pub(super) async fn note_failed(self: &Arc<Self>, action: &str, via: &str, now: Timestamp) {
+        let refused = Refused::default();
+        let _ = refused.set(Refusal::of(Error::unauthenticated(""), String::new()));
+        self.note_refusal(&refused, Actor { principal: "anonymous", via }, action, now).await;
+    }
+
     /// The sealed secret of a catalogue record.
     pub(super) fn secret(&self, tx: &mut dyn Connection, id: ResourceId, column: &str) -> Result<Option<Secret>> {
         access::secret(tx, &self.keys, "resources", id.0, column)
@@ -263,7 +287,7 @@ impl Parts {
 struct Call {
     parts: Arc<Parts>,
     caller: Caller,
-    permission: Permission,
+    permission: Option<Permission>,
     target: Target,
     action: Arc<str>,
     now: Timestamp,
@@ -275,7 +299,7 @@ impl Call {
         self.refused.clear();
         let (subject, resource) = self.judge(tx).map_err(|refusal| self.refused.set(refusal))?;
         let permission = match (&self.target, &resource) {
-            (Target::Runnable(_), Some(row)) => row.kind.permission(Deed::Use),
+            (Target::Runnable(_), Some(row)) => Some(row.kind.permission(Deed::Use)),
             _ => self.permission,
         };
         Ok(Grant {
@@ -294,14 +318,16 @@ impl Call {
     fn judge(&self, tx: &mut dyn Connection) -> Result<(Subject, Option<ResourceRow>), Refusal> {
         let denied = |error| Refusal::of(error, self.target.label());
         let subject = Subject::of_caller(tx, &self.parts.rules, &self.caller, self.now).map_err(denied)?;
-        if self.caller.way() == Way::Acting && NOT_BY_TOOLS.contains(&self.permission) {
-            let error = format!("{} is not for tools of an execution: a person decides", self.permission.name());
-            return Err(denied(Error::denied(error)));
+        if self.caller.way() == Way::Acting
+            && self.permission.is_some_and(|permission| NOT_BY_TOOLS.contains(&permission))
+        {
+            return Err(denied(Error::denied("this is not for tools of an execution: a person decides")));
         }
+        let Some(permission) = self.permission else { return Ok((subject, None)) };
         match &self.target {
-            Target::None | Target::User(_) => subject.require(self.permission).map_err(denied)?,
+            Target::None | Target::User(_) => subject.require(permission).map_err(denied)?,
             Target::Resource(kind, reference) => {
-                let row = subject.find(tx, self.permission, *kind, reference)?;
+                let row = subject.find(tx, permission, *kind, reference)?;
                 return Ok((subject, Some(row)));
             }
             Target::Runnable(reference) => {
@@ -314,12 +340,18 @@ impl Call {
                 };
                 return Ok((subject, Some(row?)));
             }
-            Target::Execution(id) => self.judge_execution(tx, &subject, *id)?,
+            Target::Execution(id) => self.judge_execution(tx, &subject, permission, *id)?,
         }
         Ok((subject, None))
     }
 
-    fn judge_execution(&self, tx: &mut dyn Connection, subject: &Subject, id: ExecutionId) -> Result<(), Refusal> {
+    fn judge_execution(
+        &self,
+        tx: &mut dyn Connection,
+        subject: &Subject,
+        permission: Permission,
+        id: ExecutionId,
+    ) -> Result<(), Refusal> {
         let missing = || Error::not_found("there is no such execution, or it is not open to you");
         let Some(owner) = access::execution_owner(tx, id)? else { return Err(missing().into()) };
         let reaches = |permission| match subject.reach(permission) {
@@ -327,15 +359,15 @@ impl Call {
             Reach::Own => owner == subject.user,
             Reach::None => false,
         };
-        let error = match (reaches(self.permission), reaches(Permission::ExecutionsRead)) {
+        let error = match (reaches(permission), reaches(Permission::ExecutionsRead)) {
             (true, _) => {
                 let object =
                     AccessObject { kind: "execution", id: id.0, name: None, owner_id: owner, visibility: None };
                 return subject
-                    .host_allows(self.permission, Some(object))
+                    .host_allows(permission, Some(object))
                     .map_err(|error| Refusal::of(error, self.target.label()));
             }
-            (false, true) => Error::denied(format!("{} on this execution is not open to you", self.permission.name())),
+            (false, true) => Error::denied(format!("{} on this execution is not open to you", permission.name())),
             (false, false) => missing(),
         };
         Err(Refusal::of(error, self.target.label()))
@@ -393,7 +425,8 @@ impl Grant {
 
     /// How far that permission reaches: lists hold everybody's or the caller's own.
     pub(crate) fn reach(&self) -> Reach {
-        self.subject.reach(self.permission)
+        let own = if self.user_id().is_none() { Reach::All } else { Reach::Own };
+        self.permission.map_or(own, |permission| self.subject.reach(permission))
     }
 
     /// The resource the call is about, found and allowed.
@@ -468,6 +501,7 @@ impl Grant {
         details: Value,
     ) -> Result<()> {
         let line = AuditLine::ok(&self.action, object).with_change(before, after).with_details(details);
+        let line = line.with_request(self.caller.request_id());
         self.parts.audit.append(tx, self.now, self.caller.actor(), &line)?;
         self.audited.set(true);
         Ok(())
@@ -475,7 +509,7 @@ impl Grant {
 
     /// The store of the execution that this call starts. Its later steps are checked again.
     pub(crate) fn execution_store(&self) -> Result<ExecutionStore> {
-        if !matches!(self.permission, Permission::AgentsRun | Permission::WorkflowsRun) {
+        if !matches!(self.permission, Some(Permission::AgentsRun | Permission::WorkflowsRun)) {
             return Err(Error::internal("an execution's store is made only by a call that runs something"));
         }
         let agent = self.target()?.id;
@@ -485,7 +519,7 @@ impl Grant {
 
     /// The store of an execution that is resumed for the principal it was started by.
     pub(crate) fn resumed_store(&self, principal: Principal, agent: ResourceId) -> Result<ExecutionStore> {
-        if self.permission != Permission::ExecutionsRecover {
+        if self.permission != Some(Permission::ExecutionsRecover) {
             return Err(Error::internal("another's execution is resumed only by a call that recovers"));
         }
         Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, agent, None))
@@ -511,10 +545,19 @@ impl Grant {
 
     /// The caller that a resumed execution's tools act as: the principal it was started by.
     pub(crate) fn resumed_caller(&self, principal: Principal) -> Result<Caller> {
-        if self.permission != Permission::ExecutionsRecover {
+        if self.permission != Some(Permission::ExecutionsRecover) {
             return Err(Error::internal("another's session is made only by a call that recovers"));
         }
         Ok(Caller::new(principal, "execution", Way::Acting))
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// How the caller came in, as the trail names it.
+    pub(super) fn via(&self) -> &str {
+        self.caller.actor().via
     }
 
     pub(super) fn keys(&self) -> &Keys {

@@ -11,13 +11,21 @@
 mod authorizer;
 mod caller;
 mod catalog;
+mod credentials;
 mod denials;
 mod gate;
+mod jwt;
+mod keys;
+mod legacy;
 mod login;
 mod password;
 mod policy;
+mod roles;
+mod secrets;
+mod sessions;
 mod sources;
 mod standing;
+mod token;
 mod trail;
 mod users;
 
@@ -26,6 +34,7 @@ pub use authorizer::{AccessObject, AccessRequest, Authorizer};
 pub(crate) use caller::Caller;
 pub(crate) use gate::{Gate, Grant, OpenGate, Rules, Target};
 pub(crate) use standing::{EngineWork, ExecutionStore, Standing};
+pub(crate) use trail::Heads;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::Semaphore;
 
+use super::legacy::LegacyHash;
 use crate::domain::Secret;
 use crate::error::{Error, Result};
 
@@ -102,6 +103,16 @@ impl Passwords {
         self.work(move || hash(&password)).await
     }
 
+    /// The same for a password that may be weak. Errors: `InvalidInput` for one that is empty or too long.
+    pub(super) async fn hash_weak(&self, password: &Secret) -> Result<Secret> {
+        check_length(password)?;
+        if password.expose().is_empty() {
+            return Err(length_error());
+        }
+        let password = password.clone();
+        self.work(move || hash(&password)).await
+    }
+
     /// Compares a password with a stored hash; without one the work is the same and nothing matches.
     pub(super) async fn compare(&self, password: &Secret, stored: Option<Secret>) -> Result<Compared> {
         check_length(password)?;
@@ -157,6 +168,11 @@ fn hash(password: &Secret) -> Result<Secret> {
 
 fn compare(password: &Secret, stored: Option<&Secret>) -> Result<Compared> {
     let text = stored.map_or(NOBODY, Secret::expose);
+    if let Some(legacy) = LegacyHash::parse(text) {
+        let matches = legacy.matches(password.expose())?;
+        let rehashed = if matches { Some(hash(password)?) } else { None };
+        return Ok(Compared { matches, rehashed });
+    }
     let phc = Phc::new(text)
         .map_err(|error| Error::storage("a stored password is damaged: set a new one").with_source(error))?;
     let matches = hasher().verify_password(password.expose().as_bytes(), &phc).is_ok() && stored.is_some();

@@ -6,11 +6,12 @@ use super::gate::{Parts, Refused};
 use super::policy::Subject;
 use crate::audit::{Actor, AuditLine};
 use crate::domain::{
-    Deed, KeyId, Permission, Powers, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp, UserId,
+    Deed, ModelRecord, Permission, Powers, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp,
+    UserId,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
-use crate::store::Connection;
 use crate::store::catalog::{self, ResourceRow};
+use crate::store::{Connection, access};
 
 /// The store as one execution may use it. Made only from a [`Grant`](super::Grant).
 #[derive(Clone)]
@@ -183,6 +184,7 @@ impl Refusals {
     async fn note(self) {
         let actor = Actor { principal: &self.inner.label, via: &self.inner.via };
         self.inner.parts.note_refusal(&self.refused, actor, "execution.step", self.now).await;
+        self.inner.parts.tell_head().await;
     }
 }
 
@@ -195,11 +197,6 @@ impl Standing {
     /// For whom the execution runs; `None` for the host and the engine itself.
     pub(crate) fn user_id(&self) -> Option<UserId> {
         self.inner.as_ref().and_then(|inner| inner.principal.user_id())
-    }
-
-    /// The API key it runs by; `None` where it was started otherwise.
-    pub(crate) fn key_id(&self) -> Option<KeyId> {
-        self.inner.as_ref().and_then(|inner| inner.principal.key_id())
     }
 
     /// When the transaction was asked for.
@@ -238,9 +235,22 @@ impl Standing {
         self.parts.audit.append(tx, self.now, named.unwrap_or(ENGINE), line)
     }
 
-    /// The key of a model, to be sent with a request and kept nowhere.
-    pub(crate) fn model_key(&self, tx: &mut dyn Connection, model: ResourceId) -> Result<Option<Secret>> {
-        self.parts.secret(tx, model, "api_key")
+    /// The key of a model, to be sent with a request and kept nowhere: its own, or the secret that it names.
+    ///
+    /// Errors: `InvalidInput` where that secret is gone.
+    pub(crate) fn model_key(&self, tx: &mut dyn Connection, model: &ModelRecord) -> Result<Option<Secret>> {
+        if let Some(own) = self.parts.secret(tx, model.id, "api_key")? {
+            return Ok(Some(own));
+        }
+        model.spec.api_key_secret.as_deref().map(|name| self.named_secret(tx, name)).transpose()
+    }
+
+    /// The value of a secret by its name, for what refers to it.
+    ///
+    /// Errors: `InvalidInput` where there is none any more.
+    pub(crate) fn named_secret(&self, tx: &mut dyn Connection, name: &str) -> Result<Secret> {
+        access::named_secret(tx, &self.parts.keys, name)?
+            .ok_or_else(|| Error::invalid(format!("the secret {} is gone: set it again", catalog::shown(name))))
     }
 }
 

@@ -6,9 +6,10 @@ use super::caller::Caller;
 use super::gate::{Gate, Grant, Target};
 use crate::domain::{ListOptions, NewUser, Page, Permission, Role, Secret, Timestamp, User, UserId, UserUpdate};
 use crate::error::{Error, Result};
-use crate::store::Connection;
 use crate::store::access::{self, UserRow};
 use crate::store::seal::Keys;
+use crate::store::sql::to_json;
+use crate::store::{Connection, content_hash};
 
 /// The longest name of a user in characters.
 const MAX_NAME: usize = 200;
@@ -21,9 +22,15 @@ impl Gate {
         self.read(caller, Permission::UsersManage, Target::None, |_, _| Ok(())).await?;
         let email = normalise(&new.email)?;
         let name = checked_name(&new.name)?;
-        let hash = self.passwords.hash(&new.password).await?;
-        let role = new.role;
+        let hash = match new.allow_weak {
+            true => self.passwords.hash_weak(&new.password).await?,
+            false => self.passwords.hash(&new.password).await?,
+        };
+        let (role, weak) = (new.role, new.allow_weak);
         self.write(caller, Permission::UsersManage, Target::None, "users.create", move |tx, grant| {
+            if weak {
+                grant.require_host("only the host gives a weak password")?;
+            }
             create(tx, grant, &email, &name, &role, &hash)
         })
         .await
@@ -65,21 +72,31 @@ impl Gate {
             let row = found(tx, id)?;
             may_rule(tx, grant, &row.user)?;
             keep_an_admin(tx, &row.user)?;
-            access::delete_user(tx, id, grant.now())
+            access::delete_user(tx, id, grant.now())?;
+            grant.audit(tx, &format!("user:{id}"), Some(&hash_of(&row.user)?), None, json!(null))
         })
         .await
     }
 }
 
-fn create(tx: &mut dyn Connection, grant: &Grant, email: &str, name: &str, role: &Role, hash: &Secret) -> Result<User> {
+pub(super) fn create(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    email: &str,
+    name: &str,
+    role: &Role,
+    hash: &Secret,
+) -> Result<User> {
     if access::user_by_email(tx, email)?.is_some() {
         return Err(Error::conflict("there is a user with this e-mail address already"));
     }
     may_give(tx, grant, role)?;
     let id = access::insert_user(tx, email, name, role, grant.now())?;
     set_password_hash(tx, grant.keys(), id, hash, grant.now())?;
-    grant.audit(tx, &format!("user:{id}"), None, None, json!({"role": role}))?;
-    Ok(found(tx, id)?.user)
+    let user = found(tx, id)?.user;
+    let after = hash_of(&user)?;
+    grant.audit(tx, &format!("user:{id}"), None, Some(&after), json!({"role": role}))?;
+    Ok(user)
 }
 
 fn apply(
@@ -105,6 +122,8 @@ fn apply(
     }
     if user.role != before.role || user.active != before.active || hash.is_some() {
         row.session_version += 1;
+        access::end_sessions_of(tx, id, grant.now())?;
+        access::delete_resets(tx, id)?;
     }
     if let Some(hash) = hash {
         (row.failed_logins, row.locked_until) = (0, None);
@@ -115,7 +134,8 @@ fn apply(
     let details = json!({
         "role": update.role, "active": update.active, "name": update.name.is_some(), "password": hash.is_some(),
     });
-    grant.audit(tx, &format!("user:{id}"), None, None, details)?;
+    let (before, after) = (hash_of(&before)?, hash_of(&row.user)?);
+    grant.audit(tx, &format!("user:{id}"), Some(&before), Some(&after), details)?;
     Ok(row.user)
 }
 
@@ -129,7 +149,7 @@ fn may_give(tx: &mut dyn Connection, grant: &Grant, role: &Role) -> Result<()> {
 }
 
 /// Refuses to rule over somebody who may more than the caller: a new password would be a way up.
-fn may_rule(tx: &mut dyn Connection, grant: &Grant, user: &User) -> Result<()> {
+pub(super) fn may_rule(tx: &mut dyn Connection, grant: &Grant, user: &User) -> Result<()> {
     let powers = access::powers(tx, &user.role)?;
     grant.lends(powers)
 }
@@ -144,8 +164,13 @@ fn keep_an_admin(tx: &mut dyn Connection, user: &User) -> Result<()> {
     Ok(())
 }
 
-fn found(tx: &mut dyn Connection, id: UserId) -> Result<UserRow> {
+pub(super) fn found(tx: &mut dyn Connection, id: UserId) -> Result<UserRow> {
     access::user(tx, id)?.ok_or_else(|| Error::not_found("there is no such user"))
+}
+
+/// The hash that the trail knows a user by.
+fn hash_of(user: &User) -> Result<String> {
+    to_json(user).map(|json| content_hash(json.as_bytes()))
 }
 
 /// A user's sealed password hash.
@@ -161,6 +186,23 @@ pub(super) fn set_password_hash(
     now: Timestamp,
 ) -> Result<()> {
     access::set_secret(tx, keys, "users", id.0, "password_hash", hash, now)
+}
+
+/// Gives a user another password: what came in by the old one ends.
+pub(super) fn give_password(
+    tx: &mut dyn Connection,
+    keys: &Keys,
+    mut row: UserRow,
+    hash: &Secret,
+    now: Timestamp,
+) -> Result<()> {
+    row.session_version += 1;
+    (row.failed_logins, row.locked_until) = (0, None);
+    row.user.updated_at = now;
+    set_password_hash(tx, keys, row.user.id, hash, now)?;
+    access::delete_resets(tx, row.user.id)?;
+    access::end_sessions_of(tx, row.user.id, now)?;
+    access::update_user(tx, &row)
 }
 
 /// An e-mail address in the one form it is stored and compared in.
@@ -185,7 +227,7 @@ pub(super) fn normalise(email: &str) -> Result<String> {
     ok.then(|| email.to_owned()).ok_or_else(wrong)
 }
 
-fn checked_name(name: &str) -> Result<String> {
+pub(super) fn checked_name(name: &str) -> Result<String> {
     let name = name.trim();
     let ok = name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control);
     ok.then(|| name.to_owned()).ok_or_else(|| {

@@ -207,12 +207,51 @@ pub struct NewUser {
     /// What the user may do.
     #[serde(default)]
     pub role: Role,
+    /// Whether the password may be a weak one: for demonstrations, and by the host alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_weak: bool,
+}
+
+/// A user of another program, with its password hash.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportedUser {
+    /// E-mail address; unique without regard to case.
+    pub email: String,
+    /// The hash, write only: werkzeug's `scrypt:N:r:p$salt$hex` or `pbkdf2:sha256:n$salt$hex`.
+    pub password_hash: Secret,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// What the user may do.
+    #[serde(default)]
+    pub role: Role,
+}
+
+impl ImportedUser {
+    /// A business user with this hash.
+    pub fn new(email: impl Into<String>, password_hash: &str) -> Self {
+        let password_hash = Secret::new(password_hash);
+        Self { email: email.into(), password_hash, name: String::new(), role: Role::BusinessUser }
+    }
 }
 
 impl NewUser {
     /// A business user with this address and password.
     pub fn new(email: impl Into<String>, password: &str) -> Self {
-        Self { email: email.into(), password: Secret::new(password), name: String::new(), role: Role::BusinessUser }
+        Self {
+            email: email.into(),
+            password: Secret::new(password),
+            name: String::new(),
+            role: Role::BusinessUser,
+            allow_weak: false,
+        }
+    }
+
+    /// The same user, whose password may be a weak one.
+    pub fn with_weak_password(self) -> Self {
+        Self { allow_weak: true, ..self }
     }
 
     /// The same user with another role.
@@ -291,6 +330,60 @@ pub struct AuditRecord {
     pub after: Option<String>,
     /// Further values, never content.
     pub details: serde_json::Value,
+    /// The host's own number of the request in which it was done: see `Session::with_request_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// How the trail is written out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditFormat {
+    /// A JSON object on each line.
+    #[default]
+    Jsonl,
+    /// Comma-separated values, the first line with their names. A cell that a spreadsheet would take for
+    /// a formula has an apostrophe in front.
+    Csv,
+}
+
+/// A part of the trail, written out.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct AuditExport {
+    /// The lines.
+    pub text: String,
+    /// How many records they hold.
+    pub records: u64,
+    /// Where the next part begins; absent where this is the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+impl AuditExport {
+    pub(crate) fn new(text: String, records: u64, next_cursor: Option<String>) -> Self {
+        Self { text, records, next_cursor }
+    }
+}
+
+/// Lines of the trail that were sealed and pruned: the chain goes on behind them.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct AuditSegment {
+    /// The first line.
+    pub first_seq: i64,
+    /// The last line.
+    pub last_seq: i64,
+    /// The last line as `seq:hash`, to keep with what was exported.
+    pub head: String,
+    /// When it was sealed.
+    pub sealed_at: Timestamp,
+}
+
+impl AuditSegment {
+    pub(crate) fn new(first_seq: i64, last_seq: i64, head: String, sealed_at: Timestamp) -> Self {
+        Self { first_seq, last_seq, head, sealed_at }
+    }
 }
 
 /// How an audited action ended.

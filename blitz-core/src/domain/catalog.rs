@@ -157,6 +157,11 @@ pub(crate) trait Spec: Serialize + serde::de::DeserializeOwned + Clone + Send + 
         None
     }
 
+    /// The name of the secret that it refers to; whoever puts it must be allowed to use secrets.
+    fn secret_name(&self) -> Option<&str> {
+        None
+    }
+
     /// Where its secret is sent. A change of it drops the stored secret, so that nobody can send a
     /// key he cannot read to a host of his own.
     fn secret_target(&self) -> Option<String> {
@@ -196,6 +201,10 @@ impl Spec for NewModel {
 
     fn secret(&self) -> Option<&Secret> {
         self.api_key.as_ref()
+    }
+
+    fn secret_name(&self) -> Option<&str> {
+        self.api_key_secret.as_deref()
     }
 
     fn secret_target(&self) -> Option<String> {

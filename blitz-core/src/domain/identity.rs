@@ -333,6 +333,23 @@ impl Default for SessionSettings {
     }
 }
 
+/// A secret by its name. Its value is never in it.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SecretName {
+    /// Its id.
+    pub id: i64,
+    /// Its name: what a model's `api_key_secret` says.
+    pub name: String,
+    /// Who set it first; absent for the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<UserId>,
+    /// When it was set first.
+    pub created_at: Timestamp,
+    /// When it was last set.
+    pub updated_at: Timestamp,
+}
+
 /// A token with which a user sets a new password: the one time that it is shown.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]

@@ -32,6 +32,9 @@ pub struct NewModel {
     /// The key, write only: it is sealed on arrival and never given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<Secret>,
+    /// The name of a secret of `secrets.set` that is its key, where it has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_secret: Option<String>,
     /// What every request of this model carries unless the agent says otherwise.
     #[serde(default, skip_serializing_if = "ModelSettings::is_default")]
     pub settings: ModelSettings,
@@ -92,6 +95,7 @@ impl NewModel {
             description: String::new(),
             base_url: None,
             api_key: None,
+            api_key_secret: None,
             settings: ModelSettings::default(),
             price: None,
             max_output_tokens: None,
@@ -107,6 +111,11 @@ impl NewModel {
     /// The provider's key; sealed in the database.
     pub fn with_api_key(self, key: &str) -> Self {
         Self { api_key: Some(Secret::trimmed(key)), ..self }
+    }
+
+    /// The same model with a key by the name of its secret.
+    pub fn with_api_key_secret(self, name: impl Into<String>) -> Self {
+        Self { api_key_secret: Some(name.into()), ..self }
     }
 
     /// What its tokens cost.

@@ -34,7 +34,7 @@ pub(super) const RUN_ROWS: &[Method] = &[
     Method {
         name: "agents.stream",
         kind: MethodKind::Stream,
-        permission: Permission::AgentsRun,
+        permission: Some(Permission::AgentsRun),
         since: "0.1",
         input: schema::<Run>,
         output: schema::<Event>,

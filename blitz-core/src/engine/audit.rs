@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Session;
 use super::methods::{Method, method};
-use crate::domain::{AuditCheck, AuditRecord, ListOptions, Page};
+use crate::domain::{AuditCheck, AuditExport, AuditFormat, AuditRecord, AuditSegment, ListOptions, Page, Timestamp};
 use crate::error::Result;
 
 /// The audit trail, through a session.
@@ -15,6 +15,10 @@ pub struct AuditTrail {
 pub(super) const ROWS: &[Method] = &[
     method!("audit.list", AuditRead, ListOptions => Page<AuditRecord>, |s, options| s.audit().list(options)),
     method!("audit.verify", AuditVerify, Verify => AuditCheck, |s, verify| s.audit().verify(verify.head.as_deref())),
+    method!("audit.export", AuditExport, Export => AuditExport, |s, export| async move {
+        s.audit().export(export.format, export.page).await
+    }),
+    method!("audit.prune", SystemConfig, Prune => AuditSegment, |s, prune| s.audit().prune(prune.before)),
 ];
 
 impl AuditTrail {
@@ -34,6 +38,39 @@ impl AuditTrail {
     pub async fn verify(&self, head: Option<&str>) -> Result<AuditCheck> {
         self.session.inner.gate.verify_audit(&self.session.caller, head).await
     }
+
+    /// A part of the trail, written out, oldest first; the export itself is a line of the trail.
+    pub async fn export(&self, format: AuditFormat, options: ListOptions) -> Result<AuditExport> {
+        self.session.inner.gate.export_audit(&self.session.caller, format, options).await
+    }
+
+    /// Seals the lines from before a time and deletes them: the chain stays whole behind the seal. Export
+    /// them first.
+    ///
+    /// Errors: `Conflict` where the trail is damaged, `NotFound` where no line is that old.
+    pub async fn prune(&self, before: Timestamp) -> Result<AuditSegment> {
+        self.session.inner.gate.prune_audit(&self.session.caller, before).await
+    }
+}
+
+/// A part of the trail to write out.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Export {
+    /// `jsonl` or `csv`.
+    #[serde(default)]
+    format: AuditFormat,
+    /// Which part: at most 1,000 lines.
+    #[serde(default)]
+    page: ListOptions,
+}
+
+/// How far back the trail is kept.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Prune {
+    /// Lines from before this time go.
+    before: Timestamp,
 }
 
 /// A check of the trail.

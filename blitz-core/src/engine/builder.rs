@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use crate::access::{Authorizer, Gate, OpenGate, Policy, Rules};
+use crate::access::{Authorizer, Gate, Heads, OpenGate, Policy, Rules};
 use crate::domain::{Secret, SessionSettings};
 use crate::error::Result;
 use crate::execution::{Runtime, recover};
@@ -56,6 +56,13 @@ impl EngineBuilder {
     /// Asks the host's own policy too, wherever the engine's rules allow something to a user.
     pub fn with_authorizer(mut self, authorizer: impl Authorizer + 'static) -> Self {
         self.rules.policy = Policy::of(Arc::new(authorizer));
+        self
+    }
+
+    /// Gives the head of the audit trail to the host whenever so many lines were written: `seq:hash`, to keep
+    /// where nobody with the database can change it. [`AuditTrail::verify`](super::AuditTrail::verify) takes it.
+    pub fn with_audit_heads(mut self, lines: u32, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.rules.heads = Some(Heads::every(lines, tell));
         self
     }
 

@@ -44,7 +44,7 @@ pub(super) const ROWS: &[Method] = &[
     Method {
         name: "executions.events",
         kind: MethodKind::Stream,
-        permission: Permission::ExecutionsRead,
+        permission: Some(Permission::ExecutionsRead),
         since: "0.1",
         input: schema::<EventsOf>,
         output: schema::<Event>,

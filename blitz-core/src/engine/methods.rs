@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Session, agents, audit, budgets, costs, executions, models, prompts, tools, users, workflows};
+use super::{Session, agents, audit, budgets, costs, executions, keys, models, prompts, roles, secrets, sessions, tools, users, workflows};
 use crate::domain::{ListOptions, Patch, Permission, ResourceRef};
 use crate::error::{Error, Result};
 use crate::store::catalog::shown;
@@ -35,8 +35,8 @@ pub struct Method {
     pub name: &'static str,
     /// How it is called.
     pub kind: MethodKind,
-    /// What the caller must be allowed to do.
-    pub permission: Permission,
+    /// What the caller must be allowed to do; `None` where whoever came in may.
+    pub permission: Option<Permission>,
     /// The version that brought it.
     pub since: &'static str,
     pub(super) input: fn() -> Value,
@@ -85,6 +85,10 @@ const TABLE: &[&[Method]] = &[
     workflows::VERSION_ROWS,
     executions::ROWS,
     users::ROWS,
+    roles::ROWS,
+    keys::ROWS,
+    sessions::ROWS,
+    secrets::ROWS,
     budgets::ROWS,
     costs::ROWS,
     audit::ROWS,
@@ -127,11 +131,17 @@ pub(super) fn schema<T: schemars::JsonSchema>() -> Value {
 
 /// One unary row: `method!("agents.get", AgentsRead, Named => AgentRecord, |session, input| session.agents().get(input.id))`.
 macro_rules! method {
+    ($name:expr, anyone, $input:ty => $output:ty, |$session:ident, $value:pat_param| $call:expr) => {
+        $crate::engine::methods::Method {
+            permission: None,
+            ..$crate::engine::methods::method!($name, AgentsRead, $input => $output, |$session, $value| $call)
+        }
+    };
     ($name:expr, $permission:ident, $input:ty => $output:ty, |$session:ident, $value:pat_param| $call:expr) => {
         $crate::engine::methods::Method {
             name: $name,
             kind: $crate::engine::methods::MethodKind::Unary,
-            permission: $crate::domain::Permission::$permission,
+            permission: Some($crate::domain::Permission::$permission),
             since: "0.1",
             input: $crate::engine::methods::schema::<$input>,
             output: $crate::engine::methods::schema::<$output>,

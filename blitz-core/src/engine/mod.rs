@@ -10,11 +10,15 @@ mod builder;
 mod catalog;
 mod costs;
 mod executions;
+mod keys;
 pub(crate) mod methods;
 mod models;
 mod prompts;
+mod roles;
 mod run;
+mod secrets;
 mod session;
+mod sessions;
 mod settings;
 mod stream;
 mod tools;
@@ -27,11 +31,15 @@ pub use budgets::Budgets;
 pub use builder::EngineBuilder;
 pub use costs::Costs;
 pub use executions::{ExecutionFilter, Executions};
+pub use keys::Keys;
 pub use methods::{Method, MethodKind};
 pub use models::Models;
 pub use prompts::Prompts;
+pub use roles::Roles;
 pub use run::{ExecutionHandle, HeardRun};
+pub use secrets::Secrets;
 pub use session::Session;
+pub use sessions::Sessions;
 pub use settings::EngineSettings;
 pub use stream::EventStream;
 pub use tools::Tools;
@@ -42,7 +50,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{EngineWork, Gate};
-use crate::domain::{ExecutionId, Login};
+use crate::domain::{ExecutionId, Login, Secret, Tokens};
 use crate::error::{Error, ErrorCode, Result};
 use crate::execution::{Runtime, recover};
 use crate::provider::Provider;
@@ -127,6 +135,36 @@ impl Engine {
     pub async fn login_with(&self, login: Login) -> Result<Session> {
         let caller = self.inner.gate.login(&login).await?;
         Ok(Session::new(Arc::clone(&self.inner), caller))
+    }
+
+    /// A session by a token that a login was given: an opaque one, or a JSON web token.
+    ///
+    /// Errors: `Unauthenticated`, whatever the reason.
+    pub async fn authenticate(&self, token: &str) -> Result<Session> {
+        let caller = self.inner.gate.authenticate(&Secret::new(token)).await?;
+        Ok(Session::new(Arc::clone(&self.inner), caller))
+    }
+
+    /// A session by an API key. It may what the key's scopes and its owner's role both allow.
+    ///
+    /// Errors: `Unauthenticated`, whatever the reason.
+    pub async fn api_key(&self, key: &str) -> Result<Session> {
+        let caller = self.inner.gate.api_key(&Secret::new(key)).await?;
+        Ok(Session::new(Arc::clone(&self.inner), caller))
+    }
+
+    /// The next tokens for a refresh token, which is good once. A second use ends the login.
+    ///
+    /// Errors: `Unauthenticated`, whatever the reason.
+    pub async fn refresh(&self, refresh_token: &str) -> Result<Tokens> {
+        self.inner.gate.refresh(&Secret::new(refresh_token)).await
+    }
+
+    /// Sets a new password by a token of [`Users::reset_password`], and ends all logins of the user.
+    ///
+    /// Errors: `Unauthenticated` for a token that is not good any more, `InvalidInput` for a weak password.
+    pub async fn set_password(&self, token: &str, password: &str) -> Result<()> {
+        self.inner.gate.set_password(&Secret::new(token), &Secret::new(password)).await
     }
 
     /// Serves a provider of the host under its name from now on, in place of an earlier one of that name.

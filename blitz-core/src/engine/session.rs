@@ -6,8 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    Agents, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Models, Prompts, Tools, Users,
-    Workflows, methods,
+    Agents, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Keys, Models, Prompts, Roles, Secrets, Sessions, Tools, Users, Workflows, methods,
 };
 use crate::access::{Caller, Grant, Target};
 use crate::domain::{Outcome, Permission, Principal, ResourceRef};
@@ -35,6 +34,12 @@ impl Session {
     /// that are providers by [`ProviderCall::host`].
     pub fn with_host(self, value: Arc<dyn Any + Send + Sync>) -> Self {
         Self { host: Some(value), ..self }
+    }
+
+    /// The same session in a request of the host's: its number, cut at 200 characters, stands in each line
+    /// of the audit trail that the session writes. It decides nothing.
+    pub fn with_request_id(self, id: &str) -> Self {
+        Self { caller: self.caller.with_request(id), ..self }
     }
 
     /// The session as the tools of its executions have it.
@@ -87,6 +92,26 @@ impl Session {
         Users::new(self.clone())
     }
 
+    /// Roles of the host's own.
+    pub fn roles(&self) -> Roles {
+        Roles::new(self.clone())
+    }
+
+    /// API keys.
+    pub fn keys(&self) -> Keys {
+        Keys::new(self.clone())
+    }
+
+    /// Secrets with names, which nothing reads back.
+    pub fn secrets(&self) -> Secrets {
+        Secrets::new(self.clone())
+    }
+
+    /// Logins and their tokens.
+    pub fn sessions(&self) -> Sessions {
+        Sessions::new(self.clone())
+    }
+
     /// Budgets and their windows.
     pub fn budgets(&self) -> Budgets {
         Budgets::new(self.clone())
@@ -134,7 +159,7 @@ impl Session {
     /// Asks the gate and changes something, in one transaction.
     pub(super) async fn write<T, F>(
         &self,
-        permission: Permission,
+        permission: impl Into<Option<Permission>>,
         target: Target,
         action: &'static str,
         body: F,
@@ -147,7 +172,12 @@ impl Session {
     }
 
     /// Asks the gate and reads, on one snapshot.
-    pub(super) async fn read<T, F>(&self, permission: Permission, target: Target, body: F) -> Result<T>
+    pub(super) async fn read<T, F>(
+        &self,
+        permission: impl Into<Option<Permission>>,
+        target: Target,
+        body: F,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,

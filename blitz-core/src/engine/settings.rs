@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{EngineBuilder, methods};
-use crate::domain::Secret;
+use crate::domain::{Secret, SessionSettings};
 use crate::error::Result;
 use crate::store::Durability;
 use crate::tool::Egress;
@@ -45,6 +45,9 @@ pub struct EngineSettings {
     /// Where the HTTP calls of workflows may go; nowhere where absent.
     #[serde(default)]
     pub egress: Egress,
+    /// How logins and their tokens last.
+    #[serde(default)]
+    pub sessions: SessionSettings,
 }
 
 impl EngineSettings {
@@ -57,6 +60,7 @@ impl EngineSettings {
             master_key: None,
             real_requests: allowed(),
             egress: Egress::default(),
+            sessions: SessionSettings::default(),
         }
     }
 
@@ -69,7 +73,8 @@ impl EngineSettings {
         let mut builder = EngineBuilder::new(self.database_url)
             .with_durability(self.durability)
             .with_real_requests(self.real_requests)
-            .with_egress(self.egress);
+            .with_egress(self.egress)
+            .with_sessions(self.sessions);
         if let Some(limit) = self.busy_timeout_ms {
             builder = builder.with_busy_limit(Duration::from_millis(limit));
         }

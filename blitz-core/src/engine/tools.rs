@@ -18,7 +18,7 @@ pub(super) const ROWS: &[Method] =
 pub(super) const HOST_ROWS: &[Method] = &[Method {
     name: "tools.register",
     kind: MethodKind::Host,
-    permission: Permission::ToolsCreate,
+    permission: Some(Permission::ToolsCreate),
     since: "0.1",
     input: schema::<ToolSpec>,
     output: schema::<Record<NewTool>>,

@@ -88,7 +88,7 @@ pub(crate) fn keys(tx: &mut dyn Connection, standing: &Standing, plan: &Executio
     let mut plans = vec![plan];
     while let Some(plan) = plans.pop() {
         for model in std::iter::once(&plan.model).chain(plan.fallbacks.iter().map(|fallback| &fallback.model)) {
-            if let Some(key) = standing.model_key(tx, model.id)? {
+            if let Some(key) = standing.model_key(tx, model)? {
                 keys.insert(model.id, key);
             }
         }

@@ -1,6 +1,7 @@
 //! Users, their standing, ways in, and sealed values: the SQL, written once.
 
 mod keys;
+mod named;
 mod roles;
 mod sessions;
 
@@ -10,6 +11,7 @@ use super::{Connection, Row};
 use crate::domain::{ExecutionId, ListOptions, Page, Role, Secret, Timestamp, User, UserId};
 use crate::error::{Error, Result};
 pub(crate) use keys::*;
+pub(crate) use named::*;
 pub(crate) use roles::*;
 pub(crate) use sessions::*;
 
@@ -161,12 +163,21 @@ pub(crate) fn set_secret(
     secret: &Secret,
     now: Timestamp,
 ) -> Result<()> {
+    // Another process may have changed the master key since this one opened the store.
+    let key_id = keys.key_id();
+    let known = tx.query_one(
+        "SELECT value FROM store_info WHERE key IN ('key_id', 'next_key_id') AND value = ?1",
+        params![&key_id],
+    )?;
+    if known.is_none() {
+        return Err(Error::storage("the master key was changed by another process: open the engine again"));
+    }
     let sealed = keys.seal(table, id, column, secret.expose().as_bytes());
     tx.execute(
         "INSERT INTO secrets (owner_table, owner_id, owner_column, key_id, sealed, updated_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (owner_table, owner_id, owner_column)
          DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed, updated_at = excluded.updated_at",
-        params![table, id, column, keys.key_id(), sealed, now],
+        params![table, id, column, key_id, sealed, now],
     )?;
     Ok(())
 }

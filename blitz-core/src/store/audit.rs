@@ -17,7 +17,17 @@ pub(crate) struct StoredLine {
     pub(crate) before: Option<String>,
     pub(crate) after: Option<String>,
     pub(crate) details: String,
+    pub(crate) request_id: Option<String>,
     pub(crate) hash: Vec<u8>,
+}
+
+/// What was sealed, and may be pruned.
+pub(crate) struct Segment {
+    pub(crate) first_seq: i64,
+    pub(crate) last_seq: i64,
+    pub(crate) last_hash: Vec<u8>,
+    pub(crate) sealed_at: Timestamp,
+    pub(crate) mac: Vec<u8>,
 }
 
 /// Number and hash of the newest line.
@@ -28,8 +38,8 @@ pub(crate) fn last(tx: &mut dyn Connection) -> Result<Option<(i64, Vec<u8>)>> {
 
 pub(crate) fn insert(tx: &mut dyn Connection, line: StoredLine) -> Result<()> {
     tx.execute(
-        "INSERT INTO audit_logs (seq, at, principal, via, action, object, outcome, before, after, details, hash)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO audit_logs (seq, at, principal, via, action, object, outcome, before, after, details, hash,
+         request_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             line.seq,
             line.at,
@@ -41,7 +51,8 @@ pub(crate) fn insert(tx: &mut dyn Connection, line: StoredLine) -> Result<()> {
             line.before,
             line.after,
             line.details,
-            line.hash
+            line.hash,
+            line.request_id
         ],
     )?;
     Ok(())
@@ -50,7 +61,7 @@ pub(crate) fn insert(tx: &mut dyn Connection, line: StoredLine) -> Result<()> {
 /// The lines behind `after`, in order.
 pub(crate) fn lines(tx: &mut dyn Connection, after: i64, limit: i64) -> Result<Vec<StoredLine>> {
     let rows = tx.query_all(
-        "SELECT seq, at, principal, via, action, object, outcome, before, after, details, hash
+        "SELECT seq, at, principal, via, action, object, outcome, before, after, details, hash, request_id
          FROM audit_logs WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         params![after, limit],
     )?;
@@ -62,6 +73,52 @@ pub(crate) fn page(tx: &mut dyn Connection, options: &ListOptions) -> Result<Pag
     let lines = lines(tx, options.after_id()?, options.rows())?;
     let records = lines.into_iter().map(record).collect::<Result<_>>()?;
     Ok(Page::cut(records, options, |record| record.seq))
+}
+
+/// The last line before the first one that is as new as `before`; the newest line of all is never given.
+pub(crate) fn last_older(tx: &mut dyn Connection, before: Timestamp) -> Result<Option<i64>> {
+    let row = tx.query_one(
+        "SELECT min(coalesce((SELECT min(seq) FROM audit_logs WHERE at >= ?1), (SELECT max(seq) FROM audit_logs)),
+         (SELECT max(seq) FROM audit_logs)) - 1",
+        params![before],
+    )?;
+    let Some(last) = row.map(|row| row.opt_int(0)).transpose()?.flatten() else { return Ok(None) };
+    let row = tx.query_one("SELECT seq FROM audit_logs WHERE seq = ?1", params![last])?;
+    Ok(row.map(|_| last))
+}
+
+/// The sealed segments, oldest first.
+pub(crate) fn segments(tx: &mut dyn Connection) -> Result<Vec<Segment>> {
+    let rows = tx.query_all(
+        "SELECT first_seq, last_seq, last_hash, sealed_at, mac FROM audit_segments ORDER BY id LIMIT 100000",
+        &[],
+    )?;
+    let segment = |row: &Row| {
+        Ok(Segment {
+            first_seq: row.int(0)?,
+            last_seq: row.int(1)?,
+            last_hash: row.blob(2)?.to_vec(),
+            sealed_at: Timestamp(row.int(3)?),
+            mac: row.blob(4)?.to_vec(),
+        })
+    };
+    rows.iter().map(segment).collect()
+}
+
+pub(crate) fn insert_segment(tx: &mut dyn Connection, segment: Segment) -> Result<()> {
+    tx.execute(
+        "INSERT INTO audit_segments (first_seq, last_seq, last_hash, sealed_at, mac) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![segment.first_seq, segment.last_seq, segment.last_hash, segment.sealed_at, segment.mac],
+    )?;
+    Ok(())
+}
+
+/// Deletes the next lines that are sealed, at most `limit`, and gives how many they were.
+pub(crate) fn prune(tx: &mut dyn Connection, up_to: i64, limit: u32) -> Result<usize> {
+    tx.execute(
+        "DELETE FROM audit_logs WHERE seq IN (SELECT seq FROM audit_logs WHERE seq <= ?1 ORDER BY seq LIMIT ?2)",
+        params![up_to, limit],
+    )
 }
 
 fn line(row: &Row) -> Result<StoredLine> {
@@ -77,6 +134,7 @@ fn line(row: &Row) -> Result<StoredLine> {
         after: row.opt_text(8)?.map(str::to_owned),
         details: row.text(9)?.to_owned(),
         hash: row.blob(10)?.to_vec(),
+        request_id: row.opt_text(11)?.map(str::to_owned),
     })
 }
 
@@ -93,5 +151,6 @@ fn record(line: StoredLine) -> Result<AuditRecord> {
         before: line.before,
         after: line.after,
         details: serde_json::from_str(&line.details).map_err(|_| damaged())?,
+        request_id: line.request_id,
     })
 }

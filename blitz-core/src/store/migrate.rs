@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::beside;
-use super::seal::{Keys, hex, random};
+use super::seal::{KeyChange, KeyState, Keys, hex, random};
 use super::sqlite::{error, patiently};
 use crate::domain::Timestamp;
 use crate::error::{Error, Result};
@@ -43,8 +43,8 @@ const BOOKKEEPING: &str = "CREATE TABLE schema_migrations (
 pub(crate) struct StoreInfo {
     /// Its random name, made at creation.
     pub(crate) store_id: String,
-    /// Which master key its secrets are sealed under; see [`Keys::key_id`].
-    pub(crate) key_id: String,
+    /// Which master key its secrets are sealed under, and which comes.
+    pub(crate) keys: KeyState,
     version: u32,
 }
 
@@ -92,7 +92,17 @@ fn known(connection: &Connection, scripts: &[Script], version: i64) -> Result<St
             )));
         }
     }
-    Ok(StoreInfo { store_id: info(connection, "store_id")?, key_id: info(connection, "key_id")?, version })
+    let change = match optional_info(connection, "next_key_id")? {
+        None => None,
+        Some(next_id) => Some(KeyChange {
+            next_id,
+            next: info(connection, "next_key")?,
+            previous: info(connection, "previous_key")?,
+        }),
+    };
+    let carried = optional_info(connection, "carried_keys")?;
+    let keys = KeyState { key_id: info(connection, "key_id")?, carried, change };
+    Ok(StoreInfo { store_id: info(connection, "store_id")?, keys, version })
 }
 
 /// Brings the database to the last of `scripts`; all of it is applied or nothing.
@@ -142,7 +152,7 @@ fn apply(connection: &Connection, scripts: &[Script], create_keys: &dyn Fn() -> 
     }
     if found.is_none() {
         set_info(connection, "store_id", &hex(&random::<16>()))?;
-        set_info(connection, "key_id", create_keys()?.key_id())?;
+        set_info(connection, "key_id", &create_keys()?.key_id())?;
     }
     let broken: Option<String> = value(connection, "SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1")?;
     if broken.is_some() {
@@ -193,6 +203,13 @@ fn checksum(script: &Script) -> String {
 fn info(connection: &Connection, key: &str) -> Result<String> {
     connection
         .query_row("SELECT value FROM store_info WHERE key = ?1", [key], |row| row.get(0))
+        .map_err(|cause| error(&cause))
+}
+
+fn optional_info(connection: &Connection, key: &str) -> Result<Option<String>> {
+    connection
+        .query_row("SELECT value FROM store_info WHERE key = ?1", [key], |row| row.get(0))
+        .optional()
         .map_err(|cause| error(&cause))
 }
 

@@ -9,19 +9,18 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use chacha20poly1305::aead::{Aead, Payload};
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use ring::rand::{SecureRandom, SystemRandom};
-use ring::{hkdf, hmac};
 use zeroize::Zeroizing;
 
 use super::beside;
 use crate::domain::Secret;
 use crate::error::{Error, Result};
+pub(crate) use keyring::{KeyChange, KeyState, Keys};
 
-const NONCE: usize = 24;
+mod keyring;
 
 /// The key all others come from. Wiped when dropped.
+#[derive(Clone)]
 pub(crate) struct MasterKey(Zeroizing<[u8; 32]>);
 
 impl MasterKey {
@@ -39,6 +38,11 @@ impl MasterKey {
     pub(crate) fn random() -> Self {
         Self(Zeroizing::new(random()))
     }
+
+    /// What the key is known by.
+    pub(crate) fn id(&self) -> String {
+        Keys::derive(self).key_id()
+    }
 }
 
 /// Where the master key comes from.
@@ -48,26 +52,37 @@ pub(crate) enum KeySource {
 }
 
 impl KeySource {
-    /// The keys of a store whose secrets are sealed under `key_id`. Changes nothing.
+    /// The keys of a store that says this of them. Changes nothing.
     ///
     /// Errors: `storage` if the key is missing, damaged or another one.
-    pub(crate) fn open(&self, key_id: &str) -> Result<Keys> {
-        let keys = match self {
-            Self::Host(key) => Keys::derive(key),
-            Self::File(path) => match read_key(path)? {
-                Some(key) => Keys::derive(&key),
-                None => {
-                    return Err(Error::storage(format!(
+    pub(crate) fn open(&self, state: &KeyState) -> Result<Keys> {
+        let wrong =
+            || Error::storage("the master key is not the one this database was sealed with: give the right one");
+        match self {
+            Self::Host(key) => {
+                let mut keys = Keys::open(key, state)?.ok_or_else(wrong)?;
+                // With the coming key in hand the host can open the store after the change: it may go on.
+                keys.resumes = state.change.as_ref().is_some_and(|change| change.next_id == key.id());
+                Ok(keys)
+            }
+            Self::File(path) => {
+                let present = read_key(path)?;
+                let missing = present.is_none();
+                for key in [present, read_key(&next_file(path))?].into_iter().flatten() {
+                    if let Some(mut keys) = Keys::open(&key, state)? {
+                        keys.file = Some(path.clone());
+                        keys.resumes = true;
+                        return Ok(keys);
+                    }
+                }
+                match missing {
+                    true => Err(Error::storage(format!(
                         "the key file {} is missing: put it back, or give the master key",
                         path.display()
-                    )));
+                    ))),
+                    false => Err(wrong()),
                 }
-            },
-        };
-        if keys.key_id() == key_id {
-            Ok(keys)
-        } else {
-            Err(Error::storage("the master key is not the one this database was sealed with: give the right one"))
+            }
         }
     }
 
@@ -80,78 +95,36 @@ impl KeySource {
     }
 }
 
-/// The keys of a store: one for each use.
-pub(crate) struct Keys {
-    sealing: XChaCha20Poly1305,
-    audit: hmac::Key,
-    id: String,
+/// Where the coming key stands until it is the store's.
+fn next_file(path: &Path) -> PathBuf {
+    beside(path, ".next")
 }
 
-impl Keys {
-    fn derive(master: &MasterKey) -> Self {
-        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"blitz keys 1");
-        let source = salt.extract(&*master.0);
-        let derived = |purpose: &[u8]| {
-            let mut key = Zeroizing::new([0; 32]);
-            source
-                .expand(&[purpose], hkdf::HKDF_SHA256)
-                .and_then(|output| output.fill(&mut *key))
-                .expect("HKDF gives the length of its own hash");
-            key
-        };
-        Self {
-            sealing: XChaCha20Poly1305::new((&*derived(b"sealing")).into()),
-            audit: hmac::Key::new(hmac::HMAC_SHA256, &*derived(b"audit")),
-            id: hex(&derived(b"key id")[..16]),
-        }
-    }
-
-    /// Seals a value for one place: only there it can be opened again.
-    pub(crate) fn seal(&self, table: &str, row: i64, column: &str, plain: &[u8]) -> Vec<u8> {
-        let nonce = random::<NONCE>();
-        let place = place(table, row, column);
-        let sealed = self
-            .sealing
-            .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: &place })
-            .expect("a value in memory is shorter than the cipher's limit");
-        [nonce.as_slice(), &sealed].concat()
-    }
-
-    /// Opens a sealed value.
-    ///
-    /// Errors: `storage` if it was changed, moved from another place or sealed under another key.
-    pub(crate) fn unseal(&self, table: &str, row: i64, column: &str, sealed: &[u8]) -> Result<Vec<u8>> {
-        let place = place(table, row, column);
-        sealed
-            .split_first_chunk::<NONCE>()
-            .and_then(|(nonce, sealed)| {
-                self.sealing.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &place }).ok()
-            })
-            .ok_or_else(|| {
-                Error::storage("a sealed value cannot be opened: it was changed, moved or sealed under another key")
-            })
-    }
-
-    /// The key of the audit trail's chain.
-    pub(crate) fn audit_key(&self) -> hmac::Key {
-        self.audit.clone()
-    }
-
-    /// Which master key this is: a hash that gives nothing of it away.
-    pub(crate) fn key_id(&self) -> &str {
-        &self.id
-    }
+/// Writes the coming key beside the present one, durably.
+fn write_next(path: &Path, key: &MasterKey) -> Result<()> {
+    let draft = beside(path, &format!(".{}", hex(&random::<8>())));
+    let written = write_key(&draft, key).and_then(|()| std::fs::rename(&draft, next_file(path)));
+    written.and_then(|()| sync_folder(path)).map_err(|cause| {
+        Error::storage(format!("the new key cannot be written beside {}", path.display())).with_source(cause)
+    })
 }
 
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Keys({})", self.id)
+/// Makes the coming key the present one, where it is not yet.
+fn adopt_next(path: &Path) -> Result<()> {
+    match std::fs::rename(next_file(path), path) {
+        Ok(()) => sync_folder(path),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(cause),
     }
+    .map_err(|cause| Error::storage(format!("the key file {} cannot be replaced", path.display())).with_source(cause))
 }
 
-/// The place of a value as associated data. No name holds a zero byte, so places never look alike.
-fn place(table: &str, row: i64, column: &str) -> Vec<u8> {
-    [table.as_bytes(), &[0], &row.to_be_bytes(), column.as_bytes()].concat()
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn read_key(path: &Path) -> Result<Option<MasterKey>> {
@@ -199,11 +172,7 @@ fn publish(draft: &Path, path: &Path) -> std::io::Result<()> {
         // else is making a key.
         Err(_) => std::fs::rename(draft, path)?,
     }
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    sync_folder(path)
 }
 
 /// Random bytes from the system.
@@ -226,8 +195,13 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use ring::hmac;
+
     use super::*;
     use crate::error::ErrorCode;
+
+    /// The bytes of a nonce, in front of what is sealed.
+    const NONCE: usize = 24;
 
     fn keys() -> Keys {
         Keys::derive(&MasterKey(Zeroizing::new([7; 32])))
@@ -279,8 +253,8 @@ mod tests {
 
     #[test]
     fn a_master_key_is_read_from_hex_or_base64() {
-        let id = |text: &str| MasterKey::parse(&Secret::new(text)).map(|key| Keys::derive(&key).id);
-        let expected = keys().id;
+        let id = |text: &str| MasterKey::parse(&Secret::new(text)).map(|key| key.id());
+        let expected = keys().key_id();
         assert_eq!(id(&"07".repeat(32)).expect("hex"), expected);
         assert_eq!(id(&format!("  {}\n", "07".repeat(32))).expect("hex with space around it"), expected);
         assert_eq!(id(&BASE64.encode([7; 32])).expect("base64"), expected);
@@ -307,7 +281,7 @@ mod tests {
                 .map(|_| {
                     scope.spawn(|| {
                         start.wait();
-                        KeySource::File(path.clone()).create().expect("a key").id
+                        KeySource::File(path.clone()).create().expect("a key").key_id()
                     })
                 })
                 .collect();

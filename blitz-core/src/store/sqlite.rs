@@ -99,7 +99,7 @@ fn open_memory(options: &OpenOptions, key: MasterKey) -> Result<Opened> {
     let backend = Sqlite::start(connection, Vec::new(), options)?;
     Ok(Opened {
         store: Store::new(Arc::new(backend)),
-        keys: Arc::new(keys.open(&info.key_id)?),
+        keys: Arc::new(keys.open(&info.keys)?),
         store_id: info.store_id,
         boot: Boot::in_memory(),
     })
@@ -109,14 +109,14 @@ fn open_file(options: &OpenOptions, host_key: Option<MasterKey>, path: &Path) ->
     let place = Place::find(path)?;
     let keys = host_key.map_or_else(|| KeySource::File(beside(&place.database, ".key")), KeySource::Host);
     if let Some(info) = place.look(options.busy_limit)? {
-        keys.open(&info.key_id)?;
+        keys.open(&info.keys)?;
     }
 
     // From here on files appear. The lock file comes first: it shows whether the folder can be written.
     let boot = Boot::lock(&place.database)?;
     let writer = connection::connect(Access::Write(&place.database), options)?;
     let info = migrate::run(&writer, migrate::SCRIPTS, Some(&place.database), options.busy_limit, &|| keys.create())?;
-    let keys = keys.open(&info.key_id)?;
+    let keys = keys.open(&info.keys)?;
     let readers = (0..options.readers.max(1))
         .map(|_| connection::connect(Access::Read(&place.database), options))
         .collect::<Result<Vec<_>>>()?;

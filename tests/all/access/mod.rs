@@ -1,9 +1,16 @@
 //! Who may do what: logins, reach, shares, and executions whose user loses its standing.
 
+mod credentials;
+mod keys;
 mod login;
+mod matrix;
 mod reach;
+mod roles;
 mod running;
+mod secrets;
 mod sharing;
+mod tokens;
+mod trail;
 
 use blitz::{Engine, NewUser, Role, Session, User, Visibility};
 

@@ -235,8 +235,8 @@ async fn a_key_is_sealed_kept_and_dropped_with_its_host() {
     let record = gate.put(root, model().with_api_key("sk-canary"), Visibility::Private).await.unwrap();
     assert_eq!(record.spec.api_key, None);
     let key = async || {
-        let id = record.id;
-        let read = world.work.read(move |tx, standing| standing.model_key(tx, id));
+        let model = record.clone();
+        let read = world.work.read(move |tx, standing| standing.model_key(tx, &model));
         read.await.unwrap().map(|key| key.expose().to_owned())
     };
     assert_eq!(key().await.as_deref(), Some("sk-canary"));

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod login;
+mod master_key;
 mod matrix;
 mod steps;
 mod trail;

@@ -1,0 +1,136 @@
+//! Secrets with names: set, listed, deleted, referred to, and never read back.
+
+use blitz::{
+    Engine, EngineSettings, ErrorCode, ListOptions, NewModel, NewRole, NewUser, Permission, Role, Scope, Secret,
+};
+use serde_json::json;
+
+use super::{PASSWORD, member};
+use crate::bad_input::code;
+use crate::support::engine::scripted;
+
+const CANARY: &str = "sk-canary-of-a-named-secret";
+
+#[tokio::test]
+async fn t59_a_named_secret_is_sealed_and_nothing_reads_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
+    let root = engine.root("test");
+    let set = root.secrets().set("openai", Secret::new(CANARY)).await.unwrap();
+    assert_eq!(set.name, "openai");
+    root.models().put(NewModel::new("m", "openai", "gpt-4o").with_api_key_secret("openai")).await.unwrap();
+    let mut shown = format!("{set:?}");
+    for (method, input) in [
+        ("secrets.list", json!({})),
+        ("secrets.set", json!({"name": "openai", "value": CANARY})),
+        ("models.get", json!({"id": "m"})),
+        ("models.list", json!({})),
+        ("audit.list", json!({"limit": 1000})),
+        ("audit.export", json!({})),
+    ] {
+        shown.push_str(&root.call(method, input).await.unwrap().to_string());
+    }
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(blitz::Method::all().filter(|m| m.name.starts_with("secrets.")).all(|m| !m.name.ends_with(".get")));
+    engine.close().await.unwrap();
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(CANARY.len()).any(|part| part == CANARY.as_bytes()));
+    }
+}
+
+#[tokio::test]
+async fn t59_a_value_moved_to_another_row_does_not_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
+    let root = engine.root("test");
+    for name in ["one", "two"] {
+        root.secrets().set(name, Secret::new(CANARY)).await.unwrap();
+    }
+    root.models().put(NewModel::new("m", "openai", "gpt-4o").with_api_key_secret("two")).await.unwrap();
+    root.agents().put(blitz::NewAgent::new("a", "m")).await.unwrap();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let swap = "UPDATE secrets SET sealed = (SELECT o.sealed FROM secrets o WHERE o.owner_table = 'named_secrets' AND \
+                o.owner_id = 1) WHERE owner_table = 'named_secrets' AND owner_id = 2";
+    assert_eq!(file.execute(swap, []).unwrap(), 1);
+    engine.allow_real_requests(false);
+    assert_eq!(code(root.run("a", "x").await), ErrorCode::Storage);
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_may_set_refer_to_and_delete_a_secret() {
+    let (engine, root, _) = scripted(vec![]).await;
+    let setter = [Scope::own(Permission::SecretsSet), Scope::own(Permission::ModelsCreate)];
+    root.roles().create(NewRole::new("setter", setter)).await.unwrap();
+    let (_, ana) = member(&engine, &root, "ana@example.com", Role::from_name("setter").unwrap()).await;
+    let (_, ben) = member(&engine, &root, "ben@example.com", Role::BusinessUser).await;
+    root.secrets().set("hosts", Secret::new(CANARY)).await.unwrap();
+    let denied = ErrorCode::PermissionDenied;
+
+    ana.secrets().set("anas", Secret::new(CANARY)).await.unwrap();
+    ana.secrets().set("anas", Secret::new("another")).await.unwrap();
+    assert_eq!(code(ana.secrets().set("hosts", Secret::new("stolen")).await), denied);
+    assert_eq!(code(ana.secrets().delete("hosts").await), denied);
+    assert_eq!(code(ana.secrets().list(ListOptions::default()).await), denied, "setting is not using");
+    let model = NewModel::new("x", "openai", "y").with_base_url("https://evil.example").with_api_key_secret("hosts");
+    assert_eq!(code(ana.models().put(model).await), denied, "no key goes where its user may not send it");
+    for refused in [
+        code(ben.secrets().set("x", Secret::new("y")).await),
+        code(ben.secrets().list(ListOptions::default()).await),
+        code(ben.secrets().delete("anas").await),
+        code(ben.secrets().rotate_master_key(None).await),
+    ] {
+        assert_eq!(refused, denied);
+    }
+    let gone = NewModel::new("x", "openai", "y").with_api_key_secret("gone");
+    assert_eq!(code(root.models().put(gone).await), ErrorCode::NotFound);
+    for (name, value) in [("", "x"), ("a/b", "x"), ("x", ""), ("x", &"y".repeat(70_000))] {
+        assert_eq!(code(root.secrets().set(name, Secret::new(value)).await), ErrorCode::InvalidInput, "{name}");
+    }
+    root.secrets().delete("anas").await.unwrap();
+    assert_eq!(code(root.secrets().delete("anas").await), ErrorCode::NotFound);
+    let names = root.secrets().list(ListOptions::default()).await.unwrap().items;
+    assert_eq!(names.iter().map(|secret| secret.name.as_str()).collect::<Vec<_>>(), ["hosts"]);
+}
+
+#[tokio::test]
+async fn a_model_whose_secret_is_gone_says_so() {
+    let (_engine, root, _) = scripted(vec![]).await;
+    root.secrets().set("k", Secret::new(CANARY)).await.unwrap();
+    root.models().put(NewModel::new("with", "scripted", "any").with_api_key_secret("k")).await.unwrap();
+    root.agents().put(blitz::NewAgent::new("a", "with")).await.unwrap();
+    root.secrets().delete("k").await.unwrap();
+    let error = root.run("a", "x").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidInput);
+    assert!(error.to_string().contains("secret") && !error.to_string().contains("canary"), "{error}");
+}
+
+#[tokio::test]
+async fn the_master_key_of_a_host_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db").to_str().unwrap().to_owned();
+    let (old, new) = ("07".repeat(32), "08".repeat(32));
+    let open = async |key: &str| {
+        let settings = json!({"database_url": path, "master_key": key});
+        Engine::open_with(EngineSettings::from_json(settings).unwrap()).await
+    };
+    let engine = open(&old).await.unwrap();
+    let root = engine.root("test");
+    root.users().create(NewUser::new("ana@example.com", PASSWORD)).await.unwrap();
+    let key = engine.login("ana@example.com", PASSWORD).await.unwrap().keys();
+    let key = key.create(blitz::NewKey::new("k")).await.unwrap().key;
+    for wrong in [None, Some("short"), Some(old.as_str())] {
+        let refused = root.secrets().rotate_master_key(wrong.map(Secret::new)).await;
+        assert_eq!(code(refused), ErrorCode::InvalidInput);
+    }
+    root.secrets().rotate_master_key(Some(Secret::new(&new))).await.unwrap();
+    engine.close().await.unwrap();
+    assert_eq!(code(open(&old).await), ErrorCode::Storage);
+    let engine = open(&new).await.unwrap();
+    assert!(engine.login("ana@example.com", PASSWORD).await.is_ok() && engine.api_key(&key).await.is_ok());
+    assert_eq!(engine.root("test").audit().verify(None).await.unwrap().first_bad, None);
+    engine.close().await.unwrap();
+}
