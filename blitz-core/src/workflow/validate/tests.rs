@@ -319,6 +319,9 @@ fn a_handler_stands_alone() {
     assert!(!plan.scopes[0].starts.contains(&1));
     value["edges"].as_array_mut().unwrap().push(json!({"from": "h", "to": "e"}));
     only(value, ProblemCode::Handler);
+    let mut alone = graph(&["h"], &[]);
+    alone["on_error"] = "h".into();
+    only(alone, ProblemCode::Empty);
 }
 
 #[test]
