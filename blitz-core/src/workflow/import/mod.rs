@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::task::escaped;
-use super::validate::nodes::{is_plain_secret, secret_name};
+use super::validate::nodes::{is_plain_secret, secret_groups, secret_name};
 use crate::domain::schema::depth_within;
 use crate::domain::{Edge, Node, NodeType, Problem, ProblemCode, Trigger, Var, WorkflowDefinition};
 use crate::error::{Error, Result};
@@ -132,12 +132,12 @@ fn admit_count(noun: &str, parts: Option<&Value>) -> Result<()> {
 /// The definition as JSON without secrets: keys that stand in the clear become names of secrets.
 pub(crate) fn export(definition: &WorkflowDefinition) -> Result<Value> {
     let mut clean = definition.clone();
-    for node in clean.nodes.iter_mut().filter(|node| node.kind == NodeType::Http) {
+    for node in &mut clean.nodes {
+        let groups = secret_groups(&node.kind);
         let configs = std::iter::once(&mut node.config).chain(&mut node.fallback);
-        for group in
-            configs.flat_map(|config| config.iter_mut()).filter(|(key, _)| *key == "headers" || *key == "query")
+        for (_, group) in configs.flat_map(|config| config.iter_mut()).filter(|(key, _)| groups.contains(&key.as_str()))
         {
-            for (name, value) in group.1.as_object_mut().into_iter().flatten() {
+            for (name, value) in group.as_object_mut().into_iter().flatten() {
                 if is_plain_secret(name, value) {
                     *value = format!("{{{{ secrets.{} }}}}", secret_name(name)).into();
                 }
