@@ -66,8 +66,6 @@ problem_codes! {
     Border = "E_BORDER";
     /// A start node has an edge coming in.
     StartIncoming = "E_START_INCOMING";
-    /// Every node waits for another: nothing can begin.
-    NoStart = "E_NO_START";
     /// A note has an edge.
     NoteEdge = "E_NOTE_EDGE";
     /// The handler of errors has edges, is in a container or is of a type that cannot handle one.

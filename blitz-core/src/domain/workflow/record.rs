@@ -45,7 +45,7 @@ impl Validation {
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct WorkflowDiff {
-    /// Whether an execution would go the same way: only layout, labels or remarks differ, if anything.
+    /// Whether both say the same to the engine: only layout or remarks differ, if anything.
     pub same: bool,
     /// Ids of nodes that only the newer one has.
     pub added: Vec<String>,

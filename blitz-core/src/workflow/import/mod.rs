@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::task::escaped;
-use super::validate::nodes::{is_plain_secret, secret_name};
+use super::validate::nodes::{is_plain_secret, secret_groups, secret_name};
 use crate::domain::schema::depth_within;
 use crate::domain::{Edge, Node, NodeType, Problem, ProblemCode, Trigger, Var, WorkflowDefinition};
 use crate::error::{Error, Result};
@@ -61,6 +61,10 @@ pub(crate) fn read(value: &Value) -> Result<Imported> {
     }
     let object = value.as_object().ok_or_else(|| Error::invalid("a workflow is a JSON object"))?;
     let inner = object.get("definition").and_then(Value::as_object);
+    // Counted before anything is copied.
+    for fields in [Some(object), inner].into_iter().flatten() {
+        ["nodes", "edges", "connections"].iter().try_for_each(|key| admit_count(key, fields.get(*key)))?;
+    }
     let mut flat = match inner {
         Some(inner) => {
             // A record around a definition: its own fields win over those of the same name inside.
@@ -86,8 +90,8 @@ pub(crate) fn read(value: &Value) -> Result<Imported> {
     flat.retain(|key, _| !RECORD.contains(&key.as_str()));
     let mut problems = Vec::new();
     let mut fields = Fields::new(flat, String::new(), &mut problems);
-    let nodes = fields.list(&["nodes"])?;
-    let edges = fields.list(&["edges", "connections"])?;
+    let nodes = fields.list(&["nodes"]);
+    let edges = fields.list(&["edges", "connections"]);
     let mut definition = WorkflowDefinition::new(fields.take::<String>("name").unwrap_or_default());
     fields.left.remove("format");
     definition.reference = fields.take("ref").or(reference);
@@ -113,15 +117,27 @@ pub(crate) fn read(value: &Value) -> Result<Imported> {
     Ok(Imported { definition, problems })
 }
 
+fn admit_count(noun: &str, parts: Option<&Value>) -> Result<()> {
+    let count = match parts {
+        Some(Value::Array(parts)) => parts.len(),
+        Some(Value::Object(parts)) => parts.len(),
+        _ => 0,
+    };
+    if count > MAX_PARTS {
+        return Err(Error::too_large(format!("there are {count} {noun}; {MAX_PARTS} is the most that is read")));
+    }
+    Ok(())
+}
+
 /// The definition as JSON without secrets: keys that stand in the clear become names of secrets.
 pub(crate) fn export(definition: &WorkflowDefinition) -> Result<Value> {
     let mut clean = definition.clone();
-    for node in clean.nodes.iter_mut().filter(|node| node.kind == NodeType::Http) {
+    for node in &mut clean.nodes {
+        let groups = secret_groups(&node.kind);
         let configs = std::iter::once(&mut node.config).chain(&mut node.fallback);
-        for group in
-            configs.flat_map(|config| config.iter_mut()).filter(|(key, _)| *key == "headers" || *key == "query")
+        for (_, group) in configs.flat_map(|config| config.iter_mut()).filter(|(key, _)| groups.contains(&key.as_str()))
         {
-            for (name, value) in group.1.as_object_mut().into_iter().flatten() {
+            for (name, value) in group.as_object_mut().into_iter().flatten() {
                 if is_plain_secret(name, value) {
                     *value = format!("{{{{ secrets.{} }}}}", secret_name(name)).into();
                 }
@@ -255,9 +271,9 @@ impl<'p> Fields<'p> {
         self.left.remove(*key)
     }
 
-    /// A list, or an object whose keys are ids. Errors: `TooLarge`.
-    fn list(&mut self, keys: &[&str]) -> Result<Vec<Value>> {
-        let values = match self.first(keys) {
+    /// A list, or an object whose keys are ids.
+    fn list(&mut self, keys: &[&str]) -> Vec<Value> {
+        match self.first(keys) {
             None => Vec::new(),
             Some(Value::Array(values)) => values,
             Some(Value::Object(by_id)) => {
@@ -273,12 +289,7 @@ impl<'p> Fields<'p> {
                 self.report(keys[0], &format!("{} is a list", keys[0]));
                 Vec::new()
             }
-        };
-        if values.len() > MAX_PARTS {
-            let message = format!("there are {} {}; {MAX_PARTS} is the most that is read", values.len(), keys[0]);
-            return Err(Error::too_large(message));
         }
-        Ok(values)
     }
 
     /// An object of parts, each read by itself.

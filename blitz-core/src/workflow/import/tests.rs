@@ -117,6 +117,7 @@ fn own() -> Value {
             {"id": "h", "type": "http", "config": {"url": "https://example.com", "headers": {"X-Api-Key": "sk-canary", "Accept": "*/*"}},
                 "pin": null, "on_error": {"value": {"ok": false}}},
             {"id": "c", "type": "crm.lookup", "config": {"a": 1}},
+            {"id": "t", "type": "tool", "config": {"tool": "mail", "arguments": {"password": "sk-canary"}}},
         ],
         "edges": [{"from": "s", "to": "h", "weight": 3}], "ui": {"zoom": 2}})
 }

@@ -442,12 +442,9 @@ impl<'a> Graph<'a> {
             if let (Some(owner), 0) = (owner, members) {
                 let message = format!("the {} {} has no body: put a node into it", owner.kind, owner.id);
                 problems.push(Problem::new(ProblemCode::EmptyBody, message).at_node(&owner.id));
-            } else if starts.is_empty() && members > 0 && order.whole {
-                let problem = Problem::new(ProblemCode::NoStart, "every node waits for another: nothing can begin");
-                problems.push(match owner {
-                    Some(owner) => problem.at_node(&owner.id),
-                    None => problem,
-                });
+            } else if members == 0 && !self.nodes.is_empty() {
+                let message = "there is no node beside the handler of errors: add one";
+                problems.push(Problem::new(ProblemCode::Empty, message).at("/nodes"));
             }
             reach.starts.push(starts);
         }

@@ -151,19 +151,35 @@ fn further(graph: &Graph, index: usize, path: &str, problems: &mut Vec<Problem>)
         let problem = Problem::new(ProblemCode::Recursion, "the workflow runs itself");
         problems.push(problem.at_node(&node.id).at(format!("{path}/config/workflow")));
     }
-    if node.kind == NodeType::Http {
-        for group in ["headers", "query"] {
-            let fields = node.config.get(group).and_then(Value::as_object);
-            for (name, value) in fields.into_iter().flatten() {
-                if is_plain_secret(name, value) {
-                    let place = format!("{path}/config/{group}/{}", escaped(name));
-                    let message = format!("{} may be a secret and stands in the clear", shown(name));
-                    let fix = json!({"path": place, "value": format!("{{{{ secrets.{} }}}}", secret_name(name))});
-                    let problem = Problem::new(ProblemCode::PlainSecret, message).at_node(&node.id).at(&place);
-                    problems.push(problem.fix("set", "Read it from a secret", fix));
-                }
+    let cases = node.config.get("cases").and_then(Value::as_array);
+    if node.kind == NodeType::Switch
+        && !node.config.contains_key("value")
+        && cases.is_some_and(|cases| cases.iter().any(|case| case.get("value").is_some()))
+    {
+        let problem = Problem::new(ProblemCode::Config, "a case compares a value and the switch has none");
+        problems.push(problem.at_node(&node.id).at(format!("{path}/config")));
+    }
+    for group in secret_groups(&node.kind) {
+        let fields = node.config.get(*group).and_then(Value::as_object);
+        for (name, value) in fields.into_iter().flatten() {
+            if is_plain_secret(name, value) {
+                let place = format!("{path}/config/{group}/{}", escaped(name));
+                let message = format!("{} may be a secret and stands in the clear", shown(name));
+                let fix = json!({"path": place, "value": format!("{{{{ secrets.{} }}}}", secret_name(name))});
+                let problem = Problem::new(ProblemCode::PlainSecret, message).at_node(&node.id).at(&place);
+                problems.push(problem.fix("set", "Read it from a secret", fix));
             }
         }
+    }
+}
+
+/// The settings of a type whose fields may be secrets.
+pub(in super::super) fn secret_groups(kind: &NodeType) -> &'static [&'static str] {
+    match kind {
+        NodeType::Http => &["headers", "query"],
+        NodeType::Tool => &["arguments"],
+        NodeType::Agent => &["values"],
+        _ => &[],
     }
 }
 

@@ -262,6 +262,12 @@ fn settings_follow_the_schema_of_their_type() {
 }
 
 #[test]
+fn a_switch_that_compares_has_a_value() {
+    let value = graph(&["s:start", "w:switch"], &["s>w"]);
+    only(with(value, "w", "config", json!({"cases": [{"port": "one", "value": 1}]})), ProblemCode::Config);
+}
+
+#[test]
 fn joins_wait_for_no_more_than_comes() {
     let join = |join: Value| {
         let value = graph(&["s:start", "a", "b", "e:end"], &["s>a", "s>b", "a>e", "b>e"]);
@@ -319,6 +325,9 @@ fn a_handler_stands_alone() {
     assert!(!plan.scopes[0].starts.contains(&1));
     value["edges"].as_array_mut().unwrap().push(json!({"from": "h", "to": "e"}));
     only(value, ProblemCode::Handler);
+    let mut alone = graph(&["h"], &[]);
+    alone["on_error"] = "h".into();
+    only(alone, ProblemCode::Empty);
 }
 
 #[test]
