@@ -144,9 +144,14 @@ async fn b21_a_connection_that_breaks_may_have_cost_money() {
 async fn b23_a_break_behind_the_finish_reason_loses_no_answer() {
     let head = || Reply::head(200, &[("transfer-encoding", "chunked")]);
     let body = format!("data: {}\n\ndata: {}\n\n", text("all"), finish());
-    for reply in
-        [head().send(http_chunk(body.as_bytes())), Reply::events().send(&body), Reply::events().send(body.trim_end())]
-    {
+    let usage = format!("data: {}\n\n", usage());
+    for reply in [
+        head().send(http_chunk(body.as_bytes())),
+        Reply::events().send(&body),
+        Reply::events().send(body.trim_end()),
+        Reply::events().send(&body).send(&usage[..usage.len() / 2]),
+        head().send(http_chunk(body.as_bytes())).send(http_chunk(&usage.as_bytes()[..usage.len() / 2])),
+    ] {
         let response = answer(reply).await.unwrap();
         assert_eq!((response.message.text_content().as_str(), response.finish_reason), ("all", FinishReason::Stop));
         assert_eq!(response.usage, None);

@@ -4,7 +4,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::super::profile::{self, claude_version};
-use super::super::wire::calls::WireIds;
+use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::argument_object;
 use super::super::wire::{check_extra, lay_over, prompted, schema, split_system, to_body};
@@ -214,7 +214,7 @@ struct Turns<'a> {
 impl<'a> Turns<'a> {
     fn new(provider: &'a str, request: &'a ModelRequest) -> Self {
         let knows_system = claude_version(&request.model_name).is_some_and(|version| version >= (4, 8));
-        Self { provider, turns: Vec::new(), ids: WireIds::default(), knows_system, uploads: false }
+        Self { provider, turns: Vec::new(), ids: WireIds::by(IdRule::Word), knows_system, uploads: false }
     }
 
     fn take(&mut self, message: &'a Message) -> Result<()> {
@@ -240,7 +240,7 @@ impl<'a> Turns<'a> {
                     blocks.push(json!({"type": "thinking", "thinking": text, "signature": signature}));
                 }
                 Part::ToolCall(call) => {
-                    let id = calls.next().map_or(call.id.as_str(), |(id, _)| id);
+                    let id = calls.next().map_or(call.id.as_str().into(), |(id, _)| id);
                     let input = argument_object(&call.arguments);
                     blocks.push(json!({"type": "tool_use", "id": id, "name": call.name, "input": input}));
                 }

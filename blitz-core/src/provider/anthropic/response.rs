@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
-use super::super::wire::text::first_count;
+use super::super::wire::text::{first_count, or_default};
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
 
 /// Fields of a message that have a place of their own.
@@ -23,9 +23,9 @@ pub(super) struct Decoder {
 
 #[derive(Deserialize)]
 struct Event {
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "or_default")]
     kind: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     index: u64,
     #[serde(default)]
     message: Value,

@@ -207,7 +207,7 @@ struct WireMessage<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<WireCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a str>,
+    tool_call_id: Option<Cow<'a, str>>,
 }
 
 impl<'a> WireMessage<'a> {
@@ -249,7 +249,7 @@ struct Address<'a> {
 
 #[derive(Serialize)]
 struct WireCall<'a> {
-    id: &'a str,
+    id: Cow<'a, str>,
     #[serde(rename = "type")]
     kind: &'static str,
     function: CalledFunction<'a>,
@@ -263,7 +263,7 @@ struct CalledFunction<'a> {
 
 fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<WireMessage<'a>>> {
     let mut wire = Vec::with_capacity(messages.len());
-    let mut ids = WireIds::default();
+    let mut ids = WireIds::by(dialect.quirks.ids);
     for message in messages {
         for part in &message.parts {
             if let Part::ToolResult(result) = part {
