@@ -54,16 +54,16 @@ pub use domain::{
     CostSummary, Decision, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId,
     ExecutionStatus, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices, LedgerEntry, LeftOut, Limits,
     ListOptions, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest, ModelResponse, ModelSettings, Money,
-    NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser, Outcome, OutputSchema, Page, Part, Patch, Permission,
-    Price, PriceTier, Principal, ProfileOverride, PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance,
-    Queued, Rate, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RunLimits,
-    RunOptions, Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat, Timestamp,
-    ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId, UserUpdate,
-    Visibility, Waiting,
+    NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser, Outcome, OutputMode, OutputSchema, Page, Part, Patch,
+    Permission, Price, PriceTier, Principal, ProfileOverride, PromptCache, PromptRecord, PromptRef, PromptVersion,
+    Provenance, Queued, Rate, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role,
+    RunLimits, RunOptions, Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat,
+    ThinkingRule, Timestamp, ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage,
+    User, UserId, UserUpdate, Visibility, Waiting,
 };
 pub use engine::{
-    Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,
-    ExecutionHandle, Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
+    Agents, AuditTrail, Budgets, Costs, Embeddings, Engine, EngineBuilder, EngineSettings, EventStream,
+    ExecutionFilter, ExecutionHandle, Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use store::sqlite::Durability;

@@ -7,6 +7,7 @@
 
 pub(crate) mod history;
 pub(crate) mod output;
+pub(crate) mod partial;
 #[cfg(test)]
 mod tests;
 

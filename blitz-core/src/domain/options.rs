@@ -36,6 +36,9 @@ pub struct RunOptions {
     /// JSON Schema of this run's output, in place of the agent's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
+    /// The model of this run, in place of the agent's: its catalogue name, or `provider:model`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Limits of this run: of each, the lower of the agent's and this one holds.
     pub limits: RunLimits,
 }
@@ -71,6 +74,11 @@ impl RunOptions {
         Self { output_schema: Some(schema), ..self }
     }
 
+    /// The same options with another model than the agent's.
+    pub fn with_model(self, model: impl Into<String>) -> Self {
+        Self { model: Some(model.into()), ..self }
+    }
+
     /// The same options with limits that are lower than the agent's.
     pub fn with_limits(self, limits: RunLimits) -> Self {
         Self { limits, ..self }
@@ -97,6 +105,9 @@ impl RunOptions {
     pub(crate) fn apply(&self, agent: &mut NewAgent) {
         if let Some(schema) = &self.output_schema {
             agent.output_schema = Some(schema.clone());
+        }
+        if let Some(model) = &self.model {
+            agent.model.clone_from(model);
         }
         self.limits.lower(&mut agent.limits);
     }

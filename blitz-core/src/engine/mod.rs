@@ -27,7 +27,7 @@ pub use builder::EngineBuilder;
 pub use costs::Costs;
 pub use executions::{ExecutionFilter, Executions};
 pub use methods::{Method, MethodKind};
-pub use models::Models;
+pub use models::{Embeddings, Models};
 pub use prompts::Prompts;
 pub use run::ExecutionHandle;
 pub use session::Session;

@@ -41,6 +41,9 @@ pub struct EngineSettings {
     /// Whether models outside this process may be asked; true where absent.
     #[serde(default = "allowed")]
     pub real_requests: bool,
+    /// Whether users may name a model `provider:model`, paid by the environment's keys; only the host may where absent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub model_names_for_users: bool,
 }
 
 impl EngineSettings {
@@ -52,6 +55,7 @@ impl EngineSettings {
             busy_timeout_ms: None,
             master_key: None,
             real_requests: allowed(),
+            model_names_for_users: false,
         }
     }
 
@@ -63,7 +67,8 @@ impl EngineSettings {
     pub(super) fn builder(self) -> EngineBuilder {
         let mut builder = EngineBuilder::new(self.database_url)
             .with_durability(self.durability)
-            .with_real_requests(self.real_requests);
+            .with_real_requests(self.real_requests)
+            .with_model_names_for_users(self.model_names_for_users);
         if let Some(limit) = self.busy_timeout_ms {
             builder = builder.with_busy_limit(Duration::from_millis(limit));
         }

@@ -51,7 +51,7 @@ pub(crate) fn begin(
     let setup = match runtime.setups.get(&key, generation) {
         Some(setup) => setup,
         None => {
-            let pinned = pin(tx, grant, agent, options, &standing)?;
+            let pinned = pin(tx, grant, agent, options, &standing, &runtime.providers)?;
             Arc::new(Setup::new(&pinned, &runtime.providers, &runtime.tools)?)
         }
     };

@@ -124,6 +124,7 @@ impl Driver {
             // The driver itself ends the call at the deadline, and says that it was the limit.
             timeout: self.deadline.since(Timestamp::now()) + BEYOND_THE_DEADLINE,
             delivered: delivered.clone(),
+            partial: self.setup.partial(),
         };
         let handle = self.work.effects.spawn(call.perform(Arc::clone(&self.runtime)));
         let what = RunningWhat::Model { attempt, reservation: reserved.id, delivered };

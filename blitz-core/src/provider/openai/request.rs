@@ -79,7 +79,8 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     };
     let cap = settings.max_output_tokens;
     let (cap, reasoning_cap) = if reasoning || quirks.cap == Cap::Completion { (None, cap) } else { (cap, None) };
-    let sampling = if reasoning { &ModelSettings::default() } else { settings };
+    let takes_sampling = profile.sampling || quirks.cap != Cap::ByModel;
+    let sampling = if takes_sampling { settings } else { &ModelSettings::default() };
     let (seed, random_seed) = if quirks.random_seed { (None, settings.seed) } else { (settings.seed, None) };
     let mut messages = messages(&request.messages, dialect)?;
     if let Some(output) = request.output_schema.as_ref().filter(|_| !holds_to_schema) {

@@ -44,9 +44,11 @@ pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelReques
     if let Some(effort) = &settings.reasoning_effort {
         body["reasoning"] = json!({"effort": effort});
     }
-    if profile::of_request(request, family).reasoning {
+    let profile = profile::of_request(request, family);
+    if profile.reasoning {
         body["include"] = json!(["reasoning.encrypted_content"]);
-    } else {
+    }
+    if profile.sampling {
         for (name, value) in [("temperature", settings.temperature), ("top_p", settings.top_p)] {
             if let Some(value) = value {
                 body[name] = value.into();
