@@ -399,6 +399,8 @@ pub enum FinishReason {
     Length,
     /// A content filter stopped it.
     ContentFilter,
+    /// The provider paused it in the middle of its own tools' work: asked again, it goes on.
+    Paused,
     /// The provider gave no reason, or one that is not known.
     Other,
 }

@@ -192,7 +192,7 @@ impl SoFar {
     fn take(&mut self, delta: &Delta) -> Option<Value> {
         let Delta::Text { text } = delta else { return None };
         self.text.push_str(text);
-        if self.text.len() - self.read <= self.read / 16 {
+        if self.text.len() - self.read <= if self.read < 256 { 0 } else { self.read / 16 } {
             return None;
         }
         self.read = self.text.len();

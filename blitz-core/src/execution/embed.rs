@@ -9,7 +9,7 @@ use super::limits::DeploymentKey;
 use super::pin::ModelsOf;
 use crate::access::{EngineWork, Grant};
 use crate::domain::{ExecutionId, ModelResponse, Money, ReservationId, Usage};
-use crate::error::{Charged, Error, Result};
+use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::ledger::{self, Booked, ReserveOutcome, ReserveRequest};
 use crate::provider::{CallContext, EmbeddingRequest, EmbeddingResponse, Provider};
 use crate::store::Connection;
@@ -77,11 +77,14 @@ pub(crate) fn reserve(
     }
 }
 
-/// The id under which the books keep a call of no execution: negative, so that no execution has it.
+/// The id under which the books keep a call of no execution: higher than executions ever count, and
+/// small enough for every JSON reader.
 ///
 /// Errors: `Internal` where the system gives no randomness.
 pub(crate) fn fresh_id() -> Result<ExecutionId> {
-    Ok(ExecutionId(-i64::from_ne_bytes((fresh_seed()? >> 1).max(1).to_ne_bytes())))
+    const FIRST: i64 = 1 << 52;
+    let random = i64::from_ne_bytes(fresh_seed()?.to_ne_bytes());
+    Ok(ExecutionId(FIRST | (random & (FIRST - 1))))
 }
 
 impl Embedding {
@@ -95,7 +98,7 @@ impl Embedding {
         let (usage, raw, unsent) = match &result {
             Ok(response) => (response.usage, response.raw_usage.clone(), false),
             Err(Error::Provider { charged: Charged::Unknown, .. }) => (None, serde_json::Value::Null, false),
-            Err(error) => (None, serde_json::Value::Null, error.code() != crate::ErrorCode::Interrupted),
+            Err(error) => (None, serde_json::Value::Null, error.code() != ErrorCode::Interrupted),
         };
         let booked = work
             .write(move |tx, standing| match &usage {

@@ -83,13 +83,20 @@ impl ModelSetup {
             name: model.name.clone(),
             provider_name: model.provider.clone(),
             provider,
-            price: ledger::price_of(model, profile.free, listed_price),
+            price: ledger::price_of(model, profile.free, listed_price.filter(|_| is_usual_tier(&settings))),
             deployment: Arc::new(DeploymentKey::new(model)),
             model_name: model.model_name.clone(),
             settings,
             profile,
         })
     }
+}
+
+/// Whether a call is served at the usual price: what is listed is the price of no other tier.
+fn is_usual_tier(settings: &ModelSettings) -> bool {
+    let asked = ["service_tier", "serviceTier"].iter().filter_map(|name| settings.extra.get(*name));
+    let usual = ["auto", "default", "standard", "standard_only", "on_demand"];
+    asked.into_iter().all(|tier| tier.is_null() || tier.as_str().is_some_and(|tier| usual.contains(&tier)))
 }
 
 impl Setup {

@@ -112,6 +112,24 @@ pub fn from_name(name: &str) -> Result<(Arc<dyn Provider>, String)> {
     Ok((found, model.to_owned()))
 }
 
+/// The variables of the environment that the providers of this crate read.
+pub fn variables() -> impl Iterator<Item = String> {
+    const OTHERS: &[&str] = &[
+        "AZURE_OPENAI_DEPLOYMENT",
+        "AZURE_OPENAI_MODEL",
+        "AZURE_OPENAI_API_VERSION",
+        "OPENAI_API_VERSION",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+    ];
+    let named = KNOWN.iter().flat_map(|known| known.keys.iter().chain(known.bases)).chain(OTHERS);
+    let models = KNOWN.iter().map(|known| format!("{}_MODEL", known.name.to_uppercase()));
+    named.map(|name| (*name).to_owned()).chain(models)
+}
+
 /// The first `provider:model` that the environment holds a key for, of the providers that say which
 /// model is meant: `AZURE_OPENAI_DEPLOYMENT` or `AZURE_OPENAI_MODEL`, `OPENAI_MODEL`, `ANTHROPIC_MODEL`, and so on.
 pub fn name_in_environment() -> Option<String> {

@@ -38,7 +38,7 @@ pub use azure::AzureOpenAi;
 pub use bedrock::{AwsCredentials, Bedrock};
 pub use cohere::Cohere;
 pub(crate) use connect::{connect, named_by_environment};
-pub use connect::{from_name, name_in_environment, names, split_name};
+pub use connect::{from_name, name_in_environment, names, split_name, variables};
 pub use embed::{EmbeddingRequest, EmbeddingResponse};
 pub use function::{FunctionProvider, ProviderCall};
 pub use gemini::Gemini;

@@ -13,6 +13,7 @@ use crate::domain::{
     Delta, FinishReason, Message, MessageRole, ModelRequest, ModelResponse, OutputMode, OutputTool, Part, ToolChoice,
     ToolSpec,
 };
+use crate::error::Result;
 
 /// The name of the tool that takes the answer.
 const TOOL: &str = "final_answer";
@@ -80,7 +81,7 @@ fn wrapped(schema: &Value) -> Value {
 pub(crate) fn as_text(stream: ModelStream, tool: Option<OutputTool>) -> ModelStream {
     let Some(tool) = tool else { return stream };
     let mut taken = None;
-    let read = move |item: crate::Result<StreamItem>| {
+    let read = move |item: Result<StreamItem>| {
         let item = match item {
             Ok(StreamItem::Delta(Delta::ToolCall { index, name })) if *name == *tool.name => {
                 taken = Some(index);

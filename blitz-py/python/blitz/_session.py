@@ -31,6 +31,7 @@ class _Asked:
         output_type: Any,
         output_schema: Mapping[str, Any] | None,
         limits: Mapping[str, Any] | None,
+        model: str | None,
     ) -> None:
         self.agent = agent
         self.input = input
@@ -47,6 +48,8 @@ class _Asked:
             self.options["output_schema"] = output_schema
         if limits is not None:
             self.options["limits"] = limits
+        if model is not None:
+            self.options["model"] = model
 
     def outcome(self, data: dict[str, Any]) -> Outcome[Any]:
         return Outcome(data) if self.output is None else self.output.outcome(data)
@@ -147,6 +150,7 @@ class Session:
         *,
         output_type: type[T],
         limits: Mapping[str, Any] | None = ...,
+        model: str | None = ...,
     ) -> Outcome[T]: ...
     @overload
     def run(
@@ -157,6 +161,7 @@ class Session:
         output_type: Any = ...,
         output_schema: Mapping[str, Any] | None = ...,
         limits: Mapping[str, Any] | None = ...,
+        model: str | None = ...,
     ) -> Outcome[Any]: ...
     def run(
         self,
@@ -166,13 +171,14 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> Outcome[Any]:
         """Runs an agent to its end. Ctrl-C cancels the execution.
 
         The outcome of an agent that failed says so in ``status`` and ``error``: its messages, usage and
         cost are there all the same. Errors: the execution could not begin.
         """
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return asked.outcome(self._entry.run(asked.agent, asked.input, asked.options, None, context).wait())
 
@@ -184,6 +190,7 @@ class Session:
         *,
         output_type: type[T],
         limits: Mapping[str, Any] | None = ...,
+        model: str | None = ...,
     ) -> Outcome[T]: ...
     @overload
     async def arun(
@@ -194,6 +201,7 @@ class Session:
         output_type: Any = ...,
         output_schema: Mapping[str, Any] | None = ...,
         limits: Mapping[str, Any] | None = ...,
+        model: str | None = ...,
     ) -> Outcome[Any]: ...
     async def arun(
         self,
@@ -203,12 +211,13 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> Outcome[Any]:
         """Runs an agent to its end. Cancelling the task cancels the execution.
 
         Async tools run on the loop that awaits this.
         """
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return asked.outcome(
             await settled(self._entry.run(asked.agent, asked.input, asked.options, mailbox(), context))
@@ -222,9 +231,10 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> ExecutionHandle[Any]:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return ExecutionHandle(
             self._entry.start(asked.agent, asked.input, asked.options, context).wait(), asked.outcome
@@ -238,9 +248,10 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> ExecutionHandle[Any]:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return ExecutionHandle(
             await settled(self._entry.start(asked.agent, asked.input, asked.options, context)), asked.outcome
@@ -254,9 +265,10 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> EventStream:
         """Starts an agent and gives its events as they happen. Dropping the iterator cancels the execution."""
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return EventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, None, context))
 
@@ -268,9 +280,10 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> AsyncEventStream:
         """Starts an agent and gives its events for ``async for``. Dropping the iterator cancels the execution."""
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return AsyncEventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, mailbox(), context))
 

@@ -183,6 +183,7 @@ fn finish_reason(text: &str) -> FinishReason {
         "tool_use" => FinishReason::ToolCalls,
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
         "refusal" => FinishReason::ContentFilter,
+        "pause_turn" => FinishReason::Paused,
         _ => FinishReason::Other,
     }
 }
@@ -275,7 +276,7 @@ mod tests {
         let end = json!({"type": "content_block_stop", "index": 0});
         let response = read(&[start(json!({})), block(search), piece, end, stop("pause_turn")]).unwrap();
         assert!(matches!(&response.message.parts[0], Part::Opaque { data, .. } if data["input"]["query"] == "q"));
-        assert_eq!(response.finish_reason, FinishReason::Other);
+        assert_eq!(response.finish_reason, FinishReason::Paused);
     }
 
     #[test]
