@@ -8,6 +8,8 @@ CARGO := cargo
 # Files for `make demo`, arguments for `make bench`.
 FILES ?=
 ARGS ?=
+# Whom `make live` asks: a provider, or provider:model.
+PROVIDER ?=
 # Where `make install` puts the C library; DESTDIR goes before it.
 PREFIX ?= /usr/local
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -28,7 +30,7 @@ PY_TOOLS := target/py-tools
 PY_TESTS := target/py-tests
 PY_BENCH := target/py-bench
 
-.PHONY: help setup demo test check torture conformance bench py py-test py-stubs c c-test install docs prices clean
+.PHONY: help setup demo live test check torture conformance bench py py-test py-stubs c c-test install docs prices clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +40,9 @@ setup: ## brings what a build needs, or says what is missing
 
 demo: setup ## runs the example `review`, on FILES="…" if given; no key is needed
 	$(CARGO) run --locked --quiet -p blitz-examples --bin review -- $(FILES)
+
+live: setup ## ten calls to a real provider by the environment's key, PROVIDER=name or name:model; no part of the tests
+	$(CARGO) run --locked --quiet -p blitz-examples --bin live -- $(PROVIDER)
 
 test: check ## everything that must pass: check, documentation tests, all tests
 	$(CARGO) test --workspace --doc --locked
@@ -57,7 +62,7 @@ torture: setup ## the tests again, their campaigns at full length
 	$(MAKE) --no-print-directory c-test CALLS=100000 ROUNDS=100
 	$(MAKE) --no-print-directory py-test
 
-conformance: setup ## the suites that every store, provider and tool must pass; counts per provider
+conformance: setup ## the suites that every store, provider and tool must pass; counts per provider (BLITZ_RECORDINGS=folder)
 	@rm -rf target/tmp/conformance
 	$(call run_tests,--features blitz-tests/bedrock conformance)
 	@cat target/tmp/conformance/*.txt 2>/dev/null || echo "no recordings: set BLITZ_RECORDINGS to their folder"

@@ -125,6 +125,22 @@ async fn b32_b18_b41_every_dialect_names_what_never_passes_by_itself() {
 }
 
 #[tokio::test]
+async fn b35_azure_tells_an_unknown_deployment_and_a_missing_version() {
+    let make = DIALECTS.iter().find(|(name, ..)| *name == "azure").unwrap().1;
+    let unknown = json!({"error": {"code": "DeploymentNotFound", "message": "canary does not exist"}});
+    assert_eq!(told("azure", make, failing(404, &[], &unknown)).await.0, ErrorCode::NotFound);
+    let no_version = json!({"error": {"code": "BadRequest", "message": "api-version query parameter is required"}});
+    assert_eq!(told("azure", make, failing(400, &[], &no_version)).await.0, ErrorCode::InvalidInput);
+    // Without a version the address is the v1 API's, which wants none.
+    let server = Server::start([failing(404, &[], &unknown)]).await;
+    let plain = AzureOpenAi::new(server.url(), Some(Secret::new(KEY))).unwrap();
+    let request = ModelRequest::new("no-such-deployment", vec![Message::user("?")]);
+    let error = complete(plain.stream(request, CallContext::new(Duration::from_secs(60)))).await.unwrap_err();
+    assert!(error.to_string().contains("DeploymentNotFound"), "{error}");
+    assert_eq!(server.last_request().path, "/openai/v1/chat/completions");
+}
+
+#[tokio::test]
 async fn b36_no_dialect_follows_a_redirect_with_its_key() {
     for (name, make, _) in DIALECTS {
         let elsewhere = Server::start([]).await;

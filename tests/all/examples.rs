@@ -31,7 +31,10 @@ fn program(name: &str) -> Command {
         folder
     });
     let mut program = Command::new(folder.join(name));
-    let own = ["OPENAI_API_KEY", "BLITZ_BASE_URL", "BLITZ_MODEL", "BLITZ_API_KEY", "NO_COLOR", "CLICOLOR_FORCE"];
+    blitz::provider::variables().for_each(|name| {
+        program.env_remove(name);
+    });
+    let own = ["BLITZ_BASE_URL", "BLITZ_MODEL", "BLITZ_API_KEY", "NO_COLOR", "CLICOLOR_FORCE"];
     own.iter().chain(&["BLITZ_PRICE_INPUT", "BLITZ_PRICE_OUTPUT", "BLITZ_DEMO_SLOW"]).for_each(|name| {
         program.env_remove(name);
     });
@@ -394,7 +397,10 @@ fn on_a_terminal_lines_are_live_and_no_color_is_heeded() {
             .arg(desk.folder.path().join("typescript"))
             .env("TERM", "xterm-256color")
             .env("BLITZ_DEMO_SLOW", "0.2");
-        script.env_remove("OPENAI_API_KEY").env_remove("BLITZ_BASE_URL").env_remove("NO_COLOR");
+        script.env_remove("BLITZ_BASE_URL").env_remove("NO_COLOR");
+        blitz::provider::variables().for_each(|name| {
+            script.env_remove(name);
+        });
         if no_color {
             script.env("NO_COLOR", "1");
         }

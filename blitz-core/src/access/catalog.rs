@@ -8,7 +8,7 @@ use crate::domain::{
     Deed, ListOptions, Page, Patch, Permission, PromptVersion, Reach, Record, ResourceKind, ResourceRef, Role, Secret,
     Share, Spec, UserId, Visibility,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::store::catalog::{self, Grantee, ResourceRow};
 use crate::store::{Connection, access};
 
@@ -224,7 +224,13 @@ fn check_references<S: Spec>(tx: &mut dyn Connection, grant: &Grant, spec: &S) -
     }
     for reference in spec.references() {
         let name = ResourceRef::from(reference.name);
-        let row = grant.find(tx, reference.kind.permission(Deed::Use), reference.kind, &name).map_err(|error| {
+        let found = grant.find(tx, reference.kind.permission(Deed::Use), reference.kind, &name);
+        let is_missing = found.as_ref().is_err_and(|error| error.code() == ErrorCode::NotFound);
+        if is_missing && reference.kind == ResourceKind::Model && names_a_provider(reference.name) {
+            // No record is meant. Who serves it, and whether this caller may use it, is asked when it runs.
+            continue;
+        }
+        let row = found.map_err(|error| {
             let (noun, name) = (reference.kind.name(), catalog::shown(reference.name));
             Error::new(error.code(), format!("the {noun} {name} is not there or not open to you")).with_source(error)
         })?;
@@ -233,6 +239,11 @@ fn check_references<S: Spec>(tx: &mut dyn Connection, grant: &Grant, spec: &S) -
         }
     }
     Ok(())
+}
+
+/// Whether a name has the form `provider:model`.
+fn names_a_provider(name: &str) -> bool {
+    name.split_once(':').is_some_and(|(provider, model)| !provider.is_empty() && !model.is_empty())
 }
 
 fn found_version(tx: &mut dyn Connection, prompt: &ResourceRow, version: u32) -> Result<PromptVersion> {

@@ -560,6 +560,14 @@ impl Grant {
         self.caller.actor().via
     }
 
+    /// The key of a model that the caller may use, to be sent with a request and kept nowhere.
+    pub(crate) fn model_key(&self, tx: &mut dyn Connection, model: ResourceId) -> Result<Option<Secret>> {
+        if self.permission != Permission::ModelsUse {
+            return Err(Error::internal("a model's key is read only by a call that uses models"));
+        }
+        self.parts.secret(tx, model, "api_key")
+    }
+
     pub(super) fn keys(&self) -> &Keys {
         &self.parts.keys
     }

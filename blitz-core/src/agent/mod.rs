@@ -7,6 +7,7 @@
 
 pub(crate) mod history;
 pub(crate) mod output;
+pub(crate) mod partial;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,8 @@ use output::OutputCheck;
 const MAX_UNKNOWN_CALLS: u32 = 5;
 /// How often the model is told that its final answer would not do.
 const MAX_OUTPUT_RETRIES: u32 = 2;
+/// How often a provider may pause an answer, over a whole execution.
+const MAX_PAUSES: u32 = 10;
 
 /// The control state of one agent execution.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +36,8 @@ pub(crate) struct AgentMachine {
     usage: Usage,
     unknown_calls: u32,
     output_retries: u32,
+    #[serde(default)]
+    pauses: u32,
     ended: bool,
 }
 
@@ -48,6 +53,7 @@ impl AgentMachine {
             usage: Usage::default(),
             unknown_calls: 0,
             output_retries: 0,
+            pauses: 0,
             ended: false,
         })
     }
@@ -70,7 +76,7 @@ impl AgentMachine {
     /// What is wrong with an answer, were it taken: nothing follows from asking.
     pub(crate) fn problem(&self, response: &ModelResponse) -> Option<Error> {
         unusable(response).or_else(|| {
-            let ends = response.message.tool_calls().next().is_none();
+            let ends = response.message.tool_calls().next().is_none() && response.finish_reason != FinishReason::Paused;
             let bad = ends && self.output.read(&response.message.text_content()).is_err();
             bad.then(|| Error::bad_output("the model's answer is empty or off its schema"))
         })
@@ -121,6 +127,13 @@ impl AgentMachine {
             return self.fail(&error);
         }
         let calls: Vec<_> = response.message.tool_calls().cloned().collect();
+        if calls.is_empty() && response.finish_reason == FinishReason::Paused {
+            self.pauses += 1;
+            if self.pauses > MAX_PAUSES {
+                return self.fail(&Error::bad_output("the provider paused the answer again and again"));
+            }
+            return self.next_turn(None);
+        }
         if calls.is_empty() {
             return self.ended_turn(response);
         }

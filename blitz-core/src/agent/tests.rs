@@ -163,3 +163,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_paused_answer_goes_on_and_not_for_ever() {
+    let mut machine = started(&Limits { max_turns: 100, ..Limits::default() });
+    let paused = text("looking").with_finish_reason(FinishReason::Paused);
+    assert!(machine.problem(&paused).is_none());
+    for turn in 1..=MAX_PAUSES {
+        let next = answer(&mut machine, &format!("{turn}/model"), &paused);
+        assert!(matches!(&next[..], [Action::CallModel { feedback: None, .. }]), "{turn}");
+    }
+    let mut patient = machine.clone();
+    let end = answer(&mut machine, &format!("{}/model", MAX_PAUSES + 1), &paused);
+    assert!(matches!(&end[..], [Action::Finish(Finish::Failed { error })] if error.code == ErrorCode::BadOutput));
+    let done = answer(&mut patient, &format!("{}/model", MAX_PAUSES + 1), &text("found"));
+    assert_eq!(done, [Action::Finish(Finish::Completed { output: json!("found") })]);
+}

@@ -19,7 +19,8 @@ pub struct NewAgent {
     /// For people, and for a model that is offered this agent as a tool.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// The catalogue name of its model.
+    /// Its model: a catalogue name, or `provider:model` by what the environment holds, which only the host may
+    /// use unless it lets users too.
     pub model: String,
     /// What the model is told to do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -190,7 +191,7 @@ impl RetryPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fallback {
-    /// Catalogue names of the models, in the order they are asked.
+    /// The models, in the order they are asked: catalogue names, or `provider:model`.
     pub models: Vec<String>,
     /// On which failures. Bad answers count by what is wrong with them: `content_filtered`, `refused`, and
     /// `bad_output` for one that is cut off, empty or off the output's schema. By default what may be one

@@ -184,6 +184,15 @@ pub enum EventData {
         /// The piece.
         delta: Delta,
     },
+    /// The output of an agent with an output schema as far as its answer goes, live: whole JSON that
+    /// fits the schema but for what is still missing. The output itself comes with `execution.finished`.
+    #[serde(rename = "model.partial")]
+    ModelPartial {
+        /// Which attempt of the step, from 1.
+        attempt: u32,
+        /// The output so far; each one holds all of those before it.
+        output: Value,
+    },
     /// The attempt failed after it showed text: drop what was shown.
     #[serde(rename = "model.reset")]
     ModelReset {
@@ -221,6 +230,7 @@ impl EventData {
             Self::ApprovalAnswered(_) => "approval.answered",
             Self::BudgetAlert { .. } => "budget.alert",
             Self::ModelDelta { .. } => "model.delta",
+            Self::ModelPartial { .. } => "model.partial",
             Self::ModelReset { .. } => "model.reset",
         }
     }

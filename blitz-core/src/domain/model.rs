@@ -174,6 +174,9 @@ pub struct ModelSettings {
     /// What the model can do, where the engine's own table does not know it or is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileOverride>,
+    /// How the model is held to the schema of an output; `auto` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_mode: Option<OutputMode>,
     /// Fields of the provider's request that the engine does not know, passed through as they are.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
@@ -198,7 +201,8 @@ impl ModelSettings {
             parallel_tool_calls: over.parallel_tool_calls.or(self.parallel_tool_calls),
             stream: over.stream.or(self.stream),
             prompt_cache: over.prompt_cache.clone().or_else(|| self.prompt_cache.clone()),
-            profile: over.profile.or(self.profile),
+            profile: over.profile.clone().or_else(|| self.profile.clone()),
+            output_mode: over.output_mode.or(self.output_mode),
             extra,
         }
     }
@@ -206,15 +210,22 @@ impl ModelSettings {
 
 /// What a model can do and how it is asked, as far as it differs from the engine's own table.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProfileOverride {
+    /// The model that stands behind the name, where that is the name of a deployment or an alias: its
+    /// figures and its listed price hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
     /// The most input and output tokens together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
     /// The most output tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
+    /// Whether it takes tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<bool>,
     /// Whether it takes a JSON Schema for the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native_schema: Option<bool>,
@@ -224,6 +235,12 @@ pub struct ProfileOverride {
     /// Whether the cap is called `max_completion_tokens` and sampling settings are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<bool>,
+    /// Whether temperature and nucleus sampling are taken; a model that reasons takes none where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<bool>,
+    /// How it is asked to think.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<ThinkingRule>,
     /// Whether `stream_options.include_usage` is understood.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_usage: Option<bool>,
@@ -286,6 +303,43 @@ impl OutputSchema {
     }
 }
 
+/// How a model is held to the schema of its output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputMode {
+    /// By what the model can do: natively, else by the tool, else by words.
+    #[default]
+    Auto,
+    /// The schema goes with the request, in the form that the provider knows.
+    Native,
+    /// By a tool that takes the answer.
+    Tool,
+    /// In words.
+    Prompted,
+}
+
+/// The tool that takes an answer in the mode of the tool.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct OutputTool {
+    pub(crate) name: Arc<str>,
+    /// Whether the answer is put into an object, because it is none itself.
+    pub(crate) wraps: bool,
+}
+
+/// How a model is asked to think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ThinkingRule {
+    /// It cannot be asked: an effort is left out.
+    Never,
+    /// By a word for the effort.
+    Effort,
+    /// By a number of tokens.
+    Budget,
+    /// It decides itself, an effort beside it.
+    Adaptive,
+}
+
 /// One request to a model, as every provider gets it.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -302,6 +356,9 @@ pub struct ModelRequest {
     pub output_schema: Option<Arc<OutputSchema>>,
     /// Sampling, caps and unknown fields. `max_output_tokens` is always set by the driver.
     pub settings: ModelSettings,
+    /// The tool that takes the answer, where the engine put one among the tools.
+    #[serde(skip)]
+    pub(crate) output_tool: Option<OutputTool>,
 }
 
 impl ModelRequest {
@@ -314,6 +371,7 @@ impl ModelRequest {
             tool_choice: ToolChoice::Auto,
             output_schema: None,
             settings: ModelSettings::default(),
+            output_tool: None,
         }
     }
 
@@ -350,6 +408,8 @@ pub enum FinishReason {
     Length,
     /// A content filter stopped it.
     ContentFilter,
+    /// The provider paused it in the middle of its own tools' work: asked again, it goes on.
+    Paused,
     /// The provider gave no reason, or one that is not known.
     Other,
 }

@@ -37,6 +37,9 @@ pub struct RunOptions {
     /// JSON Schema of this run's output, in place of the agent's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
+    /// The model of this run, in place of the agent's: its catalogue name, or `provider:model`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Limits of this run: of each, the lower of the agent's and this one holds.
     pub limits: RunLimits,
 }
@@ -72,6 +75,11 @@ impl RunOptions {
         Self { output_schema: Some(schema), ..self }
     }
 
+    /// The same options with another model than the agent's.
+    pub fn with_model(self, model: impl Into<String>) -> Self {
+        Self { model: Some(model.into()), ..self }
+    }
+
     /// The same options with limits that are lower than the agent's.
     pub fn with_limits(self, limits: RunLimits) -> Self {
         Self { limits, ..self }
@@ -100,8 +108,8 @@ impl RunOptions {
     /// Makes them hold for a workflow. Errors: `InvalidInput` for what only an agent has.
     pub(crate) fn apply_to_workflow(&self, workflow: &mut WorkflowDefinition) -> Result<()> {
         let RunLimits { max_turns, timeout_ms, max_tokens, max_cost, max_depth, max_parallel_tools } = &self.limits;
-        if self.output_schema.is_some() || max_turns.is_some() || max_tokens.is_some() {
-            let message = "output_schema, limits.max_turns and limits.max_tokens are for agents: a workflow has none";
+        if self.output_schema.is_some() || self.model.is_some() || max_turns.is_some() || max_tokens.is_some() {
+            let message = "output_schema, model, limits.max_turns and limits.max_tokens are for agents: a workflow has none";
             return Err(Error::invalid(message));
         }
         let limits = &mut workflow.limits;
@@ -120,6 +128,9 @@ impl RunOptions {
     pub(crate) fn apply(&self, agent: &mut NewAgent) {
         if let Some(schema) = &self.output_schema {
             agent.output_schema = Some(schema.clone());
+        }
+        if let Some(model) = &self.model {
+            agent.model.clone_from(model);
         }
         self.limits.lower(&mut agent.limits);
     }

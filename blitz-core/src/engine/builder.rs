@@ -84,6 +84,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Whether users may name a model `provider:model`, such as `openai:gpt-4o`. By default only the host
+    /// may: the keys of the environment are its own.
+    pub fn with_model_names_for_users(self, allowed: bool) -> Self {
+        self.providers.allow_names(allowed);
+        self
+    }
+
     /// Opens the database.
     ///
     /// Errors: as [`Engine::open`].

@@ -75,6 +75,7 @@ impl std::fmt::Debug for Method {
 const TABLE: &[&[Method]] = &[
     models::ROWS,
     models::PRICE_ROWS,
+    models::EMBED_ROWS,
     prompts::ROWS,
     prompts::VERSION_ROWS,
     tools::ROWS,

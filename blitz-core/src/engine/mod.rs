@@ -33,7 +33,7 @@ pub use costs::Costs;
 pub use executions::{ExecutionFilter, Executions};
 pub use keys::Keys;
 pub use methods::{Method, MethodKind};
-pub use models::Models;
+pub use models::{Embeddings, Models};
 pub use prompts::Prompts;
 pub use roles::Roles;
 pub use run::{ExecutionHandle, HeardRun};

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, Named, Update, method};
 use crate::access::Target;
-use crate::domain::{ImportedPrices, ListOptions, ModelLimits, NewModel, Page, Permission, Record, Share};
+use crate::domain::{
+    ImportedPrices, ListOptions, ModelLimits, Money, NewModel, Page, Part, Permission, Record, Share, Usage,
+};
 use crate::error::{Error, Result};
+use crate::execution::embed;
 use crate::ledger::price_import;
 use crate::net;
+use crate::provider::EmbeddingRequest;
 
 /// The models of the catalogue.
 pub type Models = Catalog<NewModel>;
@@ -23,6 +27,47 @@ pub(super) const PRICE_ROWS: &[Method] = &[method!(
     "models.import_prices", PricesManage, ImportPrices => ImportedPrices,
     |s, import| async move { s.models().import_prices(&import.prices.into_text(), &import.source).await }
 )];
+
+pub(super) const EMBED_ROWS: &[Method] = &[method!(
+    "models.embed", ModelsUse, Embed => Embeddings, |s, embed| async move { s.models().embed_with(embed).await }
+)];
+
+/// What is to be embedded.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Embed {
+    /// The model: a catalogue name, or `provider:model`.
+    model: String,
+    /// Texts, or images where the model sees; each becomes one vector.
+    inputs: Vec<EmbedInput>,
+    /// How long the vectors should be, where the model can choose.
+    #[serde(default)]
+    dimensions: Option<u64>,
+    /// Fields of the provider's request that the engine does not know, passed through as they are.
+    #[serde(default)]
+    extra: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(untagged)]
+enum EmbedInput {
+    Text(String),
+    Part(Part),
+}
+
+/// The vectors of texts or images, and what they cost.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Embeddings {
+    /// One vector for each input, in order.
+    pub vectors: Vec<Vec<f32>>,
+    /// The model that answered, in the provider's words.
+    pub model_name: String,
+    /// What it used.
+    pub usage: Usage,
+    /// What that cost; `None` where the price is unknown.
+    pub cost: Option<Money>,
+}
 
 /// A price map to import.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -70,6 +115,61 @@ impl Models {
                 Ok(imported)
             })
             .await
+    }
+}
+
+/// The most inputs of one call.
+const MAX_INPUTS: usize = 2_048;
+
+impl Models {
+    /// Makes vectors of texts. The call is reserved and booked like any call of a model, in no execution.
+    ///
+    /// It is not tried again: the error says whether that may help. A caller that goes away leaves a call
+    /// that is booked to its end. Errors: `NotFound` for the model, `BudgetExceeded`, `InvalidInput` where
+    /// the provider makes no embeddings, and what the provider gives.
+    pub async fn embed<T: Into<String>>(&self, model: &str, texts: impl IntoIterator<Item = T>) -> Result<Embeddings> {
+        self.embed_parts(model, EmbeddingRequest::texts("", texts)).await
+    }
+
+    /// Makes vectors of whatever a request holds; its model is the one that is named. Errors: as [`Models::embed`].
+    pub async fn embed_parts(&self, model: &str, request: EmbeddingRequest) -> Result<Embeddings> {
+        if request.inputs.is_empty() || request.inputs.len() > MAX_INPUTS {
+            return Err(Error::invalid(format!("embed wants 1 to {MAX_INPUTS} inputs")));
+        }
+        if request.dimensions == Some(0) {
+            return Err(Error::invalid("dimensions must be at least 1"));
+        }
+        let (session, model) = (self.session.clone(), model.to_owned());
+        let runtime = Arc::clone(&session.inner.runtime);
+        let id = embed::fresh_id()?;
+        let whole = async move {
+            let (desk, work) = (Arc::clone(&session.inner.runtime), session.inner.work.clone());
+            let host = Arc::clone(&desk);
+            let held = session
+                .write(Permission::ModelsUse, Target::None, "models.embed", move |tx, grant| {
+                    embed::reserve(tx, grant, &host, &model, &request, id)
+                })
+                .await?;
+            held.perform(desk, work).await
+        };
+        let done = runtime.to_its_end(whole).await?;
+        let response = done.response;
+        Ok(Embeddings {
+            vectors: response.vectors,
+            model_name: response.model_name,
+            usage: done.usage,
+            cost: done.cost,
+        })
+    }
+
+    async fn embed_with(&self, embed: Embed) -> Result<Embeddings> {
+        let parts = embed.inputs.into_iter().map(|input| match input {
+            EmbedInput::Text(text) => Part::text(text),
+            EmbedInput::Part(part) => part,
+        });
+        let mut request = EmbeddingRequest::new("", parts.collect());
+        (request.dimensions, request.extra) = (embed.dimensions, embed.extra);
+        self.embed_parts(&embed.model, request).await
     }
 }
 

@@ -48,6 +48,9 @@ pub struct EngineSettings {
     /// How logins and their tokens last.
     #[serde(default)]
     pub sessions: SessionSettings,
+    /// Whether users may name a model `provider:model`, paid by the environment's keys; only the host may where absent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub model_names_for_users: bool,
 }
 
 impl EngineSettings {
@@ -61,6 +64,7 @@ impl EngineSettings {
             real_requests: allowed(),
             egress: Egress::default(),
             sessions: SessionSettings::default(),
+            model_names_for_users: false,
         }
     }
 
@@ -74,7 +78,8 @@ impl EngineSettings {
             .with_durability(self.durability)
             .with_real_requests(self.real_requests)
             .with_egress(self.egress)
-            .with_sessions(self.sessions);
+            .with_sessions(self.sessions)
+            .with_model_names_for_users(self.model_names_for_users);
         if let Some(limit) = self.busy_timeout_ms {
             builder = builder.with_busy_limit(Duration::from_millis(limit));
         }

@@ -12,11 +12,12 @@ use serde_json::Value;
 use super::Runtime;
 use super::limits::DeploymentKey;
 use super::turn::Ids;
+use crate::agent::partial::PartialOutput;
 use crate::domain::{
     Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, ReservationId, Timestamp, ToolCall,
 };
 use crate::error::{Charged, Error, ErrorCode, Result};
-use crate::provider::{CallContext, Provider, StreamItem};
+use crate::provider::{CallContext, Provider, StreamItem, structured};
 use crate::tool::ToolContext;
 use crate::tool::registry::{PreparedTool, ToolOutcome};
 
@@ -52,6 +53,8 @@ pub(crate) struct ModelCall {
     pub(crate) delivered: Delivered,
     /// The session of whoever asked.
     pub(crate) session: Option<Arc<dyn Any + Send + Sync>>,
+    /// Shows the output while it streams.
+    pub(crate) partial: Option<Arc<PartialOutput>>,
 }
 
 /// Whether a call was sent, and how many bytes of output have come so far: what is counted when it
@@ -120,8 +123,9 @@ impl Delivered {
 impl ModelCall {
     /// Sends the request and reads the answer to its end, handing deltas to whoever listens.
     pub(crate) async fn perform(self, runtime: Arc<Runtime>) -> Happening {
-        let Self { key, attempt, reservation, request, provider, deployment, ids, timeout, delivered, session } = self;
+        let Self { key, attempt, reservation, request, provider, deployment, ids, timeout, delivered, session, partial } = self;
         let (mut index, mut pass) = (0, None);
+        let mut so_far = partial.map(SoFar::new);
         let asked = AssertUnwindSafe(async {
             let provider = runtime.providers.answering(provider)?;
             let limited = deployment.has_limits();
@@ -133,16 +137,17 @@ impl ModelCall {
             if !delivered.send() {
                 return Err(Error::cancelled("the call was withdrawn before it was sent"));
             }
-            let mut stream = provider.stream(request, CallContext::new(timeout).asked_by(session));
+            let output_tool = request.output_tool.clone();
+            let mut stream = structured::as_text(provider.stream(request, CallContext::new(timeout).asked_by(session)), output_tool);
             while let Some(item) = stream.next().await {
                 match item? {
                     StreamItem::Delta(delta) => {
                         delivered.add(delta_bytes(&delta));
                         if runtime.hub.has_readers(ids.root_id) {
-                            runtime.hub.publish(
-                                ids.root_id,
-                                [live(ids.id, &key, EventData::ModelDelta { attempt, index, delta })],
-                            );
+                            let output = so_far.as_mut().and_then(|so_far| so_far.take(&delta));
+                            let partial = output.map(|output| EventData::ModelPartial { attempt, output });
+                            let events = [EventData::ModelDelta { attempt, index, delta }].into_iter().chain(partial);
+                            runtime.hub.publish(ids.root_id, events.map(|data| live(ids.id, &key, data)));
                         }
                         index += 1;
                     }
@@ -167,6 +172,36 @@ impl ModelCall {
             runtime.hub.publish(ids.root_id, [live(ids.id, &key, EventData::ModelReset { attempt })]);
         }
         Happening::Model { key, attempt, reservation, result, delivered: delivered.bytes() }
+    }
+}
+
+/// The output of one answer as far as it has come.
+struct SoFar {
+    partial: Arc<PartialOutput>,
+    text: String,
+    /// How long the text was when it was last read.
+    read: usize,
+    shown: Option<Value>,
+}
+
+impl SoFar {
+    fn new(partial: Arc<PartialOutput>) -> Self {
+        Self { partial, text: String::new(), read: 0, shown: None }
+    }
+
+    /// The output with one more piece, where that says more than the last one shown.
+    ///
+    /// A long text is read again only once it has grown by a sixteenth: reading all of it stays linear.
+    fn take(&mut self, delta: &Delta) -> Option<Value> {
+        let Delta::Text { text } = delta else { return None };
+        self.text.push_str(text);
+        if self.text.len() - self.read <= if self.read < 256 { 0 } else { self.read / 16 } {
+            return None;
+        }
+        self.read = self.text.len();
+        let output = self.partial.read(&self.text).filter(|output| self.shown.as_ref() != Some(output))?;
+        self.shown = Some(output.clone());
+        Some(output)
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod cache;
 pub(crate) mod control;
 pub(crate) mod driver;
 pub(crate) mod effects;
+pub(crate) mod embed;
 pub(crate) mod events;
 pub(crate) mod limits;
 mod perform;

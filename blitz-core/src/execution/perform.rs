@@ -140,6 +140,7 @@ impl Driver {
             timeout: self.deadline.since(Timestamp::now()) + BEYOND_THE_DEADLINE,
             delivered: delivered.clone(),
             session: self.session.clone(),
+            partial: setup.partial(),
         };
         let handle = self.work.effects.spawn(call.perform(Arc::clone(&self.runtime)));
         let what = RunningWhat::Model { attempt, reservation: reserved.id, delivered };

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use crate::access::{Grant, Standing};
 use crate::domain::{
-    AgentRecord, ExecutionPlan, ModelRecord, Permission, PlannedModel, PromptRef, PromptVersion, ResourceId,
-    ResourceKind, ResourceRef, RunOptions, Secret, ToolRecord, WorkflowPlan,
+    AgentRecord, ExecutionPlan, ModelRecord, NewModel, Permission, PlannedModel, Price, PromptRef, PromptVersion,
+    ResourceId, ResourceKind, ResourceRef, RunOptions, Secret, Timestamp, ToolRecord, UserId, Visibility, WorkflowPlan,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;
+use crate::provider::named_by_environment;
 use crate::provider::registry::Providers;
 use crate::store::catalog::{self, ResourceRow};
 use crate::store::sql::to_json;
@@ -63,7 +64,8 @@ pub(crate) fn pin(
     standing: &Standing,
     providers: &Providers,
 ) -> Result<Pinned> {
-    let mut plan = plan(tx, grant, providers, agent, &mut Vec::new())?;
+    let models = ModelsOf { grant, providers };
+    let mut plan = plan(tx, &models, agent, options.model.as_deref(), &mut Vec::new())?;
     options.apply(&mut plan.agent.spec);
     keep_agent(tx, standing, plan)
 }
@@ -99,19 +101,19 @@ pub(crate) fn keys(tx: &mut dyn Connection, standing: &Standing, plan: &Executio
 
 fn plan(
     tx: &mut dyn Connection,
-    grant: &Grant,
-    providers: &Providers,
+    models: &ModelsOf<'_>,
     row: &ResourceRow,
+    model: Option<&str>,
     above: &mut Vec<ResourceId>,
 ) -> Result<ExecutionPlan> {
     if above.contains(&row.id) || above.len() >= MAX_NESTING {
         return Err(circle(&row.name));
     }
     let agent: AgentRecord = row.record()?;
-    let spec = &agent.spec;
-    let PlannedModel { model, listed_price, .. } = planned_model(tx, grant, providers, &spec.model)?;
+    let (spec, grant) = (&agent.spec, models.grant);
+    let PlannedModel { model, listed_price, .. } = models.find(tx, model.unwrap_or(&spec.model))?;
     let fallbacks = spec.fallback.iter().flat_map(|fallback| &fallback.models);
-    let fallbacks = fallbacks.map(|model| planned_model(tx, grant, providers, model)).collect::<Result<_>>()?;
+    let fallbacks = fallbacks.map(|model| models.find(tx, model)).collect::<Result<_>>()?;
     let prompt = spec.prompt.as_ref().map(|prompt| prompt_version(tx, grant, prompt)).transpose()?;
     let mut tools = Vec::with_capacity(spec.tools.len());
     for tool in &spec.tools {
@@ -121,17 +123,79 @@ fn plan(
     let mut agents = Vec::with_capacity(spec.agents.len());
     for child in &spec.agents {
         let child = grant.find(tx, Permission::AgentsRun, ResourceKind::Agent, &name(child))?;
-        agents.push(plan(tx, grant, providers, &child, above)?);
+        agents.push(plan(tx, models, &child, None, above)?);
     }
     above.pop();
     Ok(ExecutionPlan { listed_price, fallbacks, ..ExecutionPlan::new(agent, model, prompt, tools, agents) })
 }
 
-fn planned_model(tx: &mut dyn Connection, grant: &Grant, providers: &Providers, model: &str) -> Result<PlannedModel> {
-    let model: ModelRecord = grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &name(model))?.record()?;
-    let address = providers.address(&model.spec.provider, model.spec.base_url.as_deref());
-    let listed_price = ledger::listed_price(tx, &model.spec, address.as_deref())?;
-    Ok(PlannedModel::new(model, listed_price))
+/// The id of a model that is no record: no record has it.
+const NO_RECORD: ResourceId = ResourceId(0);
+
+/// Where the models of a call come from.
+pub(crate) struct ModelsOf<'a> {
+    pub(crate) grant: &'a Grant,
+    pub(crate) providers: &'a Providers,
+}
+
+impl ModelsOf<'_> {
+    /// The model of a catalogue name, else of a `provider:model`, with the price that is listed for it.
+    ///
+    /// Errors: `NotFound`; `PermissionDenied` for a user who names a `provider:model` where the host does
+    /// not let users do that: the keys of the environment are the host's own.
+    pub(crate) fn find(&self, tx: &mut dyn Connection, model: &str) -> Result<PlannedModel> {
+        let found = self.grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &name(model));
+        let model: ModelRecord = match (found, self.providers.split(model)) {
+            (Err(error), Some((provider, own))) if error.code() == ErrorCode::NotFound => {
+                self.grant.require(Permission::ModelsUse)?;
+                if self.grant.user_id().is_some() && !self.providers.allows_names() {
+                    return Err(not_for_users(model));
+                }
+                self.unrecorded(NewModel::new(model, provider, own))
+            }
+            (found, _) => found?.record()?,
+        };
+        let listed_price = self.listed_price(tx, &model.spec)?;
+        Ok(PlannedModel::new(model, listed_price))
+    }
+
+    /// The price that is listed for what a model really is: at the address that the environment names, and
+    /// of the model behind a deployment. A provider of the host's own is at no address.
+    fn listed_price(&self, tx: &mut dyn Connection, model: &NewModel) -> Result<Option<Price>> {
+        let mut meant = model.clone();
+        let own = model.settings.profile.as_ref().and_then(|profile| profile.family.clone());
+        let behind = match model.base_url {
+            Some(_) => None,
+            None => named_by_environment(&model.provider, &model.model_name).1,
+        };
+        meant.base_url = self.providers.address(&model.provider, model.base_url.as_deref());
+        meant.model_name = own.or(behind).unwrap_or(meant.model_name);
+        ledger::listed_price(tx, &meant)
+    }
+
+    /// The model of a reference, with the price that is listed for it.
+    pub(super) fn find_by(&self, tx: &mut dyn Connection, model: &ResourceRef) -> Result<PlannedModel> {
+        let model: ModelRecord =
+            self.grant.find(tx, Permission::ModelsUse, ResourceKind::Model, model)?.record()?;
+        let listed_price = self.listed_price(tx, &model.spec)?;
+        Ok(PlannedModel::new(model, listed_price))
+    }
+
+    /// A model that is in no catalogue, as a record.
+    fn unrecorded(&self, spec: NewModel) -> ModelRecord {
+        let hash = content_hash(spec.name.as_bytes());
+        // A moment of its own would make a plan of its own of each run.
+        let now = Timestamp(0);
+        let (owner_id, visibility) = (None::<UserId>, Visibility::Private);
+        ModelRecord { id: NO_RECORD, owner_id, visibility, revision: 1, hash, created_at: now, updated_at: now, spec }
+    }
+}
+
+fn not_for_users(model: &str) -> Error {
+    Error::denied(format!(
+        "{model:?} is no model of the catalogue, and what the environment pays for is the host's: name one of the \
+         catalogue, or let the host allow such names to users"
+    ))
 }
 
 fn prompt_version(tx: &mut dyn Connection, grant: &Grant, prompt: &PromptRef) -> Result<PromptVersion> {

@@ -10,14 +10,15 @@ use super::pin::Keys;
 use super::state::State;
 use crate::agent::AgentMachine;
 use crate::agent::history::{Transcript, input_message};
+use crate::agent::partial::PartialOutput;
 use crate::domain::{
     ExecutionPlan, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, OutputSchema, PlannedModel, Price, Queued,
     ResourceId, ToolChoice, ToolSpec, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
-use crate::provider::Provider;
 use crate::provider::registry::Providers;
+use crate::provider::{Profile, Provider, structured};
 use crate::tool::registry::{HostTools, PreparedTool};
 
 /// The output cap where neither agent nor model sets one.
@@ -41,6 +42,7 @@ pub(crate) struct Setup {
     offers: Vec<(String, Offer)>,
     specs: Arc<[ToolSpec]>,
     output_schema: Option<Arc<OutputSchema>>,
+    partial: Option<Arc<PartialOutput>>,
     opening: Opening,
 }
 
@@ -55,6 +57,7 @@ pub(crate) struct ModelSetup {
     pub(crate) deployment: Arc<DeploymentKey>,
     model_name: String,
     settings: ModelSettings,
+    profile: Profile,
 }
 
 impl ModelSetup {
@@ -68,8 +71,10 @@ impl ModelSetup {
         let model = &record.spec;
         let key = keys.get(&record.id).cloned();
         let provider = providers.connect(&model.provider, model.base_url.as_deref(), key)?;
-        let profile = provider.profile(&model.model_name);
         let mut settings = model.settings.overlaid(over);
+        let own = settings.profile.as_ref();
+        let family = own.and_then(|own| own.family.as_deref()).unwrap_or(&model.model_name);
+        let profile = provider.profile(family).overridden(own);
         let caps = [model.max_output_tokens, profile.max_output_tokens];
         let model_cap = caps.into_iter().flatten().min().unwrap_or(u64::MAX);
         settings.max_output_tokens =
@@ -78,12 +83,20 @@ impl ModelSetup {
             name: model.name.clone(),
             provider_name: model.provider.clone(),
             provider,
-            price: ledger::price_of(model, profile.free, listed_price),
+            price: ledger::price_of(model, profile.free, listed_price.filter(|_| is_usual_tier(&settings))),
             deployment: Arc::new(DeploymentKey::new(model)),
             model_name: model.model_name.clone(),
             settings,
+            profile,
         })
     }
+}
+
+/// Whether a call is served at the usual price: what is listed is the price of no other tier.
+fn is_usual_tier(settings: &ModelSettings) -> bool {
+    let asked = ["service_tier", "serviceTier"].iter().filter_map(|name| settings.extra.get(*name));
+    let usual = ["auto", "default", "standard", "standard_only", "on_demand"];
+    asked.into_iter().all(|tier| tier.is_null() || tier.as_str().is_some_and(|tier| usual.contains(&tier)))
 }
 
 impl Setup {
@@ -121,8 +134,9 @@ impl Setup {
             specs.push(spec);
         }
         let output_schema = output_schema(&plan).map(|schema| Arc::new(OutputSchema::new("output", schema.clone())));
+        let partial = output_schema.as_ref().and_then(|output| PartialOutput::new(&output.schema)).map(Arc::new);
         let opening = Opening::new(&plan)?;
-        Ok(Self { hash, own, fallbacks, offers, specs: specs.into(), output_schema, opening, plan })
+        Ok(Self { hash, own, fallbacks, offers, specs: specs.into(), output_schema, partial, opening, plan })
     }
 
     /// The agent's own definition.
@@ -161,6 +175,11 @@ impl Setup {
         self.model(place).unwrap_or(&self.own)
     }
 
+    /// Reads the output while it streams, where it follows a schema.
+    pub(crate) fn partial(&self) -> Option<Arc<PartialOutput>> {
+        self.partial.clone()
+    }
+
     /// The next request to the model at a place; `first` lets the agent's tool choice hold.
     pub(crate) fn request(&self, transcript: &mut Transcript, first: bool, place: usize) -> ModelRequest {
         let model = self.model_at(place);
@@ -175,6 +194,7 @@ impl Setup {
         if self.agent().tool_choice == Some(ToolChoice::None) {
             request.tool_choice = ToolChoice::None;
         }
+        structured::prepare(&mut request, &model.profile);
         request
     }
 }

@@ -17,12 +17,12 @@ pub(crate) fn price_of(model: &NewModel, provider_is_free: bool, listed: Option<
 /// else in the shipped table.
 ///
 /// A name counts in lower case and without its provider's prefix, and else as it is: a similar name
-/// may have another price. `address` is where the provider is reached, where that is not its usual one.
-pub(crate) fn listed_price(tx: &mut dyn Connection, model: &NewModel, address: Option<&str>) -> Result<Option<Price>> {
+/// may have another price.
+pub(crate) fn listed_price(tx: &mut dyn Connection, model: &NewModel) -> Result<Option<Price>> {
     if model.price.is_some() {
         return Ok(None);
     }
-    let Some(service) = table::service(&model.provider, address) else { return Ok(None) };
+    let Some(service) = table::service(&model.provider, model.base_url.as_deref()) else { return Ok(None) };
     let mut imported = prices::in_force(tx, service)?;
     let found = table::spellings(service, &model.model_name).find_map(|name| imported.remove(&name));
     Ok(found.or_else(|| table::find(service, &model.model_name).cloned()))
@@ -39,8 +39,7 @@ mod tests {
     }
 
     async fn listed(model: NewModel) -> Option<Price> {
-        let listed = move |tx: &mut dyn Connection| listed_price(tx, &model, model.base_url.as_deref());
-        store::memory().store.write(listed).await.unwrap()
+        store::memory().store.write(move |tx| listed_price(tx, &model)).await.unwrap()
     }
 
     #[test]

@@ -9,6 +9,9 @@
 pub(crate) mod egress;
 pub(crate) mod retry_after;
 pub(crate) mod sse;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tls_tests;
 
 use std::net::IpAddr;
 use std::ops::Deref;

@@ -49,7 +49,22 @@ enum Api {
 struct Azure {
     api: Api,
     deployment: Option<String>,
+    /// One deployment, and the model behind it.
+    behind: Option<(String, String)>,
     model: Option<String>,
+}
+
+/// What stands before the API's own path, and the deployment that an address from Azure's pages names.
+fn parts_of(path: &str) -> (String, Option<String>) {
+    let path = path.trim_end_matches('/');
+    if let Some((own, rest)) = path.split_once("/openai/deployments/") {
+        let deployment = rest.split('/').next().unwrap_or_default();
+        return (own.to_owned(), Some(deployment.to_owned()).filter(|name| !name.is_empty()));
+    }
+    let own = ["/chat/completions", "/responses", "/embeddings"].iter().find_map(|call| path.strip_suffix(call));
+    let own = own.unwrap_or(path);
+    let own = own.strip_suffix("/v1").unwrap_or(own);
+    (own.strip_suffix("/openai").unwrap_or(own).to_owned(), None)
 }
 
 impl AzureOpenAi {
@@ -64,7 +79,9 @@ impl AzureOpenAi {
         let version = endpoint.base.query_pairs().find(|(name, _)| name == "api-version");
         let api = version.map_or(Api::V1, |(_, version)| Api::Dated(version.into_owned()));
         endpoint.base.set_query(None);
-        Ok(Self { endpoint, azure: Azure { api, deployment: None, model: None } })
+        let (own, deployment) = parts_of(endpoint.base.path());
+        endpoint.base.set_path(&own);
+        Ok(Self { endpoint, azure: Azure { api, deployment, behind: None, model: None } })
     }
 
     /// The same by Microsoft Entra: the host's function gives a token before each request.
@@ -97,6 +114,13 @@ impl AzureOpenAi {
         self
     }
 
+    /// The same with the model that stands behind one deployment: asked for by either name it is this
+    /// deployment, and others are what their names say.
+    pub(crate) fn with_model_behind(mut self, deployment: impl Into<String>, model: impl Into<String>) -> Self {
+        self.azure.behind = Some((deployment.into(), model.into()));
+        self
+    }
+
     /// The same provider under another name.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.endpoint.name = name.into();
@@ -126,20 +150,30 @@ impl Provider for AzureOpenAi {
     }
 
     fn profile(&self, model_name: &str) -> Profile {
-        profile::of(self.azure.model.as_deref().unwrap_or(model_name))
+        profile::of(self.azure.family(model_name))
     }
 }
 
 impl Azure {
+    /// The deployment that is asked for a model.
+    fn deployment<'a>(&'a self, model_name: &'a str) -> &'a str {
+        let behind = self.behind.as_ref().filter(|(_, model)| model == model_name);
+        self.deployment.as_deref().or(behind.map(|(deployment, _)| deployment.as_str())).unwrap_or(model_name)
+    }
+
+    /// The model that stands behind the name of a request.
+    fn family<'a>(&'a self, model_name: &'a str) -> &'a str {
+        let behind = self.behind.as_ref().filter(|(deployment, _)| deployment == model_name);
+        self.model.as_deref().or(behind.map(|(_, model)| model.as_str())).unwrap_or(model_name)
+    }
+
     fn url(&self, endpoint: &Endpoint, deployment: &str, call: &str) -> Result<Url> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if deployment.is_empty() || !deployment.chars().all(fits) {
             return Err(Error::invalid("the name of an azure deployment holds letters, digits, '-', '_' and '.' only"));
         }
         let mut url = endpoint.base.clone();
-        let own = url.path().trim_end_matches('/');
-        let own = own.strip_suffix("/v1").unwrap_or(own);
-        let own = own.strip_suffix("/openai").unwrap_or(own).to_owned();
+        let own = url.path().trim_end_matches('/').to_owned();
         match &self.api {
             Api::V1 | Api::Responses => url.set_path(&format!("{own}/openai/v1/{call}")),
             Api::Dated(version) => {
@@ -153,8 +187,8 @@ impl Azure {
 
 impl Dialect for Azure {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, plain: bool) -> Result<Encoded> {
-        let deployment = self.deployment.as_deref().unwrap_or(&request.model_name);
-        let family = self.model.clone().unwrap_or_else(|| request.model_name.clone());
+        let deployment = self.deployment(&request.model_name);
+        let family = self.family(&request.model_name).to_owned();
         let call = if matches!(self.api, Api::Responses) { "responses" } else { "chat/completions" };
         let url = self.url(endpoint, deployment, call)?;
         let request = ModelRequest { model_name: deployment.to_owned(), ..request.clone() };
@@ -166,7 +200,7 @@ impl Dialect for Azure {
     }
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
-        let deployment = self.deployment.as_deref().unwrap_or(&request.model_name);
+        let deployment = self.deployment(&request.model_name);
         let body = embed::openai_body(endpoint, request, "dimensions");
         let url = self.url(endpoint, deployment, "embeddings");
         Some(url.and_then(|url| Ok(EmbeddingCall { url, body: body?, read: embed::openai_answer })))
@@ -202,6 +236,15 @@ mod tests {
             assert_eq!(sent(&azure(base).dated("2024-10-21")).0, dated);
             assert_eq!(sent(&azure(&format!("{base}?api-version=2024-10-21"))).0, dated);
         }
+        for pasted in [
+            "https://r.openai.azure.com/openai/deployments/dep/chat/completions?api-version=2024-10-21",
+            "https://r.openai.azure.com/openai/deployments/dep?api-version=2024-10-21",
+        ] {
+            let dated = "https://r.openai.azure.com/openai/deployments/dep/chat/completions?api-version=2024-10-21";
+            assert_eq!(sent(&azure(pasted)).0, dated);
+        }
+        let v1 = "https://r.openai.azure.com/openai/v1/chat/completions";
+        assert_eq!(sent(&azure(v1)).0, v1);
         assert!(azure("https://h").with_deployment("a/b").azure.url(&azure("https://h").endpoint, "a/b", "x").is_err());
     }
 
@@ -213,6 +256,10 @@ mod tests {
         assert_eq!(sent(&reasoning).1["max_completion_tokens"], 9);
         assert!(sent(&reasoning.clone().responses()).1.get("include").is_some());
         assert!(reasoning.profile("dep").reasoning);
-        assert_eq!(sent(&azure.with_deployment("other")).1["model"], "other");
+        assert_eq!(sent(&azure.clone().with_deployment("other")).1["model"], "other");
+        let behind = azure.with_model_behind("dep", "o3-mini");
+        assert_eq!(sent(&behind).1["max_completion_tokens"], 9);
+        assert!(behind.profile("o3-mini").reasoning && !behind.profile("gpt-4o").reasoning);
+        assert_eq!(behind.azure.deployment("o3-mini"), "dep");
     }
 }

@@ -112,6 +112,24 @@ pub fn from_name(name: &str) -> Result<(Arc<dyn Provider>, String)> {
     Ok((found, model.to_owned()))
 }
 
+/// The variables of the environment that the providers of this crate read.
+pub fn variables() -> impl Iterator<Item = String> {
+    const OTHERS: &[&str] = &[
+        "AZURE_OPENAI_DEPLOYMENT",
+        "AZURE_OPENAI_MODEL",
+        "AZURE_OPENAI_API_VERSION",
+        "OPENAI_API_VERSION",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+    ];
+    let named = KNOWN.iter().flat_map(|known| known.keys.iter().chain(known.bases)).chain(OTHERS);
+    let models = KNOWN.iter().map(|known| format!("{}_MODEL", known.name.to_uppercase()));
+    named.map(|name| (*name).to_owned()).chain(models)
+}
+
 /// The first `provider:model` that the environment holds a key for, of the providers that say which
 /// model is meant: `AZURE_OPENAI_DEPLOYMENT` or `AZURE_OPENAI_MODEL`, `OPENAI_MODEL`, `ANTHROPIC_MODEL`, and so on.
 pub fn name_in_environment() -> Option<String> {
@@ -135,6 +153,26 @@ fn named_by(environment: Environment<'_>) -> Option<String> {
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// Where a model without an address of its own is reached, and which model that is, as far as the
+/// environment says it: prices hold for the place and the model, not for the names.
+pub(crate) fn named_by_environment(provider: &str, model_name: &str) -> (Option<String>, Option<String>) {
+    reached(&variable, provider, model_name)
+}
+
+fn reached(environment: Environment<'_>, provider: &str, model_name: &str) -> (Option<String>, Option<String>) {
+    let Some(known) = KNOWN.iter().find(|known| known.name == provider) else { return (None, None) };
+    let base = known.bases.iter().find_map(|name| environment(name));
+    let behind = match known.dialect {
+        Dialect::Azure => match (environment("AZURE_OPENAI_DEPLOYMENT"), environment("AZURE_OPENAI_MODEL")) {
+            (Some(deployment), model) if deployment == model_name => model,
+            (Some(_), _) => None,
+            (None, model) => model,
+        },
+        _ => None,
+    };
+    (base, behind)
 }
 
 /// Connects a provider of this crate by the name that model records use. Nothing is sent.
@@ -211,8 +249,10 @@ fn connect_in(
                 if let Some(version) = version {
                     azure = azure.dated(version);
                 }
-                if let Some(model) = environment("AZURE_OPENAI_MODEL") {
-                    azure = azure.with_model(model);
+                match (environment("AZURE_OPENAI_DEPLOYMENT"), environment("AZURE_OPENAI_MODEL")) {
+                    (Some(deployment), Some(model)) => azure = azure.with_model_behind(deployment, model),
+                    (None, Some(model)) => azure = azure.with_model(model),
+                    (_, None) => {}
                 }
             }
             Arc::new(azure)
@@ -335,6 +375,23 @@ mod tests {
             ("AZURE_OPENAI_MODEL", "o3-mini"),
         ];
         assert!(connected(&azure, "azure", None, None).unwrap().profile("dep").reasoning);
+    }
+
+    #[test]
+    fn b35_the_environment_says_which_model_is_behind_a_deployment_and_where_a_price_holds() {
+        let of = |variables: &'static [(&'static str, &'static str)], provider: &str, model: &str| {
+            let found = |name: &str| {
+                variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+            };
+            reached(&found, provider, model)
+        };
+        let azure = [("AZURE_OPENAI_DEPLOYMENT", "dep"), ("AZURE_OPENAI_MODEL", "gpt-4o")].as_slice();
+        assert_eq!(of(azure, "azure", "dep"), (None, Some("gpt-4o".into())));
+        assert_eq!(of(azure, "azure", "gpt-4o"), (None, None));
+        assert_eq!(of(&azure[1..], "azure", "dep").1.as_deref(), Some("gpt-4o"));
+        let proxied = [("OPENAI_BASE_URL", "http://localhost:4000")].as_slice();
+        assert_eq!(of(proxied, "openai", "gpt-4o").0.as_deref(), Some("http://localhost:4000"));
+        assert_eq!(of(proxied, "of the host", "m"), (None, None));
     }
 
     #[test]

@@ -29,6 +29,15 @@ impl EmbeddingRequest {
         Self::new(model_name, texts.into_iter().map(|text| Part::text(text)).collect())
     }
 
+    /// The most input tokens that it can count as: never less than what is billed.
+    pub(crate) fn token_bound(&self) -> u64 {
+        let bound = |part: &Part| match part {
+            Part::Text { text } => text.len() as u64,
+            _ => super::profile::image_bound(&self.model_name),
+        };
+        self.inputs.iter().map(|part| super::OVERHEAD + bound(part)).sum()
+    }
+
     /// The same as vectors of this length.
     pub fn with_dimensions(self, dimensions: u64) -> Self {
         Self { dimensions: Some(dimensions), ..self }

@@ -21,6 +21,7 @@ pub(crate) mod registry;
 mod reply;
 mod responses;
 pub(crate) mod scripted;
+pub(crate) mod structured;
 mod wire;
 
 use std::any::Any;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt};
 
-use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, ProfileOverride};
+use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, ProfileOverride, ThinkingRule};
 use crate::error::{Error, Result};
 
 pub use anthropic::Anthropic;
@@ -38,8 +39,8 @@ pub use azure::AzureOpenAi;
 #[cfg(feature = "bedrock")]
 pub use bedrock::{AwsCredentials, Bedrock};
 pub use cohere::Cohere;
-pub(crate) use connect::connect;
-pub use connect::{from_name, name_in_environment, names, split_name};
+pub(crate) use connect::{connect, named_by_environment};
+pub use connect::{from_name, name_in_environment, names, split_name, variables};
 pub use embed::{EmbeddingRequest, EmbeddingResponse};
 pub use function::{FunctionProvider, ProviderCall};
 pub use gemini::Gemini;
@@ -162,12 +163,18 @@ pub struct Profile {
     pub context_window: Option<u64>,
     /// The most output tokens, where known.
     pub max_output_tokens: Option<u64>,
+    /// Whether it takes tools.
+    pub tools: bool,
     /// Whether it takes a JSON Schema for the answer.
     pub native_schema: bool,
     /// Whether a schema and tools may be in one request.
     pub schema_with_tools: bool,
     /// Whether the cap is called `max_completion_tokens` and sampling settings are refused.
     pub reasoning: bool,
+    /// Whether temperature and nucleus sampling are taken.
+    pub sampling: bool,
+    /// How it is asked to think, where that is known: else by the word for the effort.
+    pub thinking: Option<ThinkingRule>,
     /// Whether `stream_options.include_usage` is understood.
     pub stream_usage: bool,
     /// Whether it costs nothing because it runs inside this process.
@@ -179,9 +186,12 @@ impl Default for Profile {
         Self {
             context_window: None,
             max_output_tokens: None,
+            tools: true,
             native_schema: true,
             schema_with_tools: true,
             reasoning: false,
+            sampling: true,
+            thinking: None,
             stream_usage: true,
             free: false,
         }
@@ -195,9 +205,13 @@ impl Profile {
         Self {
             context_window: by.context_window.or(self.context_window),
             max_output_tokens: by.max_output_tokens.or(self.max_output_tokens),
+            tools: by.tools.unwrap_or(self.tools),
             native_schema: by.native_schema.unwrap_or(self.native_schema),
             schema_with_tools: by.schema_with_tools.unwrap_or(self.schema_with_tools),
             reasoning: by.reasoning.unwrap_or(self.reasoning),
+            // What is said of reasoning alone says the same of sampling.
+            sampling: by.sampling.or(by.reasoning.map(|reasons| !reasons)).unwrap_or(self.sampling),
+            thinking: by.thinking.or(self.thinking),
             stream_usage: by.stream_usage.unwrap_or(self.stream_usage),
             free: self.free,
         }

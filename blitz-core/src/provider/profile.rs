@@ -6,7 +6,7 @@
 //! understands.
 
 use super::Profile;
-use crate::domain::ModelRequest;
+use crate::domain::{ModelRequest, ThinkingRule};
 
 /// One family: the beginning of its models' names, and its figures.
 struct Family {
@@ -62,17 +62,38 @@ pub(super) fn of(model_name: &str) -> Profile {
     let name = model_name.rsplit('/').next().unwrap_or(model_name);
     let name = name.find("claude-").map_or(name, |begin| &name[begin..]);
     let found = FAMILIES.iter().find(|family| belongs(name, family.prefix));
-    let native_schema = claude_version(name).is_none_or(|version| version >= (4, 5));
-    found.map_or_else(
-        || Profile { native_schema, ..Profile::default() },
-        |family| Profile {
-            context_window: Some(family.context_window),
-            max_output_tokens: Some(family.max_output_tokens),
-            reasoning: family.reasoning,
-            native_schema,
-            ..Profile::default()
-        },
-    )
+    let plain = Profile {
+        native_schema: claude_version(name).is_none_or(|version| version >= (4, 5)),
+        // Before Gemini 3 a schema and tools could not be in one request.
+        schema_with_tools: !["gemini-1", "gemini-2"].iter().any(|family| name.starts_with(family)),
+        thinking: thinking(name, found.is_some_and(|family| family.reasoning)),
+        ..Profile::default()
+    };
+    found.map_or(plain, |family| Profile {
+        context_window: Some(family.context_window),
+        max_output_tokens: Some(family.max_output_tokens),
+        reasoning: family.reasoning,
+        sampling: !family.reasoning,
+        ..plain
+    })
+}
+
+/// How a model is asked to think; `None` where nothing is known of it.
+fn thinking(name: &str, reasoning: bool) -> Option<ThinkingRule> {
+    use ThinkingRule::{Adaptive, Budget, Effort, Never};
+    if let Some(version) = claude_version(name) {
+        return Some(match version {
+            _ if version >= (4, 6) => Adaptive,
+            _ if version >= (3, 7) => Budget,
+            _ => Never,
+        });
+    }
+    match name {
+        _ if name.starts_with("gemini-2.5") => Some(Budget),
+        _ if name.starts_with("gemini-1") || name.starts_with("gemini-2") => Some(Never),
+        _ if name.starts_with("gemini-") || reasoning => Some(Effort),
+        _ => None,
+    }
 }
 
 /// Tokens that a provider may add to a request with tools, before any of them: the largest is Claude's.
@@ -87,7 +108,9 @@ pub(super) fn image_bound(model_name: &str) -> u64 {
 
 /// The profile of the model of a request, as its settings have it.
 pub(super) fn of_request(request: &ModelRequest, family: Option<&str>) -> Profile {
-    of(family.unwrap_or(&request.model_name)).overridden(request.settings.profile.as_ref())
+    let own = request.settings.profile.as_ref();
+    let named = own.and_then(|own| own.family.as_deref()).or(family);
+    of(named.unwrap_or(&request.model_name)).overridden(own)
 }
 
 /// Whether a name begins a family: `o3-mini` belongs to `o3`, `o300` does not.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::connect::base_in_environment;
-use super::{Offline, Provider, connect};
+use super::{Offline, Provider, connect, split_name};
 use crate::domain::Secret;
 use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::net::Http;
@@ -20,6 +20,8 @@ pub(crate) struct Providers {
     stays_inside: AtomicBool,
     /// Whether no provider of the host is kept any more.
     closed: AtomicBool,
+    /// Whether users may name a model `provider:model`, as the host may.
+    names_for_users: AtomicBool,
     /// Counts the changes.
     generation: AtomicU64,
     http: Http,
@@ -58,6 +60,23 @@ impl Providers {
     /// Says whether somebody outside this process may be asked.
     pub(crate) fn allow_remote(&self, allowed: bool) {
         self.stays_inside.store(!allowed, Ordering::Release);
+    }
+
+    /// Says whether users may name a model `provider:model`: what the environment pays for is the host's.
+    pub(crate) fn allow_names(&self, allowed: bool) {
+        self.names_for_users.store(allowed, Ordering::Release);
+    }
+
+    /// Whether users may name a model `provider:model`.
+    pub(crate) fn allows_names(&self) -> bool {
+        self.names_for_users.load(Ordering::Acquire)
+    }
+
+    /// The provider and the model of a name such as `openai:gpt-4o`; `None` where nobody serves it here.
+    pub(crate) fn split<'a>(&self, name: &'a str) -> Option<(&'a str, &'a str)> {
+        let (provider, model) = name.split_once(':').filter(|(_, model)| !model.is_empty())?;
+        let host = self.host.read().unwrap_or_else(PoisonError::into_inner);
+        (host.contains_key(provider) || split_name(name).is_ok()).then_some((provider, model))
     }
 
     /// Who answers the next call of a provider.

@@ -32,6 +32,7 @@ class _Asked:
         output_type: Any,
         output_schema: Mapping[str, Any] | None,
         limits: Mapping[str, Any] | None,
+        model: str | None,
     ) -> None:
         self.agent = agent
         self.input = input
@@ -48,6 +49,8 @@ class _Asked:
             self.options["output_schema"] = output_schema
         if limits is not None:
             self.options["limits"] = limits
+        if model is not None:
+            self.options["model"] = model
 
     def outcome(self, data: dict[str, Any]) -> Outcome[Any]:
         return Outcome(data) if self.output is None else self.output.outcome(data)
@@ -135,6 +138,7 @@ class Session:
         *,
         output_type: type[T],
         limits: Mapping[str, Any] | None = ...,
+        model: str | None = ...,
     ) -> Outcome[T]: ...
     @overload
     def run(
@@ -145,6 +149,7 @@ class Session:
         output_type: Any = ...,
         output_schema: Mapping[str, Any] | None = ...,
         limits: Mapping[str, Any] | None = ...,
+        model: str | None = ...,
     ) -> Outcome[Any]: ...
     def run(
         self,
@@ -154,13 +159,14 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> Outcome[Any]:
         """Runs an agent to its end. Ctrl-C cancels the execution.
 
         The outcome of an agent that failed says so in ``status`` and ``error``: its messages, usage and
         cost are there all the same. Errors: the execution could not begin.
         """
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return asked.outcome(self._entry.run(asked.agent, asked.input, asked.options, next_mailbox(), context).wait())
 
@@ -172,6 +178,7 @@ class Session:
         *,
         output_type: type[T],
         limits: Mapping[str, Any] | None = ...,
+        model: str | None = ...,
     ) -> Outcome[T]: ...
     @overload
     async def arun(
@@ -182,6 +189,7 @@ class Session:
         output_type: Any = ...,
         output_schema: Mapping[str, Any] | None = ...,
         limits: Mapping[str, Any] | None = ...,
+        model: str | None = ...,
     ) -> Outcome[Any]: ...
     async def arun(
         self,
@@ -191,12 +199,13 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> Outcome[Any]:
         """Runs an agent to its end. Cancelling the task cancels the execution.
 
         Async tools run on the loop that awaits this.
         """
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return asked.outcome(
             await settled(self._entry.run(asked.agent, asked.input, asked.options, mailbox(), context))
@@ -210,9 +219,10 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> ExecutionHandle[Any]:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return ExecutionHandle(
             self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context).wait(), asked.outcome
@@ -226,9 +236,10 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> ExecutionHandle[Any]:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return ExecutionHandle(
             await settled(self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)), asked.outcome
@@ -242,9 +253,10 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> EventStream:
         """Starts an agent and gives its events as they happen. Dropping the iterator cancels the execution."""
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return EventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, next_mailbox(), context))
 
@@ -256,9 +268,10 @@ class Session:
         output_type: Any = None,
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> AsyncEventStream:
         """Starts an agent and gives its events for ``async for``. Dropping the iterator cancels the execution."""
-        asked = _Asked(agent, input, output_type, output_schema, limits)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return AsyncEventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, mailbox(), context))
 

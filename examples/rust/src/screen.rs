@@ -19,7 +19,9 @@ pub async fn before(me: &Session, choice: &Choice, places: &Places, batch: &Batc
     println!("Blitz reviews {}.\n", show::counted(documents, "document"));
     println!("  Model      {}", choice.in_words());
     if choice.is_offline() {
-        println!("             For a real one set OPENAI_API_KEY, or BLITZ_BASE_URL and BLITZ_MODEL.");
+        println!(
+            "             For a real one set a provider's key (OPENAI_API_KEY, AZURE_OPENAI_…, …), or BLITZ_BASE_URL and BLITZ_MODEL."
+        );
     }
     println!("  Price      {}", price(choice));
     println!("  Documents  copied to {}, the only folder the agent can read", places.documents.display());

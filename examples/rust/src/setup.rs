@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use blitz::provider::{CallContext, ModelStream, Offline, Profile, Provider};
+use blitz::provider::{self, CallContext, ModelStream, Offline, Profile, Provider};
 use blitz::{Engine, Limits, ModelRequest, NewAgent, NewModel, NewTool, Price, PromptRef, Session};
 use futures_util::StreamExt as _;
 
@@ -55,7 +55,7 @@ pub struct Choice {
 impl Choice {
     /// Reads the environment: a model of the user's own, else the stand-in that needs none.
     pub fn from_env() -> Result<Self> {
-        let model = match (set("BLITZ_BASE_URL"), set("BLITZ_MODEL"), set("OPENAI_API_KEY")) {
+        let model = match (set("BLITZ_BASE_URL"), set("BLITZ_MODEL"), in_environment()) {
             (Some(url), Some(name), _) => {
                 let model = NewModel::new(MODEL, "openai_compatible", name).with_base_url(url);
                 set("BLITZ_API_KEY").into_iter().fold(model, |model, key| model.with_api_key(&key))
@@ -63,12 +63,17 @@ impl Choice {
             (Some(_), None, _) => {
                 return Err("BLITZ_BASE_URL is set: BLITZ_MODEL must name a model that it serves".into());
             }
-            (None, name, Some(key)) => {
-                NewModel::new(MODEL, "openai", name.as_deref().unwrap_or("gpt-4o-mini")).with_api_key(&key)
-            }
-            (None, Some(_), None) => {
-                return Err("BLITZ_MODEL is set: OPENAI_API_KEY or BLITZ_BASE_URL is missing".into());
-            }
+            // The key stays in the environment: the record names nothing but who serves the model.
+            (None, Some(name), found) => match (provider::split_name(&name), found) {
+                (Ok((provider, model)), _) => NewModel::new(MODEL, provider, model),
+                (Err(_), Some((provider, _))) => NewModel::new(MODEL, provider, name),
+                (Err(_), None) => {
+                    return Err(
+                        "BLITZ_MODEL is set: say provider:model, or set the provider's key or BLITZ_BASE_URL".into()
+                    );
+                }
+            },
+            (None, None, Some((provider, model))) => NewModel::new(MODEL, provider, model),
             (None, None, None) => NewModel::new(MODEL, Offline::NAME, Offline::NAME),
         };
         let model = match (set("BLITZ_PRICE_INPUT"), set("BLITZ_PRICE_OUTPUT")) {
@@ -102,6 +107,35 @@ impl Choice {
     pub fn is_offline(&self) -> bool {
         self.model.provider == Offline::NAME
     }
+}
+
+/// What is asked where the environment holds a key and names no model.
+const USUAL: &[(&str, &str, &str)] = &[
+    ("OPENAI_API_KEY", "openai", "gpt-4o-mini"),
+    ("ANTHROPIC_API_KEY", "anthropic", "claude-haiku-4-5"),
+    ("GEMINI_API_KEY", "gemini", "gemini-2.5-flash"),
+    ("GOOGLE_API_KEY", "gemini", "gemini-2.5-flash"),
+    ("MISTRAL_API_KEY", "mistral", "mistral-small-latest"),
+    ("DEEPSEEK_API_KEY", "deepseek", "deepseek-chat"),
+    ("GROQ_API_KEY", "groq", "llama-3.3-70b-versatile"),
+    ("XAI_API_KEY", "xai", "grok-4"),
+    ("CO_API_KEY", "cohere", "command-a-03-2025"),
+    ("OPENROUTER_API_KEY", "openrouter", "openai/gpt-4o-mini"),
+];
+
+/// The model that is asked where a provider alone is named.
+pub fn usual_model(provider: &str) -> Option<&'static str> {
+    USUAL.iter().find(|(_, name, _)| *name == provider).map(|(.., model)| *model)
+}
+
+/// A provider and a model by the variables of the provider's own.
+fn in_environment() -> Option<(String, String)> {
+    let named = provider::name_in_environment();
+    if let Some((provider, model)) = named.as_deref().and_then(|name| provider::split_name(name).ok()) {
+        return Some((provider.to_owned(), model.to_owned()));
+    }
+    let usual = USUAL.iter().find(|(key, ..)| set(key).is_some());
+    usual.map(|(_, provider, model)| ((*provider).to_owned(), (*model).to_owned()))
 }
 
 fn set(variable: &str) -> Option<String> {

@@ -232,6 +232,7 @@ fn whole(message: &Value) -> Reading {
             "tool_use" => "tool_calls",
             "max_tokens" => "length",
             "refusal" => "content_filter",
+            "pause_turn" => "paused",
             _ => "other",
         }
         .to_owned(),

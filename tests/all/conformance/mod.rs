@@ -17,3 +17,4 @@ mod player;
 mod reading;
 mod recorded;
 mod responses;
+mod table;

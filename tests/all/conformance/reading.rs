@@ -30,6 +30,7 @@ pub fn provided(response: &ModelResponse) -> Reading {
             FinishReason::ToolCalls => "tool_calls",
             FinishReason::Length => "length",
             FinishReason::ContentFilter => "content_filter",
+            FinishReason::Paused => "paused",
             FinishReason::Other => "other",
         }
         .to_owned(),
@@ -72,12 +73,18 @@ pub fn error_code(status: u16, body: &str) -> ErrorCode {
         }
         400 if says(&["incorrect api key", "api key not valid"]) => ErrorCode::ProviderAuth,
         400 if says(&["model_not_found"]) => ErrorCode::NotFound,
-        400 | 422 => ErrorCode::InvalidInput,
-        401 | 403 => ErrorCode::ProviderAuth,
+        400 if says(&["content_filter", "content_policy_violation", "responsibleaipolicyviolation"]) => {
+            ErrorCode::ContentFiltered
+        }
+        429 if says(&["insufficient_quota"]) => ErrorCode::ProviderAuth,
+        401..=403 => ErrorCode::ProviderAuth,
         404 => ErrorCode::NotFound,
+        408 => ErrorCode::Timeout,
+        409 | 425 => ErrorCode::Unavailable,
+        413 => ErrorCode::TooLarge,
         429 => ErrorCode::RateLimited,
         500.. => ErrorCode::Unavailable,
-        other => panic!("no rule for status {other}"),
+        _ => ErrorCode::InvalidInput,
     }
 }
 

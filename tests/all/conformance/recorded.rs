@@ -39,11 +39,31 @@ impl Exchange {
     }
 }
 
+/// Where the recordings are.
+fn folder() -> PathBuf {
+    std::env::var_os("BLITZ_RECORDINGS")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/recordings"), PathBuf::from)
+}
+
+/// Eight digits that tell one recording of a file from another.
+pub fn mark(file: &str) -> Option<String> {
+    let bytes = std::fs::read(folder().join(format!("{file}.jsonl"))).ok()?;
+    let hash = bytes.iter().fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    Some(format!("{hash:08x}"))
+}
+
+/// The names of the files that are there.
+pub fn files() -> Vec<String> {
+    let found = std::fs::read_dir(folder()).into_iter().flatten().flatten();
+    let name = |entry: std::fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(".jsonl")?.to_owned());
+    let mut files: Vec<String> = found.filter_map(name).collect();
+    files.sort();
+    files
+}
+
 /// Every exchange of a file, or `None` (and a loud word) where nothing is recorded.
 pub fn exchanges(file: &str) -> Option<Vec<Exchange>> {
-    let folder = std::env::var_os("BLITZ_RECORDINGS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/recordings"), PathBuf::from);
-    let Ok(text) = std::fs::read_to_string(folder.join(format!("{file}.jsonl"))) else {
+    let Ok(text) = std::fs::read_to_string(folder().join(format!("{file}.jsonl"))) else {
         // Straight to the stream: the test harness would keep a print to itself.
         let _ = writeln!(
             std::io::stderr(),
@@ -51,7 +71,8 @@ pub fn exchanges(file: &str) -> Option<Vec<Exchange>> {
         );
         return None;
     };
-    let cases = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let cases =
+        text.lines().filter(|line| !line.trim().is_empty()).map(|line| serde_json::from_str::<Value>(line).unwrap());
     Some(cases.flat_map(|case| of_case(file, &case)).collect())
 }
 

@@ -2,3 +2,4 @@
 
 pub(crate) mod engine;
 pub mod server;
+pub mod variables;

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{MAX_NESTING, Pinned, PinnedPart, keep, keep_agent, keys, plan};
+use super::{MAX_NESTING, ModelsOf, Pinned, PinnedPart, keep, keep_agent, keys, plan};
 use crate::access::{Grant, Standing};
 use crate::domain::{
-    AgentRecord, ExecutionPlan, ModelRecord, NewAgent, Node, NodeTypeInfo, Permission, PlannedPart, ResourceId,
-    ResourceKind, WorkflowDefinition, WorkflowPlan,
+    AgentRecord, ExecutionPlan, NewAgent, Node, NodeTypeInfo, Permission, PlannedModel, PlannedPart, ResourceId,
+    ResourceKind, ResourceRef, WorkflowDefinition, WorkflowPlan,
 };
 use crate::error::{Error, Result};
-use crate::ledger;
 use crate::provider::registry::Providers;
 use crate::store::catalog::{self, ResourceRow};
 use crate::store::executions::{self, StoredPlan};
@@ -81,7 +80,7 @@ impl Pinning<'_> {
         Ok(Some(match task {
             Task::Agent { agent, .. } => {
                 let row = self.grant.find(tx, Permission::AgentsRun, ResourceKind::Agent, agent)?;
-                let plan = plan(tx, self.grant, self.providers, &row, &mut Vec::new())?;
+                let plan = plan(tx, &self.models(), &row, None, &mut Vec::new())?;
                 PinnedPart::Run(keep_agent(tx, self.standing, plan)?)
             }
             Task::Llm(llm) => {
@@ -103,6 +102,10 @@ impl Pinning<'_> {
         }))
     }
 
+    fn models(&self) -> ModelsOf<'_> {
+        ModelsOf { grant: self.grant, providers: self.providers }
+    }
+
     /// One question to a model is an agent without tools.
     fn asks(
         &self,
@@ -112,10 +115,10 @@ impl Pinning<'_> {
         llm: &LlmTask,
     ) -> Result<ExecutionPlan> {
         let row = &found.row;
-        let model: ModelRecord =
-            self.grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &llm.model)?.record()?;
-        let address = self.providers.address(&model.spec.provider, model.spec.base_url.as_deref());
-        let listed_price = ledger::listed_price(tx, &model.spec, address.as_deref())?;
+        let PlannedModel { model, listed_price, .. } = match &llm.model {
+            ResourceRef::Name(name) => self.models().find(tx, name)?,
+            id => self.models().find_by(tx, id)?,
+        };
         let mut spec = NewAgent::new(format!("{}/{}", row.name, node.id), model.spec.name.clone());
         spec.output_schema.clone_from(&llm.output_schema);
         if let Some(settings) = &llm.settings {

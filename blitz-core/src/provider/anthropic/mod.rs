@@ -7,7 +7,6 @@ mod response;
 
 use reqwest::header::HeaderName;
 
-use super::profile;
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider};
 use crate::domain::{ModelRequest, Secret};
@@ -40,7 +39,7 @@ impl Anthropic {
     }
 }
 
-http_provider!(Anthropic, profile::of);
+http_provider!(Anthropic);
 
 struct Messages;
 

@@ -4,11 +4,11 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::super::profile::{self, claude_version};
-use super::super::wire::calls::WireIds;
+use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::argument_object;
 use super::super::wire::{check_extra, lay_over, prompted, schema, split_system, to_body};
-use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
+use crate::domain::{Message, MessageRole, ModelRequest, Part, ThinkingRule, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
@@ -146,7 +146,11 @@ fn thinking(request: &ModelRequest, cap: u64, body: &mut Value, extra: &Map<Stri
     if matches!(effort, "none" | "off") {
         return false;
     }
-    if claude_version(&request.model_name).is_some_and(|version| version >= (4, 6)) {
+    let rule = profile::of_request(request, None).thinking;
+    if rule == Some(ThinkingRule::Never) {
+        return false;
+    }
+    if rule == Some(ThinkingRule::Adaptive) {
         body["thinking"] = json!({"type": "adaptive"});
         lay_over(body, &Map::from_iter([("output_config".to_owned(), json!({"effort": effort}))]));
         return true;
@@ -192,7 +196,7 @@ fn sampling(request: &ModelRequest, thinks: bool, body: &mut Value) {
     if !settings.stop.is_empty() {
         body["stop_sequences"] = settings.stop.clone().into();
     }
-    if thinks || profile::of_request(request, None).reasoning {
+    if thinks || !profile::of_request(request, None).sampling {
         return;
     }
     match (settings.temperature, settings.top_p) {
@@ -214,7 +218,7 @@ struct Turns<'a> {
 impl<'a> Turns<'a> {
     fn new(provider: &'a str, request: &'a ModelRequest) -> Self {
         let knows_system = claude_version(&request.model_name).is_some_and(|version| version >= (4, 8));
-        Self { provider, turns: Vec::new(), ids: WireIds::default(), knows_system, uploads: false }
+        Self { provider, turns: Vec::new(), ids: WireIds::by(IdRule::Word), knows_system, uploads: false }
     }
 
     fn take(&mut self, message: &'a Message) -> Result<()> {
@@ -240,7 +244,7 @@ impl<'a> Turns<'a> {
                     blocks.push(json!({"type": "thinking", "thinking": text, "signature": signature}));
                 }
                 Part::ToolCall(call) => {
-                    let id = calls.next().map_or(call.id.as_str(), |(id, _)| id);
+                    let id = calls.next().map_or(call.id.as_str().into(), |(id, _)| id);
                     let input = argument_object(&call.arguments);
                     blocks.push(json!({"type": "tool_use", "id": id, "name": call.name, "input": input}));
                 }

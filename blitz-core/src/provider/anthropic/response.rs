@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
-use super::super::wire::text::first_count;
+use super::super::wire::text::{first_count, or_default};
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
 
 /// Fields of a message that have a place of their own.
@@ -23,9 +23,9 @@ pub(super) struct Decoder {
 
 #[derive(Deserialize)]
 struct Event {
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "or_default")]
     kind: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     index: u64,
     #[serde(default)]
     message: Value,
@@ -183,6 +183,7 @@ fn finish_reason(text: &str) -> FinishReason {
         "tool_use" => FinishReason::ToolCalls,
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
         "refusal" => FinishReason::ContentFilter,
+        "pause_turn" => FinishReason::Paused,
         _ => FinishReason::Other,
     }
 }
@@ -275,7 +276,7 @@ mod tests {
         let end = json!({"type": "content_block_stop", "index": 0});
         let response = read(&[start(json!({})), block(search), piece, end, stop("pause_turn")]).unwrap();
         assert!(matches!(&response.message.parts[0], Part::Opaque { data, .. } if data["input"]["query"] == "q"));
-        assert_eq!(response.finish_reason, FinishReason::Other);
+        assert_eq!(response.finish_reason, FinishReason::Paused);
     }
 
     #[test]

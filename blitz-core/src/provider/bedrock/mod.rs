@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use reqwest::header::HeaderMap;
 
-use super::profile;
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider};
+use super::{Profile, profile};
 use crate::domain::{ModelRequest, Secret};
 use crate::error::{Error, Result};
 use crate::net::parse_base_url;
@@ -66,11 +66,15 @@ impl Bedrock {
     }
 }
 
-http_provider!(Bedrock, profile::of);
+http_provider!(Bedrock);
 
 struct Converse;
 
 impl Dialect for Converse {
+    fn profile(&self, model_name: &str) -> Profile {
+        Profile { native_schema: false, ..profile::of(model_name) }
+    }
+
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
         let streams = request.settings.stream != Some(false);
         let verb = if streams { "converse-stream" } else { "converse" };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::wire::calls::WireIds;
+use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::argument_object;
 use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
@@ -16,7 +16,7 @@ const OWN_FIELDS: &[&str] = &["messages", "system", "toolConfig"];
 pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {
     check_extra(request, OWN_FIELDS)?;
     let (leading, rest) = split_system(&request.messages);
-    let mut turns = Turns { provider, turns: Vec::new(), ids: WireIds::default() };
+    let mut turns = Turns { provider, turns: Vec::new(), ids: WireIds::by(IdRule::Word) };
     for message in rest {
         turns.take(message)?;
     }
@@ -139,7 +139,7 @@ impl<'a> Turns<'a> {
                     blocks.push(json!({"reasoningContent": {"reasoningText": thought}}));
                 }
                 Part::ToolCall(call) => {
-                    let id = calls.next().map_or(call.id.as_str(), |(id, _)| id);
+                    let id = calls.next().map_or(call.id.as_str().into(), |(id, _)| id);
                     let input = argument_object(&call.arguments);
                     blocks.push(json!({"toolUse": {"toolUseId": id, "name": call.name, "input": input}}));
                 }

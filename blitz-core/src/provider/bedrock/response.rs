@@ -130,5 +130,23 @@ fn usage(raw: &Value) -> Option<Usage> {
     let fresh = count("/inputTokens")?;
     let read = count("/cacheReadInputTokens").unwrap_or(0);
     let written = count("/cacheWriteInputTokens").unwrap_or(0);
-    Some(Usage::new(fresh + read + written, count("/outputTokens").unwrap_or(0)).with_cache(read, written))
+    let details = raw["cacheDetails"].as_array().into_iter().flatten();
+    let for_an_hour =
+        details.filter(|detail| detail["ttl"] == "1h").filter_map(|detail| first_count(detail, &["/inputTokens"]));
+    let for_an_hour = for_an_hour.sum::<u64>().min(written);
+    let usage = Usage::new(fresh + read + written, count("/outputTokens").unwrap_or(0)).with_cache(read, written);
+    Some(usage.with_cache_write_1h(for_an_hour))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_cache_keeps_for_an_hour_is_counted_apart() {
+        let raw = json!({"inputTokens": 3, "outputTokens": 1, "cacheReadInputTokens": 2, "cacheWriteInputTokens": 5,
+            "cacheDetails": [{"ttl": "1h", "inputTokens": 4}, {"ttl": "5m", "inputTokens": 1}]});
+        assert_eq!(usage(&raw).unwrap(), Usage::new(10, 1).with_cache(2, 5).with_cache_write_1h(4));
+    }
 }

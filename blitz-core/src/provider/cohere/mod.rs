@@ -10,7 +10,7 @@ use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::text::first_count;
 use super::wire::{Dialect, Encoded, Link, http_provider};
-use super::{EmbeddingRequest, EmbeddingResponse, profile};
+use super::{EmbeddingRequest, EmbeddingResponse, Profile, profile};
 use crate::domain::{ModelRequest, Secret, Usage};
 use crate::error::Result;
 
@@ -41,7 +41,7 @@ impl Cohere {
     }
 }
 
-http_provider!(Cohere, profile::of);
+http_provider!(Cohere);
 
 struct Chat;
 
@@ -54,6 +54,10 @@ impl Dialect for Chat {
             streams: request.settings.stream != Some(false),
             decoder: Box::new(response::Decoder::new(&endpoint.name, request)),
         })
+    }
+
+    fn profile(&self, model_name: &str) -> Profile {
+        Profile { schema_with_tools: false, ..profile::of(model_name) }
     }
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {

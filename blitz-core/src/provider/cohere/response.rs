@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
-use super::super::wire::text::first_count;
+use super::super::wire::text::{first_count, or_default};
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
 
 /// The id under which a plan for tools is kept apart from other thoughts.
@@ -21,11 +21,11 @@ pub(super) struct Decoder {
 
 #[derive(Deserialize)]
 struct Event {
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "or_default")]
     kind: String,
     #[serde(default)]
     id: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     index: u64,
     #[serde(default)]
     delta: Value,

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider};
-use super::{EmbeddingRequest, EmbeddingResponse, profile};
+use super::{EmbeddingRequest, EmbeddingResponse};
 use crate::domain::{ModelRequest, Secret};
 use crate::error::{Error, Result};
 
@@ -45,7 +45,7 @@ impl Gemini {
     }
 }
 
-http_provider!(Gemini, profile::of);
+http_provider!(Gemini);
 
 struct Content;
 

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::super::profile;
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::argument_object;
 use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
 use super::schema;
-use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
+use crate::domain::{Message, MessageRole, ModelRequest, Part, ThinkingRule, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
@@ -47,11 +48,11 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     to_body(&body)
 }
 
-/// Before Gemini 3 a schema and tools could not be in one request.
+/// Whether the model is held to the schema, not only told it.
 fn holds_to_schema(request: &ModelRequest) -> bool {
     let has_tools = !request.tools.is_empty() || request.settings.extra.contains_key("tools");
-    let name = request.model_name.rsplit('/').next().unwrap_or_default();
-    !has_tools || !["gemini-1", "gemini-2"].iter().any(|family| name.starts_with(family))
+    let profile = profile::of_request(request, None);
+    profile.native_schema && (profile.schema_with_tools || !has_tools)
 }
 
 fn config(request: &ModelRequest) -> Value {
@@ -72,14 +73,17 @@ fn config(request: &ModelRequest) -> Value {
         config["stopSequences"] = settings.stop.clone().into();
     }
     if let Some(effort) = settings.reasoning_effort.as_deref() {
-        config["thinkingConfig"] = thinking(&request.model_name, effort);
+        match profile::of_request(request, None).thinking {
+            Some(ThinkingRule::Never) => {}
+            rule => config["thinkingConfig"] = thinking(rule, effort),
+        }
     }
     config
 }
 
 /// Gemini 3 knows levels, the models before it a number of tokens.
-fn thinking(model_name: &str, effort: &str) -> Value {
-    if !model_name.rsplit('/').next().unwrap_or_default().starts_with("gemini-2") {
+fn thinking(rule: Option<ThinkingRule>, effort: &str) -> Value {
+    if rule != Some(ThinkingRule::Budget) {
         return json!({"includeThoughts": true, "thinkingLevel": effort});
     }
     let budget = match effort {
@@ -224,8 +228,14 @@ mod tests {
 
     #[test]
     fn b34_effort_is_a_level_or_a_number_of_tokens() {
-        assert_eq!(thinking("gemini-3-pro", "low")["thinkingLevel"], "low");
-        assert_eq!(thinking("models/gemini-2.5-flash", "low")["thinkingBudget"], 1_024);
-        assert_eq!(thinking("gemini-2.5-flash", "none"), json!({"thinkingBudget": 0}));
+        let asked = |name: &str, effort: &str| {
+            let mut request = ModelRequest::new(name, vec![Message::user("?")]);
+            request.settings.reasoning_effort = Some(effort.into());
+            body(&request)["generationConfig"]["thinkingConfig"].clone()
+        };
+        assert_eq!(asked("gemini-3-pro", "low")["thinkingLevel"], "low");
+        assert_eq!(asked("models/gemini-2.5-flash", "low")["thinkingBudget"], 1_024);
+        assert_eq!(asked("gemini-2.5-flash", "none"), json!({"thinkingBudget": 0}));
+        assert_eq!(asked("gemini-2.0-flash", "low"), Value::Null);
     }
 }

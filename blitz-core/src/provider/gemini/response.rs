@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::{Draft, Key};
-use super::super::wire::text::first_count;
+use super::super::wire::text::{first_count, or_default};
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
 
 pub(super) struct Decoder {
@@ -20,6 +20,7 @@ pub(super) struct Decoder {
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
 struct Chunk {
+    #[serde(deserialize_with = "or_default")]
     candidates: Vec<Candidate>,
     usage_metadata: Value,
     model_version: Option<String>,
@@ -33,7 +34,9 @@ struct Chunk {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Candidate {
+    #[serde(deserialize_with = "or_default")]
     index: u64,
+    #[serde(deserialize_with = "or_default")]
     content: Content,
     finish_reason: Option<String>,
     #[serde(flatten)]
@@ -43,6 +46,7 @@ struct Candidate {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Content {
+    #[serde(deserialize_with = "or_default")]
     parts: Vec<Value>,
 }
 
@@ -217,6 +221,20 @@ mod tests {
         assert_eq!(response.message.text_content(), "ab");
         assert_eq!(response.message.parts.len(), 3);
         assert!(matches!(read(&chunks[..2]), Err(Unreadable::Cut)));
+    }
+
+    #[test]
+    fn b22_null_is_as_good_as_absent() {
+        let null = json!({"candidates": null, "promptFeedback": null, "usageMetadata": null, "modelVersion": null});
+        let empty = |content: Value| json!({"candidates": [{"content": content, "index": null, "finishReason": null}]});
+        let chunks = [
+            null,
+            empty(json!(null)),
+            empty(json!({"parts": null})),
+            chunk(json!([{"text": "a"}]), json!("STOP")),
+            json!({"candidates": [{"content": null, "finishReason": "STOP"}]}),
+        ];
+        assert_eq!(read(&chunks).unwrap().message.text_content(), "a");
     }
 
     #[test]

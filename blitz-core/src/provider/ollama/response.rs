@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::wire::body::{Decode, Framing, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
-use super::super::wire::text::first_count;
+use super::super::wire::text::{first_count, or_default};
 use super::super::wire::think::ThinkTags;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
 
@@ -21,11 +21,11 @@ pub(super) struct Decoder {
 
 #[derive(Deserialize)]
 struct Line {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     model: String,
     #[serde(default)]
     message: Value,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     done: bool,
     #[serde(default)]
     done_reason: Option<String>,
@@ -79,7 +79,9 @@ impl Decode for Decoder {
             };
             self.draft.arguments(key, &arguments, out)?;
         }
-        self.draft.model = line.model;
+        if !line.model.is_empty() {
+            self.draft.model = line.model;
+        }
         if line.done {
             self.draft.finish_reason = Some(match line.done_reason.as_deref() {
                 Some("length") => FinishReason::Length,

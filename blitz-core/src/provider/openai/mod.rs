@@ -14,7 +14,7 @@ use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::error::Failure;
 use super::wire::{Dialect, Encoded, Link, http_provider};
-use super::{EmbeddingRequest, profile};
+use super::{EmbeddingRequest, Profile, profile};
 use crate::domain::{ModelRequest, Secret};
 use crate::error::Result;
 
@@ -52,7 +52,7 @@ impl OpenAi {
     }
 }
 
-http_provider!(OpenAi, profile::of);
+http_provider!(OpenAi);
 
 /// The dialect.
 pub(super) struct Chat {
@@ -74,6 +74,12 @@ impl Dialect for Chat {
             streams: encoded.streams,
             decoder: Box::new(assembly.with_think_tags(self.server.quirks().think_tags)),
         })
+    }
+
+    fn profile(&self, model_name: &str) -> Profile {
+        let quirks = self.server.quirks();
+        let of = profile::of(self.family.as_deref().unwrap_or(model_name));
+        Profile { native_schema: of.native_schema && quirks.schemas, ..of }
     }
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {

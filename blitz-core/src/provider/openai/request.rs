@@ -79,7 +79,8 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     };
     let cap = settings.max_output_tokens;
     let (cap, reasoning_cap) = if reasoning || quirks.cap == Cap::Completion { (None, cap) } else { (cap, None) };
-    let sampling = if reasoning { &ModelSettings::default() } else { settings };
+    let takes_sampling = profile.sampling || quirks.cap != Cap::ByModel;
+    let sampling = if takes_sampling { settings } else { &ModelSettings::default() };
     let (seed, random_seed) = if quirks.random_seed { (None, settings.seed) } else { (settings.seed, None) };
     let mut messages = messages(&request.messages, dialect)?;
     if let Some(output) = request.output_schema.as_ref().filter(|_| !holds_to_schema) {
@@ -207,7 +208,7 @@ struct WireMessage<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<WireCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a str>,
+    tool_call_id: Option<Cow<'a, str>>,
 }
 
 impl<'a> WireMessage<'a> {
@@ -249,7 +250,7 @@ struct Address<'a> {
 
 #[derive(Serialize)]
 struct WireCall<'a> {
-    id: &'a str,
+    id: Cow<'a, str>,
     #[serde(rename = "type")]
     kind: &'static str,
     function: CalledFunction<'a>,
@@ -263,7 +264,7 @@ struct CalledFunction<'a> {
 
 fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<WireMessage<'a>>> {
     let mut wire = Vec::with_capacity(messages.len());
-    let mut ids = WireIds::default();
+    let mut ids = WireIds::by(dialect.quirks.ids);
     for message in messages {
         for part in &message.parts {
             if let Part::ToolResult(result) = part {

@@ -1,5 +1,7 @@
 //! The servers that copy OpenAI Chat Completions, and what each makes of it.
 
+use super::super::wire::calls::IdRule;
+
 /// A server that speaks OpenAI Chat Completions.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub(in crate::provider) struct Quirks {
     pub json_object: bool,
     /// Whether a file is a `document_url`.
     pub document_url: bool,
+    /// Which ids of tool calls it takes.
+    pub ids: IdRule,
     /// Whether thinking may come as `<think>…</think>` in the text.
     pub think_tags: bool,
 }
@@ -83,9 +87,11 @@ const OTHER: Quirks = Quirks {
     schemas: true,
     json_object: false,
     document_url: false,
+    ids: IdRule::Any,
     think_tags: true,
 };
-const OPENAI: Quirks = Quirks { official: true, thought: Thought::Dropped, think_tags: false, ..OTHER };
+const OPENAI: Quirks =
+    Quirks { official: true, ids: IdRule::Short, thought: Thought::Dropped, think_tags: false, ..OTHER };
 const MISTRAL: Quirks = Quirks {
     cap: Cap::Tokens,
     thought: Thought::Dropped,
@@ -93,6 +99,7 @@ const MISTRAL: Quirks = Quirks {
     required: "any",
     random_seed: true,
     document_url: true,
+    ids: IdRule::Nine,
     think_tags: false,
     ..OTHER
 };

@@ -7,7 +7,6 @@ mod response;
 
 use reqwest::header::HeaderMap;
 
-use super::profile;
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider};
 use crate::domain::{ModelRequest, Secret};
@@ -37,7 +36,7 @@ impl OpenAiResponses {
     }
 }
 
-http_provider!(OpenAiResponses, profile::of);
+http_provider!(OpenAiResponses);
 
 /// The dialect.
 pub(super) struct Responses {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::profile;
-use super::super::wire::calls::WireIds;
+use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
 use super::super::wire::{check_extra, lay_over, schema, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, OutputSchema, Part, ToolChoice, ToolResult};
@@ -31,7 +31,7 @@ pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelReques
         return Err(Error::invalid("the Responses API knows no stop texts: take them out of the settings"));
     }
     let streams = settings.stream != Some(false);
-    let mut input = Input { provider, items: Vec::new(), ids: WireIds::default(), stored: stored(request) };
+    let mut input = Input { provider, items: Vec::new(), ids: WireIds::by(IdRule::Short), stored: stored(request) };
     for message in &request.messages {
         input.take(message)?;
     }
@@ -44,9 +44,11 @@ pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelReques
     if let Some(effort) = &settings.reasoning_effort {
         body["reasoning"] = json!({"effort": effort});
     }
-    if profile::of_request(request, family).reasoning {
+    let profile = profile::of_request(request, family);
+    if profile.reasoning {
         body["include"] = json!(["reasoning.encrypted_content"]);
-    } else {
+    }
+    if profile.sampling {
         for (name, value) in [("temperature", settings.temperature), ("top_p", settings.top_p)] {
             if let Some(value) = value {
                 body[name] = value.into();
@@ -149,7 +151,7 @@ impl<'a> Input<'a> {
                 }
                 Part::ToolCall(call) => {
                     self.flush(role, &mut content);
-                    let id = calls.next().map_or(call.id.as_str(), |(id, _)| id);
+                    let id = calls.next().map_or(call.id.as_str().into(), |(id, _)| id);
                     let arguments = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.as_str() };
                     self.items.push(
                         json!({"type": "function_call", "call_id": id, "name": call.name, "arguments": arguments}),

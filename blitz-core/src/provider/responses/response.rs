@@ -1,5 +1,6 @@
 //! Puts an answer together from its items, streamed or whole.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -7,7 +8,8 @@ use serde_json::Value;
 
 use super::super::openai::response::usage;
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
-use super::super::wire::draft::Draft;
+use super::super::wire::draft::{Draft, Key};
+use super::super::wire::text::or_default;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, OutputSchema};
 
 /// Fields of an answer that are known, or repeat the request.
@@ -49,18 +51,20 @@ const WHOLE: u64 = u64::MAX;
 
 pub(super) struct Decoder {
     draft: Draft,
+    /// The contents whose notes are kept: the end of a stream repeats every item.
+    noted: HashSet<Key>,
     done: bool,
 }
 
 #[derive(Deserialize)]
 struct Event {
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "or_default")]
     kind: String,
     #[serde(default)]
     object: Value,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     output_index: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     content_index: u64,
     #[serde(default)]
     item: Value,
@@ -74,7 +78,7 @@ struct Event {
 
 impl Decoder {
     pub(super) fn new(provider: &str, request: &ModelRequest, nullable: Option<Arc<OutputSchema>>) -> Self {
-        Self { draft: Draft::new(provider, request).without_nulls_of(nullable), done: false }
+        Self { draft: Draft::new(provider, request).without_nulls_of(nullable), noted: HashSet::new(), done: false }
     }
 
     /// Takes an item that is whole, as far as its pieces did not bring it already.
@@ -105,11 +109,14 @@ impl Decoder {
         self.draft.call((index, 0), id, text("name"), out)
     }
 
-    fn content(&mut self, key: (u64, u64), content: &Value, out: &mut Out) -> Result<(), Unreadable> {
+    fn content(&mut self, key: Key, content: &Value, out: &mut Out) -> Result<(), Unreadable> {
         let text = |name: &str| content[name].as_str().unwrap_or_default();
         match text("type") {
             "output_text" => {
                 self.draft.whole_text(key, text("text"), out)?;
+                if !self.noted.insert(key) {
+                    return Ok(());
+                }
                 for name in ["annotations", "logprobs"] {
                     let found = list(&content[name]).cloned();
                     let kept = self.draft.extra.entry(name).or_insert_with(|| Value::Array(Vec::new()));
@@ -287,6 +294,22 @@ mod tests {
         let open = json!({"type": "response.output_text.delta", "output_index": 0, "delta": "h"});
         assert!(matches!(events(&[open]), Err(Unreadable::Cut)));
         assert!(matches!(read("{}"), Err(Unreadable::Malformed(_))));
+    }
+
+    #[test]
+    fn notes_that_the_end_repeats_are_kept_once() {
+        let note = json!({"type": "url_citation", "url": "https://h"});
+        let content =
+            json!({"type": "output_text", "text": "hi", "annotations": [note], "logprobs": [{"token": "hi"}]});
+        let item = json!({"type": "message", "content": [content]});
+        let mut answer = whole();
+        answer["output"] = json!([item]);
+        let done = json!({"type": "response.output_item.done", "output_index": 0, "item": item});
+        let end = json!({"type": "response.completed", "response": answer});
+        let streamed = events(&[done, end]).unwrap();
+        assert_eq!(streamed, read(&answer.to_string()).unwrap());
+        assert_eq!(streamed.extra["annotations"], json!([note]));
+        assert_eq!(streamed.extra["logprobs"].as_array().unwrap().len(), 1);
     }
 
     #[test]

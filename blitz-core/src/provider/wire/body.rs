@@ -149,6 +149,20 @@ impl Reader {
 
     /// The whole answer. Errors: whatever is still missing at the end.
     pub(in crate::provider) fn finish(&mut self, out: &mut Out) -> Result<ModelResponse, Unreadable> {
+        let is_complete = self.is_at_tail();
+        match self.take_rest(out) {
+            // What was cut is only the tail: better without usage than not at all.
+            Err(Unreadable::Cut) if is_complete => {}
+            taken => taken?,
+        }
+        if !self.done && !self.decoder.has_stopped() {
+            return Err(Unreadable::Cut);
+        }
+        self.decoder.finish()
+    }
+
+    /// Takes what the end of the body completes.
+    fn take_rest(&mut self, out: &mut Out) -> Result<(), Unreadable> {
         match &mut self.body {
             Body::Unknown => return Err(Unreadable::Cut),
             Body::Json(whole) | Body::Lines(whole) => {
@@ -171,10 +185,7 @@ impl Reader {
                 }
             }
         }
-        if !self.done && !self.decoder.has_stopped() {
-            return Err(Unreadable::Cut);
-        }
-        self.decoder.finish()
+        Ok(())
     }
 
     fn take_events(&mut self, out: &mut Out) -> Result<(), Unreadable> {

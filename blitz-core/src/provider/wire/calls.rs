@@ -146,28 +146,80 @@ impl CallIds {
     }
 }
 
+/// Which ids of calls an API takes. One that another provider made may not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::provider) enum IdRule {
+    /// Any.
+    #[default]
+    Any,
+    /// 1 to 64 of `A-Z a-z 0-9 _ -`: Anthropic and Bedrock.
+    Word,
+    /// At most 64 characters: OpenAI.
+    Short,
+    /// Exactly nine letters and digits: Mistral.
+    Nine,
+}
+
+impl IdRule {
+    fn takes(self, id: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Word => {
+                (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+            }
+            Self::Short => id.len() <= 64,
+            Self::Nine => id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        }
+    }
+}
+
 /// The ids under which a provider knows the calls of a conversation that is sent to it.
 #[derive(Default)]
 pub(in crate::provider) struct WireIds<'a> {
+    rule: IdRule,
     /// The engine's id of each call so far, and the provider's.
-    known: HashMap<&'a str, &'a str>,
+    known: HashMap<&'a str, Cow<'a, str>>,
 }
 
 impl<'a> WireIds<'a> {
+    /// Ids for an API that takes not all of them.
+    pub(in crate::provider) fn by(rule: IdRule) -> Self {
+        Self { rule, known: HashMap::new() }
+    }
+
     /// The calls of one message, under the provider's own ids unless it gave one of them twice.
-    pub(in crate::provider) fn calls(&mut self, message: &'a Message) -> Vec<(&'a str, &'a ToolCall)> {
+    pub(in crate::provider) fn calls(&mut self, message: &'a Message) -> Vec<(Cow<'a, str>, &'a ToolCall)> {
         let own_id = |call: &'a ToolCall| call.provider_id.as_deref().filter(|id| !id.is_empty()).unwrap_or(&call.id);
         let mut seen = HashSet::new();
         let unique = message.tool_calls().all(|call| seen.insert(own_id(call)));
         let id = |call: &'a ToolCall| if unique { own_id(call) } else { call.id.as_str() };
-        let calls: Vec<_> = message.tool_calls().map(|call| (id(call), call)).collect();
-        self.known.extend(calls.iter().map(|(id, call)| (call.id.as_str(), *id)));
+        let calls = message.tool_calls().map(|call| (self.taken(id(call)), call));
+        let calls: Vec<_> = calls.collect();
+        self.known.extend(calls.iter().map(|(id, call)| (call.id.as_str(), id.clone())));
         calls
     }
 
     /// The id of the call that a result answers.
-    pub(in crate::provider) fn result(&self, result: &'a ToolResult) -> &'a str {
-        self.known.get(result.id.as_str()).copied().unwrap_or(&result.id)
+    pub(in crate::provider) fn result(&self, result: &'a ToolResult) -> Cow<'a, str> {
+        self.known.get(result.id.as_str()).cloned().unwrap_or_else(|| self.taken(&result.id))
+    }
+
+    /// An id that the API takes: the same one for the same call in every request, so caches hold.
+    fn taken(&self, id: &'a str) -> Cow<'a, str> {
+        if self.rule.takes(id) {
+            return Cow::Borrowed(id);
+        }
+        // FNV-1a, as nine letters and digits.
+        let hash = id
+            .bytes()
+            .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+        const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+        let digits = (0..9).scan(hash, |rest, _| {
+            let digit = DIGITS[(*rest % 36) as usize];
+            *rest /= 36;
+            Some(char::from(digit))
+        });
+        Cow::Owned(digits.collect())
     }
 }
 
@@ -339,6 +391,25 @@ mod tests {
         }
         let shown = [Delta::ToolCall { index: 0, name: "f".into() }, Delta::Arguments { index: 0, text: "{}".into() }];
         assert_eq!(deltas, shown);
+    }
+
+    #[test]
+    fn b44_an_id_of_another_provider_is_brought_to_the_form_that_this_one_takes() {
+        let calls = ["call_0", "functions.add:1", "abcDEF123"].map(|id| Part::ToolCall(ToolCall::new(id, "f", "{}")));
+        let said = Message::new(crate::MessageRole::Assistant, calls.into());
+        let results = ["call_0", "functions.add:1"].map(|id| ToolResult::new(id, "f", json!(1)));
+        for rule in [IdRule::Any, IdRule::Word, IdRule::Short, IdRule::Nine] {
+            let mut ids = WireIds::by(rule);
+            let sent: Vec<String> = ids.calls(&said).into_iter().map(|(id, _)| id.into_owned()).collect();
+            assert!(sent.iter().all(|id| rule.takes(id)), "{rule:?}: {sent:?}");
+            assert_eq!(sent[2], "abcDEF123");
+            assert_eq!(sent.iter().collect::<HashSet<_>>().len(), 3);
+            assert_eq!([&sent[0], &sent[1]], [&*ids.result(&results[0]), &*ids.result(&results[1])]);
+            let again: Vec<String> =
+                WireIds::by(rule).calls(&said).into_iter().map(|(id, _)| id.into_owned()).collect();
+            assert_eq!(sent, again);
+        }
+        assert_eq!(WireIds::by(IdRule::Word).calls(&said)[0].0, "call_0");
     }
 
     #[test]

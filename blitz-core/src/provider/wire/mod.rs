@@ -27,7 +27,7 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::{CallContext, EmbeddingRequest, ModelStream, StreamItem};
+use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, profile};
 use crate::domain::{Message, MessageRole, ModelRequest};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Http, NetError, Patience};
@@ -47,6 +47,11 @@ pub(super) trait Dialect: Send + Sync + 'static {
     ///
     /// Errors: `InvalidInput` where the dialect cannot say what is asked.
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, plain: bool) -> Result<Encoded>;
+
+    /// What a model can do here.
+    fn profile(&self, model_name: &str) -> Profile {
+        profile::of(model_name)
+    }
 
     /// A call for embeddings; `None` where the dialect knows none.
     fn embed(&self, _endpoint: &Endpoint, _request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
@@ -213,9 +218,9 @@ pub(super) fn prompted(schema: &Value) -> String {
     format!("Answer with one JSON value and nothing else. It must follow this JSON Schema:\n{schema}")
 }
 
-/// Makes a public provider of a struct that holds a [`Link`] and names its profile.
+/// Makes a public provider of a struct that holds a [`Link`].
 macro_rules! http_provider {
-    ($name:ident, $profile:expr) => {
+    ($name:ident) => {
         impl $name {
             /// The same provider under another name.
             pub fn named(self, name: impl Into<String>) -> Self {
@@ -242,7 +247,7 @@ macro_rules! http_provider {
             }
 
             fn profile(&self, model_name: &str) -> $crate::provider::Profile {
-                $profile(model_name)
+                self.link.dialect.profile(model_name)
             }
 
             fn embed(

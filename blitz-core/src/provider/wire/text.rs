@@ -83,6 +83,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for TextPart<'a> {
     }
 }
 
+/// A field that may be null as well as absent, which means the same.
+pub(in crate::provider) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 /// A count of tokens: negative is zero, a fraction is rounded up, digits in a string count.
 pub(in crate::provider) fn count(value: &Value) -> Option<u64> {
     let number = match value {

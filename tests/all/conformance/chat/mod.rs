@@ -11,7 +11,7 @@ use blitz::provider::{ChatServer, OpenAi};
 use super::player::{KEY, Suite, conform};
 
 macro_rules! suites {
-    ($($test:ident: $file:literal, $server:ident, $root:literal;)*) => {$(
+    ($($test:ident: $file:literal, $server:ident, $root:literal, $normalised:ident;)*) => {$(
         #[tokio::test]
         async fn $test() {
             conform(Suite {
@@ -22,7 +22,7 @@ macro_rules! suites {
                     Arc::new(OpenAi::on(ChatServer::$server, &base, Some(Secret::new(KEY))).unwrap())
                 },
                 decode: |exchange| requests::decode(&exchange.request),
-                normalised: requests::normalised,
+                normalised: requests::$normalised,
                 reading: oracle::recorded,
                 key: ("authorization", "Bearer sk-recorded"),
             })
@@ -32,10 +32,10 @@ macro_rules! suites {
 }
 
 suites! {
-    openai_chat_agrees_with_its_recordings: "openai", Other, "/v1";
-    llamacpp_chat_agrees_with_its_recordings: "llamacpp", LlamaCpp, "/v1";
-    mistral_agrees_with_its_recordings: "mistral", Mistral, "/v1";
-    deepseek_agrees_with_its_recordings: "deepseek", DeepSeek, "";
-    groq_agrees_with_its_recordings: "groq", Groq, "/openai/v1";
-    openrouter_agrees_with_its_recordings: "openrouter", OpenRouter, "/api/v1";
+    openai_chat_agrees_with_its_recordings: "openai", Other, "/v1", normalised;
+    llamacpp_chat_agrees_with_its_recordings: "llamacpp", LlamaCpp, "/v1", normalised;
+    mistral_agrees_with_its_recordings: "mistral", Mistral, "/v1", with_numbered_ids;
+    deepseek_agrees_with_its_recordings: "deepseek", DeepSeek, "", normalised;
+    groq_agrees_with_its_recordings: "groq", Groq, "/openai/v1", normalised;
+    openrouter_agrees_with_its_recordings: "openrouter", OpenRouter, "/api/v1", normalised;
 }

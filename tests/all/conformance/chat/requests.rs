@@ -165,6 +165,29 @@ pub fn normalised(body: &Value) -> Value {
     body
 }
 
+/// The same with the ids of calls as numbers, in the order they come: the recordings hide the ids of
+/// Mistral behind ones that it would not take itself.
+pub fn with_numbered_ids(body: &Value) -> Value {
+    let mut body = normalised(body);
+    let mut ids: Vec<Value> = Vec::new();
+    let mut number = |id: &mut Value| {
+        let place = ids.iter().position(|known| known == id).unwrap_or_else(|| {
+            ids.push(id.clone());
+            ids.len() - 1
+        });
+        *id = json!(place);
+    };
+    for message in body["messages"].as_array_mut().unwrap() {
+        for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+            number(&mut call["id"]);
+        }
+        if let Some(id) = message.get_mut("tool_call_id") {
+            number(id);
+        }
+    }
+    body
+}
+
 fn normalise_message(message: &mut Value) {
     let content = match message["content"].take() {
         Value::Null => json!([]),

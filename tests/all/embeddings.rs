@@ -1,0 +1,117 @@
+//! Embeddings through the engine: paid like any call, by every name a model has.
+
+use blitz::provider::EmbeddingRequest;
+use blitz::{
+    CostFilter, Engine, EntryKind, ErrorCode, ListOptions, Money, NewBudget, NewModel, NewUser, Price, Provenance,
+    Session, Visibility,
+};
+use serde_json::{Value, json};
+
+use crate::support::server::{Reply, Server};
+
+const KEY: &str = "sk-canary-key";
+
+async fn engine(replies: Vec<Reply>) -> (Engine, Session, Server) {
+    let server = Server::start(replies).await;
+    let engine = Engine::open(":memory:").await.unwrap();
+    let me = engine.root("test");
+    let model = NewModel::new("e", "openai", "small").with_base_url(server.url()).with_api_key(KEY);
+    me.models().put(model.with_price(Price::per_million("1", "1").unwrap())).await.unwrap();
+    (engine, me, server)
+}
+
+fn vectors(usage: Value) -> Reply {
+    let data = json!([{"index": 1, "embedding": [0.5, 2]}, {"index": 0, "embedding": [1, -0.25]}]);
+    Reply::json(200, &json!({"data": data, "model": "small-1", "usage": usage}))
+}
+
+async fn kinds(me: &Session) -> Vec<EntryKind> {
+    let entries = me.costs().list(CostFilter::default(), ListOptions::default()).await.unwrap().items;
+    entries.iter().map(|entry| entry.kind).collect()
+}
+
+#[tokio::test]
+async fn texts_become_vectors_in_order_and_are_booked() {
+    let (_engine, me, server) = engine(vec![vectors(json!({"prompt_tokens": 9, "total_tokens": 9}))]).await;
+    let budget = me.budgets().create(NewBudget::per_execution("cap", Money::parse("1").unwrap())).await.unwrap();
+    let made = me.models().embed("e", ["a", "b"]).await.unwrap();
+    assert_eq!(made.vectors, [[1.0, -0.25], [0.5, 2.0]]);
+    assert_eq!((made.model_name.as_str(), made.usage.input_tokens), ("small-1", 9));
+    assert_eq!(made.cost, Some(Money::from_nanos(9_000)));
+    assert_eq!(kinds(&me).await, [EntryKind::Settle]);
+    let windows = me.budgets().windows(budget.id, ListOptions::default()).await.unwrap().items;
+    assert_eq!((windows[0].posted, windows[0].pending), (Money::from_nanos(9_000), Money::ZERO));
+    assert_eq!(server.last_request().header("authorization"), Some("Bearer sk-canary-key"));
+    assert_eq!(server.last_request().json(), json!({"model": "small", "input": ["a", "b"]}));
+}
+
+#[tokio::test]
+async fn the_method_takes_texts_parts_dimensions_and_unknown_fields() {
+    let (_engine, me, server) = engine(vec![vectors(json!({"prompt_tokens": 9}))]).await;
+    let input =
+        json!({"model": "e", "inputs": ["a", {"type": "text", "text": "b"}], "dimensions": 2, "extra": {"user": "u"}});
+    let made = me.call("models.embed", input).await.unwrap();
+    assert_eq!((&made["vectors"], &made["cost"]), (&json!([[1.0, -0.25], [0.5, 2.0]]), &json!("0.000009")));
+    assert_eq!(
+        server.last_request().json(),
+        json!({"model": "small", "input": ["a", "b"], "dimensions": 2, "user": "u"})
+    );
+    for wrong in [
+        json!({"model": "e", "inputs": []}),
+        json!({"model": "e", "inputs": ["a"], "dimensions": 0}),
+        json!({"model": "e", "inputs": [7]}),
+        json!({"inputs": ["a"]}),
+    ] {
+        assert_eq!(me.call("models.embed", wrong).await.unwrap_err().code(), ErrorCode::InvalidInput);
+    }
+    assert_eq!(me.models().embed("nobody", ["a"]).await.unwrap_err().code(), ErrorCode::NotFound);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn t06_without_a_report_it_is_booked_as_an_estimate() {
+    let (_engine, me, _server) = engine(vec![vectors(Value::Null)]).await;
+    let made = me.models().embed("e", ["a", "b"]).await.unwrap();
+    assert_eq!(made.usage.provenance, Provenance::Estimated);
+    assert!(made.cost.unwrap() > Money::ZERO);
+}
+
+#[tokio::test]
+async fn a_refusal_is_void_and_a_break_is_booked() {
+    let refused = Reply::json(429, &json!({"error": {"code": "rate_limit_exceeded", "message": KEY}}));
+    let (_engine, me, _server) = engine(vec![refused, Reply::close(), vectors(json!({"prompt_tokens": 1}))]).await;
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        let error = me.models().embed("e", ["a", "b"]).await.unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("canary"));
+        codes.push(error.code());
+    }
+    assert_eq!(codes, [ErrorCode::RateLimited, ErrorCode::Unavailable]);
+    assert_eq!(me.models().embed("e", ["only one"]).await.unwrap_err().code(), ErrorCode::BadOutput);
+    assert_eq!(kinds(&me).await, [EntryKind::Void, EntryKind::Settle, EntryKind::Settle]);
+}
+
+#[tokio::test]
+async fn a_budget_and_a_switch_hold_before_anything_is_sent() {
+    let (engine, me, server) = engine(vec![]).await;
+    engine.allow_real_requests(false);
+    assert_eq!(me.models().embed("e", ["a"]).await.unwrap_err().code(), ErrorCode::PermissionDenied);
+    engine.allow_real_requests(true);
+    me.budgets().create(NewBudget::per_execution("none", Money::from_nanos(5))).await.unwrap();
+    assert_eq!(me.models().embed("e", ["a"]).await.unwrap_err().code(), ErrorCode::BudgetExceeded);
+    me.models().put(NewModel::new("o", "offline", "offline")).await.unwrap();
+    assert_eq!(me.models().embed("o", ["a"]).await.unwrap_err().code(), ErrorCode::InvalidInput);
+    assert!(server.requests().is_empty());
+    assert_eq!(kinds(&me).await, [EntryKind::Void, EntryKind::Void]);
+}
+
+#[tokio::test]
+async fn a_user_embeds_by_models_that_are_open_to_it() {
+    let (engine, me, _server) = engine(vec![vectors(json!({"prompt_tokens": 9}))]).await;
+    me.users().create(NewUser::new("ana@example.com", "a long passphrase")).await.unwrap();
+    let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
+    assert_eq!(ana.models().embed("e", ["a", "b"]).await.unwrap_err().code(), ErrorCode::NotFound);
+    me.models().set_visibility("e", Visibility::Shared).await.unwrap();
+    let request = EmbeddingRequest::texts("whatever", ["a", "b"]);
+    assert_eq!(ana.models().embed_parts("e", request).await.unwrap().vectors.len(), 2);
+}
