@@ -562,7 +562,7 @@ impl Grant {
 
     /// The key of a model that the caller may use, to be sent with a request and kept nowhere.
     pub(crate) fn model_key(&self, tx: &mut dyn Connection, model: ResourceId) -> Result<Option<Secret>> {
-        if self.permission != Permission::ModelsUse {
+        if self.permission != Some(Permission::ModelsUse) {
             return Err(Error::internal("a model's key is read only by a call that uses models"));
         }
         self.parts.secret(tx, model, "api_key")

@@ -189,7 +189,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn of(execution_id: ExecutionId, finished: super::event::Finished, messages: Vec<Message>, steps: u32) -> Self {
+    pub(crate) fn of(
+        execution_id: ExecutionId,
+        finished: super::event::Finished,
+        messages: Vec<Message>,
+        steps: u32,
+    ) -> Self {
         let super::event::Finished { status, output, error, usage, cost, handled_errors } = finished;
         Self { execution_id, status, output, error, messages, usage, cost, steps, handled_errors }
     }

@@ -109,7 +109,8 @@ impl RunOptions {
     pub(crate) fn apply_to_workflow(&self, workflow: &mut WorkflowDefinition) -> Result<()> {
         let RunLimits { max_turns, timeout_ms, max_tokens, max_cost, max_depth, max_parallel_tools } = &self.limits;
         if self.output_schema.is_some() || self.model.is_some() || max_turns.is_some() || max_tokens.is_some() {
-            let message = "output_schema, model, limits.max_turns and limits.max_tokens are for agents: a workflow has none";
+            let message =
+                "output_schema, model, limits.max_turns and limits.max_tokens are for agents: a workflow has none";
             return Err(Error::invalid(message));
         }
         let limits = &mut workflow.limits;

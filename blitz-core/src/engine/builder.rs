@@ -24,7 +24,12 @@ pub struct EngineBuilder {
 
 impl EngineBuilder {
     pub(super) fn new(database_url: String) -> Self {
-        Self { options: OpenOptions::new(database_url), rules: Rules::default(), providers: Providers::default(), egress: Egress::default() }
+        Self {
+            options: OpenOptions::new(database_url),
+            rules: Rules::default(),
+            providers: Providers::default(),
+            egress: Egress::default(),
+        }
     }
 
     /// How much of a commit must be on the disk before it counts; [`Durability::Full`] where nothing is said.

@@ -10,8 +10,8 @@ use super::methods::{Method, MethodKind, Nothing, PageOf, method, schema};
 use super::{EventStream, ExecutionHandle, Session};
 use crate::access::Target;
 use crate::domain::{
-    Answer, Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, NodeState, Outcome, Page, Permission, Reach,
-    Step,
+    Answer, Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, NodeState, Outcome, Page,
+    Permission, Reach, Step,
 };
 use crate::error::{Error, Result};
 use crate::execution::rerun::Rerun;

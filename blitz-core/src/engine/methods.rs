@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Session, agents, audit, budgets, costs, executions, keys, models, prompts, roles, secrets, sessions, tools, users, workflows};
+use super::{
+    Session, agents, audit, budgets, costs, executions, keys, models, prompts, roles, secrets, sessions, tools, users,
+    workflows,
+};
 use crate::domain::{ListOptions, Patch, Permission, ResourceRef};
 use crate::error::{Error, Result};
 use crate::store::catalog::shown;

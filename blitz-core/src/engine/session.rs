@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    Agents, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Keys, Models, Prompts, Roles, Secrets, Sessions, Tools, Users, Workflows, methods,
+    Agents, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Keys, Models, Prompts, Roles,
+    Secrets, Sessions, Tools, Users, Workflows, methods,
 };
 use crate::access::{Caller, Grant, Target};
 use crate::domain::{Outcome, Permission, Principal, ResourceRef};

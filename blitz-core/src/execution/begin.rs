@@ -6,8 +6,8 @@ use super::Runtime;
 use super::cache::{Generation, SetupKey};
 use super::pin::flow::{FoundWorkflow, Pinning};
 use super::pin::pin;
-use super::runnable::Runnable;
 use super::rerun::{self, Rerun};
+use super::runnable::Runnable;
 use super::turn::{Begin, Begun, Desk};
 use crate::access::{ExecutionStore, Grant, Standing};
 use crate::domain::{Event, ExecutionId, Message, NodeFinished, ResourceKind, RunOptions};
@@ -119,7 +119,11 @@ fn prepared(
         let types = runtime.tools.node_types();
         let mut found = FoundWorkflow::of(tx, resource.clone(), None)?;
         options.apply_to_workflow(&mut found.definition)?;
-        Pinning { grant, standing, types: &types, providers: &runtime.providers }.workflow(tx, &found, &mut Vec::new())?
+        Pinning { grant, standing, types: &types, providers: &runtime.providers }.workflow(
+            tx,
+            &found,
+            &mut Vec::new(),
+        )?
     } else {
         pin(tx, grant, resource, options, standing, &runtime.providers)?
     };

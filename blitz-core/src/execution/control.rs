@@ -7,7 +7,8 @@ use super::recover::{RESUME_KEY, settle_tree};
 use crate::access::Grant;
 use crate::domain::schema::{SchemaCheck, admit_kept, describe};
 use crate::domain::{
-    Answer, ApprovalAnswered, CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Money, Timestamp, Usage, Waiting,
+    Answer, ApprovalAnswered, CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Money,
+    Timestamp, Usage, Waiting,
 };
 use crate::error::{Error, Result};
 use crate::ledger;

@@ -13,17 +13,17 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::effects::{Delivered, Happening, ToolEnd, live};
+use super::nodes::Spent;
 use super::perform::{After, may_pass};
 use super::retry::RetryDecision;
 use super::runnable::Runnable;
-use super::nodes::Spent;
 use super::state::{Progress, State};
 use super::turn::{Draft, Ids, Settle, Turn};
 use super::{Runtime, Seat};
 use crate::access::ExecutionStore;
 use crate::domain::{
-    Action, EventData, ExecutionId, ExecutionStatus, FallbackTo, Finish, Finished, Input, ModelRequest,
-    ModelResponse, Outcome, Place, ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
+    Action, EventData, ExecutionId, ExecutionStatus, FallbackTo, Finish, Finished, Input, ModelRequest, ModelResponse,
+    Outcome, Place, ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
 };
 use crate::error::{Charged, Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;

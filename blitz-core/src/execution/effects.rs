@@ -123,7 +123,19 @@ impl Delivered {
 impl ModelCall {
     /// Sends the request and reads the answer to its end, handing deltas to whoever listens.
     pub(crate) async fn perform(self, runtime: Arc<Runtime>) -> Happening {
-        let Self { key, attempt, reservation, request, provider, deployment, ids, timeout, delivered, session, partial } = self;
+        let Self {
+            key,
+            attempt,
+            reservation,
+            request,
+            provider,
+            deployment,
+            ids,
+            timeout,
+            delivered,
+            session,
+            partial,
+        } = self;
         let (mut index, mut pass) = (0, None);
         let mut so_far = partial.map(SoFar::new);
         let asked = AssertUnwindSafe(async {
@@ -138,7 +150,8 @@ impl ModelCall {
                 return Err(Error::cancelled("the call was withdrawn before it was sent"));
             }
             let output_tool = request.output_tool.clone();
-            let mut stream = structured::as_text(provider.stream(request, CallContext::new(timeout).asked_by(session)), output_tool);
+            let mut stream =
+                structured::as_text(provider.stream(request, CallContext::new(timeout).asked_by(session)), output_tool);
             while let Some(item) = stream.next().await {
                 match item? {
                     StreamItem::Delta(delta) => {

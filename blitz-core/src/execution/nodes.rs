@@ -15,8 +15,7 @@ use super::state::{Progress, WorkflowMind};
 use super::turn::{Begin, Blob, ChildStart, Draft, ToolStart, Turn};
 use crate::domain::{
     Action, Answer, ApprovalRequested, Close, Decision, Effect, EventData, Finish, ItemFinished, Money, NodeFinished,
-    NodeRetrying, NodeStarted, NodeStatus, NodeWaiting, Outcome, OutputRef, Place, Timestamp, ToolCall, Usage,
-    Waiting,
+    NodeRetrying, NodeStarted, NodeStatus, NodeWaiting, Outcome, OutputRef, Place, Timestamp, ToolCall, Usage, Waiting,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::store::{content_hash, executions};
@@ -179,9 +178,9 @@ impl Driver {
         let attempt = match self.state.open.get(&place.key) {
             None => 1,
             Some(Progress::Retry { attempt, .. }) => *attempt,
-            Some(Progress::Started { attempt } | Progress::Decided { attempt, .. } | Progress::Child { attempt, .. }) => {
-                attempt + 1
-            }
+            Some(
+                Progress::Started { attempt } | Progress::Decided { attempt, .. } | Progress::Child { attempt, .. },
+            ) => attempt + 1,
             Some(Progress::Waits { .. } | Progress::Answered { .. }) => 1,
         };
         let fallback = self.state.place(&place.key);
@@ -272,7 +271,8 @@ impl Driver {
         }
         let now = Timestamp::now();
         let node = &setup.plan.nodes[place.node];
-        let own = node.spec.timeout_s.map_or(child.timeout(), |seconds| child.timeout().min(Duration::from_secs(seconds)));
+        let own =
+            node.spec.timeout_s.map_or(child.timeout(), |seconds| child.timeout().min(Duration::from_secs(seconds)));
         let begin = Begin {
             seed: super::derived_seed(self.state.seed, &format!("{}#{attempt}", place.key)),
             deadline: now.plus(own).min(self.deadline),
@@ -360,8 +360,7 @@ impl Driver {
         self.work.asked.remove(&place.key);
         self.disarm(&place.key);
         let output = json!({"option": answer.option, "comment": answer.comment, "value": answer.value, "by": by});
-        let done =
-            NodeDone { status: NodeStatus::Completed, port: Some(answer.option.clone()), output, error: None };
+        let done = NodeDone { status: NodeStatus::Completed, port: Some(answer.option.clone()), output, error: None };
         self.node_done(&place, 1, done, Spent::default(), turn)
     }
 
@@ -407,12 +406,7 @@ impl Driver {
         });
         let error = match result {
             Ok(output) => {
-                let done = NodeDone {
-                    status: NodeStatus::Completed,
-                    port: Some(port.to_owned()),
-                    output,
-                    error: None,
-                };
+                let done = NodeDone { status: NodeStatus::Completed, port: Some(port.to_owned()), output, error: None };
                 return self.node_done(&place, attempt, done, spent, turn);
             }
             Err(error) => error,
@@ -426,12 +420,12 @@ impl Driver {
         let failures = self.state.failures(&place.key, attempt);
         let began = self.state.values().and_then(|values| values.started_at(&place.path, place.node)).unwrap_or(now);
         let retry = node.spec.retry.as_ref();
-        let at = retry.and_then(|retry| {
-            node_retry_at(retry, failures, &error, began, now, self.deadline, self.state.seed)
-        });
+        let at =
+            retry.and_then(|retry| node_retry_at(retry, failures, &error, began, now, self.deadline, self.state.seed));
         let fallback = self.state.place(&place.key);
-        let next = (at.is_none() && fallback < node.fallback.len() && now < self.deadline && may_fall_back(error.code()))
-            .then_some(fallback + 1);
+        let next =
+            (at.is_none() && fallback < node.fallback.len() && now < self.deadline && may_fall_back(error.code()))
+                .then_some(fallback + 1);
         if at.is_some() || next.is_some() {
             let mut retrying = NodeRetrying::new(node.id.clone(), attempt, info, at.unwrap_or(now));
             (retrying.usage, retrying.cost) = (spent.usage, spent.cost);
@@ -452,14 +446,7 @@ impl Driver {
         self.node_done(&place, attempt, done, spent, turn)
     }
 
-    fn node_done(
-        &mut self,
-        place: &Place,
-        attempt: u32,
-        done: NodeDone,
-        spent: Spent,
-        turn: &mut Turn,
-    ) -> Vec<Action> {
+    fn node_done(&mut self, place: &Place, attempt: u32, done: NodeDone, spent: Spent, turn: &mut Turn) -> Vec<Action> {
         let Some(setup) = self.flow() else { return Vec::new() };
         let mut finished = NodeFinished::new(setup.plan.nodes[place.node].id.clone(), done.status, attempt);
         (finished.port, finished.error) = (done.port, done.error);
@@ -659,8 +646,7 @@ impl Driver {
     /// The record of a node that was stopped because its execution ends.
     pub(super) fn stopped_node(&self, place: &Place, attempt: u32, spent: Spent) -> Option<Draft> {
         let setup = self.flow()?;
-        let mut finished =
-            NodeFinished::new(setup.plan.nodes[place.node].id.clone(), NodeStatus::Cancelled, attempt);
+        let mut finished = NodeFinished::new(setup.plan.nodes[place.node].id.clone(), NodeStatus::Cancelled, attempt);
         (finished.usage, finished.cost) = (spent.usage, spent.cost);
         Some(Draft { path: place.path.clone(), data: EventData::NodeFinished(finished), settle: None, blob: None })
     }
@@ -722,8 +708,8 @@ fn kept(output: Value) -> Result<(Value, Option<OutputRef>, Option<Blob>)> {
     if !crate::domain::schema::can_be_kept(&output) {
         return Err(Error::too_large("the output is nested too deep to be kept"));
     }
-    let json = serde_json::to_string(&output)
-        .map_err(|error| Error::internal("a value is no JSON").with_source(error))?;
+    let json =
+        serde_json::to_string(&output).map_err(|error| Error::internal("a value is no JSON").with_source(error))?;
     if json.len() <= INLINE_BYTES {
         return Ok((output, None, None));
     }

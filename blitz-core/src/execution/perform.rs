@@ -92,8 +92,7 @@ impl Driver {
     async fn write(&self, turn: &Arc<Turn>) -> Result<Committed> {
         let mut pause = Duration::from_millis(50);
         loop {
-            let (turn, setup, tally, ids) =
-                (Arc::clone(turn), self.setup.clone(), self.state.tally.clone(), self.ids);
+            let (turn, setup, tally, ids) = (Arc::clone(turn), self.setup.clone(), self.state.tally.clone(), self.ids);
             let (runtime, principal) = (Arc::clone(&self.runtime), self.store.principal().clone());
             let written = self.store.write(move |tx, standing| {
                 let desk =
@@ -155,8 +154,7 @@ impl Driver {
     /// starts. Where a user may have lost the right to a tool, only the transaction knows, so it comes first.
     pub(super) fn run_at_once(&mut self, turn: &mut Turn) -> Vec<Action> {
         let [start] = turn.tools.as_slice() else { return Vec::new() };
-        let asks =
-            self.store.principal().user_id().is_some() || start.effect != Effect::Pure || start.node.is_some();
+        let asks = self.store.principal().user_id().is_some() || start.effect != Effect::Pure || start.node.is_some();
         if asks || self.work.running.contains_key(&start.key) {
             return Vec::new();
         }
@@ -296,7 +294,12 @@ impl Driver {
                     } else {
                         Settle::Unknown { reservation, delivered_tokens }
                     };
-                    turn.drafts.push(Draft { path: key, data: EventData::StepFinished(step), settle: Some(settle), blob: None });
+                    turn.drafts.push(Draft {
+                        path: key,
+                        data: EventData::StepFinished(step),
+                        settle: Some(settle),
+                        blob: None,
+                    });
                 }
                 RunningWhat::Tool { cancel, .. } if self.open_place(&key).is_some() => {
                     // It hears of the end, and has a grace to come to its own.

@@ -175,8 +175,7 @@ impl ModelsOf<'_> {
 
     /// The model of a reference, with the price that is listed for it.
     pub(super) fn find_by(&self, tx: &mut dyn Connection, model: &ResourceRef) -> Result<PlannedModel> {
-        let model: ModelRecord =
-            self.grant.find(tx, Permission::ModelsUse, ResourceKind::Model, model)?.record()?;
+        let model: ModelRecord = self.grant.find(tx, Permission::ModelsUse, ResourceKind::Model, model)?.record()?;
         let listed_price = self.listed_price(tx, &model.spec)?;
         Ok(PlannedModel::new(model, listed_price))
     }

@@ -176,12 +176,7 @@ async fn claim_prepared(
 }
 
 /// What an execution needs to run; `None` where a function of it is not here, or where it is parked.
-fn prepare(
-    tx: &mut dyn Connection,
-    grant: &Grant,
-    runtime: &Runtime,
-    row: &ExecutionRow,
-) -> Result<Option<Runnable>> {
+fn prepare(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, row: &ExecutionRow) -> Result<Option<Runnable>> {
     if is_parked(row) {
         return Ok(None);
     }

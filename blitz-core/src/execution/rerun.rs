@@ -96,15 +96,17 @@ pub(super) fn prepare(
         return Err(Error::conflict("the execution has not ended yet: cancel it first, or wait for its end"));
     }
     let found = match rerun.version {
-        RerunVersion::Same => FoundWorkflow {
-            row: resource.clone(),
-            version: before.version,
-            definition: before.definition.clone(),
-        },
+        RerunVersion::Same => {
+            FoundWorkflow { row: resource.clone(), version: before.version, definition: before.definition.clone() }
+        }
         RerunVersion::Latest => FoundWorkflow::of(tx, resource.clone(), None)?,
     };
     let types = runtime.tools.node_types();
-    let pinned = Pinning { grant, standing, types: &types, providers: &runtime.providers }.workflow(tx, &found, &mut Vec::new())?;
+    let pinned = Pinning { grant, standing, types: &types, providers: &runtime.providers }.workflow(
+        tx,
+        &found,
+        &mut Vec::new(),
+    )?;
     let setup = Runnable::new(&pinned, &runtime.providers, &runtime.tools)?;
     let flow = setup.workflow().ok_or_else(|| Error::internal("a workflow became none"))?;
     let (input, ended) = history(tx, &old)?;
@@ -164,8 +166,7 @@ fn reusable(
     }
     let ids: HashSet<&str> = kept.iter().map(|node| plan.nodes[*node].id.as_str()).collect();
     let holds = |end: &NodeFinished| {
-        ids.contains(end.node.as_str())
-            && (end.port.is_some() || matches!(end.status, NodeStatus::Skipped))
+        ids.contains(end.node.as_str()) && (end.port.is_some() || matches!(end.status, NodeStatus::Skipped))
     };
     Ok(ended.into_iter().filter(holds).collect())
 }

@@ -79,7 +79,10 @@ pub(crate) fn node_retry_at(
     seed: u64,
 ) -> Option<Timestamp> {
     let code = error.code();
-    let never = matches!(code, ErrorCode::InvalidInput | ErrorCode::ProviderAuth | ErrorCode::BudgetExceeded | ErrorCode::Cancelled);
+    let never = matches!(
+        code,
+        ErrorCode::InvalidInput | ErrorCode::ProviderAuth | ErrorCode::BudgetExceeded | ErrorCode::Cancelled
+    );
     let details = error.details();
     let exhausted = details.get("retries_exhausted").is_some() && !retry.on.contains(&code);
     if never || exhausted || !retry.covers(code) || attempt >= retry.max_attempts {

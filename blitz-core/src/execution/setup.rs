@@ -12,8 +12,8 @@ use crate::agent::AgentMachine;
 use crate::agent::history::{Transcript, input_message};
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
-    ExecutionPlan, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, OutputSchema, PlannedModel, Price, Queued,
-    ResourceId, ToolChoice, ToolSpec, template,
+    ExecutionPlan, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, OutputSchema, PlannedModel, Price,
+    Queued, ResourceId, ToolChoice, ToolSpec, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use crate::agent::AgentMachine;
 use crate::agent::history::Transcript;
 use crate::domain::{
-    Action, Answer, Decision, EventData, ExecutionId, Finished, Input, ItemEnd, ItemFinished, Machine, Money,
-    NodeEnd, NodeFinished, NodeStatus, Outcome, Provenance, StepFinished, StepKind, Timestamp,
-    ToolResult, Usage,
+    Action, Answer, Decision, EventData, ExecutionId, Finished, Input, ItemEnd, ItemFinished, Machine, Money, NodeEnd,
+    NodeFinished, NodeStatus, Outcome, Provenance, StepFinished, StepKind, Timestamp, ToolResult, Usage,
 };
 use crate::error::{ErrorCode, Result};
 use crate::workflow::evaluate::ALL_PORTS;

@@ -4,7 +4,6 @@
 //! A [`Turn`] is what the driver has decided; [`Turn::write`] is the only place that writes it. A
 //! refused reservation is a value: the rest of the turn commits all the same.
 
-
 use serde_json::{Value, json};
 
 use super::begin::Launch;
@@ -15,8 +14,8 @@ use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
     Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished,
-    ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepKind, StepStarted, Timestamp, ToolCall,
-    ToolStarted, Usage, Waiting,
+    ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepKind, StepStarted,
+    Timestamp, ToolCall, ToolStarted, Usage, Waiting,
 };
 use crate::error::{Error, ErrorInfo, Result};
 use crate::ledger::{self, Booked, ReserveOutcome, ReserveRequest, Reserved};

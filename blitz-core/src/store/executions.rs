@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::sql::{Connection, Row, params, to_json};
 use crate::domain::{
-    ApprovalRequested, Event, EventData, Execution, ExecutionId, ExecutionPlan, ExecutionStatus, Finished, ListOptions, Page, Principal,
-    Queued, ResourceId, Step, StepKind, Timestamp, UserId, Waiting, WorkflowPlan,
+    ApprovalRequested, Event, EventData, Execution, ExecutionId, ExecutionPlan, ExecutionStatus, Finished, ListOptions,
+    Page, Principal, Queued, ResourceId, Step, StepKind, Timestamp, UserId, Waiting, WorkflowPlan,
 };
 use crate::error::{Error, Result};
 

@@ -179,7 +179,8 @@ fn answer(response: Response, reading: &Reading) -> Result<Value> {
             500..=599 => ErrorCode::Unavailable,
             _ => ErrorCode::ToolFailed,
         };
-        let wait = retry_after::retry_after(&response.headers, Timestamp::now()).map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        let wait = retry_after::retry_after(&response.headers, Timestamp::now())
+            .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         let details = json!({"status": status, "retry_after_ms": wait});
         return Err(Error::new(code, format!("the server answered {status}")).with_details(details));
     }

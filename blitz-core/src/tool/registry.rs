@@ -233,11 +233,9 @@ impl PreparedTool {
     pub(crate) async fn run(&self, call: &ToolCall, arguments: Value, context: ToolContext) -> ToolOutcome {
         match self.call(arguments, context).await {
             Ok(content) if !can_be_kept(&content) => failure(call, "the tool's result is nested too deep to be used"),
-            Ok(content) => ToolOutcome {
-                result: ToolResult::new(&call.id, &call.name, capped(content)),
-                fatal: None,
-                error: None,
-            },
+            Ok(content) => {
+                ToolOutcome { result: ToolResult::new(&call.id, &call.name, capped(content)), fatal: None, error: None }
+            }
             Err(ToolError::Failed(message) | ToolError::Retry(message)) => failure(call, message),
             Err(ToolError::Typed(error)) => {
                 let outcome = failure(call, error.chain());

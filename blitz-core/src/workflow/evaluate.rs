@@ -119,9 +119,7 @@ impl Desk<'_> {
             }
             Task::Parallel => Ok(Prepared::Enter { input: Value::Null, items: 1 }),
             Task::Map(map) => self.items(map.items.evaluate(scope)?, map.batch),
-            Task::Loop(rounds) => {
-                Ok(Prepared::Enter { input: Value::Null, items: u64::from(rounds.max_iterations) })
-            }
+            Task::Loop(rounds) => Ok(Prepared::Enter { input: Value::Null, items: u64::from(rounds.max_iterations) }),
             Task::Wait(wait) => self.wait(wait, scope),
             Task::Approval(approval) => self.approval(node, approval, scope),
         }

@@ -13,8 +13,8 @@ use super::machine::{container_of, join};
 use super::plan::{Plan, Reads};
 use super::task::{MapFail, Task};
 use crate::domain::{
-    ExecutionId, ItemFinished, MergeRule, NodeFinished, NodeRetrying, NodeStarted, NodeStatus, OutputRef,
-    Queued, Timestamp, Usage,
+    ExecutionId, ItemFinished, MergeRule, NodeFinished, NodeRetrying, NodeStarted, NodeStatus, OutputRef, Queued,
+    Timestamp, Usage,
 };
 use crate::error::{Error, ErrorInfo, Result};
 
@@ -376,7 +376,9 @@ impl Values {
             }
             scope.insert("nodes".to_owned(), Value::Object(nodes));
         }
-        if (*item || *index) && let Some((value, place)) = self.item(path)? {
+        if (*item || *index)
+            && let Some((value, place)) = self.item(path)?
+        {
             scope.insert("item".to_owned(), value);
             scope.insert("index".to_owned(), json!(place));
         }

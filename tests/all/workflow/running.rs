@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use blitz::tool::{FunctionNode, NodeOutput, ToolError};
-use blitz::{Answer, Engine, ErrorCode, EventData, ExecutionStatus, NodeStatus, NodeTypeInfo, Outcome, Session, Waiting};
+use blitz::{
+    Answer, Engine, ErrorCode, EventData, ExecutionStatus, NodeStatus, NodeTypeInfo, Outcome, Session, Waiting,
+};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -336,7 +338,8 @@ async fn w31_an_approval_is_answered_once_by_whoever_is_first() {
 
 #[tokio::test]
 async fn w30_agents_and_subflows_are_children_whose_cost_goes_up() {
-    let (_engine, me, _) = scripted(vec![blitz::provider::Reply::text("seven"), blitz::provider::Reply::text("eight")]).await;
+    let (_engine, me, _) =
+        scripted(vec![blitz::provider::Reply::text("seven"), blitz::provider::Reply::text("eight")]).await;
     me.agents().put(blitz::NewAgent::new("counter", "m")).await.unwrap();
     put(
         &me,

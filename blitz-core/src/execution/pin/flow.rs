@@ -11,9 +11,9 @@ use crate::domain::{
 };
 use crate::error::{Error, Result};
 use crate::provider::registry::Providers;
+use crate::store::Connection;
 use crate::store::catalog::{self, ResourceRow};
 use crate::store::executions::{self, StoredPlan};
-use crate::store::Connection;
 use crate::workflow::task::{LlmTask, Task};
 use crate::workflow::validate::validate;
 
@@ -182,15 +182,16 @@ impl FoundWorkflow {
     ///
     /// Errors: `NotFound` where it has no such version.
     pub(crate) fn of(tx: &mut dyn Connection, row: ResourceRow, version: Option<u32>) -> Result<Self> {
-        let published = match version {
-            Some(version) => {
-                let found = catalog::workflow_version(tx, row.id, version)?;
-                Some(found.ok_or_else(|| {
-                    Error::not_found(format!("the workflow {:?} has no version {version}", row.name))
-                })?)
-            }
-            None => catalog::newest_version(tx, row.id)?,
-        };
+        let published =
+            match version {
+                Some(version) => {
+                    let found = catalog::workflow_version(tx, row.id, version)?;
+                    Some(found.ok_or_else(|| {
+                        Error::not_found(format!("the workflow {:?} has no version {version}", row.name))
+                    })?)
+                }
+                None => catalog::newest_version(tx, row.id)?,
+            };
         Ok(match published {
             Some(published) => Self { row, version: Some(published.version), definition: published.spec },
             None => {

@@ -108,7 +108,10 @@ impl WorkflowMachine {
             for node in scope.nodes.iter().filter(|node| undecided(node)) {
                 let mut targets = plan.nodes[*node].outgoing.iter().flat_map(|(_, edges)| edges).peekable();
                 let leads_on = targets.peek().is_some();
-                if leads_on && !only_feeds.contains(node) && targets.all(|edge| only_feeds.contains(&plan.edges[*edge].to)) {
+                if leads_on
+                    && !only_feeds.contains(node)
+                    && targets.all(|edge| only_feeds.contains(&plan.edges[*edge].to))
+                {
                     only_feeds.push(*node);
                 }
             }

@@ -40,8 +40,7 @@ impl WorkflowMachine {
     /// A container's node was evaluated: its bodies begin.
     pub(super) fn entered(&mut self, key: &str, items: u64, flow: &mut Flow) {
         let Some(place) = self.close_node(key) else { return };
-        let container =
-            Container { place, total: items, next: 0, live: 0, failed: 0, failure: None, stopping: false };
+        let container = Container { place, total: items, next: 0, live: 0, failed: 0, failure: None, stopping: false };
         self.control.containers.insert(key.to_owned(), container);
         self.go_on(key, flow);
     }
