@@ -50,16 +50,18 @@ pub mod test_support;
 pub mod tool;
 
 pub use domain::{
-    AgentRecord, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetScope, BudgetWindow, CostFilter,
-    CostSummary, Decision, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId,
-    ExecutionStatus, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices, LedgerEntry, LeftOut, Limits,
+    AgentRecord, Alert, AlertKind, Amount, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetPeriod,
+    BudgetRaise, BudgetRevision, BudgetScope, BudgetUnit, BudgetWindow, Correction, CostFilter, CostSummary, Decision,
+    Delivery, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId, ExecutionStatus,
+    ExportFormat, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices, LedgerEntry, LeftOut, Limits,
     ListOptions, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest, ModelResponse, ModelSettings, Money,
-    NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser, Outcome, OutputSchema, Page, Part, Patch, Permission,
-    Price, PriceTier, Principal, ProfileOverride, PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance,
-    Queued, Rate, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RunLimits,
-    RunOptions, Secret, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TemplateFormat, Timestamp,
-    ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, User, UserId, UserUpdate,
-    Visibility, Waiting,
+    NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser, NewWebhook, OnExceed, OnUnpriced, Outcome,
+    OutputSchema, Page, Part, Patch, Permission, Price, PriceTier, Principal, ProfileOverride, PromptCache,
+    PromptRecord, PromptRef, PromptVersion, Provenance, Queued, Rate, Reach, Record, ReservationId, ResourceId,
+    ResourceKind, ResourceRef, RetryPolicy, Role, RunLimits, RunOptions, Secret, Share, ShareLevel, Step, StepFinished,
+    StepKind, StepStarted, TagPolicy, TemplateFormat, Timestamp, ToolCall, ToolChoice, ToolKind, ToolRecord,
+    ToolResult, ToolSpec, ToolStarted, Usage, UsageBy, UsageQuery, UsageReport, UsageRow, UsageStep, User, UserId,
+    UserUpdate, Visibility, Waiting, Webhook,
 };
 pub use engine::{
     Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod agent;
+mod budget;
 pub mod catalog;
 pub mod event;
 pub mod execution;
@@ -16,13 +17,17 @@ pub mod price;
 pub mod prompt;
 pub mod schema;
 pub mod secret;
+mod tags;
 pub mod template;
 pub mod time;
 pub mod tool;
 pub mod usage;
+mod usage_report;
+mod webhook;
 
 pub use access::*;
 pub use agent::*;
+pub use budget::*;
 pub use catalog::*;
 pub use event::*;
 pub use execution::*;
@@ -36,6 +41,9 @@ pub use options::*;
 pub use price::*;
 pub use prompt::*;
 pub use secret::*;
+pub use tags::*;
 pub use time::*;
 pub use tool::*;
 pub use usage::*;
+pub use usage_report::*;
+pub use webhook::*;

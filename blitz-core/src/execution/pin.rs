@@ -1,6 +1,6 @@
 //! Pins an agent: everything that a run of it uses, found and allowed in one transaction.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::access::{Grant, Standing};
@@ -23,6 +23,8 @@ pub(crate) struct Pinned {
     pub(crate) hash: String,
     /// The keys of its models, unsealed for this process only.
     pub(crate) keys: Keys,
+    /// What the execution is counted under; kept with it, not in its plan.
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 /// The keys of the models of a plan, by the model's id.
@@ -44,7 +46,10 @@ pub(crate) fn pin(
     let hash = content_hash(body.as_bytes());
     executions::put_definition(tx, &hash, &body)?;
     let keys = keys(tx, standing, &plan)?;
-    Ok(Pinned { plan: Arc::new(plan), hash, keys })
+    let role = grant.user_id().map(|_| grant.role().name());
+    let bearer = ledger::tags::Bearer { user_id: grant.user_id(), role, key_id: None };
+    let tags = ledger::tags::effective(tx, bearer, &options.tags)?;
+    Ok(Pinned { plan: Arc::new(plan), hash, keys, tags })
 }
 
 /// The keys of a plan's models and of its children's.

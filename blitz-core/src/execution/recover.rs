@@ -1,6 +1,7 @@
 //! Recovery: load the journal, step through it, perform what is open.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
@@ -166,7 +167,7 @@ fn prepare(
     let store = grant.resumed_store(row.principal.clone(), row.agent_id)?;
     let plan = executions::plan(tx, &row.definition_hash)?;
     let keys = keys(tx, &grant.standing(&store), &plan)?;
-    let pinned = Pinned { plan: Arc::new(plan), hash: row.definition_hash.clone(), keys };
+    let pinned = Pinned { plan: Arc::new(plan), hash: row.definition_hash.clone(), keys, tags: BTreeMap::new() };
     match Setup::new(&pinned, &runtime.providers, &runtime.tools) {
         Ok(setup) => Ok(Some(Arc::new(setup))),
         Err(error) if error.code() == ErrorCode::InvalidInput => Ok(None),

@@ -1,6 +1,6 @@
 //! From a pinned plan to what can run: the provider, the tools, the first message.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -36,6 +36,10 @@ pub(crate) enum Offer {
 pub(crate) struct Setup {
     pub(crate) plan: Arc<ExecutionPlan>,
     pub(crate) hash: String,
+    /// The agent and those that it is called by, the nearest first.
+    pub(crate) lineage: Vec<ResourceId>,
+    /// What a root execution is counted under.
+    pub(crate) tags: BTreeMap<String, String>,
     own: ModelSetup,
     fallbacks: Vec<ModelSetup>,
     offers: Vec<(String, Offer)>,
@@ -91,16 +95,19 @@ impl Setup {
     ///
     /// Errors: `InvalidInput` where the provider is unknown or a tool cannot run in this process.
     pub(crate) fn new(pinned: &Pinned, providers: &Providers, host: &HostTools) -> Result<Self> {
-        Self::of(Arc::clone(&pinned.plan), pinned.hash.clone(), &pinned.keys, providers, host)
+        let setup = Self::of(Arc::clone(&pinned.plan), pinned.hash.clone(), &pinned.keys, &[], providers, host)?;
+        Ok(Self { tags: pinned.tags.clone(), ..setup })
     }
 
     fn of(
         plan: Arc<ExecutionPlan>,
         hash: String,
         keys: &Keys,
+        above: &[ResourceId],
         providers: &Providers,
         host: &HostTools,
     ) -> Result<Self> {
+        let lineage: Vec<ResourceId> = std::iter::once(plan.agent.id).chain(above.iter().copied()).collect();
         let over = &plan.agent.spec.settings;
         let own = ModelSetup::new(&plan.model, plan.listed_price.as_ref(), over, keys, providers)?;
         let mut fallbacks = Vec::with_capacity(plan.fallbacks.len());
@@ -120,18 +127,24 @@ impl Setup {
         for child in &plan.agents {
             let (spec, takes_text) = agent_spec(child);
             // A child is pinned inside its root's plan: it has no definition of its own.
-            let setup = Self::of(Arc::new(child.clone()), hash.clone(), keys, providers, host)?;
+            let setup = Self::of(Arc::new(child.clone()), hash.clone(), keys, &lineage, providers, host)?;
             offers.push((spec.name.clone(), Offer::Agent { setup: Arc::new(setup), takes_text }));
             specs.push(spec);
         }
         let output_schema = output_schema(&plan).map(|schema| Arc::new(OutputSchema::new("output", schema.clone())));
         let opening = Opening::new(&plan)?;
-        Ok(Self { hash, own, fallbacks, offers, specs: specs.into(), output_schema, opening, plan })
+        let tags = BTreeMap::new();
+        Ok(Self { hash, lineage, tags, own, fallbacks, offers, specs: specs.into(), output_schema, opening, plan })
     }
 
     /// The agent's own definition.
     pub(crate) fn agent(&self) -> &NewAgent {
         &self.plan.agent.spec
+    }
+
+    /// The prompt version in use, `name@version`.
+    pub(crate) fn prompt_label(&self) -> Option<String> {
+        self.plan.prompt.as_ref().map(|prompt| format!("{}@{}", prompt.spec.name, prompt.version))
     }
 
     /// The state before the first record, for this input. Errors: as [`Opening::state`].

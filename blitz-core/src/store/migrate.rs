@@ -25,6 +25,7 @@ pub(crate) struct Script {
 pub(crate) const SCRIPTS: &[Script] = &[
     Script { version: 1, sql: include_str!("migrations/sqlite/0001.sql") },
     Script { version: 2, sql: include_str!("migrations/sqlite/0002.sql") },
+    Script { version: 3, sql: include_str!("migrations/sqlite/0003.sql") },
 ];
 
 /// Marks our files in SQLite's header: "Bltz".
