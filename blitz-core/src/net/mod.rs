@@ -6,6 +6,7 @@
 //! first `https` call, so opening the engine costs nothing. No error of this room holds a URL, a
 //! header or a body.
 
+pub(crate) mod egress;
 pub(crate) mod retry_after;
 pub(crate) mod sse;
 
