@@ -49,23 +49,27 @@ mod store;
 pub mod test_support;
 pub mod tool;
 
+pub use access::{AccessObject, AccessRequest, Authorizer};
 pub use domain::{
     AgentRecord, Alert, AlertKind, Amount, AuditCheck, AuditOutcome, AuditRecord, Budget, BudgetId, BudgetPeriod,
     BudgetRaise, BudgetRevision, BudgetScope, BudgetUnit, BudgetWindow, Correction, CostFilter, CostSummary, Decision,
     Delivery, Delta, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId, ExecutionStatus,
-    ExportFormat, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices, LedgerEntry, LeftOut, Limits,
-    ListOptions, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest, ModelResponse, ModelSettings, Money,
-    NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser, NewWebhook, OnExceed, OnUnpriced, Outcome,
-    OutputSchema, Page, Part, Patch, Permission, Price, PriceTier, Principal, ProfileOverride, PromptCache,
-    PromptRecord, PromptRef, PromptVersion, Provenance, Queued, Rate, Reach, Record, ReservationId, ResourceId,
-    ResourceKind, ResourceRef, RetryPolicy, Role, RunLimits, RunOptions, Secret, Share, ShareLevel, Step, StepFinished,
-    StepKind, StepStarted, TagPolicy, TemplateFormat, Timestamp, ToolCall, ToolChoice, ToolKind, ToolRecord,
-    ToolResult, ToolSpec, ToolStarted, Usage, UsageBy, UsageQuery, UsageReport, UsageRow, UsageStep, User, UserId,
-    UserUpdate, Visibility, Waiting, Webhook,
+    ExportFormat, Fallback, FallbackTo, FinishReason, Finished, ImportedPrices, IssuedKey, KeyId, KeyRecord,
+    LedgerEntry, LeftOut, LimitScope, Limits, ListOptions, ListedPrice, Login, Message, MessageRole, ModelLimits,
+    ModelRecord, ModelRequest, ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewKey, NewModel, NewPrompt,
+    NewRole, NewTool, NewUser, NewWebhook, OnExceed, OnUnpriced, Outcome, OutputSchema, Page, Part, PasswordReset,
+    Patch, Permission, Price, PriceTier, PriceVersion, Principal, ProfileOverride, PromptCache, PromptRecord,
+    PromptRef, PromptVersion, Provenance, Queued, Rate, RateLimit, Reach, Record, ReservationId, ResourceId,
+    ResourceKind, ResourceRef, RetryPolicy, Role, RoleName, RoleRecord, RoleUpdate, RunLimits, RunOptions, Scope,
+    Secret, SessionId, SessionRecord, SessionSettings, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted,
+    TagPolicy, TemplateFormat, Timestamp, TokenAlgorithm, TokenKey, TokenKind, Tokens, ToolCall, ToolChoice, ToolKind,
+    ToolRecord, ToolResult, ToolSpec, ToolStarted, Usage, UsageBy, UsageQuery, UsageReport, UsageRow, UsageStep, User,
+    UserId, UserUpdate, Visibility, Waiting, Webhook,
 };
 pub use engine::{
-    Agents, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,
-    ExecutionHandle, Executions, Method, MethodKind, Models, Prompts, Session, Tools, Users,
+    Agents, Alerts, AuditTrail, Budgets, Costs, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter,
+    ExecutionHandle, Executions, Method, MethodKind, Models, Prices, Prompts, RateLimits, Session, Tools, Usages,
+    Users, Webhooks,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use store::sqlite::Durability;

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::gate::{Caller, Gate, Grant, Target};
+use super::caller::Caller;
+use super::gate::{Gate, Grant, Target};
 use crate::domain::{
     Deed, ListOptions, Page, Patch, Permission, PromptVersion, Reach, Record, ResourceKind, ResourceRef, Role, Secret,
     Share, Spec, UserId, Visibility,
@@ -101,7 +102,7 @@ impl Gate {
         let permission = S::KIND.permission(Deed::Share);
         self.write(caller, permission, target, action(S::KIND, "set_visibility"), move |tx, grant| {
             if visibility == Visibility::Shared {
-                refuse_publishing(grant)?;
+                refuse_publishing(grant, S::KIND)?;
             }
             let row = catalog::set_visibility::<S>(tx, grant.target()?, visibility, grant.now())?;
             grant.audit(tx, &row.label(), None, None, json!({"visibility": visibility}))?;
@@ -117,8 +118,8 @@ impl Gate {
         self.write(caller, permission, target, action(S::KIND, "share"), move |tx, grant| {
             let row = grant.target()?;
             let grantee = grantee(tx, &share)?;
-            catalog::share(tx, row.id, grantee, share.level, grant.now())?;
-            grant.audit(tx, &row.label(), None, None, json!({"with": label(grantee), "level": share.level}))
+            catalog::share(tx, row.id, &grantee, share.level, grant.now())?;
+            grant.audit(tx, &row.label(), None, None, json!({"with": label(&grantee), "level": share.level}))
         })
         .await
     }
@@ -130,10 +131,10 @@ impl Gate {
         self.write(caller, permission, target, action(S::KIND, "unshare"), move |tx, grant| {
             let row = grant.target()?;
             let grantee = grantee(tx, &share)?;
-            if !catalog::unshare(tx, row.id, grantee)? {
+            if !catalog::unshare(tx, row.id, &grantee)? {
                 return Err(Error::not_found("it is not shared with this user or role"));
             }
-            grant.audit(tx, &row.label(), None, None, json!({"with": label(grantee)}))
+            grant.audit(tx, &row.label(), None, None, json!({"with": label(&grantee)}))
         })
         .await
     }
@@ -174,7 +175,7 @@ impl Gate {
 
 fn create<S: Spec>(tx: &mut dyn Connection, grant: &Grant, spec: &S, visibility: Visibility) -> Result<Record<S>> {
     if visibility == Visibility::Shared {
-        refuse_publishing(grant)?;
+        refuse_publishing(grant, S::KIND)?;
     }
     check_references(tx, grant, spec)?;
     let row = catalog::insert(tx, grant.user_id(), visibility, spec, grant.now())?;
@@ -235,13 +236,13 @@ fn found_version(tx: &mut dyn Connection, prompt: &ResourceRow, version: u32) ->
     })
 }
 
-fn refuse_publishing(grant: &Grant) -> Result<()> {
-    match grant.reach() {
-        Reach::All => Ok(()),
-        _ => Err(grant.refuse(Error::denied(
-            "only an admin opens a resource to everybody: share it with users or roles instead",
-        ))),
+/// Opening to everybody takes the permission to publish where there is one, else reach over everybody's.
+fn refuse_publishing(grant: &Grant, kind: ResourceKind) -> Result<()> {
+    if grant.reach() == Reach::All || (kind == ResourceKind::Prompt && grant.has(Permission::PromptsPublish)) {
+        return Ok(());
     }
+    Err(grant
+        .refuse(Error::denied("only an admin opens a resource to everybody: share it with users or roles instead")))
 }
 
 fn grantee(tx: &mut dyn Connection, share: &Share) -> Result<Grantee> {
@@ -253,14 +254,16 @@ fn grantee(tx: &mut dyn Connection, share: &Share) -> Result<Grantee> {
             };
             row.map(|row| Grantee::User(row.user.id)).ok_or_else(|| Error::not_found("there is no such user"))
         }
-        (None, Some(role)) => Role::from_name(role)
-            .map(Grantee::Role)
-            .ok_or_else(|| Error::invalid("there is no such role: use admin or business_user")),
+        (None, Some(role)) => {
+            let missing = || Error::invalid("there is no such role: use admin, business_user or one of your own");
+            let role = Role::from_name(role).ok_or_else(missing)?;
+            if access::role_exists(tx, &role)? { Ok(Grantee::Role(role)) } else { Err(missing()) }
+        }
         _ => Err(Error::invalid("a share is with a user or with a role: give one of the two")),
     }
 }
 
-fn label(grantee: Grantee) -> String {
+fn label(grantee: &Grantee) -> String {
     match grantee {
         Grantee::User(id) => format!("user:{id}"),
         Grantee::Role(role) => format!("role:{}", role.name()),

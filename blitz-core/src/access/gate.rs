@@ -2,20 +2,21 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
+use super::authorizer::{AccessObject, Policy};
+use super::caller::{Announcement, Caller};
 use super::denials::Denials;
 use super::password::Passwords;
-use super::policy::{Refusal, Subject};
+use super::policy::{Refusal, Subject, Way};
+use super::sources::Sources;
 use super::standing::{EngineWork, ExecutionStore, Standing};
 use crate::audit::{Actor, Audit, AuditLine};
 use crate::domain::{
-    AuditOutcome, ExecutionId, Permission, Principal, Reach, ResourceId, ResourceKind, ResourceRef, Role, Secret,
-    Timestamp, UserId,
+    AuditOutcome, ExecutionId, Permission, Powers, Principal, Reach, ResourceId, ResourceKind, ResourceRef, Role,
+    Secret, SessionId, SessionSettings, Timestamp, UserId,
 };
 use crate::error::{Error, Result};
 use crate::store::boot::Boot;
@@ -24,6 +25,10 @@ use crate::store::seal::Keys;
 use crate::store::sql::to_json;
 use crate::store::{self, Connection, Store, access, content_hash};
 
+/// What no tool may do in its execution's name: an approval is worth something only from somebody else.
+const NOT_BY_TOOLS: &[Permission] =
+    &[Permission::ExecutionsApprove, Permission::ExecutionsDecide, Permission::ToolsApprove, Permission::SqlExecute];
+
 /// The longest reason of a root session in characters: it stands in every line of the trail.
 const MAX_REASON: usize = 200;
 
@@ -31,6 +36,7 @@ const MAX_REASON: usize = 200;
 pub(crate) struct Gate {
     pub(super) parts: Arc<Parts>,
     pub(super) passwords: Passwords,
+    pub(super) sources: Sources,
 }
 
 /// A gate that was just opened, and what goes with it.
@@ -44,25 +50,22 @@ pub(crate) struct OpenGate {
     pub(crate) boot: Boot,
 }
 
+/// What a host sets for its gate.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rules {
+    /// How logins and their tokens last.
+    pub(crate) sessions: SessionSettings,
+    /// What the host forbids on its own.
+    pub(crate) policy: Policy,
+}
+
 /// What the gate shares with the proofs it hands out.
 pub(super) struct Parts {
+    pub(super) rules: Rules,
     pub(super) store: Store,
     pub(super) keys: Arc<Keys>,
     pub(super) audit: Audit,
     pub(super) denials: Denials,
-}
-
-/// Somebody who came in: the only thing that opens the gate. Made by [`Gate::root`] and
-/// [`Gate::login`] alone; cloning it is cheap.
-#[derive(Clone)]
-pub(crate) struct Caller(Arc<Identity>);
-
-struct Identity {
-    principal: Principal,
-    label: String,
-    via: String,
-    /// Whether the trail knows that the host came in. Users are in the trail from their login.
-    announced: AtomicBool,
 }
 
 /// What a call is about.
@@ -107,21 +110,21 @@ impl Gate {
     ///
     /// The engine's own work is given out once, here: whoever opens the gate settles what dead
     /// processes left.
-    pub(crate) async fn open(options: store::OpenOptions) -> Result<OpenGate> {
+    pub(crate) async fn open(options: store::OpenOptions, rules: Rules) -> Result<OpenGate> {
         let opening = tokio::task::spawn_blocking(move || store::open(&options));
         let opened = opening
             .await
             .map_err(|error| Error::internal("opening the database was broken off").with_source(error))??;
-        Ok(Self::over(opened))
+        Ok(Self::over(opened, rules))
     }
 
     /// A gate before an open store.
-    pub(super) fn over(opened: store::Opened) -> OpenGate {
+    pub(super) fn over(opened: store::Opened, rules: Rules) -> OpenGate {
         let store::Opened { store, keys, store_id, boot } = opened;
         let audit = Audit::new(keys.audit_key());
-        let parts = Arc::new(Parts { store, keys, audit, denials: Denials::default() });
+        let parts = Arc::new(Parts { rules, store, keys, audit, denials: Denials::default() });
         let work = EngineWork::new(Arc::clone(&parts));
-        let gate = Arc::new(Gate { parts, passwords: Passwords::default() });
+        let gate = Arc::new(Gate { parts, passwords: Passwords::default(), sources: Sources::default() });
         OpenGate { gate, work, store_id, boot }
     }
 
@@ -132,7 +135,7 @@ impl Gate {
         let reason: String = reason.chars().take(MAX_REASON).collect();
         let reason = if reason.is_empty() { "no reason given".to_owned() } else { reason };
         let principal = Principal::Root { reason: reason.clone() };
-        Caller::new(principal, &reason)
+        Caller::new(principal, &reason, Way::Host)
     }
 
     /// Checks a caller and runs `body` in one write transaction with its line in the trail.
@@ -183,6 +186,7 @@ impl Gate {
         F: Fn(&mut dyn Connection, &Grant) -> Result<T> + Send + 'static,
     {
         let now = Timestamp::now();
+        self.touch(caller, now).await?;
         let refused = Refused::default();
         let announcement = caller.announcement();
         let announces = announcement.is_some();
@@ -283,19 +287,23 @@ impl Call {
 
     fn judge(&self, tx: &mut dyn Connection) -> Result<(Subject, Option<ResourceRow>), Refusal> {
         let denied = |error| Refusal::of(error, self.target.label());
-        let subject = Subject::of_session(tx, self.caller.principal()).map_err(denied)?;
+        let subject = Subject::of_caller(tx, &self.parts.rules, &self.caller, self.now).map_err(denied)?;
+        if self.caller.way() == Way::Acting && NOT_BY_TOOLS.contains(&self.permission) {
+            let error = format!("{} is not for tools of an execution: a person decides", self.permission.name());
+            return Err(denied(Error::denied(error)));
+        }
         match &self.target {
             Target::None | Target::User(_) => subject.require(self.permission).map_err(denied)?,
             Target::Resource(kind, reference) => {
                 let row = subject.find(tx, self.permission, *kind, reference)?;
                 return Ok((subject, Some(row)));
             }
-            Target::Execution(id) => self.judge_execution(tx, subject, *id)?,
+            Target::Execution(id) => self.judge_execution(tx, &subject, *id)?,
         }
         Ok((subject, None))
     }
 
-    fn judge_execution(&self, tx: &mut dyn Connection, subject: Subject, id: ExecutionId) -> Result<(), Refusal> {
+    fn judge_execution(&self, tx: &mut dyn Connection, subject: &Subject, id: ExecutionId) -> Result<(), Refusal> {
         let missing = || Error::not_found("there is no such execution, or it is not open to you");
         let Some(owner) = access::execution_owner(tx, id)? else { return Err(missing().into()) };
         let reaches = |permission| match subject.reach(permission) {
@@ -304,7 +312,13 @@ impl Call {
             Reach::None => false,
         };
         let error = match (reaches(self.permission), reaches(Permission::ExecutionsRead)) {
-            (true, _) => return Ok(()),
+            (true, _) => {
+                let object =
+                    AccessObject { kind: "execution", id: id.0, name: None, owner_id: owner, visibility: None };
+                return subject
+                    .host_allows(self.permission, Some(object))
+                    .map_err(|error| Refusal::of(error, self.target.label()));
+            }
             (false, true) => Error::denied(format!("{} on this execution is not open to you", self.permission.name())),
             (false, false) => missing(),
         };
@@ -337,8 +351,26 @@ impl Grant {
     }
 
     /// The caller's role at this moment.
-    pub(crate) fn role(&self) -> Role {
-        self.subject.role
+    pub(crate) fn role(&self) -> &Role {
+        &self.subject.role
+    }
+
+    /// What the caller may do at this moment.
+    pub(crate) fn powers(&self) -> Powers {
+        self.subject.powers
+    }
+
+    /// Whether the host has a policy of its own for this caller: nothing that it allowed may be kept.
+    pub(crate) fn asks_host(&self) -> bool {
+        self.subject.asks_host()
+    }
+
+    /// The login the caller came in by, where it is stored.
+    pub(super) fn session_id(&self) -> Option<SessionId> {
+        match self.caller.way() {
+            Way::Login { session, .. } => session,
+            _ => None,
+        }
     }
 
     /// How far that permission reaches: lists hold everybody's or the caller's own.
@@ -362,13 +394,28 @@ impl Grant {
     }
 
     /// Through whose eyes the catalogue is read.
-    pub(crate) fn viewer(&self) -> Viewer {
+    pub(crate) fn viewer(&self) -> Viewer<'_> {
         self.subject.viewer()
     }
 
     /// Refuses where the caller's role does not have a permission at all.
     pub(crate) fn require(&self, permission: Permission) -> Result<()> {
         self.subject.require(permission).map_err(|error| self.refuse(error))
+    }
+
+    /// Refuses to give others what the caller lacks itself.
+    pub(super) fn lends(&self, powers: Powers) -> Result<()> {
+        match self.subject.powers.lacking(powers) {
+            None => Ok(()),
+            Some(scope) => Err(self.refuse(Error::denied(format!(
+                "nobody gives what they lack, and you do not have {scope}: ask an admin"
+            )))),
+        }
+    }
+
+    /// Whether the caller has a permission at all.
+    pub(super) fn has(&self, permission: Permission) -> bool {
+        self.subject.require(permission).is_ok()
     }
 
     /// A refusal of the call itself, on its way to the caller and to the trail.
@@ -415,7 +462,7 @@ impl Grant {
         }
         let agent = self.target()?.id;
         let principal = self.principal().clone();
-        Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, agent, Some(self.role())))
+        Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, agent, Some((self.role().clone(), self.powers()))))
     }
 
     /// The store of an execution that is resumed for the principal it was started by.
@@ -441,7 +488,7 @@ impl Grant {
 
     /// The standing of the principal in this very transaction, for the first step of its execution.
     pub(crate) fn standing(&self, store: &ExecutionStore) -> Standing {
-        store.standing_as(self.subject, self.now, self.refused.clone())
+        store.standing_as(self.subject.clone(), self.now, self.refused.clone())
     }
 
     /// The caller that a resumed execution's tools act as: the principal it was started by.
@@ -449,7 +496,7 @@ impl Grant {
         if self.permission != Permission::ExecutionsRecover {
             return Err(Error::internal("another's session is made only by a call that recovers"));
         }
-        Ok(Caller::new(principal, "execution"))
+        Ok(Caller::new(principal, "execution", Way::Acting))
     }
 
     pub(super) fn keys(&self) -> &Keys {
@@ -458,54 +505,6 @@ impl Grant {
 
     fn announce(&self, tx: &mut dyn Connection) -> Result<()> {
         self.parts.audit.append(tx, self.now, self.caller.actor(), &AuditLine::ok("session.root", ""))
-    }
-}
-
-impl Caller {
-    pub(super) fn new(principal: Principal, via: &str) -> Self {
-        let announced = AtomicBool::new(matches!(principal, Principal::User { .. }));
-        Self(Arc::new(Identity { label: principal.label(), principal, via: via.to_owned(), announced }))
-    }
-
-    /// Who it is.
-    pub(crate) fn principal(&self) -> &Principal {
-        &self.0.principal
-    }
-
-    pub(super) fn actor(&self) -> Actor<'_> {
-        Actor { principal: &self.0.label, via: &self.0.via }
-    }
-
-    /// The duty to tell the trail that the host came in, taken by one call at a time.
-    fn announcement(&self) -> Option<Announcement<'_>> {
-        let taken = self.0.announced.swap(true, Ordering::AcqRel);
-        (!taken).then(|| Announcement { announced: &self.0.announced, made: false })
-    }
-}
-
-impl fmt::Debug for Caller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Caller").field(&self.0.label).finish()
-    }
-}
-
-/// Given back when dropped unmade, so that a failed or abandoned call leaves the duty to the next.
-struct Announcement<'a> {
-    announced: &'a AtomicBool,
-    made: bool,
-}
-
-impl Announcement<'_> {
-    fn made(mut self) {
-        self.made = true;
-    }
-}
-
-impl Drop for Announcement<'_> {
-    fn drop(&mut self) {
-        if !self.made {
-            self.announced.store(false, Ordering::Release);
-        }
     }
 }
 

@@ -4,18 +4,23 @@
 //! wrong password, a disabled user, an account held back after failures. An account is held back
 //! from its fifth failure in a row, twice as long with each, at most 15 minutes and never for good;
 //! what is tried meanwhile fails, even with the right password, and does not prolong it. That it is
-//! held back is not told apart (no `rate_limited`), because only accounts that exist can be.
+//! held back is not told apart (no `rate_limited`), because only accounts that exist can be. Where the
+//! host says where a login comes from, that place is held back in the same way, in memory.
 
 use std::time::Duration;
 
-use super::gate::{Caller, Gate, Parts};
+use serde_json::{Value, json};
+
+use super::caller::Caller;
+use super::gate::{Gate, Parts};
 use super::password::Compared;
+use super::policy::Way;
 use super::users;
 use crate::audit::{Actor, AuditLine};
-use crate::domain::{AuditOutcome, Principal, Secret, Timestamp};
+use crate::domain::{AuditOutcome, Login, Principal, Secret, SessionId, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::Connection;
-use crate::store::access::{self, UserRow};
+use crate::store::access::{self, SessionDraft, UserRow};
 
 /// Failures in a row that are free.
 const FREE_FAILURES: i64 = 4;
@@ -33,15 +38,24 @@ impl Gate {
     /// A session for a user.
     ///
     /// Errors: `Unauthenticated`, whatever the reason; `InvalidInput` for a password over 1,024 bytes.
-    pub(crate) async fn login(&self, email: &str, password: &Secret) -> Result<Caller> {
-        let email = users::normalise(email).unwrap_or_default();
+    pub(crate) async fn login(&self, login: &Login) -> Result<Caller> {
+        let source = login.source.as_deref().map(checked_source).transpose()?;
+        let email = users::normalise(&login.email).unwrap_or_default();
         let known = self.known(email.clone()).await?;
         let (hash, session_version) = known.unzip();
-        let compared = self.passwords.compare(password, hash).await?;
-        let attempt = Attempt { email, session_version, compared, now: Timestamp::now() };
+        let mut compared = self.passwords.compare(&login.password, hash).await?;
+        let now = Timestamp::now();
+        // After the same work: that a source is held back shows nowhere.
+        let source_held = source.as_deref().is_some_and(|source| self.sources.is_held(source, now));
+        compared.matches &= !source_held;
+        let attempt = Attempt { email, source: source.clone(), source_held, session_version, compared, now };
         let parts = self.parts.clone();
-        let principal = self.parts.store.write(move |tx| attempt.finish(tx, &parts)).await?;
-        principal.map(|principal| Caller::new(principal, "password")).ok_or_else(refused)
+        let entered = self.parts.store.write(move |tx| attempt.finish(tx, &parts)).await?;
+        if let Some(source) = &source {
+            self.sources.note(source, entered.is_some(), now);
+        }
+        let (principal, session) = entered.ok_or_else(refused)?;
+        Ok(Caller::new(principal, "password", Way::Login { session: Some(session), until: None }))
     }
 
     /// The password hash and session version of an address, where there is such a user.
@@ -59,6 +73,9 @@ impl Gate {
 /// A login after the comparison, on its way into the store.
 struct Attempt {
     email: String,
+    source: Option<String>,
+    /// What comes from a place that is held back does not count against the account.
+    source_held: bool,
     /// The account's version when its hash was read.
     session_version: Option<i64>,
     compared: Compared,
@@ -69,7 +86,7 @@ impl Attempt {
     /// Judges the attempt by the account as it is now, and writes what follows from it.
     ///
     /// The account is read again, so that guesses made at the same time are held back like others.
-    fn finish(&self, tx: &mut dyn Connection, parts: &Parts) -> Result<Option<Principal>> {
+    fn finish(&self, tx: &mut dyn Connection, parts: &Parts) -> Result<Option<(Principal, SessionId)>> {
         let account = access::user_by_email(tx, &self.email)?;
         let held = |row: &UserRow| row.locked_until.is_some_and(|until| until > self.now);
         let unchanged = |row: &UserRow| self.session_version == Some(row.session_version);
@@ -80,7 +97,7 @@ impl Attempt {
             account => {
                 // One write for every failure: its time does not tell whether the account exists.
                 access::count_failed_login(tx)?;
-                if let Some(row) = account.as_ref().filter(|row| !held(row)) {
+                if let Some(row) = account.as_ref().filter(|row| !held(row) && !self.source_held) {
                     let failed = row.failed_logins.saturating_add(1);
                     access::set_failures(tx, row.user.id, failed, hold(failed).map(|time| self.now.plus(time)))?;
                 }
@@ -90,7 +107,7 @@ impl Attempt {
         }
     }
 
-    fn succeed(&self, tx: &mut dyn Connection, parts: &Parts, row: &UserRow) -> Result<Principal> {
+    fn succeed(&self, tx: &mut dyn Connection, parts: &Parts, row: &UserRow) -> Result<(Principal, SessionId)> {
         let id = row.user.id;
         if row.failed_logins > 0 {
             access::set_failures(tx, id, 0, None)?;
@@ -98,11 +115,21 @@ impl Attempt {
         if let Some(hash) = &self.compared.rehashed {
             users::set_password_hash(tx, &parts.keys, id, hash, self.now)?;
         }
-        let principal = Principal::User { id, session_version: row.session_version };
+        let draft = SessionDraft {
+            user_id: id,
+            session_version: row.session_version,
+            via: "password",
+            source: self.source.as_deref(),
+            expires_at: self.now.plus(Duration::from_secs(parts.rules.sessions.max_seconds.into())),
+        };
+        access::forget_sessions(tx, self.now)?;
+        let session = access::insert_session(tx, &draft, self.now)?;
+        let principal = Principal::User { id, session_version: row.session_version, key_id: None };
         let label = principal.label();
         let actor = Actor { principal: &label, via: "password" };
-        parts.audit.append(tx, self.now, actor, &AuditLine::ok(ACTION, &label))?;
-        Ok(principal)
+        let details = json!({"session": session, "source": self.source});
+        parts.audit.append(tx, self.now, actor, &AuditLine::ok(ACTION, &label).with_details(details))?;
+        Ok((principal, session))
     }
 
     /// The address itself is not written: people type passwords into the wrong field.
@@ -112,13 +139,22 @@ impl Attempt {
             return Ok(());
         }
         let actor = Actor { principal: ANONYMOUS, via: "password" };
-        let line = AuditLine::ok(ACTION, &object).with_outcome(AuditOutcome::Denied);
+        let details = self.source.as_ref().map_or(Value::Null, |source| json!({"source": source}));
+        let line = AuditLine::ok(ACTION, &object).with_outcome(AuditOutcome::Denied).with_details(details);
         parts.audit.append(tx, self.now, actor, &line)
     }
 }
 
+/// A source as the trail may show it. Errors: `InvalidInput` for one that is too long or holds controls.
+fn checked_source(source: &str) -> Result<String> {
+    let source = source.trim();
+    let ok = !source.is_empty() && source.chars().count() <= 200 && !source.chars().any(char::is_control);
+    ok.then(|| source.to_owned())
+        .ok_or_else(|| Error::invalid("a source has 1 to 200 characters, none of them a control"))
+}
+
 /// How long an account is held back after this many failures in a row.
-fn hold(failed: i64) -> Option<Duration> {
+pub(super) fn hold(failed: i64) -> Option<Duration> {
     let doublings = failed - FREE_FAILURES - 1;
     (doublings >= 0).then(|| Duration::from_secs(1 << doublings.min(20)).min(MAX_HOLD))
 }
@@ -147,8 +183,14 @@ mod tests {
     /// An attempt whose comparison is done, written at a time of the test's choice.
     async fn finish(world: &World, matches: bool, session_version: i64, now: Timestamp) -> bool {
         let compared = Compared { matches, rehashed: None };
-        let attempt =
-            Attempt { email: "ana@example.com".into(), session_version: Some(session_version), compared, now };
+        let attempt = Attempt {
+            email: "ana@example.com".into(),
+            source: None,
+            source_held: false,
+            session_version: Some(session_version),
+            compared,
+            now,
+        };
         let parts = world.gate.parts.clone();
         world.gate.parts.store.write(move |tx| attempt.finish(tx, &parts)).await.unwrap().is_some()
     }

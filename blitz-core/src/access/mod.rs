@@ -8,17 +8,24 @@
 //! and reads the user's standing again at every step. What no user asked for (settling the money
 //! of dead processes) goes through [`EngineWork`], which only opening the gate gives.
 
+mod authorizer;
+mod caller;
 mod catalog;
 mod denials;
 mod gate;
 mod login;
 mod password;
 mod policy;
+mod sources;
 mod standing;
 mod trail;
 mod users;
+mod webhook;
 
-pub(crate) use gate::{Caller, Gate, Grant, OpenGate, Target};
+pub(crate) use authorizer::Policy;
+pub use authorizer::{AccessObject, AccessRequest, Authorizer};
+pub(crate) use caller::Caller;
+pub(crate) use gate::{Gate, Grant, OpenGate, Rules, Target};
 pub(crate) use standing::{EngineWork, ExecutionStore, Standing};
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::gate::{Parts, Refused};
 use super::policy::Subject;
 use crate::audit::{Actor, AuditLine};
-use crate::domain::{Permission, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp, UserId};
+use crate::domain::{
+    Deed, KeyId, Permission, Powers, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp, UserId,
+};
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::store::Connection;
 use crate::store::catalog::{self, ResourceRow};
@@ -21,9 +23,12 @@ struct Inner {
     via: String,
     /// The root execution's agent.
     agent: ResourceId,
-    /// The role for which the agent was last found open, so that the usual step costs one look-up.
-    cleared_for: Mutex<Option<Role>>,
+    /// For what standing the agent was last found open, so that the usual step costs one look-up.
+    cleared_for: Mutex<Option<Cleared>>,
 }
+
+/// A role and what it allowed.
+type Cleared = (Role, Powers);
 
 /// How an execution's principal stands in this transaction.
 pub(crate) struct Standing {
@@ -45,7 +50,12 @@ pub(crate) struct EngineWork {
 const ENGINE: Actor<'static> = Actor { principal: "engine", via: "engine" };
 
 impl ExecutionStore {
-    pub(super) fn new(parts: Arc<Parts>, principal: Principal, agent: ResourceId, cleared_for: Option<Role>) -> Self {
+    pub(super) fn new(
+        parts: Arc<Parts>,
+        principal: Principal,
+        agent: ResourceId,
+        cleared_for: Option<Cleared>,
+    ) -> Self {
         let via = match &principal {
             Principal::Root { reason } => reason.clone(),
             Principal::User { .. } => "execution".to_owned(),
@@ -132,10 +142,12 @@ impl Inner {
     /// Reads the principal's standing: the user's row, and the agent where the role is another than
     /// the one it was last found open to. The outer error is the store's.
     fn subject(&self, tx: &mut dyn Connection) -> Result<Result<Subject, ErrorInfo>> {
-        let checked = Subject::of_execution(tx, &self.principal).and_then(|subject| {
-            if subject.user.is_some() && self.cleared() != Some(subject.role) {
-                self.check_agent(tx, subject)?;
-                *self.cleared_for.lock().unwrap_or_else(PoisonError::into_inner) = Some(subject.role);
+        let checked = Subject::of_execution(tx, &self.parts.rules, &self.principal).and_then(|subject| {
+            let cleared = subject.user.is_none() || (!subject.asks_host() && self.is_cleared(&subject));
+            if !cleared {
+                self.check_agent(tx, &subject)?;
+                let now = Some((subject.role.clone(), subject.powers));
+                *self.cleared_for.lock().unwrap_or_else(PoisonError::into_inner) = now;
             }
             Ok(subject)
         });
@@ -146,16 +158,17 @@ impl Inner {
         }
     }
 
-    fn check_agent(&self, tx: &mut dyn Connection, subject: Subject) -> Result<()> {
+    fn check_agent(&self, tx: &mut dyn Connection, subject: &Subject) -> Result<()> {
         let row = catalog::by_id_once_live(tx, subject.viewer(), self.agent)?;
-        match row.map(|row| subject.allow(Permission::AgentsRun, &row)) {
+        match row.map(|row| subject.allow(row.kind.permission(Deed::Use), &row)) {
             Some(Ok(())) => Ok(()),
             _ => Err(Error::denied("the user of this execution may no longer run its agent")),
         }
     }
 
-    fn cleared(&self) -> Option<Role> {
-        *self.cleared_for.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_cleared(&self, subject: &Subject) -> bool {
+        let cleared = self.cleared_for.lock().unwrap_or_else(PoisonError::into_inner);
+        cleared.as_ref().is_some_and(|(role, powers)| *role == subject.role && *powers == subject.powers)
     }
 }
 
@@ -175,13 +188,18 @@ impl Refusals {
 
 impl Standing {
     /// The role that the principal has now, or why it may do nothing new.
-    pub(crate) fn still(&self) -> Result<Role, &ErrorInfo> {
-        self.subject.as_ref().map(|subject| subject.role)
+    pub(crate) fn still(&self) -> Result<&Role, &ErrorInfo> {
+        self.subject.as_ref().map(|subject| &subject.role)
     }
 
     /// For whom the execution runs; `None` for the host and the engine itself.
     pub(crate) fn user_id(&self) -> Option<UserId> {
         self.inner.as_ref().and_then(|inner| inner.principal.user_id())
+    }
+
+    /// The API key it runs by; `None` where it was started otherwise.
+    pub(crate) fn key_id(&self) -> Option<KeyId> {
+        self.inner.as_ref().and_then(|inner| inner.principal.key_id())
     }
 
     /// When the transaction was asked for.
@@ -220,6 +238,11 @@ impl Standing {
         self.parts.audit.append(tx, self.now, named.unwrap_or(ENGINE), line)
     }
 
+    /// What secrets are sealed with.
+    pub(super) fn keys(&self) -> &crate::store::seal::Keys {
+        &self.parts.keys
+    }
+
     /// The key of a model, to be sent with a request and kept nowhere.
     pub(crate) fn model_key(&self, tx: &mut dyn Connection, model: ResourceId) -> Result<Option<Secret>> {
         self.parts.secret(tx, model, "api_key")
@@ -253,6 +276,12 @@ impl EngineWork {
 
     fn standing(&self) -> Standing {
         let parts = Arc::clone(&self.parts);
-        Standing { inner: None, parts, subject: Ok(Subject::HOST), now: Timestamp::now(), refused: Refused::default() }
+        Standing {
+            inner: None,
+            parts,
+            subject: Ok(Subject::host()),
+            now: Timestamp::now(),
+            refused: Refused::default(),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The audit trail as callers read and check it.
 
-use super::gate::{Caller, Gate, Grant, Target};
+use super::caller::Caller;
+use super::gate::{Gate, Grant, Target};
 use crate::audit::{Head, Progress, Step};
 use crate::domain::{AuditCheck, AuditRecord, ListOptions, Page, Permission};
 use crate::error::Result;

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::gate::{Caller, Gate, Grant, Target};
+use super::caller::Caller;
+use super::gate::{Gate, Grant, Target};
 use crate::domain::{ListOptions, NewUser, Page, Permission, Role, Secret, Timestamp, User, UserId, UserUpdate};
 use crate::error::{Error, Result};
 use crate::store::Connection;
@@ -23,7 +24,7 @@ impl Gate {
         let hash = self.passwords.hash(&new.password).await?;
         let role = new.role;
         self.write(caller, Permission::UsersManage, Target::None, "users.create", move |tx, grant| {
-            create(tx, grant, &email, &name, role, &hash)
+            create(tx, grant, &email, &name, &role, &hash)
         })
         .await
     }
@@ -62,6 +63,7 @@ impl Gate {
     pub(crate) async fn delete_user(&self, caller: &Caller, id: UserId) -> Result<()> {
         self.write(caller, Permission::UsersManage, Target::User(id), "users.delete", move |tx, grant| {
             let row = found(tx, id)?;
+            may_rule(tx, grant, &row.user)?;
             keep_an_admin(tx, &row.user)?;
             access::delete_user(tx, id, grant.now())
         })
@@ -69,10 +71,11 @@ impl Gate {
     }
 }
 
-fn create(tx: &mut dyn Connection, grant: &Grant, email: &str, name: &str, role: Role, hash: &Secret) -> Result<User> {
+fn create(tx: &mut dyn Connection, grant: &Grant, email: &str, name: &str, role: &Role, hash: &Secret) -> Result<User> {
     if access::user_by_email(tx, email)?.is_some() {
         return Err(Error::conflict("there is a user with this e-mail address already"));
     }
+    may_give(tx, grant, role)?;
     let id = access::insert_user(tx, email, name, role, grant.now())?;
     set_password_hash(tx, grant.keys(), id, hash, grant.now())?;
     grant.audit(tx, &format!("user:{id}"), None, None, json!({"role": role}))?;
@@ -88,8 +91,12 @@ fn apply(
 ) -> Result<User> {
     let mut row = found(tx, id)?;
     let before = row.user.clone();
+    may_rule(tx, grant, &before)?;
+    if let Some(role) = &update.role {
+        may_give(tx, grant, role)?;
+    }
     let user = &mut row.user;
-    user.role = update.role.unwrap_or(user.role);
+    user.role = update.role.clone().unwrap_or_else(|| user.role.clone());
     user.active = update.active.unwrap_or(user.active);
     user.name = update.name.clone().unwrap_or_else(|| user.name.clone());
     user.updated_at = grant.now();
@@ -110,6 +117,21 @@ fn apply(
     });
     grant.audit(tx, &format!("user:{id}"), None, None, details)?;
     Ok(row.user)
+}
+
+/// Refuses to give a role that is not there, or that may what the caller may not.
+fn may_give(tx: &mut dyn Connection, grant: &Grant, role: &Role) -> Result<()> {
+    if !access::role_exists(tx, role)? {
+        return Err(Error::invalid("there is no such role: use admin, business_user or one of your own"));
+    }
+    let powers = access::powers(tx, role)?;
+    grant.lends(powers)
+}
+
+/// Refuses to rule over somebody who may more than the caller: a new password would be a way up.
+fn may_rule(tx: &mut dyn Connection, grant: &Grant, user: &User) -> Result<()> {
+    let powers = access::powers(tx, &user.role)?;
+    grant.lends(powers)
 }
 
 /// Refuses to take away the last active admin.

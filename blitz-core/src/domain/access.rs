@@ -1,8 +1,11 @@
 //! Users, roles, permissions and the principal that every call is made by.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-use super::id::UserId;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::id::{KeyId, UserId};
+use super::permission::Powers;
 use super::secret::Secret;
 use super::time::Timestamp;
 
@@ -63,9 +66,10 @@ impl ShareLevel {
     }
 }
 
-/// A role's name. `admin` may do everything, `business_user` uses what is shared and owns drafts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
+/// What a user is: one of the two built-in roles, or one of the host's own, by its name.
+///
+/// `admin` may do everything, `business_user` uses what is shared and owns drafts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Role {
     /// Everything.
@@ -73,103 +77,70 @@ pub enum Role {
     /// Uses what is shared, owns drafts, sees its own executions and costs.
     #[default]
     BusinessUser,
+    /// A role made by `roles.create`.
+    Custom(RoleName),
 }
 
-macro_rules! permissions {
-    ($($name:ident = $text:literal, $business:expr;)*) => {
-        /// Everything that can be allowed: a closed list, `noun:verb`.
-        #[non_exhaustive]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Permission { $(#[doc = concat!("`", $text, "`")] $name,)* }
-
-        impl Permission {
-            /// Every permission.
-            pub const ALL: &'static [Permission] = &[$(Permission::$name,)*];
-
-            /// The permission as text.
-            pub fn name(self) -> &'static str { match self { $(Permission::$name => $text,)* } }
-
-            /// How far a role reaches with it.
-            pub fn reach(self, role: Role) -> Reach {
-                match role {
-                    Role::Admin => Reach::All,
-                    Role::BusinessUser => match self { $(Permission::$name => $business,)* },
-                }
-            }
-        }
-    };
-}
-
-/// How far a permission reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
-    /// Not at all.
-    None,
-    /// One's own, and what is shared as far as its share goes.
-    Own,
-    /// Everybody's.
-    All,
-}
-
-permissions! {
-    ModelsRead = "models:read", Reach::Own;
-    ModelsUse = "models:use", Reach::Own;
-    ModelsCreate = "models:create", Reach::None;
-    ModelsManage = "models:manage", Reach::None;
-    SecretsSet = "secrets:set", Reach::None;
-    PromptsRead = "prompts:read", Reach::Own;
-    PromptsCreate = "prompts:create", Reach::Own;
-    PromptsEdit = "prompts:edit", Reach::Own;
-    PromptsDelete = "prompts:delete", Reach::Own;
-    ToolsRead = "tools:read", Reach::Own;
-    ToolsUse = "tools:use", Reach::Own;
-    ToolsCreate = "tools:create", Reach::None;
-    ToolsEdit = "tools:edit", Reach::None;
-    ToolsDelete = "tools:delete", Reach::None;
-    ConnectionsManage = "connections:manage", Reach::None;
-    AgentsRead = "agents:read", Reach::Own;
-    AgentsRun = "agents:run", Reach::Own;
-    AgentsCreate = "agents:create", Reach::Own;
-    AgentsEdit = "agents:edit", Reach::Own;
-    AgentsDelete = "agents:delete", Reach::Own;
-    ExecutionsRead = "executions:read", Reach::Own;
-    ExecutionsCancel = "executions:cancel", Reach::Own;
-    ExecutionsDecide = "executions:decide", Reach::Own;
-    ExecutionsRecover = "executions:recover", Reach::None;
-    CostsRead = "costs:read", Reach::Own;
-    BudgetsRead = "budgets:read", Reach::None;
-    BudgetsManage = "budgets:manage", Reach::None;
-    PricesManage = "prices:manage", Reach::None;
-    UsersRead = "users:read", Reach::None;
-    UsersManage = "users:manage", Reach::None;
-    AuditRead = "audit:read", Reach::None;
-    AuditVerify = "audit:verify", Reach::None;
-}
-
-impl Permission {
-    /// The level a share must have for this permission on somebody else's resource.
-    pub(crate) fn level(self) -> ShareLevel {
-        match self {
-            Self::ModelsUse | Self::ToolsUse | Self::AgentsRun => ShareLevel::Use,
-            Self::SecretsSet | Self::PromptsEdit | Self::ToolsEdit | Self::AgentsEdit => ShareLevel::Edit,
-            Self::ModelsManage | Self::PromptsDelete | Self::ToolsDelete | Self::AgentsDelete => ShareLevel::Manage,
-            _ => ShareLevel::View,
-        }
-    }
-}
+/// The name of a role of the host's own: lower-case letters, digits, `_` and `-`, a letter first, at most 64.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RoleName(Arc<str>);
 
 impl Role {
     /// The role's name.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Admin => "admin",
             Self::BusinessUser => "business_user",
+            Self::Custom(name) => &name.0,
         }
     }
 
-    /// The role of a name.
+    /// The role of a name; `None` for a text that can be none. Whether there is such a role is not asked here.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Admin, Self::BusinessUser].into_iter().find(|role| role.name() == name)
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+        match name {
+            "admin" => Some(Self::Admin),
+            "business_user" => Some(Self::BusinessUser),
+            // What a reader of the trail would take for somebody else.
+            "root" | "engine" | "anonymous" => None,
+            _ => (name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(plain))
+                .then(|| Self::Custom(RoleName(name.into()))),
+        }
+    }
+
+    /// What a built-in role may; those of a role of the host's own are in the store.
+    pub(crate) fn powers(&self) -> Option<Powers> {
+        match self {
+            Self::Admin => Some(Powers::everything()),
+            Self::BusinessUser => Some(Powers::of_business_user()),
+            Self::Custom(_) => None,
+        }
+    }
+}
+
+impl Serialize for Role {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Role {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| serde::de::Error::custom("a role is admin, business_user or one of yours"))
+    }
+}
+
+impl schemars::JsonSchema for Role {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Role".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "`admin`, `business_user`, or the name of a role made by `roles.create`.",
+        })
     }
 }
 
@@ -189,6 +160,9 @@ pub enum Principal {
         id: UserId,
         /// The version of the user's standing at login: a password or role change ends older sessions.
         session_version: i64,
+        /// The API key it came in with, which may allow less than the user's role.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_id: Option<KeyId>,
     },
 }
 
@@ -198,6 +172,14 @@ impl Principal {
         match self {
             Self::Root { .. } => None,
             Self::User { id, .. } => Some(*id),
+        }
+    }
+
+    /// The API key's id; `None` where it came in otherwise.
+    pub fn key_id(&self) -> Option<KeyId> {
+        match self {
+            Self::Root { .. } => None,
+            Self::User { key_id, .. } => *key_id,
         }
     }
 

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::access::{Permission, ShareLevel, Visibility};
+use super::access::{ShareLevel, Visibility};
 use super::agent::NewAgent;
 use super::id::{ResourceId, UserId};
 use super::model::NewModel;
+use super::permission::Permission;
 use super::prompt::NewPrompt;
 use super::secret::Secret;
 use super::time::Timestamp;

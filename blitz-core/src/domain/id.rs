@@ -20,6 +20,10 @@ macro_rules! ids {
 ids! {
     /// Id of a user.
     UserId;
+    /// Id of an API key.
+    KeyId;
+    /// Id of a login session.
+    SessionId;
     /// Id of a catalogue resource: a model, prompt, tool or agent.
     ResourceId;
     /// Id of an execution.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{ExecutionId, ReservationId, ResourceId, UserId};
 use super::money::Money;
+use super::price::Price;
 use super::time::Timestamp;
 use super::usage::Usage;
 
@@ -157,6 +158,33 @@ pub struct ImportedPrices {
     pub taken: u64,
     /// The models that were not, each with why.
     pub left_out: Vec<LeftOut>,
+}
+
+/// A version of imported prices: none is ever changed.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PriceVersion {
+    /// Its number.
+    pub version: i64,
+    /// When it was imported.
+    pub created_at: Timestamp,
+    /// Since when it is in force.
+    pub effective_from: Timestamp,
+    /// Where it comes from.
+    pub source: String,
+    /// The hash of the text it was read from.
+    pub hash: String,
+}
+
+/// What a model costs, and by which word.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ListedPrice {
+    /// The price; absent where nobody lists one.
+    pub price: Option<Price>,
+    /// The imported version in force, where there is one; the shipped table fills its gaps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
 }
 
 /// A model that an import left out: its price stays as unknown as it was.

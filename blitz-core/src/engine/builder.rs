@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use crate::access::{Gate, OpenGate};
-use crate::domain::Secret;
+use crate::access::{Authorizer, Gate, OpenGate, Policy, Rules};
+use crate::domain::{Secret, SessionSettings};
 use crate::error::Result;
 use crate::execution::{Runtime, recover};
 use crate::provider::Provider;
@@ -16,12 +16,13 @@ use crate::store::{Durability, OpenOptions};
 #[must_use = "an engine opens with `open`"]
 pub struct EngineBuilder {
     options: OpenOptions,
+    rules: Rules,
     providers: Providers,
 }
 
 impl EngineBuilder {
     pub(super) fn new(database_url: String) -> Self {
-        Self { options: OpenOptions::new(database_url), providers: Providers::default() }
+        Self { options: OpenOptions::new(database_url), rules: Rules::default(), providers: Providers::default() }
     }
 
     /// How much of a commit must be on the disk before it counts; [`Durability::Full`] where nothing is said.
@@ -44,6 +45,18 @@ impl EngineBuilder {
         self
     }
 
+    /// How logins and their tokens last.
+    pub fn with_sessions(mut self, settings: SessionSettings) -> Self {
+        self.rules.sessions = settings;
+        self
+    }
+
+    /// Asks the host's own policy too, wherever the engine's rules allow something to a user.
+    pub fn with_authorizer(mut self, authorizer: impl Authorizer + 'static) -> Self {
+        self.rules.policy = Policy::of(Arc::new(authorizer));
+        self
+    }
+
     /// Serves a provider of the host under its name.
     pub fn with_provider(self, provider: impl Provider) -> Self {
         self.providers.register(Arc::new(provider));
@@ -60,7 +73,7 @@ impl EngineBuilder {
     ///
     /// Errors: as [`Engine::open`].
     pub async fn open(self) -> Result<Engine> {
-        let OpenGate { gate, work, store_id, boot } = Gate::open(self.options).await?;
+        let OpenGate { gate, work, store_id, boot } = Gate::open(self.options, self.rules).await?;
         recover::settle_dead(&work, &boot).await?;
         let runtime = Runtime::new(boot, store_id, self.providers);
         Ok(Engine::new(gate, work, runtime))

@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Session, agents, audit, budgets, costs, executions, models, prompts, tools, users};
+use super::{
+    Session, agents, alerts, audit, budgets, costs, executions, limits, models, prices, prompts, tools, usage, users,
+    webhooks,
+};
 use crate::domain::{ListOptions, Patch, Permission, ResourceRef};
 use crate::error::{Error, Result};
 use crate::store::catalog::shown;
@@ -85,6 +88,11 @@ const TABLE: &[&[Method]] = &[
     users::ROWS,
     budgets::ROWS,
     costs::ROWS,
+    usage::ROWS,
+    prices::ROWS,
+    limits::ROWS,
+    alerts::ROWS,
+    webhooks::ROWS,
     audit::ROWS,
 ];
 

@@ -4,43 +4,55 @@
 //! [`methods`] table holds one row for each of them; Python, C and HTTP are made from the rows.
 
 mod agents;
+mod alerts;
 mod audit;
 mod budgets;
 mod builder;
 mod catalog;
 mod costs;
 mod executions;
+mod limits;
 pub(crate) mod methods;
 mod models;
+mod prices;
 mod prompts;
 mod run;
 mod session;
 mod settings;
 mod stream;
 mod tools;
+mod usage;
 mod users;
+mod webhooks;
 
 pub use agents::Agents;
+pub use alerts::Alerts;
 pub use audit::AuditTrail;
 pub use budgets::Budgets;
 pub use builder::EngineBuilder;
 pub use costs::Costs;
 pub use executions::{ExecutionFilter, Executions};
+pub use limits::RateLimits;
 pub use methods::{Method, MethodKind};
 pub use models::Models;
+pub use prices::Prices;
 pub use prompts::Prompts;
 pub use run::ExecutionHandle;
 pub use session::Session;
 pub use settings::EngineSettings;
 pub use stream::EventStream;
 pub use tools::Tools;
+pub use usage::Usages;
 pub use users::Users;
+pub use webhooks::Webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::DropGuard;
+
 use crate::access::{EngineWork, Gate};
-use crate::domain::{ExecutionId, Secret};
+use crate::domain::{ExecutionId, Login};
 use crate::error::{Error, ErrorCode, Result};
 use crate::execution::{Runtime, recover};
 use crate::provider::Provider;
@@ -78,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) gate: Arc<Gate>,
     pub(crate) work: EngineWork,
     pub(crate) runtime: Arc<Runtime>,
+    /// Ends the courier with the engine.
+    _courier: DropGuard,
 }
 
 impl Engine {
@@ -105,7 +119,10 @@ impl Engine {
     }
 
     fn new(gate: Arc<Gate>, work: EngineWork, runtime: Arc<Runtime>) -> Self {
-        Self { inner: Arc::new(Inner { gate, work, runtime }) }
+        let (bell, over) = (Arc::clone(&runtime.bell), runtime.closing.child_token());
+        let inner = Arc::new(Inner { gate, work, runtime, _courier: over.clone().drop_guard() });
+        tokio::spawn(webhooks::courier(Arc::downgrade(&inner), bell, over));
+        Self { inner }
     }
 
     /// The host's own session: trusted, and audited with the reason it gives.
@@ -115,7 +132,14 @@ impl Engine {
 
     /// A user's session. Errors: `Unauthenticated`, the same for an unknown user, a wrong password and a disabled user.
     pub async fn login(&self, email: &str, password: &str) -> Result<Session> {
-        let caller = self.inner.gate.login(email, &Secret::new(password)).await?;
+        self.login_with(Login::new(email, password)).await
+    }
+
+    /// A user's session, from a place that the host knows: failures from there are held back together.
+    ///
+    /// Errors: as [`Engine::login`].
+    pub async fn login_with(&self, login: Login) -> Result<Session> {
+        let caller = self.inner.gate.login(&login).await?;
         Ok(Session::new(Arc::clone(&self.inner), caller))
     }
 

@@ -154,9 +154,9 @@ impl Session {
         .await
     }
 
-    /// The session as tools are handed it.
+    /// The session as tools are handed it: it lasts as long as the execution, whatever becomes of the login.
     fn shared(&self) -> Arc<dyn Any + Send + Sync> {
-        Arc::new(self.clone())
+        Arc::new(self.acting())
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    Agents, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Models, Prompts, Tools, Users,
-    methods,
+    Agents, Alerts, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Models, Prices,
+    Prompts, RateLimits, Tools, Usages, Users, Webhooks, methods,
 };
 use crate::access::{Caller, Grant, Target};
 use crate::domain::{Outcome, Permission, Principal, ResourceRef};
@@ -33,6 +33,11 @@ impl Session {
     /// The same session with a value of the host's own: tools find it in the session they are handed.
     pub fn with_host(self, value: Arc<dyn Any + Send + Sync>) -> Self {
         Self { host: Some(value), ..self }
+    }
+
+    /// The session as the tools of its executions have it.
+    pub(super) fn acting(&self) -> Self {
+        Self { caller: self.caller.acting(), ..self.clone() }
     }
 
     /// The value that the host gave this session.
@@ -68,6 +73,31 @@ impl Session {
     /// Executions: what runs and what has run.
     pub fn executions(&self) -> Executions {
         Executions::new(self.clone())
+    }
+
+    /// Imported prices and what models are listed at.
+    pub fn prices(&self) -> Prices {
+        Prices::new(self.clone())
+    }
+
+    /// Usage over time.
+    pub fn usage(&self) -> Usages {
+        Usages::new(self.clone())
+    }
+
+    /// Limits of use.
+    pub fn limits(&self) -> RateLimits {
+        RateLimits::new(self.clone())
+    }
+
+    /// Alerts of budgets.
+    pub fn alerts(&self) -> Alerts {
+        Alerts::new(self.clone())
+    }
+
+    /// Who outside is told of alerts.
+    pub fn webhooks(&self) -> Webhooks {
+        Webhooks::new(self.clone())
     }
 
     /// Users and their roles.

@@ -42,13 +42,21 @@ pub(crate) fn begin(
     let store = grant.execution_store()?;
     let standing = grant.standing(&store);
     let agent = grant.resource().ok_or_else(|| Error::internal("a run has no agent as its target"))?;
-    let key = SetupKey { agent: agent.id, user: grant.user_id(), role: grant.role(), options: hash_of(options)? };
+    let key = SetupKey {
+        agent: agent.id,
+        user: grant.user_id(),
+        role: grant.role().clone(),
+        powers: grant.powers(),
+        key: standing.key_id(),
+        options: hash_of(options)?,
+    };
     let generation = Generation {
-        catalog: catalog::generation(tx)?,
+        catalog: catalog::generation(tx, grant.now())?,
         functions: runtime.tools.generation(),
         providers: runtime.providers.generation(),
     };
-    let setup = match runtime.setups.get(&key, generation) {
+    let kept = if grant.asks_host() { None } else { runtime.setups.get(&key, generation) };
+    let setup = match kept {
         Some(setup) => setup,
         None => {
             let pinned = pin(tx, grant, agent, options, &standing)?;

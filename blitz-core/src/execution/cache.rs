@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::setup::Setup;
-use crate::domain::{ResourceId, Role, UserId};
+use crate::domain::{KeyId, Powers, ResourceId, Role, UserId};
 
 /// The most setups that are kept.
 const MAX_KEPT: usize = 1024;
@@ -19,6 +19,10 @@ pub(crate) struct SetupKey {
     pub(crate) agent: ResourceId,
     pub(crate) user: Option<UserId>,
     pub(crate) role: Role,
+    /// What it allowed, within the caller's API key.
+    pub(crate) powers: Powers,
+    /// The API key that it came in by: its tags and limits may be its own.
+    pub(crate) key: Option<KeyId>,
     /// The hash of the run's options, where it has any.
     pub(crate) options: Option<String>,
 }

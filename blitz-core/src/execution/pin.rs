@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::access::{Grant, Standing};
 use crate::domain::{
-    AgentRecord, ExecutionPlan, ModelRecord, Permission, PlannedModel, PromptRef, PromptVersion, ResourceId,
+    AgentRecord, ExecutionPlan, ModelRecord, Permission, PlannedModel, PromptRef, PromptVersion, RateLimit, ResourceId,
     ResourceKind, ResourceRef, RunOptions, Secret,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;
 use crate::store::catalog::{self, ResourceRow};
 use crate::store::sql::to_json;
@@ -25,6 +25,8 @@ pub(crate) struct Pinned {
     pub(crate) keys: Keys,
     /// What the execution is counted under; kept with it, not in its plan.
     pub(crate) tags: BTreeMap<String, String>,
+    /// The limits of use that hold for it; kept by its process, not in its plan.
+    pub(crate) limits: Vec<RateLimit>,
 }
 
 /// The keys of the models of a plan, by the model's id.
@@ -46,10 +48,12 @@ pub(crate) fn pin(
     let hash = content_hash(body.as_bytes());
     executions::put_definition(tx, &hash, &body)?;
     let keys = keys(tx, standing, &plan)?;
+    let key_id = standing.key_id().map(|id| id.0);
     let role = grant.user_id().map(|_| grant.role().name());
-    let bearer = ledger::tags::Bearer { user_id: grant.user_id(), role, key_id: None };
+    let bearer = ledger::tags::Bearer { user_id: grant.user_id(), role, key_id };
     let tags = ledger::tags::effective(tx, bearer, &options.tags)?;
-    Ok(Pinned { plan: Arc::new(plan), hash, keys, tags })
+    let limits = ledger::limits::of(tx, grant.user_id(), key_id)?;
+    Ok(Pinned { plan: Arc::new(plan), hash, keys, tags, limits })
 }
 
 /// The keys of a plan's models and of its children's.
@@ -57,7 +61,8 @@ pub(crate) fn keys(tx: &mut dyn Connection, standing: &Standing, plan: &Executio
     let mut keys = Keys::new();
     let mut plans = vec![plan];
     while let Some(plan) = plans.pop() {
-        for model in std::iter::once(&plan.model).chain(plan.fallbacks.iter().map(|fallback| &fallback.model)) {
+        let others = plan.fallbacks.iter().chain(&plan.downgrades).map(|planned| &planned.model);
+        for model in std::iter::once(&plan.model).chain(others) {
             if let Some(key) = standing.model_key(tx, model.id)? {
                 keys.insert(model.id, key);
             }
@@ -81,6 +86,15 @@ fn plan(
     let PlannedModel { model, listed_price, .. } = planned_model(tx, grant, &spec.model)?;
     let fallbacks = spec.fallback.iter().flat_map(|fallback| &fallback.models);
     let fallbacks = fallbacks.map(|model| planned_model(tx, grant, model)).collect::<Result<_>>()?;
+    let mut downgrades = Vec::new();
+    for model in ledger::downgrades(tx)? {
+        // What the caller may not use is not for it.
+        match planned_model(tx, grant, &model) {
+            Ok(model) => downgrades.push(model),
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::PermissionDenied) => {}
+            Err(error) => return Err(error),
+        }
+    }
     let prompt = spec.prompt.as_ref().map(|prompt| prompt_version(tx, grant, prompt)).transpose()?;
     let mut tools = Vec::with_capacity(spec.tools.len());
     for tool in &spec.tools {
@@ -93,12 +107,12 @@ fn plan(
         agents.push(plan(tx, grant, &child, above)?);
     }
     above.pop();
-    Ok(ExecutionPlan { listed_price, fallbacks, ..ExecutionPlan::new(agent, model, prompt, tools, agents) })
+    Ok(ExecutionPlan { listed_price, fallbacks, downgrades, ..ExecutionPlan::new(agent, model, prompt, tools, agents) })
 }
 
 fn planned_model(tx: &mut dyn Connection, grant: &Grant, model: &str) -> Result<PlannedModel> {
     let model: ModelRecord = grant.find(tx, Permission::ModelsUse, ResourceKind::Model, &name(model))?.record()?;
-    let listed_price = ledger::listed_price(tx, &model.spec)?;
+    let listed_price = ledger::listed_price(tx, grant.now(), &model.spec)?;
     Ok(PlannedModel::new(model, listed_price))
 }
 

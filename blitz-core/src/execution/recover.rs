@@ -166,8 +166,11 @@ fn prepare(
     }
     let store = grant.resumed_store(row.principal.clone(), row.agent_id)?;
     let plan = executions::plan(tx, &row.definition_hash)?;
-    let keys = keys(tx, &grant.standing(&store), &plan)?;
-    let pinned = Pinned { plan: Arc::new(plan), hash: row.definition_hash.clone(), keys, tags: BTreeMap::new() };
+    let standing = grant.standing(&store);
+    let keys = keys(tx, &standing, &plan)?;
+    let limits = ledger::limits::of(tx, row.principal.user_id(), standing.key_id().map(|id| id.0))?;
+    let pinned =
+        Pinned { plan: Arc::new(plan), hash: row.definition_hash.clone(), keys, tags: BTreeMap::new(), limits };
     match Setup::new(&pinned, &runtime.providers, &runtime.tools) {
         Ok(setup) => Ok(Some(Arc::new(setup))),
         Err(error) if error.code() == ErrorCode::InvalidInput => Ok(None),

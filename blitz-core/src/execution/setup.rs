@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::limits::DeploymentKey;
+use super::limits::{DeploymentKey, LineKey};
 use super::pin::{Keys, Pinned};
 use super::state::State;
 use crate::agent::AgentMachine;
 use crate::agent::history::{Transcript, input_message};
 use crate::domain::{
-    ExecutionPlan, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, OutputSchema, PlannedModel, Price,
-    ResourceId, ToolChoice, ToolSpec, template,
+    ExecutionPlan, LimitScope, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, NewModel, OutputSchema,
+    PlannedModel, Price, RateLimit, ResourceId, ToolChoice, ToolSpec, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -57,6 +57,8 @@ pub(crate) struct ModelSetup {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) price: Option<Price>,
     pub(crate) deployment: Arc<DeploymentKey>,
+    /// The lines that its calls queue in, in order; none where nothing is limited.
+    pub(crate) lines: Vec<LineKey>,
     model_name: String,
     settings: ModelSettings,
 }
@@ -67,9 +69,11 @@ impl ModelSetup {
         listed_price: Option<&Price>,
         over: &ModelSettings,
         keys: &Keys,
+        limits: &[RateLimit],
         providers: &Providers,
     ) -> Result<Self> {
         let model = &record.spec;
+        let deployment = Arc::new(DeploymentKey::new(model));
         let key = keys.get(&record.id).cloned();
         let provider = providers.connect(&model.provider, model.base_url.as_deref(), key)?;
         let profile = provider.profile(&model.model_name);
@@ -83,11 +87,32 @@ impl ModelSetup {
             provider_name: model.provider.clone(),
             provider,
             price: ledger::price_of(model, profile.free, listed_price),
-            deployment: Arc::new(DeploymentKey::new(model)),
+            lines: lines(limits, model, &deployment),
+            deployment,
             model_name: model.model_name.clone(),
             settings,
         })
     }
+}
+
+/// The lines of a model's calls: those of the limits that hold for it, and its deployment's own.
+fn lines(limits: &[RateLimit], model: &NewModel, deployment: &DeploymentKey) -> Vec<LineKey> {
+    let line = |limit: &RateLimit| {
+        let subject = match (limit.scope, limit.scope_id) {
+            (LimitScope::All, _) => String::new(),
+            (LimitScope::User | LimitScope::Key, id) => id?.to_string(),
+            (LimitScope::Model, _) => model.name.clone(),
+            (LimitScope::Provider, _) => model.provider.clone(),
+            _ => return None,
+        };
+        let meant = limit.subject.as_ref().is_none_or(|wanted| *wanted == subject);
+        meant.then(|| LineKey::new(limit.scope, subject, limit.limits))
+    };
+    let mut lines: Vec<LineKey> = limits.iter().filter_map(line).collect();
+    lines.extend(LineKey::of_deployment(deployment));
+    lines.sort();
+    lines.dedup();
+    lines
 }
 
 impl Setup {
@@ -95,7 +120,15 @@ impl Setup {
     ///
     /// Errors: `InvalidInput` where the provider is unknown or a tool cannot run in this process.
     pub(crate) fn new(pinned: &Pinned, providers: &Providers, host: &HostTools) -> Result<Self> {
-        let setup = Self::of(Arc::clone(&pinned.plan), pinned.hash.clone(), &pinned.keys, &[], providers, host)?;
+        let setup = Self::of(
+            Arc::clone(&pinned.plan),
+            pinned.hash.clone(),
+            &pinned.keys,
+            &[],
+            &pinned.limits,
+            providers,
+            host,
+        )?;
         Ok(Self { tags: pinned.tags.clone(), ..setup })
     }
 
@@ -104,18 +137,19 @@ impl Setup {
         hash: String,
         keys: &Keys,
         above: &[ResourceId],
+        limits: &[RateLimit],
         providers: &Providers,
         host: &HostTools,
     ) -> Result<Self> {
         let lineage: Vec<ResourceId> = std::iter::once(plan.agent.id).chain(above.iter().copied()).collect();
         let over = &plan.agent.spec.settings;
-        let own = ModelSetup::new(&plan.model, plan.listed_price.as_ref(), over, keys, providers)?;
-        let mut fallbacks = Vec::with_capacity(plan.fallbacks.len());
-        for PlannedModel { model, listed_price, .. } in &plan.fallbacks {
+        let own = ModelSetup::new(&plan.model, plan.listed_price.as_ref(), over, keys, limits, providers)?;
+        let mut fallbacks = Vec::with_capacity(plan.fallbacks.len() + plan.downgrades.len());
+        for PlannedModel { model, listed_price, .. } in plan.fallbacks.iter().chain(&plan.downgrades) {
             // Fields of one provider's request mean nothing to another's.
             let same = model.spec.provider == plan.model.spec.provider;
             let over = if same { over.clone() } else { ModelSettings { extra: Map::new(), ..over.clone() } };
-            fallbacks.push(ModelSetup::new(model, listed_price.as_ref(), &over, keys, providers)?);
+            fallbacks.push(ModelSetup::new(model, listed_price.as_ref(), &over, keys, limits, providers)?);
         }
         let mut offers = Vec::with_capacity(plan.tools.len() + plan.agents.len());
         let mut specs = Vec::with_capacity(offers.capacity());
@@ -127,7 +161,7 @@ impl Setup {
         for child in &plan.agents {
             let (spec, takes_text) = agent_spec(child);
             // A child is pinned inside its root's plan: it has no definition of its own.
-            let setup = Self::of(Arc::new(child.clone()), hash.clone(), keys, &lineage, providers, host)?;
+            let setup = Self::of(Arc::new(child.clone()), hash.clone(), keys, &lineage, limits, providers, host)?;
             offers.push((spec.name.clone(), Offer::Agent { setup: Arc::new(setup), takes_text }));
             specs.push(spec);
         }
@@ -166,6 +200,20 @@ impl Setup {
     /// The agent's own model for 0, else the one it falls back to at this place.
     pub(crate) fn model(&self, place: usize) -> Option<&ModelSetup> {
         if place == 0 { Some(&self.own) } else { self.fallbacks.get(place - 1) }
+    }
+
+    /// The model that the agent itself falls back to at a place.
+    pub(crate) fn fallback(&self, place: usize) -> Option<&ModelSetup> {
+        self.model(place).filter(|_| place <= self.plan.fallbacks.len())
+    }
+
+    /// The place behind this one of the model that a budget names, or of the agent's next fallback.
+    pub(crate) fn downgrade(&self, named: Option<&str>, place: usize) -> Option<usize> {
+        match named {
+            None => self.fallback(place + 1).map(|_| place + 1),
+            Some(name) => (place + 1..=self.fallbacks.len())
+                .find(|&place| self.model(place).is_some_and(|model| model.name == name)),
+        }
     }
 
     /// The model at a place that the journal says was reached: the plan that it is of has it.

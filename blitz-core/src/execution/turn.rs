@@ -121,6 +121,8 @@ pub(crate) struct Committed {
     pub(crate) denied: Vec<String>,
     /// The children, in the order of [`Turn::children`].
     pub(crate) children: Vec<Begun>,
+    /// The alerts that its bookings raised.
+    pub(crate) alerts: Vec<Alert>,
     /// Why the principal may no longer act at all; then nothing was started.
     pub(crate) revoked: Option<ErrorInfo>,
 }
@@ -228,7 +230,7 @@ impl Writer<'_> {
                 Some(ledger::settle(tx, self.now, *reservation, usage, raw, ended(&data))?)
             }
             Some(Settle::Void { reservation }) => {
-                ledger::void(tx, self.now, *reservation)?;
+                ledger::void(tx, self.now, *reservation, ended(&data))?;
                 None
             }
             Some(Settle::Unknown { reservation, delivered_tokens }) => {
@@ -244,6 +246,7 @@ impl Writer<'_> {
                 _ => {}
             }
             for alert in alerts {
+                self.committed.alerts.push(alert.clone());
                 self.entry("", alert_event(alert));
             }
         }
@@ -293,7 +296,7 @@ impl Writer<'_> {
             attempt: start.attempt,
             user_id: self.desk.principal.user_id(),
             role: self.desk.principal.user_id().and(self.desk.standing.still().ok()).map(|role| role.name().to_owned()),
-            key_id: None,
+            key_id: self.desk.principal.key_id().map(|id| id.0),
             agents: self.setup.lineage.to_vec(),
             workflow_id: None,
             prompt: self.setup.prompt_label(),
@@ -411,7 +414,8 @@ impl Begin {
         writer.entry("", EventData::ExecutionStarted { epoch });
         let mut requests = Vec::with_capacity(1);
         for action in &first {
-            if let Action::CallModel { key, first, .. } = action {
+            // What is limited queues first: the driver reserves it when its turn has come.
+            if let (Action::CallModel { key, first, .. }, true) = (action, self.setup.model_at(0).lines.is_empty()) {
                 let request = self.setup.request(&mut state.transcript, *first, 0);
                 let start = ModelStart::new(key.clone(), 1, 0, &self.setup, &request);
                 let outcome = writer.model(tx, &start)?;
@@ -457,6 +461,7 @@ pub(crate) fn idempotency_key(store_id: &str, id: ExecutionId, key: &str) -> Str
 fn ended(data: &EventData) -> Ended {
     match data {
         EventData::StepFinished(StepFinished { error: None, .. }) => Ended::Well,
+        EventData::StepRetrying { .. } => Ended::Retried,
         _ => Ended::Failed,
     }
 }

@@ -279,7 +279,7 @@ fn perform(tx: &mut dyn Connection, model: &mut Model, op: &Op) -> Result<()> {
             let expected = model.end(&open, *end);
             let id = open.id;
             let booked = match *end {
-                End::Void => void(tx, NOW, id).map(|()| Some(Money::ZERO))?,
+                End::Void => void(tx, NOW, id, Ended::Failed).map(|()| Some(Money::ZERO))?,
                 End::Dead => settle_dead(tx, NOW, id)?.cost,
                 End::Unknown { delivered } => settle_unknown(tx, NOW, id, delivered, Ended::Failed)?.cost,
                 End::Settle { input, output } => {

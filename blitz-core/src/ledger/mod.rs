@@ -10,6 +10,7 @@ mod adjust;
 mod alert;
 mod budgets;
 mod costs;
+pub(crate) mod limits;
 pub(crate) mod outbox;
 mod price;
 mod reserve;
@@ -39,7 +40,7 @@ pub(crate) use budgets::{
 #[cfg(test)]
 pub(crate) use costs::rebuild_windows;
 pub(crate) use costs::{booked, execution_cost, list_entries, summary, verify_windows};
-pub(crate) use price::{import as price_import, listed_price, price_of};
+pub(crate) use price::{find as find_price, import as price_import, list as list_prices, listed_price, price_of};
 pub(crate) use reserve::reserve;
 pub(crate) use settle::{Ended, settle, settle_dead, settle_unknown, void};
 

@@ -3,11 +3,11 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::domain::{NewWebhook, Timestamp, Webhook};
+use crate::domain::{Delivery, ListOptions, NewWebhook, Page, Timestamp, Webhook};
 use crate::error::{Error, Result};
 use crate::store::ledger::alerts as sql;
 pub(crate) use crate::store::ledger::alerts::{
-    Due, delete_webhook, delivered, deliveries, failed, find_webhook, next_due, retry, take_due, webhook, webhooks,
+    Due, delete_webhook, delivered, failed, find_webhook, next_due, retry, take_due, webhook,
 };
 use crate::store::sql::{Connection, to_json};
 
@@ -29,6 +29,17 @@ pub(crate) fn enqueue<T: Serialize>(tx: &mut dyn Connection, now: Timestamp, eve
         sql::enqueue(tx, now, webhook.id, event, body.as_deref().unwrap_or_default())?;
     }
     Ok(())
+}
+
+/// A page of the webhooks. Errors: `InvalidInput` for a cursor that no page gave.
+pub(crate) fn list_webhooks(tx: &mut dyn Connection, options: &ListOptions) -> Result<Page<Webhook>> {
+    super::budgets::page(options, |after, limit| sql::webhooks(tx, after, limit), |webhook| webhook.id)
+}
+
+/// A page of what a webhook was told. Errors: `NotFound`; `InvalidInput` for a cursor that no page gave.
+pub(crate) fn list_deliveries(tx: &mut dyn Connection, id: i64, options: &ListOptions) -> Result<Page<Delivery>> {
+    sql::webhook(tx, id)?.ok_or_else(|| Error::not_found("there is no such webhook"))?;
+    super::budgets::page(options, |after, limit| sql::deliveries(tx, id, after, limit), |delivery| delivery.id)
 }
 
 /// Makes a webhook, or gives the one of this name these fields.

@@ -14,8 +14,10 @@ use crate::store::sql::Connection;
 pub(crate) enum Ended {
     /// It gave an answer.
     Well,
-    /// It did not.
+    /// It did not, and no other follows.
     Failed,
+    /// It did not, and another follows.
+    Retried,
 }
 
 /// Books what a call used, as the provider says (`raw_usage` is kept in its own words).
@@ -38,13 +40,13 @@ pub(crate) fn settle(
 /// Gives back what was held: the call was provably not sent, or failed without a charge.
 ///
 /// Errors: `Internal` where the reservation has ended already.
-pub(crate) fn void(tx: &mut dyn Connection, now: Timestamp, reservation: ReservationId) -> Result<()> {
+pub(crate) fn void(tx: &mut dyn Connection, now: Timestamp, reservation: ReservationId, ended: Ended) -> Result<()> {
     let reservation = resolve(tx, reservation, Resolution::Void)?;
     for &leg in &reservation.legs {
         post(tx, &reservation, leg, Money::ZERO)?;
     }
     let voided = entry(EntryKind::Void, &reservation, &reservation.legs, Some(Money::ZERO), reservation.held());
-    sql::append(tx, now, &NewEntry { ended: ended_at(&reservation, now, Ended::Failed), ..voided })
+    sql::append(tx, now, &NewEntry { ended: ended_at(&reservation, now, ended), ..voided })
 }
 
 /// Books a call whose outcome is unknown: aborted, timed out, cancelled, or answered without usage.
@@ -67,7 +69,7 @@ pub(crate) fn settle_unknown(
 pub(crate) fn settle_dead(tx: &mut dyn Connection, now: Timestamp, reservation: ReservationId) -> Result<Booked> {
     let reservation = resolve(tx, reservation, Resolution::Settled)?;
     let booking = Booking { cost: reservation.amount, ..Booking::estimated(&reservation, reservation.output_cap) };
-    book(tx, now, &reservation, &booking, None, Ended::Failed)
+    book(tx, now, &reservation, &booking, None, Ended::Retried)
 }
 
 /// What is booked for a call.
@@ -178,9 +180,9 @@ fn used_of(leg: Leg, booking: &Booking) -> i64 {
     i64::try_from(used).unwrap_or(i64::MAX)
 }
 
-fn ended_at(reservation: &Reservation, now: Timestamp, ended: Ended) -> Option<(u64, bool)> {
+fn ended_at(reservation: &Reservation, now: Timestamp, ended: Ended) -> Option<(u64, i64)> {
     let latency = u64::try_from(now.since(reservation.created_at).as_micros()).unwrap_or(u64::MAX);
-    Some((latency, ended == Ended::Failed))
+    Some((latency, ended as i64))
 }
 
 /// Gives back what a leg holds and books what was used of it; `cost` is that of a leg of money.

@@ -268,7 +268,7 @@ fn a_reservation_ends_once() {
         |tx, id| settle(tx, NOW, id, &Usage::new(1, 1), &json!({}), Ended::Well).map(drop),
         |tx, id| settle_unknown(tx, NOW, id, 1, Ended::Failed).map(drop),
         |tx, id| settle_dead(tx, NOW, id).map(drop),
-        |tx, id| void(tx, NOW, id),
+        |tx, id| void(tx, NOW, id, Ended::Failed),
     ];
     let ledger = TestLedger::new();
     for (n, first) in (1..).zip(ends) {
@@ -280,7 +280,10 @@ fn a_reservation_ends_once() {
         }
         assert_eq!(ledger.entries(), booked);
     }
-    assert_eq!(ledger.write(|tx| void(tx, NOW, ReservationId(99))).unwrap_err().code(), ErrorCode::Internal);
+    assert_eq!(
+        ledger.write(|tx| void(tx, NOW, ReservationId(99), Ended::Failed)).unwrap_err().code(),
+        ErrorCode::Internal
+    );
 }
 
 #[test]
@@ -288,7 +291,7 @@ fn void_gives_everything_back() {
     let (ledger, [budget]) = TestLedger::with_budgets([NewBudget::per_user("u", nanos(400))]);
     let id = ledger.reserve(call(1)).id;
     ledger.refusal(call(2));
-    ledger.write(move |tx| void(tx, NOW, id)).unwrap();
+    ledger.write(move |tx| void(tx, NOW, id, Ended::Failed)).unwrap();
     assert_eq!((ledger.window(budget, 1), ledger.kinds()), ((0, 0), vec![EntryKind::Void]));
     ledger.reserve(call(2));
     assert_eq!(ledger.summary(CostFilter::all()), Default::default());

@@ -205,13 +205,13 @@ impl Sums {
     fn count(&mut self, used: &Used) -> Result<()> {
         let ends = matches!(used.kind, EntryKind::Settle | EntryKind::Void);
         let [input, output, cache_read, cache_write, reasoning] = used.tokens;
-        let latency = used.latency.and_then(|latency| u64::try_from(latency).ok()).filter(|_| ends && !used.failed);
+        let latency = used.latency.and_then(|latency| u64::try_from(latency).ok()).filter(|_| ends && used.failed == 0);
         self.add(&Sums {
             cost: used.amount.unwrap_or(0),
             unpriced: u64::from(used.kind == EntryKind::Settle && used.amount.is_none()),
-            calls: u64::from(ends && used.attempt == 1),
+            calls: u64::from(ends && used.failed != 2),
             attempts: u64::from(ends),
-            failures: u64::from(ends && used.failed),
+            failures: u64::from(ends && used.failed != 0),
             input,
             output,
             cache_read,

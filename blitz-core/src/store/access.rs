@@ -1,13 +1,20 @@
-//! Users, their standing and sealed values: the SQL, written once.
+//! Users, their standing, ways in, and sealed values: the SQL, written once.
+
+mod keys;
+mod roles;
+mod sessions;
 
 use super::seal::Keys;
 use super::sql::params;
 use super::{Connection, Row};
 use crate::domain::{ExecutionId, ListOptions, Page, Role, Secret, Timestamp, User, UserId};
 use crate::error::{Error, Result};
+pub(crate) use keys::*;
+pub(crate) use roles::*;
+pub(crate) use sessions::*;
 
 /// What a session depends on, read again in every transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UserStanding {
     pub(crate) role: Role,
     pub(crate) active: bool,
@@ -62,7 +69,7 @@ pub(crate) fn insert_user(
     tx: &mut dyn Connection,
     email: &str,
     name: &str,
-    role: Role,
+    role: &Role,
     now: Timestamp,
 ) -> Result<UserId> {
     let id = tx.insert(
@@ -100,6 +107,8 @@ pub(crate) fn delete_user(tx: &mut dyn Connection, id: UserId, now: Timestamp) -
         params![id, now],
     )?;
     tx.execute("DELETE FROM shares WHERE user_id = ?1", params![id])?;
+    end_sessions_of(tx, id, now)?;
+    tx.execute("UPDATE api_keys SET revoked_at = ?2 WHERE user_id = ?1 AND revoked_at IS NULL", params![id, now])?;
     drop_secrets(tx, "users", id.0)
 }
 

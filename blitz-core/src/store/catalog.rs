@@ -10,7 +10,7 @@ mod shares;
 use super::sql::params;
 use super::{Connection, Row};
 use crate::domain::{
-    ListOptions, NewPrompt, Page, PromptVersion, Record, ResourceId, ResourceKind, ResourceRef, Role, ShareLevel, Spec,
+    ListOptions, NewPrompt, Page, PromptVersion, Record, ResourceId, ResourceKind, ResourceRef, ShareLevel, Spec,
     Timestamp, UserId, Visibility,
 };
 use crate::error::{Error, Result};
@@ -37,14 +37,14 @@ pub(crate) struct ResourceRow {
 
 /// Through whose eyes resources are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Viewer {
+pub(crate) struct Viewer<'a> {
     /// The user; `None` for the host itself.
     pub(crate) user: Option<UserId>,
-    /// Its role.
-    pub(crate) role: Role,
+    /// Its role's name.
+    pub(crate) role: &'a str,
 }
 
-impl Viewer {
+impl Viewer<'_> {
     /// What the owner column is compared with: the host's own records count as owned by 0.
     fn owner(self) -> i64 {
         owner_key(self.user)
@@ -93,7 +93,7 @@ macro_rules! resource_sql {
 /// somebody's by `owner@example.com/name`. Whether the viewer may see it is not asked here.
 pub(crate) fn find(
     tx: &mut dyn Connection,
-    viewer: Viewer,
+    viewer: Viewer<'_>,
     kind: ResourceKind,
     reference: &ResourceRef,
 ) -> Result<Option<ResourceRow>> {
@@ -116,7 +116,7 @@ pub(crate) fn find(
 /// The viewer's own record of a name.
 pub(crate) fn own(
     tx: &mut dyn Connection,
-    viewer: Viewer,
+    viewer: Viewer<'_>,
     kind: ResourceKind,
     name: &str,
 ) -> Result<Option<ResourceRow>> {
@@ -124,15 +124,19 @@ pub(crate) fn own(
 }
 
 /// A resource by id even where it was deleted: an execution goes on with what it began with.
-pub(crate) fn by_id_once_live(tx: &mut dyn Connection, viewer: Viewer, id: ResourceId) -> Result<Option<ResourceRow>> {
-    let row = tx.query_one(resource_sql!("r.id = ?3"), params![viewer.grantee(), viewer.role.name(), id])?;
+pub(crate) fn by_id_once_live(
+    tx: &mut dyn Connection,
+    viewer: Viewer<'_>,
+    id: ResourceId,
+) -> Result<Option<ResourceRow>> {
+    let row = tx.query_one(resource_sql!("r.id = ?3"), params![viewer.grantee(), viewer.role, id])?;
     row.as_ref().map(resource).transpose()
 }
 
 /// A page of a noun: all records, or those that the viewer owns or that are open to it.
 pub(crate) fn list<S: Spec>(
     tx: &mut dyn Connection,
-    viewer: Viewer,
+    viewer: Viewer<'_>,
     all: bool,
     options: &ListOptions,
 ) -> Result<Page<Record<S>>> {
@@ -142,15 +146,20 @@ pub(crate) fn list<S: Spec>(
          OR EXISTS (SELECT 1 FROM shares s WHERE s.resource_id = r.id AND (s.user_id = ?1 OR s.role = ?2))) \
          ORDER BY r.id LIMIT ?5"
     );
-    let params = params![viewer.grantee(), viewer.role.name(), S::KIND.name(), options.after_id()?, options.rows()];
+    let params = params![viewer.grantee(), viewer.role, S::KIND.name(), options.after_id()?, options.rows()];
     let rows = tx.query_all(if all { ALL } else { OPEN }, params)?;
     let records = rows.iter().map(|row| resource(row)?.record()).collect::<Result<_>>()?;
     Ok(Page::cut(records, options, |record: &Record<S>| record.id.0))
 }
 
-/// How often anything that a run may use has changed: resources, shares, secrets.
-pub(crate) fn generation(tx: &mut dyn Connection) -> Result<i64> {
-    let row = tx.query_one("SELECT generation FROM catalog_state WHERE id = 1", &[])?;
+/// How often anything that a run may use has changed: resources, shares, secrets, and versions of
+/// prices that have come into force by now.
+pub(crate) fn generation(tx: &mut dyn Connection, now: Timestamp) -> Result<i64> {
+    let row = tx.query_one(
+        "SELECT generation + (SELECT count(*) FROM price_books WHERE coalesce(effective_from, created_at) <= ?1)
+         FROM catalog_state WHERE id = 1",
+        params![now],
+    )?;
     row.ok_or_else(|| Error::storage("the state of the catalogue is missing: the file is damaged"))?.int(0)
 }
 
@@ -286,32 +295,30 @@ pub(crate) fn version(tx: &mut dyn Connection, prompt: ResourceId, version: u32)
     row.as_ref().map(prompt_version).transpose()
 }
 
-fn by_id(tx: &mut dyn Connection, viewer: Viewer, id: ResourceId) -> Result<Option<ResourceRow>> {
-    let row = tx.query_one(
-        resource_sql!("r.id = ?3 AND r.deleted_at IS NULL"),
-        params![viewer.grantee(), viewer.role.name(), id],
-    )?;
+fn by_id(tx: &mut dyn Connection, viewer: Viewer<'_>, id: ResourceId) -> Result<Option<ResourceRow>> {
+    let row =
+        tx.query_one(resource_sql!("r.id = ?3 AND r.deleted_at IS NULL"), params![viewer.grantee(), viewer.role, id])?;
     row.as_ref().map(resource).transpose()
 }
 
 fn owned(
     tx: &mut dyn Connection,
-    viewer: Viewer,
+    viewer: Viewer<'_>,
     owner: i64,
     kind: ResourceKind,
     name: &str,
 ) -> Result<Option<ResourceRow>> {
     let row = tx.query_one(
         resource_sql!("r.namespace = ?3 AND coalesce(r.owner_id, 0) = ?4 AND r.name = ?5 AND r.deleted_at IS NULL"),
-        params![viewer.grantee(), viewer.role.name(), kind.namespace(), owner, name],
+        params![viewer.grantee(), viewer.role, kind.namespace(), owner, name],
     )?;
     row.as_ref().map(resource).transpose()
 }
 
-fn shared(tx: &mut dyn Connection, viewer: Viewer, kind: ResourceKind, name: &str) -> Result<Option<ResourceRow>> {
+fn shared(tx: &mut dyn Connection, viewer: Viewer<'_>, kind: ResourceKind, name: &str) -> Result<Option<ResourceRow>> {
     let row = tx.query_one(
         resource_sql!("r.namespace = ?3 AND r.name = ?4 AND r.visibility = 'shared' AND r.deleted_at IS NULL"),
-        params![viewer.grantee(), viewer.role.name(), kind.namespace(), name],
+        params![viewer.grantee(), viewer.role, kind.namespace(), name],
     )?;
     row.as_ref().map(resource).transpose()
 }

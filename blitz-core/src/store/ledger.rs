@@ -6,6 +6,7 @@
 pub(crate) mod alerts;
 pub(crate) mod budgets;
 pub(crate) mod costs;
+pub(crate) mod limits;
 pub(crate) mod matching;
 pub(crate) mod tags;
 pub(crate) mod usage;
@@ -258,8 +259,8 @@ pub(crate) struct NewEntry<'a> {
     pub(crate) usage: Option<&'a Usage>,
     pub(crate) flag: Option<EntryFlag>,
     pub(crate) raw_usage: Option<&'a Value>,
-    /// Microseconds since the reservation and whether the attempt failed, on the entry that ends it.
-    pub(crate) ended: Option<(u64, bool)>,
+    /// Microseconds since the reservation, and how the attempt ended: 0 well, 1 failed, 2 failed and made again.
+    pub(crate) ended: Option<(u64, i64)>,
     /// Why, where a person made the entry.
     pub(crate) reason: Option<&'a str>,
 }

@@ -154,7 +154,7 @@ macro_rules! from_ids {
         }
     )*};
 }
-from_ids!(UserId, ResourceId, ExecutionId, BudgetId, ReservationId, Timestamp);
+from_ids!(UserId, KeyId, SessionId, ResourceId, ExecutionId, BudgetId, ReservationId, Timestamp);
 
 impl From<crate::domain::Money> for SqlValue {
     fn from(value: crate::domain::Money) -> Self {

@@ -1,7 +1,7 @@
 //! Sessions: how they begin, and what ends them.
 
 use super::{PASSWORD, World, code};
-use crate::access::{Gate, Target};
+use crate::access::{Gate, Rules, Target};
 use crate::domain::{Permission, Principal, Role, Secret, Timestamp, UserUpdate};
 use crate::error::ErrorCode;
 use crate::store::{OpenOptions, access};
@@ -44,7 +44,7 @@ async fn t36_only_the_password_logs_in() {
     let read = world.work.read(move |tx, _| access::secret(tx, &parts.keys, "users", id.0, "password_hash"));
     let hash = read.await.unwrap().unwrap();
     assert!(hash.expose().starts_with("$argon2id$"));
-    assert_eq!(code(world.gate.login("ana@example.com", &hash).await), Some(ErrorCode::Unauthenticated));
+    assert_eq!(code(world.login("ana@example.com", hash.expose()).await), Some(ErrorCode::Unauthenticated));
     assert_eq!(code(world.login("ana@example.com", "a long passphrase ").await), Some(ErrorCode::Unauthenticated));
     assert_eq!(code(world.login("ana@example.com", "").await), Some(ErrorCode::Unauthenticated));
     let lines = world.trail_lines().await;
@@ -132,7 +132,7 @@ async fn t30_a_deleted_user_is_out() {
 
 #[tokio::test]
 async fn a_gate_opens_a_database_off_the_async_threads() {
-    let open = Gate::open(OpenOptions::new(":memory:")).await.unwrap();
+    let open = Gate::open(OpenOptions::new(":memory:"), Rules::default()).await.unwrap();
     let root = open.gate.root("test");
     assert_eq!(open.gate.verify_audit(&root, None).await.unwrap().records, 1);
     open.gate.close();

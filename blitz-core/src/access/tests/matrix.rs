@@ -20,10 +20,12 @@ const RESOURCES: &[(Permission, ResourceKind, &str)] = &[
     (Permission::SecretsSet, ResourceKind::Model, "dd-dddd"),
     (Permission::PromptsRead, ResourceKind::Prompt, "++-++++"),
     (Permission::PromptsEdit, ResourceKind::Prompt, "+d-dd++"),
+    (Permission::PromptsPublish, ResourceKind::Prompt, "dd-dddd"),
     (Permission::PromptsDelete, ResourceKind::Prompt, "+d-ddd+"),
     (Permission::ToolsRead, ResourceKind::Tool, "++-++++"),
     (Permission::ToolsUse, ResourceKind::Tool, "++-d+++"),
     (Permission::ToolsEdit, ResourceKind::Tool, "dd-dddd"),
+    (Permission::ToolsApprove, ResourceKind::Tool, "dd-dddd"),
     (Permission::ToolsDelete, ResourceKind::Tool, "dd-dddd"),
     (Permission::AgentsRead, ResourceKind::Agent, "++-++++"),
     (Permission::AgentsRun, ResourceKind::Agent, "++-d+++"),
@@ -32,25 +34,50 @@ const RESOURCES: &[(Permission, ResourceKind, &str)] = &[
 ];
 
 /// On one's own execution and on another's.
-const EXECUTIONS: &[(Permission, &str)] =
-    &[(Permission::ExecutionsRead, "+-"), (Permission::ExecutionsCancel, "+-"), (Permission::ExecutionsDecide, "+-")];
+const EXECUTIONS: &[(Permission, &str)] = &[
+    (Permission::ExecutionsRead, "+-"),
+    (Permission::ExecutionsCancel, "+-"),
+    (Permission::ExecutionsApprove, "+-"),
+    (Permission::ExecutionsDecide, "+-"),
+];
 
 /// Without a target.
 const PLAIN: &[(Permission, &str)] = &[
     (Permission::ModelsCreate, "d"),
+    (Permission::SecretsUse, "d"),
     (Permission::PromptsCreate, "+"),
     (Permission::ToolsCreate, "d"),
-    (Permission::ConnectionsManage, "d"),
     (Permission::AgentsCreate, "+"),
+    (Permission::WorkflowsRead, "+"),
+    (Permission::WorkflowsRun, "+"),
+    (Permission::WorkflowsCreate, "+"),
+    (Permission::WorkflowsEdit, "+"),
+    (Permission::WorkflowsPublish, "d"),
+    (Permission::WorkflowsDelete, "+"),
     (Permission::ExecutionsRecover, "d"),
+    (Permission::ConversationsRead, "+"),
+    (Permission::ConversationsEdit, "+"),
+    (Permission::FilesRead, "+"),
+    (Permission::FilesWrite, "+"),
+    (Permission::SchedulesManage, "d"),
+    (Permission::WebhooksManage, "d"),
+    (Permission::ConnectionsManage, "d"),
     (Permission::CostsRead, "+"),
+    (Permission::CostsExport, "+"),
     (Permission::BudgetsRead, "d"),
     (Permission::BudgetsManage, "d"),
     (Permission::PricesManage, "d"),
+    (Permission::QuotasManage, "d"),
     (Permission::UsersRead, "d"),
     (Permission::UsersManage, "d"),
+    (Permission::RolesManage, "d"),
+    (Permission::KeysManage, "+"),
     (Permission::AuditRead, "d"),
     (Permission::AuditVerify, "d"),
+    (Permission::AuditExport, "d"),
+    (Permission::SqlExecute, "d"),
+    (Permission::SystemConfig, "d"),
+    (Permission::SystemBackup, "d"),
 ];
 
 async fn ask(world: &World, caller: &Caller, permission: Permission, target: Target) -> char {
@@ -145,7 +172,7 @@ async fn put<S: Spec>(
     let insert = world.work.write(move |tx, _| {
         let row = catalog::insert(tx, Some(owner), visibility, &spec, Timestamp::now())?;
         if let Some(level) = level {
-            catalog::share(tx, row.id, Grantee::User(me), level, Timestamp::now())?;
+            catalog::share(tx, row.id, &Grantee::User(me), level, Timestamp::now())?;
         }
         Ok(row.id)
     });

@@ -11,9 +11,10 @@ mod users;
 use std::sync::Arc;
 
 use super::gate::OpenGate;
-use super::{Caller, EngineWork, Gate};
+use super::policy::Way;
+use super::{Caller, EngineWork, Gate, Rules};
 use crate::domain::{
-    AuditRecord, ListOptions, NewAgent, NewModel, NewUser, Principal, Role, Secret, UserId, Visibility,
+    AuditRecord, ListOptions, Login, NewAgent, NewModel, NewUser, Principal, Role, UserId, Visibility,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::{SqlValue, access, memory};
@@ -29,7 +30,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        let OpenGate { gate, work, .. } = Gate::over(memory());
+        let OpenGate { gate, work, .. } = Gate::over(memory(), Rules::default());
         let root = gate.root("test");
         Self { gate, work, root }
     }
@@ -37,8 +38,9 @@ impl World {
     /// A user with a session and without a password: hashing one takes its time.
     pub(super) async fn user(&self, email: &'static str, role: Role) -> (UserId, Caller) {
         let now = crate::domain::Timestamp::now();
-        let id = self.work.write(move |tx, _| access::insert_user(tx, email, "", role, now)).await.unwrap();
-        (id, Caller::new(Principal::User { id, session_version: 1 }, "password"))
+        let id = self.work.write(move |tx, _| access::insert_user(tx, email, "", &role, now)).await.unwrap();
+        let principal = Principal::User { id, session_version: 1, key_id: None };
+        (id, Caller::new(principal, "password", Way::Login { session: None, until: None }))
     }
 
     /// A user who can log in.
@@ -47,7 +49,7 @@ impl World {
     }
 
     pub(super) async fn login(&self, email: &str, password: &str) -> Result<Caller> {
-        self.gate.login(email, &Secret::new(password)).await
+        self.gate.login(&Login::new(email, password)).await
     }
 
     /// Statements behind the gate's back, as whoever has the file could run them.

@@ -18,7 +18,7 @@ async fn start(world: &World, caller: &Caller, agent: ResourceId) -> ExecutionSt
 
 /// The role the next step finds, or why it must stop.
 async fn step(store: &ExecutionStore) -> Result<Role, ErrorCode> {
-    store.write(|_, standing| Ok(standing.still().map_err(|info| info.code))).await.unwrap()
+    store.write(|_, standing| Ok(standing.still().cloned().map_err(|info| info.code))).await.unwrap()
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn a_resumed_execution_is_checked_by_its_stored_principal() {
     let (ana, session) = world.user("ana@example.com", Role::BusinessUser).await;
     let own = world.agent(&session, "a", Visibility::Private).await.id;
     let hosts = world.agent(&world.root, "h", Visibility::Private).await.id;
-    let principal = Principal::User { id: ana, session_version: 0 };
+    let principal = Principal::User { id: ana, session_version: 0, key_id: None };
     let resume = async |principal: Principal, agent: ResourceId| {
         let recover = world.gate.write(
             &world.root,

@@ -133,7 +133,7 @@ proptest! {
                 let ReserveOutcome::Reserved(held) = reserve(tx, now, BOOT, &request)? else { return Ok(()) };
                 let later = Timestamp(now.0 + 1_000);
                 match end {
-                    0 => void(tx, later, held.id),
+                    0 => void(tx, later, held.id, Ended::Failed),
                     1 => settle_unknown(tx, later, held.id, tokens, Ended::Failed).map(drop),
                     _ => settle(tx, later, held.id, &Usage::new(tokens, tokens), &json!({}), Ended::Well).map(drop),
                 }

@@ -255,7 +255,7 @@ fn quotas_count_free_and_unpriced_models_too() {
     let void_it = ledger.reserve(call(3)).id;
     assert_eq!(ledger.window(budget, 1), (2, 1));
     ledger.refusal(ReserveRequest { price: Some(Price::FREE), ..call(4) });
-    ledger.write(move |tx| void(tx, NOW, void_it)).unwrap();
+    ledger.write(move |tx| void(tx, NOW, void_it, Ended::Failed)).unwrap();
     ledger.spend(call(4), Usage::new(1, 1));
     assert_eq!(ledger.window(budget, 1), (3, 0));
 }

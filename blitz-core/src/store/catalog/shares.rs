@@ -6,7 +6,7 @@ use crate::store::sql::params;
 use crate::store::{Connection, Row};
 
 /// To whom a resource is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Grantee {
     /// One user.
     User(UserId),
@@ -16,7 +16,7 @@ pub(crate) enum Grantee {
 
 impl Grantee {
     /// The columns `user_id` and `role`: one of them says something.
-    fn key(self) -> (i64, &'static str) {
+    fn key(&self) -> (i64, &str) {
         match self {
             Self::User(id) => (id.0, ""),
             Self::Role(role) => (0, role.name()),
@@ -28,7 +28,7 @@ impl Grantee {
 pub(crate) fn share(
     tx: &mut dyn Connection,
     id: ResourceId,
-    grantee: Grantee,
+    grantee: &Grantee,
     level: ShareLevel,
     now: Timestamp,
 ) -> Result<()> {
@@ -42,7 +42,7 @@ pub(crate) fn share(
 }
 
 /// Takes a share back; false where there was none.
-pub(crate) fn unshare(tx: &mut dyn Connection, id: ResourceId, grantee: Grantee) -> Result<bool> {
+pub(crate) fn unshare(tx: &mut dyn Connection, id: ResourceId, grantee: &Grantee) -> Result<bool> {
     let (user, role) = grantee.key();
     let changed = tx
         .execute("DELETE FROM shares WHERE resource_id = ?1 AND user_id = ?2 AND role = ?3", params![id, user, role])?;

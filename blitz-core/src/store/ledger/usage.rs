@@ -48,12 +48,12 @@ pub(crate) struct Used {
     pub(crate) kind: EntryKind,
     /// All but the hour and the tags.
     pub(crate) dims: Dims,
-    pub(crate) attempt: i64,
     pub(crate) amount: Option<i64>,
     /// Input, output, cache read, cache write, reasoning.
     pub(crate) tokens: [i64; 5],
     pub(crate) latency: Option<i64>,
-    pub(crate) failed: bool,
+    /// 0 well, 1 failed, 2 failed and made again.
+    pub(crate) failed: i64,
 }
 
 /// At most `limit` entries behind a place, in order.
@@ -84,11 +84,10 @@ pub(crate) fn entries(tx: &mut dyn Connection, after: i64, limit: u32) -> Result
                 prompt: row.text(11)?.to_owned(),
                 tags: String::new(),
             },
-            attempt: row.int(12)?,
             amount: row.opt_int(13)?,
             tokens: [row.int(14)?, row.int(15)?, row.int(16)?, row.int(17)?, row.int(18)?],
             latency: row.opt_int(19)?,
-            failed: row.bool(20)?,
+            failed: row.int(20)?,
         })
     };
     rows.iter().map(used).collect()
