@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::domain::{BudgetId, Money, Timestamp};
+use crate::domain::{BudgetId, Timestamp};
 
 /// What every fallible call of the engine returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -396,22 +396,5 @@ impl From<ErrorInfo> for Error {
 impl From<&Error> for ErrorInfo {
     fn from(error: &Error) -> Self {
         error.to_info()
-    }
-}
-
-/// Money in a budget error is printed in its unit; this keeps the conversion in one place.
-pub(crate) fn budget_exceeded(
-    budget: BudgetId,
-    limit: Money,
-    left: Money,
-    needed: Money,
-    resets_at: Option<Timestamp>,
-) -> Error {
-    Error::BudgetExceeded {
-        budget,
-        limit: limit.to_string(),
-        left: left.to_string(),
-        needed: needed.to_string(),
-        resets_at,
     }
 }

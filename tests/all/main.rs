@@ -16,6 +16,7 @@ mod examples;
 mod hosts;
 mod house;
 mod methods;
+mod money;
 mod parity;
 mod prices;
 mod provider_faults;

@@ -43,11 +43,6 @@ impl DeploymentKey {
     pub(crate) fn provider(&self) -> &str {
         &self.provider
     }
-
-    /// Whether there is anything to limit.
-    pub(crate) fn has_limits(&self) -> bool {
-        self.limits.is_some()
-    }
 }
 
 /// The most gauges and deployments that are remembered, each.
