@@ -206,9 +206,15 @@ impl Driver {
             }
             self.note_status(&mut turn);
             if !turn.is_empty() {
+                let doubts = self.work.in_doubt.len();
                 match self.commit(std::mem::take(&mut turn)).await? {
                     After::Ended(finished) => return Ok(*finished),
                     After::Follow(follow) if !follow.is_empty() => {
+                        actions = follow;
+                        continue;
+                    }
+                    // A budget asks: that it waits is written before anything else is heard.
+                    After::Follow(follow) if self.work.in_doubt.len() > doubts => {
                         actions = follow;
                         continue;
                     }

@@ -120,7 +120,7 @@ async fn windows_raises_and_resets_through_the_rows() {
     call("budgets.reset", json!({"id": id})).await;
     assert_eq!(code(&me.run("a", "go").await.unwrap()), None);
     let windows = call("budgets.windows", json!({"id": id, "limit": 1})).await;
-    let rest = call("budgets.windows", json!({"id": id, "cursor": windows["next"]})).await;
+    let rest = call("budgets.windows", json!({"id": id, "cursor": windows["next_cursor"]})).await;
     assert_eq!((&windows["items"][0]["posted"], &rest["items"][0]["posted"]), (&json!("0.2"), &json!("0.1")));
     me.budgets().verify().await.unwrap();
 }

@@ -189,13 +189,12 @@ pub(crate) struct Due {
     pub(crate) event: String,
     pub(crate) body: String,
     pub(crate) attempts: u32,
-    pub(crate) created_at: Timestamp,
 }
 
 /// Takes at most `limit` messages that are due; nobody else takes them before `until`.
 pub(crate) fn take_due(tx: &mut dyn Connection, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Due>> {
     let rows = tx.query_all(
-        "SELECT id, webhook_id, event, body, attempts, created_at FROM outbox
+        "SELECT id, webhook_id, event, body, attempts FROM outbox
          WHERE next_at IS NOT NULL AND next_at <= ?1 ORDER BY next_at, id LIMIT ?2",
         params![now, limit],
     )?;
@@ -208,7 +207,6 @@ pub(crate) fn take_due(tx: &mut dyn Connection, now: Timestamp, until: Timestamp
             event: row.text(2)?.to_owned(),
             body: row.text(3)?.to_owned(),
             attempts: attempts.saturating_add(1),
-            created_at: Timestamp(row.int(5)?),
         };
         tx.execute(
             "UPDATE outbox SET next_at = ?2, attempts = ?3 WHERE id = ?1",

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Call, count, word};
 use crate::domain::{
-    BudgetId, BudgetPeriod, BudgetScope, BudgetUnit, ExecutionId, Money, OnExceed, OnUnpriced, ResourceId, Timestamp,
+    BudgetId, BudgetPeriod, BudgetScope, BudgetUnit, ExecutionId, OnExceed, OnUnpriced, ResourceId, Timestamp,
 };
 use crate::error::Result;
 use crate::store::sql::{Connection, Row, SqlValue, params};
@@ -352,9 +352,4 @@ pub(crate) fn watched(tx: &mut dyn Connection, now: Timestamp, leg: Leg) -> Resu
         })
     };
     row.map(watched).transpose()
-}
-
-/// Money of a leg, where it is one of money.
-pub(crate) fn money(units: i64) -> Money {
-    Money::from_nanos(units)
 }
