@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::domain::{BudgetId, Money, Timestamp};
+use crate::domain::{BudgetId, Timestamp};
 
 /// What every fallible call of the engine returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -168,6 +168,16 @@ pub enum Error {
         /// Its value, for people.
         value: String,
     },
+    /// A limit of use has no room in time; nothing was reserved or sent.
+    #[error("the limit of {limit} by {scope} is used up: wait and try again")]
+    RateLimited {
+        /// Of whom or of what the limit is: `user`, `key`, `model`, `provider`, `deployment`, `all`.
+        scope: &'static str,
+        /// The limit, for people.
+        limit: String,
+        /// How long until there is room.
+        retry_after: Duration,
+    },
     /// A model provider answered with an error, or could not be reached.
     #[error("{provider}: {message}")]
     Provider {
@@ -290,6 +300,7 @@ impl Error {
         match self {
             Self::BudgetExceeded { .. } => ErrorCode::BudgetExceeded,
             Self::LimitExceeded { .. } => ErrorCode::LimitExceeded,
+            Self::RateLimited { .. } => ErrorCode::RateLimited,
             Self::Provider { code, .. } | Self::Failed { code, .. } => *code,
             Self::RetriesExhausted { last, .. } => last.code(),
         }
@@ -308,6 +319,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Provider { retry_after, .. } => *retry_after,
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
             Self::RetriesExhausted { last, .. } => last.retry_after(),
             _ => None,
         }
@@ -320,6 +332,9 @@ impl Error {
                 json!({"budget": budget, "limit": limit, "left": left, "needed": needed, "resets_at": resets_at})
             }
             Self::LimitExceeded { limit, value } => json!({"limit": limit, "value": value}),
+            Self::RateLimited { scope, limit, retry_after } => {
+                json!({"scope": scope, "limit": limit, "retry_after_ms": retry_after.as_millis() as u64})
+            }
             Self::Provider { provider, status, retry_after, .. } => {
                 json!({"provider": provider, "status": status, "retry_after_ms": retry_after.map(|d| d.as_millis() as u64)})
             }
@@ -381,22 +396,5 @@ impl From<ErrorInfo> for Error {
 impl From<&Error> for ErrorInfo {
     fn from(error: &Error) -> Self {
         error.to_info()
-    }
-}
-
-/// Money in a budget error is printed in its unit; this keeps the conversion in one place.
-pub(crate) fn budget_exceeded(
-    budget: BudgetId,
-    limit: Money,
-    left: Money,
-    needed: Money,
-    resets_at: Option<Timestamp>,
-) -> Error {
-    Error::BudgetExceeded {
-        budget,
-        limit: limit.to_string(),
-        left: left.to_string(),
-        needed: needed.to_string(),
-        resets_at,
     }
 }

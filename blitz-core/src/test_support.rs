@@ -38,6 +38,11 @@ impl Ledger {
             path,
             attempt: 1,
             user_id: None,
+            role: None,
+            key_id: None,
+            agents: Vec::new(),
+            workflow_id: None,
+            prompt: None,
             model: "m".to_owned(),
             provider: "bench".to_owned(),
             price: Some(price),
@@ -48,9 +53,13 @@ impl Ledger {
         let held = self.0.write(move |tx| ledger::reserve(tx, Timestamp::now(), BOOT, &request)).await?;
         let Reserved { id, .. } = match held {
             ReserveOutcome::Reserved(reserved) => reserved,
-            ReserveOutcome::Refused(error) => return Err(error),
+            ReserveOutcome::Refused(refusal) => return Err(refusal.error),
         };
-        self.0.write(move |tx| ledger::settle(tx, Timestamp::now(), id, &usage, &Value::Null).map(drop)).await
+        self.0
+            .write(move |tx| {
+                ledger::settle(tx, Timestamp::now(), id, &usage, &Value::Null, ledger::Ended::Well).map(drop)
+            })
+            .await
     }
 
     /// Ends the store. Blocks.

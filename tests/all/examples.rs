@@ -23,7 +23,18 @@ fn program(name: &str) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         // The whole workspace is named, so that the features are the ones of the tests.
         cargo.args(["build", "--workspace", "--locked", "--quiet"]).current_dir(workspace());
-        cargo.args(["--bin", "review", "--bin", "quickstart", "--bin", "streaming", "--bin", "budget"]);
+        cargo.args([
+            "--bin",
+            "review",
+            "--bin",
+            "quickstart",
+            "--bin",
+            "streaming",
+            "--bin",
+            "budget",
+            "--bin",
+            "blitz_report",
+        ]);
         if folder.ends_with("release") {
             cargo.arg("--release");
         }
@@ -470,4 +481,35 @@ async fn a_real_model_is_asked_once_for_each_step_across_a_kill() {
     let last = last["messages"].as_array().unwrap().last().unwrap();
     assert_eq!((&last["role"], &last["tool_call_id"]), (&json!("tool"), &json!("call_1")));
     assert!(last["content"].as_str().unwrap().contains("terminate this lease"));
+}
+
+#[test]
+fn blitz_report_shows_what_was_spent_by_model_over_days() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spent.db");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let scripted = blitz::provider::Scripted::from_fn(|_| {
+            blitz::provider::Reply::text("hello").with_usage(blitz::Usage::new(1_000, 100))
+        });
+        let engine = Engine::builder(file.to_str().unwrap()).with_provider(scripted).open().await.unwrap();
+        let me = engine.root("test");
+        for (model, input) in [("small", "1"), ("large", "10")] {
+            let price = blitz::Price::per_million(input, input).unwrap();
+            me.models().put(blitz::NewModel::new(model, "scripted", model).with_price(price)).await.unwrap();
+            me.agents().put(blitz::NewAgent::new(format!("{model}_agent"), model)).await.unwrap();
+            me.run(format!("{model}_agent").as_str(), "go").await.unwrap();
+        }
+        engine.close().await.unwrap();
+    });
+    let mut report = program("blitz_report");
+    report.arg(&file).args(["--by", "model", "--by", "agent"]);
+    let shown = shown(report);
+    let row = |name: &str| shown.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name}: {shown}"));
+    assert!(row("large_agent").contains("0.011") && row("small_agent").contains("0.0011"), "{shown}");
+    assert!(row("large_agent").contains('█'), "a sparkline: {shown}");
+    assert!(shown.contains("0.0121"), "the sum: {shown}");
+    let mut unknown = program("blitz_report");
+    let output = unknown.arg(&file).args(["--by", "colour"]).output().unwrap();
+    assert!(!output.status.success());
 }

@@ -19,6 +19,7 @@ mod house;
 mod letting_go;
 mod methods;
 mod model_names;
+mod money;
 mod parity;
 mod prices;
 mod provider_faults;

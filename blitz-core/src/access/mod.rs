@@ -28,6 +28,7 @@ mod standing;
 mod token;
 mod trail;
 mod users;
+mod webhook;
 
 pub(crate) use authorizer::Policy;
 pub use authorizer::{AccessObject, AccessRequest, Authorizer};

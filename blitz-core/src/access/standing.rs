@@ -6,7 +6,7 @@ use super::gate::{Parts, Refused};
 use super::policy::Subject;
 use crate::audit::{Actor, AuditLine};
 use crate::domain::{
-    Deed, ModelRecord, Permission, Powers, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp,
+    Deed, KeyId, ModelRecord, Permission, Powers, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp,
     UserId,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
@@ -199,6 +199,11 @@ impl Standing {
         self.inner.as_ref().and_then(|inner| inner.principal.user_id())
     }
 
+    /// The API key it runs by; `None` where it was started otherwise.
+    pub(crate) fn key_id(&self) -> Option<KeyId> {
+        self.inner.as_ref().and_then(|inner| inner.principal.key_id())
+    }
+
     /// When the transaction was asked for.
     pub(crate) fn now(&self) -> Timestamp {
         self.now
@@ -233,6 +238,11 @@ impl Standing {
     pub(crate) fn audit(&self, tx: &mut dyn Connection, line: &AuditLine<'_>) -> Result<()> {
         let named = self.inner.as_ref().map(|inner| Actor { principal: &inner.label, via: &inner.via });
         self.parts.audit.append(tx, self.now, named.unwrap_or(ENGINE), line)
+    }
+
+    /// What secrets are sealed with.
+    pub(super) fn keys(&self) -> &crate::store::seal::Keys {
+        &self.parts.keys
     }
 
     /// The key of a model, to be sent with a request and kept nowhere: its own, or the secret that it names.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::budget::Amount;
 use super::execution::{ExecutionStatus, Waiting};
 use super::id::{BudgetId, ExecutionId};
 use super::message::{Message, ToolCall, ToolResult};
@@ -170,9 +171,9 @@ pub enum EventData {
         /// Percent of the limit that was crossed.
         threshold: u32,
         /// What is booked.
-        posted: Money,
+        posted: Amount,
         /// The limit.
-        limit: Money,
+        limit: Amount,
     },
     /// A piece of a model's answer, live.
     #[serde(rename = "model.delta")]

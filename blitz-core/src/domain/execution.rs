@@ -236,6 +236,9 @@ pub struct ExecutionPlan {
     /// The models that it falls back to, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<PlannedModel>,
+    /// The models that budgets name to be asked instead of a dearer one, behind those.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub downgrades: Vec<PlannedModel>,
 }
 
 /// Everything an execution of a workflow is pinned to; stored by hash, never changed.
@@ -310,7 +313,17 @@ impl ExecutionPlan {
         tools: Vec<super::catalog::ToolRecord>,
         agents: Vec<ExecutionPlan>,
     ) -> Self {
-        Self { schema: Self::SCHEMA, agent, model, prompt, tools, agents, listed_price: None, fallbacks: Vec::new() }
+        Self {
+            schema: Self::SCHEMA,
+            agent,
+            model,
+            prompt,
+            tools,
+            agents,
+            listed_price: None,
+            fallbacks: Vec::new(),
+            downgrades: Vec::new(),
+        }
     }
 
     /// The plan of an agent, this one's or one that it may call.

@@ -1,130 +1,12 @@
-//! Budgets and what the ledger books.
+//! What the ledger books, and what was spent.
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{BudgetId, ExecutionId, ReservationId, UserId};
+use super::id::{ExecutionId, ReservationId, ResourceId, UserId};
 use super::money::Money;
+use super::price::Price;
 use super::time::Timestamp;
 use super::usage::Usage;
-
-/// Whose spending a budget counts.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BudgetScope {
-    /// One user's, or each user's where no id is given.
-    User,
-    /// One root execution's with its children, or each one's where no id is given.
-    Execution,
-}
-
-impl BudgetScope {
-    /// The word JSON and the database use.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Execution => "execution",
-        }
-    }
-}
-
-/// A budget to put: a limit of money for a scope.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewBudget {
-    /// The name it is put by; unique.
-    pub name: String,
-    /// Whose spending it counts.
-    pub scope: BudgetScope,
-    /// Which user or execution; each one on its own where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope_id: Option<i64>,
-    /// The limit, decimal USD; 0 blocks, absent is without limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<Money>,
-    /// Hard refuses before the call is sent; soft only raises an alert.
-    #[serde(default = "yes")]
-    pub hard: bool,
-    /// Percent of the limit at which one alert is raised; 80 and 100 where absent.
-    #[serde(default = "usual_thresholds")]
-    pub thresholds: Vec<u32>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn usual_thresholds() -> Vec<u32> {
-    vec![80, 100]
-}
-
-impl NewBudget {
-    /// A hard budget on each user's spending.
-    pub fn per_user(name: impl Into<String>, limit: Money) -> Self {
-        Self {
-            name: name.into(),
-            scope: BudgetScope::User,
-            scope_id: None,
-            limit: Some(limit),
-            hard: true,
-            thresholds: usual_thresholds(),
-        }
-    }
-
-    /// A hard budget on each root execution's spending.
-    pub fn per_execution(name: impl Into<String>, limit: Money) -> Self {
-        Self { scope: BudgetScope::Execution, ..Self::per_user(name, limit) }
-    }
-
-    /// The same budget for one user or execution only.
-    pub fn only(self, id: i64) -> Self {
-        Self { scope_id: Some(id), ..self }
-    }
-
-    /// The same budget as a soft one: alerts, no refusal.
-    pub fn soft(self) -> Self {
-        Self { hard: false, ..self }
-    }
-
-    /// The same budget with alerts at these percents of the limit.
-    pub fn with_thresholds(self, percents: Vec<u32>) -> Self {
-        Self { thresholds: percents, ..self }
-    }
-}
-
-/// A stored budget.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Budget {
-    /// Its id.
-    pub id: BudgetId,
-    /// Counts its changes from 1; an edit applies to the next reserve.
-    pub revision: u32,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it last changed.
-    pub updated_at: Timestamp,
-    /// The fields it was put with.
-    #[serde(flatten)]
-    pub spec: NewBudget,
-}
-
-/// What a budget has counted for one user or execution.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct BudgetWindow {
-    /// Of which budget.
-    pub budget_id: BudgetId,
-    /// Which user or execution.
-    pub scope_id: i64,
-    /// When the window began; 0 for a budget without a period.
-    pub window_start: Timestamp,
-    /// Booked for good.
-    pub posted: Money,
-    /// Held by calls under way.
-    pub pending: Money,
-}
 
 /// What a ledger entry does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -198,6 +80,21 @@ pub struct LedgerEntry {
     pub execution_id: ExecutionId,
     /// Whose.
     pub user_id: Option<UserId>,
+    /// The role that the user had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The API key that it came in by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<i64>,
+    /// The agent that called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<ResourceId>,
+    /// The workflow that started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow_id: Option<ResourceId>,
+    /// The prompt version, `name@version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
     /// The catalogue name of the model.
     pub model: String,
     /// The provider.
@@ -211,24 +108,44 @@ pub struct LedgerEntry {
     /// What is doubtful about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flag: Option<EntryFlag>,
+    /// How long the attempt took from its reservation on, in microseconds, on the entry that ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_us: Option<u64>,
+    /// Whether the attempt failed, on the entry that ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<bool>,
+    /// Why, where a person made the entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
-/// A budget that crossed one of its thresholds: raised once for each window.
+/// A correction of what a call was booked at, by somebody who manages budgets.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Alert {
-    /// Which budget.
-    pub budget_id: BudgetId,
-    /// Its name.
-    pub budget: String,
-    /// Of which user or execution.
-    pub scope_id: i64,
-    /// Percent of the limit that was crossed.
-    pub threshold: u32,
-    /// What is booked.
-    pub posted: Money,
-    /// The limit.
-    pub limit: Money,
+#[serde(deny_unknown_fields)]
+pub struct Correction {
+    /// The reservation of the call, as its ledger entries name it.
+    pub reservation_id: ReservationId,
+    /// By how much, decimal USD: what an adjustment adds (it may be negative), what a refund gives back.
+    #[serde(default)]
+    pub amount: Money,
+    /// Tokens that were used beyond what was reported; of an adjustment only.
+    #[serde(default)]
+    pub tokens: i64,
+    /// Why.
+    pub reason: String,
+}
+
+impl Correction {
+    /// A correction of a call by an amount.
+    pub fn new(reservation_id: ReservationId, amount: Money, reason: impl Into<String>) -> Self {
+        Self { reservation_id, amount, tokens: 0, reason: reason.into() }
+    }
+
+    /// The same correction with tokens.
+    pub fn with_tokens(self, tokens: i64) -> Self {
+        Self { tokens, ..self }
+    }
 }
 
 /// What an import of prices came to.
@@ -241,6 +158,33 @@ pub struct ImportedPrices {
     pub taken: u64,
     /// The models that were not, each with why.
     pub left_out: Vec<LeftOut>,
+}
+
+/// A version of imported prices: none is ever changed.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PriceVersion {
+    /// Its number.
+    pub version: i64,
+    /// When it was imported.
+    pub created_at: Timestamp,
+    /// Since when it is in force.
+    pub effective_from: Timestamp,
+    /// Where it comes from.
+    pub source: String,
+    /// The hash of the text it was read from.
+    pub hash: String,
+}
+
+/// What a model costs, and by which word.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ListedPrice {
+    /// The price; absent where nobody lists one.
+    pub price: Option<Price>,
+    /// The imported version in force, where there is one; the shipped table fills its gaps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
 }
 
 /// A model that an import left out: its price stays as unknown as it was.

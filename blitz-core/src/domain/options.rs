@@ -1,5 +1,7 @@
 //! What one run may say beside its input.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,6 +44,9 @@ pub struct RunOptions {
     pub model: Option<String>,
     /// Limits of this run: of each, the lower of the agent's and this one holds.
     pub limits: RunLimits,
+    /// What this run is counted under; what a policy of the caller says wins.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Limits that one run lowers; see [`Limits`]. What is absent stays the agent's.
@@ -83,6 +88,12 @@ impl RunOptions {
     /// The same options with limits that are lower than the agent's.
     pub fn with_limits(self, limits: RunLimits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same options with one more tag.
+    pub fn with_tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.insert(key.into(), value.into());
+        self
     }
 
     /// Whether they change nothing.

@@ -5,7 +5,10 @@ use serde::Deserialize;
 use super::Session;
 use super::methods::{Method, Nothing, PageOf, method};
 use crate::access::Target;
-use crate::domain::{Budget, BudgetId, BudgetWindow, ListOptions, NewBudget, Page, Patch, Permission};
+use crate::domain::{
+    Amount, Budget, BudgetId, BudgetRaise, BudgetRevision, BudgetScope, BudgetWindow, ListOptions, NewBudget, Page,
+    Patch, Permission, TagPolicy, Timestamp,
+};
 use crate::error::Result;
 use crate::ledger;
 
@@ -27,7 +30,68 @@ pub(super) const ROWS: &[Method] = &[
         let (id, page) = of.split();
         async move { s.budgets().windows(id, page).await }
     }),
+    method!("budgets.revisions", BudgetsRead, PageOf<BudgetId> => Page<BudgetRevision>, |s, of| {
+        let (id, page) = of.split();
+        async move { s.budgets().revisions(id, page).await }
+    }),
+    method!("budgets.reset", BudgetsManage, OneBudget => Budget, |s, one| s.budgets().reset(one.id)),
+    method!("budgets.seal", BudgetsManage, SealBudget => Budget, |s, seal| s.budgets().seal(seal.id, seal.before)),
+    method!("budgets.raise", BudgetsManage, RaiseBudget => BudgetRaise, |s, raise| async move {
+        let from = raise.from.unwrap_or_else(Timestamp::now);
+        s.budgets().raise(raise.id, raise.amount, from, raise.until, &raise.reason).await
+    }),
+    method!("budgets.raises", BudgetsRead, PageOf<BudgetId> => Page<BudgetRaise>, |s, of| {
+        let (id, page) = of.split();
+        async move { s.budgets().raises(id, page).await }
+    }),
+    method!("budgets.end_raises", BudgetsManage, OneBudget => (), |s, one| s.budgets().end_raises(one.id)),
+    method!("budgets.put_tags", BudgetsManage, TagPolicy => (), |s, policy| s.budgets().put_tags(policy)),
+    method!("budgets.delete_tags", BudgetsManage, WhoseTags => (), |s, whose| {
+        async move { s.budgets().delete_tags(whose.scope, whose.scope_id, whose.subject).await }
+    }),
+    method!("budgets.list_tags", BudgetsRead, Nothing => Vec<TagPolicy>, |s, Nothing {}| s.budgets().list_tags()),
 ];
+
+/// Windows to seal.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SealBudget {
+    /// The budget's id.
+    id: BudgetId,
+    /// Those that begin before this moment.
+    before: Timestamp,
+}
+
+/// More room for a while.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RaiseBudget {
+    /// The budget's id.
+    id: BudgetId,
+    /// By how much, in the budget's unit.
+    amount: Amount,
+    /// From this moment on; now where absent.
+    #[serde(default)]
+    from: Option<Timestamp>,
+    /// Until this moment.
+    until: Timestamp,
+    /// Why.
+    reason: String,
+}
+
+/// Whose policy of tags.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WhoseTags {
+    /// `user`, `role`, `key` or `all`.
+    scope: BudgetScope,
+    /// Which user or key.
+    #[serde(default)]
+    scope_id: Option<i64>,
+    /// Which role.
+    #[serde(default)]
+    subject: Option<String>,
+}
 
 /// One budget.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -133,6 +197,97 @@ impl Budgets {
         self.session
             .read(Permission::BudgetsRead, Target::None, move |tx, _| ledger::list_windows(tx, id, &options))
             .await
+    }
+}
+
+impl Budgets {
+    /// What a budget said from one change to the next, oldest first.
+    pub async fn revisions(&self, id: BudgetId, options: ListOptions) -> Result<Page<BudgetRevision>> {
+        self.session
+            .read(Permission::BudgetsRead, Target::None, move |tx, _| ledger::list_revisions(tx, id, &options))
+            .await
+    }
+
+    /// Lets every window of a budget begin anew from now on; what the old ones counted stays readable.
+    pub async fn reset(&self, id: BudgetId) -> Result<Budget> {
+        self.session
+            .write(Permission::BudgetsManage, Target::None, "budgets.reset", move |tx, grant| {
+                let budget = ledger::reset_budget(tx, grant.now(), id)?;
+                grant.audit_change(tx, &label(id), None, Some(&budget.spec))?;
+                Ok(budget)
+            })
+            .await
+    }
+
+    /// Seals the windows that begin before a moment: no correction changes them any more.
+    pub async fn seal(&self, id: BudgetId, before: Timestamp) -> Result<Budget> {
+        self.session
+            .write(Permission::BudgetsManage, Target::None, "budgets.seal", move |tx, grant| {
+                let budget = ledger::seal_budget(tx, grant.now(), id, before)?;
+                grant.audit(tx, &label(id), None, None, serde_json::json!({"before": before}))?;
+                Ok(budget)
+            })
+            .await
+    }
+
+    /// Raises a budget's limit by an amount between two moments; the limit itself stays.
+    pub async fn raise(
+        &self,
+        id: BudgetId,
+        amount: impl Into<Amount>,
+        from: Timestamp,
+        until: Timestamp,
+        reason: &str,
+    ) -> Result<BudgetRaise> {
+        let (amount, reason) = (amount.into(), reason.to_owned());
+        self.session
+            .write(Permission::BudgetsManage, Target::None, "budgets.raise", move |tx, grant| {
+                let raise = ledger::raise_budget(tx, id, amount, (from, until), &reason)?;
+                grant.audit_change(tx, &label(id), None, Some(&raise))?;
+                Ok(raise)
+            })
+            .await
+    }
+
+    /// The raises of a budget, those that are over too.
+    pub async fn raises(&self, id: BudgetId, options: ListOptions) -> Result<Page<BudgetRaise>> {
+        self.session
+            .read(Permission::BudgetsRead, Target::None, move |tx, _| ledger::list_raises(tx, id, &options))
+            .await
+    }
+
+    /// Ends every raise of a budget now.
+    pub async fn end_raises(&self, id: BudgetId) -> Result<()> {
+        self.session
+            .write(Permission::BudgetsManage, Target::None, "budgets.end_raises", move |tx, grant| {
+                let ended = ledger::end_raises(tx, grant.now(), id)?;
+                grant.audit(tx, &label(id), None, None, serde_json::json!({"ended": ended}))
+            })
+            .await
+    }
+
+    /// Sets the tags that all executions of somebody carry, and those that their callers must give.
+    pub async fn put_tags(&self, policy: TagPolicy) -> Result<()> {
+        self.session
+            .write(Permission::BudgetsManage, Target::None, "budgets.put_tags", move |tx, grant| {
+                ledger::tags::put_policy(tx, grant.now(), &policy)?;
+                grant.audit_change(tx, "tags", None, Some(&policy))
+            })
+            .await
+    }
+
+    /// Removes a policy of tags. Errors: `NotFound`.
+    pub async fn delete_tags(&self, scope: BudgetScope, scope_id: Option<i64>, subject: Option<String>) -> Result<()> {
+        self.session
+            .write(Permission::BudgetsManage, Target::None, "budgets.delete_tags", move |tx, _| {
+                ledger::tags::delete_policy(tx, scope, scope_id, subject.as_deref())
+            })
+            .await
+    }
+
+    /// All policies of tags.
+    pub async fn list_tags(&self) -> Result<Vec<TagPolicy>> {
+        self.session.read(Permission::BudgetsRead, Target::None, |tx, _| ledger::tags::list_policies(tx)).await
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::Session;
 use super::methods::{Method, method};
 use crate::access::{Grant, Target};
-use crate::domain::{CostFilter, CostSummary, LedgerEntry, ListOptions, Page, Permission, Reach};
+use crate::domain::{Correction, CostFilter, CostSummary, LedgerEntry, ListOptions, Page, Permission, Reach};
 use crate::error::Result;
 use crate::ledger;
 
@@ -17,6 +17,8 @@ pub struct Costs {
 pub(super) const ROWS: &[Method] = &[
     method!("costs.summary", CostsRead, CostFilter => CostSummary, |s, filter| s.costs().summary(filter)),
     method!("costs.list", CostsRead, ListCosts => Page<LedgerEntry>, |s, list| s.costs().list(list.filter, list.page)),
+    method!("costs.adjust", BudgetsManage, Correction => LedgerEntry, |s, correction| s.costs().adjust(correction)),
+    method!("costs.refund", BudgetsManage, Correction => LedgerEntry, |s, correction| s.costs().refund(correction)),
 ];
 
 /// A page of costs.
@@ -50,6 +52,33 @@ impl Costs {
         self.session
             .read(Permission::CostsRead, Target::None, move |tx, grant| {
                 ledger::list_entries(tx, &within_reach(grant, &filter), &options)
+            })
+            .await
+    }
+}
+
+impl Costs {
+    /// Books a correction of what a call cost, up or down; the entry before stays as it is.
+    ///
+    /// Errors: `NotFound` where no call was booked under the reservation; `InvalidInput` where the call
+    /// would come to less than nothing; `Conflict` where one of its windows is sealed.
+    pub async fn adjust(&self, correction: Correction) -> Result<LedgerEntry> {
+        self.session
+            .write(Permission::BudgetsManage, Target::None, "costs.adjust", move |tx, grant| {
+                let entry = ledger::adjust(tx, grant.now(), &correction)?;
+                grant.audit_change(tx, &format!("entry:{}", entry.seq), None, Some(&correction))?;
+                Ok(entry)
+            })
+            .await
+    }
+
+    /// Gives back a part of what a call cost, or all of it. Errors: as [`Costs::adjust`].
+    pub async fn refund(&self, correction: Correction) -> Result<LedgerEntry> {
+        self.session
+            .write(Permission::BudgetsManage, Target::None, "costs.refund", move |tx, grant| {
+                let entry = ledger::refund(tx, grant.now(), &correction)?;
+                grant.audit_change(tx, &format!("entry:{}", entry.seq), None, Some(&correction))?;
+                Ok(entry)
             })
             .await
     }

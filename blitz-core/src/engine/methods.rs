@@ -9,10 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    Session, agents, audit, budgets, costs, executions, keys, models, prompts, roles, secrets, sessions, tools, users,
-    workflows,
-};
+use super::{Session, agents, alerts, audit, budgets, costs, executions, keys, limits, models, prices, prompts, roles, secrets, sessions, tools, usage, users, webhooks, workflows};
 use crate::domain::{ListOptions, Patch, Permission, ResourceRef};
 use crate::error::{Error, Result};
 use crate::store::catalog::shown;
@@ -95,6 +92,11 @@ const TABLE: &[&[Method]] = &[
     secrets::ROWS,
     budgets::ROWS,
     costs::ROWS,
+    usage::ROWS,
+    prices::ROWS,
+    limits::ROWS,
+    alerts::ROWS,
+    webhooks::ROWS,
     audit::ROWS,
 ];
 

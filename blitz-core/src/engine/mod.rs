@@ -4,6 +4,7 @@
 //! [`methods`] table holds one row for each of them; Python, C and HTTP are made from the rows.
 
 mod agents;
+mod alerts;
 mod audit;
 mod budgets;
 mod builder;
@@ -11,8 +12,10 @@ mod catalog;
 mod costs;
 mod executions;
 mod keys;
+mod limits;
 pub(crate) mod methods;
 mod models;
+mod prices;
 mod prompts;
 mod roles;
 mod run;
@@ -22,18 +25,23 @@ mod sessions;
 mod settings;
 mod stream;
 mod tools;
+mod usage;
 mod users;
+mod webhooks;
 mod workflows;
 
 pub use agents::Agents;
+pub use alerts::Alerts;
 pub use audit::AuditTrail;
 pub use budgets::Budgets;
 pub use builder::EngineBuilder;
 pub use costs::Costs;
 pub use executions::{ExecutionFilter, Executions};
 pub use keys::Keys;
+pub use limits::RateLimits;
 pub use methods::{Method, MethodKind};
 pub use models::{Embeddings, Models};
+pub use prices::Prices;
 pub use prompts::Prompts;
 pub use roles::Roles;
 pub use run::{ExecutionHandle, HeardRun};
@@ -43,11 +51,15 @@ pub use sessions::Sessions;
 pub use settings::EngineSettings;
 pub use stream::EventStream;
 pub use tools::Tools;
+pub use usage::Usages;
 pub use users::Users;
+pub use webhooks::Webhooks;
 pub use workflows::{ImportedWorkflow, Workflows};
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio_util::sync::DropGuard;
 
 use crate::access::{EngineWork, Gate};
 use crate::domain::{ExecutionId, Login, Secret, Tokens};
@@ -89,6 +101,8 @@ pub(crate) struct Inner {
     pub(crate) gate: Arc<Gate>,
     pub(crate) work: EngineWork,
     pub(crate) runtime: Arc<Runtime>,
+    /// Ends the courier with the engine.
+    _courier: DropGuard,
 }
 
 impl Engine {
@@ -116,7 +130,10 @@ impl Engine {
     }
 
     fn new(gate: Arc<Gate>, work: EngineWork, runtime: Arc<Runtime>) -> Self {
-        Self { inner: Arc::new(Inner { gate, work, runtime }) }
+        let (bell, over) = (Arc::clone(&runtime.bell), runtime.closing.child_token());
+        let inner = Arc::new(Inner { gate, work, runtime, _courier: over.clone().drop_guard() });
+        tokio::spawn(webhooks::courier(Arc::downgrade(&inner), bell, over));
+        Self { inner }
     }
 
     /// The host's own session: trusted, and audited with the reason it gives.

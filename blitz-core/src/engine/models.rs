@@ -82,13 +82,13 @@ struct ImportPrices {
 
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
-enum MapText {
+pub(super) enum MapText {
     Text(String),
     Object(Map<String, Value>),
 }
 
 impl MapText {
-    fn into_text(self) -> String {
+    pub(super) fn into_text(self) -> String {
         match self {
             Self::Text(text) => text,
             Self::Object(map) => Value::Object(map).to_string(),
@@ -109,7 +109,7 @@ impl Models {
         let (map, source) = (Arc::new(price_import::read(map)?), source.to_owned());
         self.session
             .write(Permission::PricesManage, Target::None, "models.import_prices", move |tx, grant| {
-                let imported = map.keep(tx, grant.now(), &source)?;
+                let imported = map.keep(tx, grant.now(), None, &source)?;
                 let details = serde_json::json!({"source": source, "taken": imported.taken});
                 grant.audit(tx, &format!("prices:{}", imported.version), None, Some(map.hash()), details)?;
                 Ok(imported)

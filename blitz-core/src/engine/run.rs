@@ -144,8 +144,8 @@ impl Session {
     fn launch(&self, beginning: Beginning, cancel: CancellationToken, audience: Audience) -> (Started, Option<Ear>) {
         let Beginning { setup, begun, events, store, keep } = beginning;
         let (runtime, root) = (&self.inner.runtime, begun.ids.root_id);
-        if let Some((key, generation)) = keep {
-            runtime.setups.keep(key, generation, setup.clone());
+        if let Some((key, generation, prepared)) = keep {
+            runtime.setups.keep(key, generation, prepared);
         }
         let ear = || Ear { live: runtime.hub.subscribe(root), store: store.clone() };
         let ear = (audience == Audience::Events).then(ear);

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    Agents, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Keys, Models, Prompts, Roles,
-    Secrets, Sessions, Tools, Users, Workflows, methods,
+    Agents, Alerts, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Keys, Models, Prices, Prompts, RateLimits, Roles, Secrets, Sessions, Tools, Usages, Users, Webhooks, Workflows, methods,
 };
 use crate::access::{Caller, Grant, Target};
 use crate::domain::{Outcome, Permission, Principal, ResourceRef};
@@ -86,6 +85,31 @@ impl Session {
     /// Executions: what runs and what has run.
     pub fn executions(&self) -> Executions {
         Executions::new(self.clone())
+    }
+
+    /// Imported prices and what models are listed at.
+    pub fn prices(&self) -> Prices {
+        Prices::new(self.clone())
+    }
+
+    /// Usage over time.
+    pub fn usage(&self) -> Usages {
+        Usages::new(self.clone())
+    }
+
+    /// Limits of use.
+    pub fn limits(&self) -> RateLimits {
+        RateLimits::new(self.clone())
+    }
+
+    /// Alerts of budgets.
+    pub fn alerts(&self) -> Alerts {
+        Alerts::new(self.clone())
+    }
+
+    /// Who outside is told of alerts.
+    pub fn webhooks(&self) -> Webhooks {
+        Webhooks::new(self.clone())
     }
 
     /// Users and their roles.

@@ -1,13 +1,16 @@
 //! Begins an execution: pinned, set up and reserved in the transaction that authorises it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::Runtime;
 use super::cache::{Generation, SetupKey};
 use super::pin::flow::{FoundWorkflow, Pinning};
-use super::pin::pin;
+use super::pin::{Use, pin};
 use super::rerun::{self, Rerun};
-use super::runnable::Runnable;
+use super::runnable::{Prepared, Runnable};
 use super::turn::{Begin, Begun, Desk};
 use crate::access::{ExecutionStore, Grant, Standing};
 use crate::domain::{Event, ExecutionId, Message, NodeFinished, ResourceKind, RunOptions};
@@ -24,6 +27,8 @@ pub(crate) struct Launch {
     pub(crate) messages: Vec<Message>,
     /// What started it, beside a call.
     pub(crate) trigger: Value,
+    /// What the execution is counted under.
+    pub(crate) tags: Arc<BTreeMap<String, String>>,
     /// Ends of nodes that are taken over from another execution, in order.
     pub(crate) reused: Vec<NodeFinished>,
     /// The execution that this one runs again.
@@ -49,7 +54,7 @@ pub(crate) struct Beginning {
     pub(crate) events: Vec<Event>,
     pub(crate) store: ExecutionStore,
     /// Under what the setup may be kept, once the transaction has committed.
-    pub(crate) keep: Option<(SetupKey, Generation)>,
+    pub(crate) keep: Option<(SetupKey, Generation, Prepared)>,
 }
 
 /// Begins an execution of what the call is about. May run again: it changes nothing outside `tx`.
@@ -68,9 +73,14 @@ pub(crate) fn begin(
     let resource = grant.resource().ok_or_else(|| Error::internal("a run has nothing as its target"))?;
     let (setup, launch, keep) = match what {
         What::Run { input, options, trigger } => {
-            let (setup, keep) = prepared(tx, grant, &standing, runtime, resource, options)?;
-            let launch = Launch { input: (*input).clone(), trigger: (*trigger).clone(), ..Launch::default() };
-            (setup, launch, Some(keep))
+            let (prepared, key, generation) = prepared(tx, grant, &standing, runtime, resource, options)?;
+            let launch = Launch {
+                input: (*input).clone(),
+                trigger: (*trigger).clone(),
+                tags: Arc::clone(&prepared.tags),
+                ..Launch::default()
+            };
+            (prepared.setup.clone(), launch, Some((key, generation, prepared)))
         }
         What::Again { of, rerun } => {
             let (setup, launch) = rerun::prepare(tx, grant, &standing, runtime, resource, *of, rerun)?;
@@ -98,22 +108,23 @@ fn prepared(
     runtime: &Runtime,
     resource: &ResourceRow,
     options: &RunOptions,
-) -> Result<(Runnable, (SetupKey, Generation))> {
+) -> Result<(Prepared, SetupKey, Generation)> {
     let key = SetupKey {
         agent: resource.id,
         user: grant.user_id(),
         role: grant.role().clone(),
         powers: grant.powers(),
+        key: standing.key_id(),
         options: hash_of(options)?,
     };
     let generation = Generation {
-        catalog: catalog::generation(tx)?,
+        catalog: catalog::generation(tx, grant.now())?,
         functions: runtime.tools.generation(),
         providers: runtime.providers.generation(),
     };
     let kept = if grant.asks_host() { None } else { runtime.setups.get(&key, generation) };
-    if let Some(setup) = kept {
-        return Ok((setup, (key, generation)));
+    if let Some(kept) = kept {
+        return Ok((kept, key, generation));
     }
     let pinned = if resource.kind == ResourceKind::Workflow {
         let types = runtime.tools.node_types();
@@ -127,8 +138,9 @@ fn prepared(
     } else {
         pin(tx, grant, resource, options, standing, &runtime.providers)?
     };
-    let setup = Runnable::new(&pinned, &runtime.providers, &runtime.tools)?;
-    Ok((setup, (key, generation)))
+    let used = Use::of(tx, grant, standing, &options.tags)?;
+    let setup = Runnable::new(&pinned, &used, &runtime.providers, &runtime.tools)?;
+    Ok((Prepared { setup, tags: Arc::new(used.tags) }, key, generation))
 }
 
 fn hash_of(options: &RunOptions) -> Result<Option<String>> {

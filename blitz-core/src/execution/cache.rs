@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::runnable::Runnable;
-use crate::domain::{Powers, ResourceId, Role, UserId};
+use super::runnable::Prepared;
+use crate::domain::{KeyId, Powers, ResourceId, Role, UserId};
 
 /// The most setups that are kept.
 const MAX_KEPT: usize = 1024;
@@ -21,6 +21,8 @@ pub(crate) struct SetupKey {
     pub(crate) role: Role,
     /// What it allowed, within the caller's API key.
     pub(crate) powers: Powers,
+    /// The API key that it came in by: its tags and limits may be its own.
+    pub(crate) key: Option<KeyId>,
     /// The hash of the run's options, where it has any.
     pub(crate) options: Option<String>,
 }
@@ -36,18 +38,18 @@ pub(crate) struct Generation {
 /// The setups that are kept.
 #[derive(Default)]
 pub(crate) struct Setups {
-    kept: Mutex<HashMap<SetupKey, (Generation, Runnable)>>,
+    kept: Mutex<HashMap<SetupKey, (Generation, Prepared)>>,
 }
 
 impl Setups {
     /// The setup of this very generation, if it is kept.
-    pub(crate) fn get(&self, key: &SetupKey, generation: Generation) -> Option<Runnable> {
+    pub(crate) fn get(&self, key: &SetupKey, generation: Generation) -> Option<Prepared> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.get(key).filter(|(at, _)| *at == generation).map(|(_, setup)| setup.clone())
     }
 
     /// Keeps a setup whose transaction has committed.
-    pub(crate) fn keep(&self, key: SetupKey, generation: Generation, setup: Runnable) {
+    pub(crate) fn keep(&self, key: SetupKey, generation: Generation, setup: Prepared) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let full = if kept.len() >= MAX_KEPT { std::mem::take(&mut *kept) } else { HashMap::new() };
         let replaced = kept.insert(key, (generation, setup));

@@ -13,12 +13,13 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::effects::{Delivered, Happening, ToolEnd, live};
+use super::limits::Pass;
 use super::nodes::Spent;
 use super::perform::{After, may_pass};
 use super::retry::RetryDecision;
 use super::runnable::Runnable;
 use super::state::{Progress, State};
-use super::turn::{Draft, Ids, Settle, Turn};
+use super::turn::{Draft, Ids, ModelStart, Settle, Turn};
 use super::{Runtime, Seat};
 use crate::access::ExecutionStore;
 use crate::domain::{
@@ -70,6 +71,10 @@ pub(crate) struct Work {
     pub(super) running: HashMap<String, Running>,
     /// Requests of model calls that are being reserved.
     pub(super) requests: HashMap<String, ModelRequest>,
+    /// Model calls that wait in the lines of their limits.
+    pub(super) queued: HashMap<String, (ModelStart, ModelRequest)>,
+    /// The places in those lines of calls that are being reserved.
+    pub(super) passes: HashMap<String, Pass>,
     /// Steps that wait for a decision.
     pub(super) in_doubt: Vec<String>,
     /// Nodes whose effects wait for their turn, in the order in which they get it.
@@ -96,9 +101,23 @@ pub(super) struct Running {
 }
 
 pub(super) enum RunningWhat {
-    Model { attempt: u32, reservation: ReservationId, delivered: Delivered },
-    Tool { attempt: u32, call: ToolCall, cancel: CancellationToken },
-    Child { id: ExecutionId, cancel: CancellationToken, waits: bool },
+    Model {
+        attempt: u32,
+        reservation: ReservationId,
+        delivered: Delivered,
+    },
+    Tool {
+        attempt: u32,
+        call: ToolCall,
+        cancel: CancellationToken,
+    },
+    Child {
+        id: ExecutionId,
+        cancel: CancellationToken,
+        waits: bool,
+    },
+    /// A model call that waits for its turn; nothing of it is reserved.
+    Queued,
 }
 
 /// A wait for a moment.
@@ -113,6 +132,8 @@ impl Work {
             effects: JoinSet::new(),
             running: HashMap::new(),
             requests: HashMap::new(),
+            queued: HashMap::new(),
+            passes: HashMap::new(),
             in_doubt: Vec::new(),
             ready: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -149,6 +170,10 @@ impl Driver {
     ) -> Result<Outcome> {
         if self.runtime.closing.is_cancelled() {
             return Err(left_interrupted());
+        }
+        if self.setup.agent().is_some_and(|setup| !setup.model_at(0).lines.is_empty()) {
+            // It waits for its turn before its money is reserved.
+            return self.drive(first, Turn::default()).await;
         }
         let mut follow = Vec::new();
         let mut calls = requests.into_iter().zip(reserved);
@@ -207,9 +232,15 @@ impl Driver {
             }
             self.note_status(&mut turn);
             if !turn.is_empty() {
+                let doubts = self.work.in_doubt.len();
                 match self.commit(std::mem::take(&mut turn)).await? {
                     After::Ended(finished) => return Ok(*finished),
                     After::Follow(follow) if !follow.is_empty() => {
+                        actions = follow;
+                        continue;
+                    }
+                    // A budget asks: that it waits is written before anything else is heard.
+                    After::Follow(follow) if self.work.in_doubt.len() > doubts => {
                         actions = follow;
                         continue;
                     }
@@ -294,6 +325,20 @@ impl Driver {
     /// Errors: a child's driver's. The child has not ended then, so its parent cannot go on either.
     pub(super) fn happened(&mut self, happening: Happening, turn: &mut Turn) -> Result<Vec<Action>> {
         Ok(match happening {
+            Happening::Downgraded { key, attempt, place, error } => {
+                self.again_at(turn, key, attempt, &error, Timestamp::now(), Some(place), None, Usage::default())
+            }
+            Happening::Admitted { key, result } => {
+                self.work.running.remove(&key);
+                match (self.work.queued.remove(&key), result) {
+                    (Some((start, request)), Ok(pass)) => {
+                        self.admitted(start, request, Some(pass), turn);
+                        Vec::new()
+                    }
+                    (Some((start, _)), Err(error)) => self.attempt_failed(key, start.attempt, error, None, turn),
+                    (None, _) => Vec::new(),
+                }
+            }
             Happening::Model { key, attempt, reservation, result, delivered } => {
                 self.work.running.remove(&key);
                 self.model_ended(key, attempt, reservation, result, delivered, turn)
@@ -322,9 +367,9 @@ impl Driver {
         let now = Timestamp::now();
         let Some(setup) = self.setup.agent().map(Arc::clone) else { return Vec::new() };
         let place = self.state.place(&key);
-        let next = setup.model(place + 1).map(|model| model.name.clone());
+        let next = setup.fallback(place + 1).map(|model| model.name.clone());
         let fallback = setup.agent().fallback.as_ref().filter(|_| next.is_some());
-        let (error, settle, used) = match result {
+        match result {
             Ok(mut response) => {
                 response.forget_what_cannot_be_kept();
                 let settle = match response.usage {
@@ -348,16 +393,31 @@ impl Driver {
                     let reset = live(self.ids.id, &key, EventData::ModelReset { attempt });
                     self.runtime.hub.publish(self.ids.root_id, [reset]);
                 }
-                return self.again(turn, key, attempt, &problem, now, next, settle, used);
+                return self.again(turn, key, attempt, &problem, now, next, Some(settle), used);
             }
             Err(error) => {
                 let settle = match &error {
                     Error::Provider { charged: Charged::No, .. } => Settle::Void { reservation },
                     _ => Settle::Unknown { reservation, delivered_tokens: delivered },
                 };
-                (error, settle, Usage::default())
+                self.attempt_failed(key, attempt, error, Some(settle), turn)
             }
-        };
+        }
+    }
+
+    /// What follows an attempt that gave no answer: another one, another model, or the end of the step.
+    fn attempt_failed(
+        &mut self,
+        key: String,
+        attempt: u32,
+        error: Error,
+        settle: Option<Settle>,
+        turn: &mut Turn,
+    ) -> Vec<Action> {
+        let (now, used) = (Timestamp::now(), Usage::default());
+        let Some(setup) = self.setup.agent().map(Arc::clone) else { return Vec::new() };
+        let next = setup.fallback(self.state.place(&key) + 1).map(|model| model.name.clone());
+        let fallback = setup.agent().fallback.as_ref().filter(|_| next.is_some());
         let failures = self.state.failures(&key, attempt);
         let policy = &setup.agent().retry;
         match policy.decide(failures, &error, now, self.deadline, self.state.seed, fallback) {
@@ -369,7 +429,7 @@ impl Driver {
                     if attempts > 1 { Error::RetriesExhausted { attempts, last: Box::new(error) } } else { error };
                 let mut step = StepFinished::new(StepKind::Model, attempt);
                 step.error = Some(error.to_info());
-                self.record(turn, key, EventData::StepFinished(step), Some(settle))
+                self.record(turn, key, EventData::StepFinished(step), settle)
             }
         }
     }
@@ -384,13 +444,32 @@ impl Driver {
         error: &Error,
         at: Timestamp,
         next: Option<String>,
-        settle: Settle,
+        settle: Option<Settle>,
         usage: Usage,
     ) -> Vec<Action> {
-        let place = u32::try_from(self.state.place(&key) + 1).unwrap_or(u32::MAX);
-        let fallback = next.map(|model| FallbackTo::new(model, place));
+        let place = next.map(|_| self.state.place(&key) + 1);
+        self.again_at(turn, key, attempt, error, at, place, settle, usage)
+    }
+
+    /// The same, where the next attempt is made by the model at a place.
+    #[allow(clippy::too_many_arguments, reason = "one argument a field of the record")]
+    fn again_at(
+        &mut self,
+        turn: &mut Turn,
+        key: String,
+        attempt: u32,
+        error: &Error,
+        at: Timestamp,
+        place: Option<usize>,
+        settle: Option<Settle>,
+        usage: Usage,
+    ) -> Vec<Action> {
+        let fallback = place.zip(self.setup.agent()).map(|(place, setup)| {
+            let model = setup.model_at(place).name.clone();
+            FallbackTo::new(model, u32::try_from(place).unwrap_or(u32::MAX))
+        });
         let data = EventData::StepRetrying { attempt, error: error.to_info(), at, cost: None, usage, fallback };
-        let mut actions = self.record(turn, key.clone(), data, Some(settle));
+        let mut actions = self.record(turn, key.clone(), data, settle);
         actions.extend(self.open_action(&key));
         actions
     }

@@ -10,7 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
 
 use super::Runtime;
-use super::limits::DeploymentKey;
+use super::limits::{DeploymentKey, Pass};
 use super::turn::Ids;
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
@@ -31,6 +31,10 @@ pub(crate) enum Happening {
     Child { key: String, outcome: Result<Outcome> },
     /// A wait.
     Timer { key: String },
+    /// A budget lets the model at another place make the next attempt.
+    Downgraded { key: String, attempt: u32, place: usize, error: Error },
+    /// A model call's turn has come in the lines of its limits, or comes too late.
+    Admitted { key: String, result: Result<Pass> },
 }
 
 /// How a tool call ended.
@@ -48,6 +52,8 @@ pub(crate) struct ModelCall {
     pub(crate) request: ModelRequest,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) deployment: Arc<DeploymentKey>,
+    /// Its place in the lines of its limits, where it has any.
+    pub(crate) pass: Option<Pass>,
     pub(crate) ids: Ids,
     pub(crate) timeout: Duration,
     pub(crate) delivered: Delivered,
@@ -130,24 +136,25 @@ impl ModelCall {
             request,
             provider,
             deployment,
+            mut pass,
             ids,
             timeout,
             delivered,
             session,
             partial,
         } = self;
-        let (mut index, mut pass) = (0, None);
+        let (mut index, mut trial) = (0, None);
         let mut so_far = partial.map(SoFar::new);
         let asked = AssertUnwindSafe(async {
             let provider = runtime.providers.answering(provider)?;
-            let limited = deployment.has_limits();
-            if limited || provider.is_remote() {
-                let cap = request.settings.max_output_tokens.unwrap_or(0);
-                let tokens = if limited { provider.input_token_bound(&request).saturating_add(cap) } else { 0 };
-                pass = Some(runtime.deployments.of(&deployment).admit(tokens, timeout).await?);
+            if provider.is_remote() {
+                trial = Some(runtime.deployments.of(&deployment).enter()?);
             }
             if !delivered.send() {
                 return Err(Error::cancelled("the call was withdrawn before it was sent"));
+            }
+            if let Some(pass) = &mut pass {
+                pass.sent();
             }
             let output_tool = request.output_tool.clone();
             let mut stream =
@@ -180,6 +187,9 @@ impl ModelCall {
         };
         if let Some(pass) = pass {
             pass.ended(&result);
+        }
+        if let Some(trial) = trial {
+            trial.ended(&result);
         }
         if result.is_err() && index > 0 {
             runtime.hub.publish(ids.root_id, [live(ids.id, &key, EventData::ModelReset { attempt })]);

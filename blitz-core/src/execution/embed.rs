@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::Runtime;
 use super::fresh_seed;
-use super::limits::DeploymentKey;
+use super::limits::{DeploymentKey, LineKey};
 use super::pin::ModelsOf;
+use super::setup::lines;
 use crate::access::{EngineWork, Grant};
 use crate::domain::{ExecutionId, ModelResponse, Money, ReservationId, Usage};
 use crate::error::{Charged, Error, ErrorCode, Result};
-use crate::ledger::{self, Booked, ReserveOutcome, ReserveRequest};
+use crate::ledger::{self, Booked, Ended, ReserveOutcome, ReserveRequest};
 use crate::provider::{CallContext, EmbeddingRequest, EmbeddingResponse, Provider};
 use crate::store::Connection;
 
@@ -23,6 +24,8 @@ pub(crate) struct Embedding {
     reservation: ReservationId,
     provider: Arc<dyn Provider>,
     deployment: Arc<DeploymentKey>,
+    /// The lines of the limits that hold for it.
+    lines: Vec<LineKey>,
     request: EmbeddingRequest,
 }
 
@@ -52,6 +55,7 @@ pub(crate) fn reserve(
     for (name, value) in &spec.settings.extra {
         request.extra.entry(name.clone()).or_insert_with(|| value.clone());
     }
+    let key_id = grant.principal().key_id().map(|id| id.0);
     let free = provider.profile(&spec.model_name).free;
     let held = ReserveRequest {
         execution_id: id,
@@ -59,6 +63,11 @@ pub(crate) fn reserve(
         path: "embed".to_owned(),
         attempt: 1,
         user_id: grant.user_id(),
+        role: grant.user_id().map(|_| grant.role().name().to_owned()),
+        key_id,
+        agents: Vec::new(),
+        workflow_id: None,
+        prompt: None,
         model: spec.name.clone(),
         provider: spec.provider.clone(),
         price: ledger::price_of(spec, free, planned.listed_price.as_ref()),
@@ -67,13 +76,13 @@ pub(crate) fn reserve(
         clamp: false,
     };
     match ledger::reserve(tx, grant.now(), &runtime.boot_id, &held)? {
-        ReserveOutcome::Refused(error) => Err(error),
-        ReserveOutcome::Reserved(reserved) => Ok(Embedding {
-            reservation: reserved.id,
-            provider,
-            deployment: Arc::new(DeploymentKey::new(spec)),
-            request,
-        }),
+        ReserveOutcome::Refused(refusal) => Err(refusal.error),
+        ReserveOutcome::Reserved(reserved) => {
+            let deployment = Arc::new(DeploymentKey::new(spec));
+            let limits = ledger::limits::of(tx, grant.user_id(), key_id)?;
+            let lines = lines(&limits, spec, &deployment);
+            Ok(Embedding { reservation: reserved.id, provider, deployment, lines, request })
+        }
     }
 }
 
@@ -102,19 +111,20 @@ impl Embedding {
         };
         let booked = work
             .write(move |tx, standing| match &usage {
-                _ if unsent => ledger::void(tx, standing.now(), reservation).map(|()| Booked::default()),
-                Some(usage) => ledger::settle(tx, standing.now(), reservation, usage, &raw),
-                None => ledger::settle_unknown(tx, standing.now(), reservation, 0),
+                _ if unsent => ledger::void(tx, standing.now(), reservation, Ended::Failed).map(|()| Booked::default()),
+                Some(usage) => ledger::settle(tx, standing.now(), reservation, usage, &raw, Ended::Well),
+                None => ledger::settle_unknown(tx, standing.now(), reservation, 0, Ended::Failed),
             })
             .await?;
         Ok(Embedded { response: result?, usage: booked.usage, cost: booked.cost })
     }
 
     async fn send(self, runtime: &Runtime) -> Result<EmbeddingResponse> {
-        let Self { provider, deployment, request, .. } = self;
+        let Self { provider, deployment, lines, request, .. } = self;
         let provider = runtime.providers.answering(provider)?;
-        let tokens = if deployment.has_limits() { request.token_bound() } else { 0 };
-        let pass = runtime.deployments.of(&deployment).admit(tokens, PATIENCE).await?;
+        let mut pass = runtime.deployments.queue(&lines, request.token_bound(), PATIENCE).wait().await?;
+        let trial = provider.is_remote().then(|| runtime.deployments.of(&deployment).enter()).transpose()?;
+        pass.sent();
         let result = provider.embed(request, CallContext::new(PATIENCE)).await;
         let (told, result) = match result {
             Ok(response) => {
@@ -123,6 +133,9 @@ impl Embedding {
             }
             Err(error) => (Err(Error::from(error.to_info())), Err(error)),
         };
+        if let Some(trial) = trial {
+            trial.ended(&told);
+        }
         pass.ended(&told);
         result
     }

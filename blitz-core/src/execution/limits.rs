@@ -1,8 +1,10 @@
-//! What one deployment of a provider is asked at most, shared by all executions of the process:
-//! requests and tokens a minute, calls at once, and a pause where it keeps failing.
+//! What may be asked at most, shared by all executions of the process: requests and tokens a minute
+//! and calls at once, of a model's record, a user, a key, a model, a provider and everything; and a
+//! pause where a deployment keeps failing.
 //!
-//! A call queues here behind its reservation and before it is sent, so what gives up waiting was
-//! never sent and costs nothing. None of this stands in for a budget.
+//! A call queues here **before** its money is reserved: what is refused or gives up waiting never
+//! held anything. Places are taken in one order, so nobody waits in a circle. None of this stands in
+//! for a budget.
 
 mod breaker;
 mod rate;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::domain::{ModelLimits, ModelResponse, NewModel};
+use crate::domain::{LimitScope, ModelLimits, ModelResponse, NewModel};
 use crate::error::{Charged, Error, ErrorCode, Result};
 use breaker::Breaker;
 use rate::{Booking, Rate};
@@ -41,20 +43,41 @@ impl DeploymentKey {
     pub(crate) fn provider(&self) -> &str {
         &self.provider
     }
+}
 
-    /// Whether there is anything to limit.
-    pub(crate) fn has_limits(&self) -> bool {
-        self.limits.is_some()
+/// The most gauges and deployments that are remembered, each.
+const MAX_KEPT: usize = 4_096;
+
+/// One line that calls queue in: of whom, and how much.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LineKey {
+    scope: LimitScope,
+    /// Which user, key …; a deployment's provider, address and model name.
+    subject: String,
+    requests_per_minute: Option<u32>,
+    tokens_per_minute: Option<u64>,
+    max_concurrent: Option<u32>,
+}
+
+impl LineKey {
+    pub(crate) fn new(scope: LimitScope, subject: String, limits: ModelLimits) -> Self {
+        let ModelLimits { requests_per_minute, tokens_per_minute, max_concurrent, .. } = limits;
+        Self { scope, subject, requests_per_minute, tokens_per_minute, max_concurrent }
+    }
+
+    /// The line of a deployment, where its record has limits.
+    pub(crate) fn of_deployment(key: &DeploymentKey) -> Option<Self> {
+        let DeploymentKey { provider, base_url, model_name, limits } = key;
+        let subject = format!("{provider}\0{}\0{model_name}", base_url.as_deref().unwrap_or_default());
+        limits.map(|limits| Self::new(LimitScope::Deployment, subject, limits))
     }
 }
 
-/// The most deployments that are remembered.
-const MAX_KEPT: usize = 4_096;
-
-/// Every deployment that this process has asked.
+/// Every line that this process has queued in, and every deployment that it has asked.
 #[derive(Default)]
 pub(crate) struct Deployments {
     known: Mutex<HashMap<Arc<DeploymentKey>, Arc<Deployment>>>,
+    lines: Mutex<HashMap<LineKey, Arc<Line>>>,
 }
 
 impl Deployments {
@@ -71,289 +94,288 @@ impl Deployments {
         known.insert(Arc::clone(key), Arc::clone(&deployment));
         deployment
     }
-}
 
-/// One deployment: how much of its minute is used up, who is on it, how it has fared.
-pub(crate) struct Deployment {
-    provider: String,
-    began: Instant,
-    permits: Option<Arc<Semaphore>>,
-    state: Mutex<Gauges>,
-}
-
-struct Gauges {
-    requests: Option<Rate>,
-    tokens: Option<Rate>,
-    breaker: Breaker,
-}
-
-impl Deployment {
-    fn new(key: &DeploymentKey) -> Self {
-        let limits = key.limits.unwrap_or_default();
-        let requests = limits.requests_per_minute.map(|limit| Rate::per_minute(u64::from(limit)));
-        let tokens = limits.tokens_per_minute.map(Rate::per_minute);
-        Self {
-            provider: key.provider.clone(),
-            began: Instant::now(),
-            permits: limits.max_concurrent.map(|most| Arc::new(Semaphore::new(most as usize))),
-            state: Mutex::new(Gauges { requests, tokens, breaker: Breaker::default() }),
+    /// A place for a call of at most so many tokens in every line, in their order.
+    ///
+    /// Gives it at once where nothing has to be waited for, else what waits for it.
+    pub(crate) fn queue(&self, keys: &[LineKey], tokens: u64, within: Duration) -> Admission {
+        let lines: Vec<Arc<Line>> = {
+            let mut known = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() >= MAX_KEPT {
+                known.retain(|_, line| Arc::strong_count(line) > 1);
+            }
+            let line = |key: &LineKey| match known.get(key) {
+                Some(line) => Arc::clone(line),
+                None => {
+                    let line = Arc::new(Line::new(key));
+                    known.insert(key.clone(), Arc::clone(&line));
+                    line
+                }
+            };
+            keys.iter().map(line).collect()
+        };
+        let until = Instant::now() + within;
+        let mut pass = Pass::default();
+        for line in &lines {
+            match line.permits.as_ref().map(|permits| Arc::clone(permits).try_acquire_owned()) {
+                Some(Ok(permit)) => pass.permits.push(permit),
+                Some(Err(_)) => return Admission::Later(Queue { lines, tokens, until }),
+                None => {}
+            }
+        }
+        match book(&lines, tokens, pass, until) {
+            Ok((turn, pass)) if turn <= Instant::now() => Admission::Now(pass),
+            Ok((turn, pass)) => Admission::Turn(turn, pass),
+            Err(error) => Admission::Refused(error),
         }
     }
+}
 
-    /// Waits until a call of at most so many tokens may be sent.
+/// How a call stands in its lines.
+pub(crate) enum Admission {
+    /// It may be reserved and sent.
+    Now(Pass),
+    /// It may at this moment.
+    Turn(Instant, Pass),
+    /// Others are on it: it waits until they are done.
+    Later(Queue),
+    /// Its turn would come too late.
+    Refused(Error),
+}
+
+/// A call that waits behind others.
+pub(crate) struct Queue {
+    lines: Vec<Arc<Line>>,
+    tokens: u64,
+    until: Instant,
+}
+
+impl Admission {
+    /// Waits for the call's turn. Dropped meanwhile, it gives back what it took.
     ///
-    /// Errors: `Unavailable` while it pauses because it keeps failing, `RateLimited` where its turn
-    /// would come later than `within`; neither was sent.
-    pub(crate) async fn admit(self: &Arc<Self>, tokens: u64, within: Duration) -> Result<Pass> {
-        let until = Instant::now() + within;
-        self.check()?;
-        let permit = match &self.permits {
-            // The semaphore is never closed; the caller's own time limit ends the wait.
-            Some(permits) => Arc::clone(permits).acquire_owned().await.ok(),
-            None => None,
+    /// Errors: `RateLimited` where its turn would come too late.
+    pub(crate) async fn wait(self) -> Result<Pass> {
+        let (turn, pass) = match self {
+            Self::Now(pass) => return Ok(pass),
+            Self::Refused(error) => return Err(error),
+            Self::Turn(turn, pass) => (turn, pass),
+            Self::Later(Queue { lines, tokens, until }) => {
+                let mut pass = Pass::default();
+                for line in &lines {
+                    if let Some(permits) = &line.permits {
+                        // The semaphore is never closed; the execution's deadline ends the wait.
+                        pass.permits.extend(Arc::clone(permits).acquire_owned().await.ok());
+                    }
+                }
+                book(&lines, tokens, pass, until)?
+            }
         };
-        let (turn, mut pass) = self.book(tokens, permit);
-        if turn > until {
-            let wait = turn.saturating_duration_since(Instant::now());
-            return Err(self.refusal(ErrorCode::RateLimited, wait, "the model's own limits are used up"));
-        }
         // Even a wait for nothing lasts until the timer's next tick.
         if turn > Instant::now() {
-            // Dropped in here, the pass gives back what it booked.
             tokio::time::sleep_until(turn).await;
         }
-        pass.tries = self.enter()?;
-        (pass.sent, pass.entered) = (true, true);
         Ok(pass)
+    }
+}
+
+/// Books a place in the minute of every line; gives when the last of them lets it through.
+fn book(lines: &[Arc<Line>], tokens: u64, mut pass: Pass, until: Instant) -> Result<(Instant, Pass)> {
+    let mut turn = Instant::now();
+    for line in lines {
+        let (of_line, request, booked) = line.book(tokens);
+        pass.places.push(Place { line: Arc::clone(line), request, booked, held: tokens });
+        if of_line > until {
+            // What was booked so far goes back with the pass.
+            return Err(line.refusal(of_line.saturating_duration_since(Instant::now())));
+        }
+        turn = turn.max(of_line);
+    }
+    Ok((turn, pass))
+}
+
+/// One line: how much of its minute is used up, and who is on it.
+pub(crate) struct Line {
+    key: LineKey,
+    began: Instant,
+    permits: Option<Arc<Semaphore>>,
+    rates: Mutex<Rates>,
+}
+
+struct Rates {
+    requests: Option<Rate>,
+    tokens: Option<Rate>,
+}
+
+impl Line {
+    fn new(key: &LineKey) -> Self {
+        let requests = key.requests_per_minute.map(|limit| Rate::per_minute(u64::from(limit)));
+        let tokens = key.tokens_per_minute.map(Rate::per_minute);
+        Self {
+            began: Instant::now(),
+            permits: key.max_concurrent.map(|most| Arc::new(Semaphore::new(most as usize))),
+            rates: Mutex::new(Rates { requests, tokens }),
+            key: key.clone(),
+        }
     }
 
     /// Books a place in the minute; gives when its turn comes.
-    fn book(self: &Arc<Self>, tokens: u64, permit: Option<OwnedSemaphorePermit>) -> (Instant, Pass) {
-        let now = self.now();
-        let mut state = self.lock();
-        let request = state.requests.as_mut().map(|rate| rate.book(now, 1));
-        let booked = state.tokens.as_mut().map(|rate| rate.book(now, tokens));
-        drop(state);
+    /// When it lets a call of so many tokens through, and what was booked for it.
+    fn book(&self, tokens: u64) -> (Instant, Option<Booking>, Option<Booking>) {
+        let now = nanos_since(self.began);
+        let mut rates = self.lock();
+        let request = rates.requests.as_mut().map(|rate| rate.book(now, 1));
+        let booked = rates.tokens.as_mut().map(|rate| rate.book(now, tokens));
+        drop(rates);
         let turn = [request, booked].into_iter().flatten().map(|booking| booking.at).max().unwrap_or(now);
-        let turn = self.began + Duration::from_nanos(turn);
-        (
-            turn,
-            Pass {
-                deployment: Arc::clone(self),
-                request,
-                booked,
-                held: tokens,
-                used: 0,
-                sent: false,
-                entered: false,
-                tries: false,
-                _permit: permit,
-            },
-        )
+        (self.began + Duration::from_nanos(turn), request, booked)
     }
 
-    /// Whether it pauses; changes nothing.
-    fn check(&self) -> Result<()> {
-        let pause = self.lock().breaker.pause(self.now());
-        pause.map_or(Ok(()), |pause| Err(self.paused(pause)))
+    fn refusal(&self, wait: Duration) -> Error {
+        let limit = match (self.key.requests_per_minute, self.key.tokens_per_minute) {
+            (Some(requests), Some(tokens)) => format!("{requests} requests or {tokens} tokens a minute"),
+            (Some(requests), None) => format!("{requests} requests a minute"),
+            (None, tokens) => format!("{} tokens a minute", tokens.unwrap_or_default()),
+        };
+        Error::RateLimited { scope: self.key.scope.name(), limit, retry_after: wait }
     }
 
-    /// Whether this call is the one that tries behind a pause. Errors: it pauses.
-    fn enter(&self) -> Result<bool> {
-        let entered = self.lock().breaker.enter(self.now());
-        entered.map_err(|pause| self.paused(pause))
-    }
-
-    fn paused(&self, pause: u64) -> Error {
-        let message = "it failed again and again and is left alone for a while";
-        self.refusal(ErrorCode::Unavailable, Duration::from_nanos(pause), message)
-    }
-
-    fn refusal(&self, code: ErrorCode, wait: Duration, message: &str) -> Error {
-        Error::Provider {
-            code,
-            provider: self.provider.clone(),
-            status: None,
-            retry_after: Some(wait),
-            retryable: true,
-            charged: Charged::No,
-            message: format!("{message}: the call was not sent"),
-            source: None,
-        }
-    }
-
-    /// Nanoseconds of the monotonic clock.
-    fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Gauges> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Rates> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A call's place on a deployment. Dropping it gives back what it did not use.
+/// Nanoseconds of the monotonic clock.
+fn nanos_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A call's place in every line. Dropping it gives back what it did not use.
+#[derive(Default)]
 pub(crate) struct Pass {
-    deployment: Arc<Deployment>,
+    places: Vec<Place>,
+    permits: Vec<OwnedSemaphorePermit>,
+    sent: bool,
+    used: Option<u64>,
+}
+
+struct Place {
+    line: Arc<Line>,
     /// Its place among the requests of the minute, and that of its tokens.
     request: Option<Booking>,
     booked: Option<Booking>,
     held: u64,
-    used: u64,
-    sent: bool,
-    /// Whether the breaker waits to hear how it ends.
-    entered: bool,
-    /// Whether it is the call that tries behind a pause.
-    tries: bool,
-    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl std::fmt::Debug for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pass").field("sent", &self.sent).finish_non_exhaustive()
+    }
 }
 
 impl Pass {
+    /// The call is on its way: from here on it counts.
+    pub(crate) fn sent(&mut self) {
+        self.sent = true;
+    }
+
     /// Corrects what was booked by how the call ended.
     pub(crate) fn ended(mut self, result: &Result<ModelResponse>) {
-        let fails = match result {
-            Ok(response) => {
-                self.used = response.usage.map_or(self.held, |usage| usage.total_tokens());
-                false
-            }
-            Err(error) => {
-                let unsent = matches!(error, Error::Provider { charged: Charged::No, .. });
-                self.used = if unsent { 0 } else { self.held };
-                match (error, error.code()) {
-                    (_, ErrorCode::Unavailable) | (Error::Provider { .. }, ErrorCode::Timeout) => true,
-                    (Error::Provider { .. }, _) => false,
-                    // Whatever else went wrong, the execution's own deadline too, says nothing of the deployment.
-                    _ => return,
-                }
-            }
+        self.used = match result {
+            Ok(response) => response.usage.map(|usage| usage.total_tokens()),
+            Err(Error::Provider { charged: Charged::No, .. }) => Some(0),
+            Err(_) => None,
         };
-        self.entered = false;
-        let now = self.deployment.now();
-        self.deployment.lock().breaker.ended(now, fails);
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let now = self.deployment.now();
-        let mut state = self.deployment.lock();
-        if self.entered {
-            if self.tries {
-                // Nobody knows how it would have ended: the next call tries in its place.
-                state.breaker.gave_up();
+        for Place { line, request, booked, held } in &self.places {
+            // What was sent and nobody knows of counts as all that it may be.
+            let used = if self.sent { self.used.unwrap_or(*held) } else { 0 };
+            let now = nanos_since(line.began);
+            let mut rates = line.lock();
+            if let (false, Some(requests), Some(request)) = (self.sent, &mut rates.requests, *request) {
+                requests.correct(now, request, 0);
             }
-            self.used = self.held.max(self.used);
+            if let (Some(tokens), Some(booked)) = (&mut rates.tokens, *booked) {
+                tokens.correct(now, booked, used);
+            }
         }
-        if let (false, Some(requests), Some(request)) = (self.sent, &mut state.requests, self.request) {
-            requests.correct(now, request, 0);
+    }
+}
+
+/// One deployment: how it has fared.
+pub(crate) struct Deployment {
+    provider: String,
+    began: Instant,
+    breaker: Mutex<Breaker>,
+}
+
+impl Deployment {
+    fn new(key: &DeploymentKey) -> Self {
+        Self { provider: key.provider.clone(), began: Instant::now(), breaker: Mutex::default() }
+    }
+
+    /// Whether it pauses; where a pause is over, this call is the one that tries.
+    ///
+    /// Errors: `Unavailable` while it is left alone because it keeps failing; nothing was sent.
+    pub(crate) fn enter(self: &Arc<Self>) -> Result<Trial> {
+        let entered = self.lock().enter(nanos_since(self.began));
+        match entered {
+            Ok(tries) => Ok(Trial { deployment: Arc::clone(self), tries, open: true }),
+            Err(pause) => Err(Error::Provider {
+                code: ErrorCode::Unavailable,
+                provider: self.provider.clone(),
+                status: None,
+                retry_after: Some(Duration::from_nanos(pause)),
+                retryable: true,
+                charged: Charged::No,
+                message: "it failed again and again and is left alone for a while: the call was not sent".to_owned(),
+                source: None,
+            }),
         }
-        if let (Some(tokens), Some(booked)) = (&mut state.tokens, self.booked) {
-            tokens.correct(now, booked, self.used);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call of a deployment, whose end the breaker waits to hear of.
+pub(crate) struct Trial {
+    deployment: Arc<Deployment>,
+    /// Whether it is the call that tries behind a pause.
+    tries: bool,
+    open: bool,
+}
+
+impl Trial {
+    /// Tells how the call ended.
+    pub(crate) fn ended(mut self, result: &Result<ModelResponse>) {
+        let fails = match result {
+            Ok(_) => false,
+            Err(error) => match (error, error.code()) {
+                (_, ErrorCode::Unavailable) | (Error::Provider { .. }, ErrorCode::Timeout) => true,
+                (Error::Provider { .. }, _) => false,
+                // Whatever else went wrong, the execution's own deadline too, says nothing of the deployment.
+                _ => return,
+            },
+        };
+        self.open = false;
+        self.deployment.lock().ended(nanos_since(self.deployment.began), fails);
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if self.open && self.tries {
+            // Nobody knows how it would have ended: the next call tries in its place.
+            self.deployment.lock().gave_up();
         }
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::domain::Usage;
-
-    fn deployment(limits: ModelLimits) -> Arc<Deployment> {
-        let model = NewModel::new("m", "p", "x").with_limits(limits);
-        Deployments::default().of(&Arc::new(DeploymentKey::new(&model)))
-    }
-
-    fn answer(tokens: u64) -> Result<ModelResponse> {
-        Ok(ModelResponse::new(Vec::new()).with_usage(Usage::new(tokens, 0)))
-    }
-
-    fn failure() -> Result<ModelResponse> {
-        Err(Error::Provider {
-            code: ErrorCode::Unavailable,
-            provider: "p".into(),
-            status: Some(503),
-            retry_after: None,
-            retryable: true,
-            charged: Charged::No,
-            message: String::new(),
-            source: None,
-        })
-    }
-
-    const LONG: Duration = Duration::from_secs(3_600);
-
-    #[tokio::test(start_paused = true)]
-    async fn b42_requests_come_no_faster_than_their_limit() {
-        let deployment = deployment(ModelLimits::default().requests(60));
-        let began = Instant::now();
-        for _ in 0..61 {
-            deployment.admit(1, LONG).await.unwrap().ended(&answer(1));
-        }
-        assert!(began.elapsed() >= Duration::from_secs(59), "{:?}", began.elapsed());
-        assert!(began.elapsed() <= Duration::from_secs(61), "{:?}", began.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn b42_tokens_are_held_then_corrected_by_what_was_used() {
-        let deployment = deployment(ModelLimits::default().tokens(6_000));
-        let began = Instant::now();
-        // Ten seconds' worth is held for each, a hundredth of it used.
-        for _ in 0..10 {
-            deployment.admit(1_000, LONG).await.unwrap().ended(&answer(10));
-        }
-        assert!(began.elapsed() <= Duration::from_secs(2), "{:?}", began.elapsed());
-        deployment.admit(6_000, LONG).await.unwrap().ended(&answer(6_000));
-        let began = Instant::now();
-        deployment.admit(1, LONG).await.unwrap().ended(&answer(1));
-        assert!(began.elapsed() >= Duration::from_secs(58), "{:?}", began.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_turn_that_comes_too_late_is_refused_unsent_and_given_back() {
-        let deployment = deployment(ModelLimits::default().tokens(60));
-        deployment.admit(600, LONG).await.unwrap().ended(&answer(600));
-        for _ in 0..3 {
-            let error = deployment.admit(600, Duration::from_secs(1)).await.err().unwrap();
-            assert_eq!((error.code(), error.is_retryable()), (ErrorCode::RateLimited, true));
-            let wait = error.retry_after().unwrap();
-            assert!(wait > Duration::from_secs(500) && wait <= Duration::from_secs(600), "{wait:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn so_many_calls_at_once_and_the_next_when_one_ends() {
-        let deployment = deployment(ModelLimits::default().concurrent(2));
-        let (one, _two) = (deployment.admit(1, LONG).await.unwrap(), deployment.admit(1, LONG).await.unwrap());
-        let third = tokio::time::timeout(Duration::from_secs(60), deployment.admit(1, LONG)).await;
-        assert!(third.is_err(), "it waits");
-        drop(one);
-        assert!(deployment.admit(1, LONG).await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn b42_what_keeps_failing_is_left_alone_then_tried_by_one() {
-        let deployment = deployment(ModelLimits::default());
-        let before = deployment.admit(1, LONG).await.unwrap();
-        for _ in 0..breaker::THRESHOLD {
-            deployment.admit(1, LONG).await.unwrap().ended(&failure());
-        }
-        let error = deployment.admit(1, LONG).await.err().unwrap();
-        assert_eq!(error.code(), ErrorCode::Unavailable);
-        tokio::time::sleep(error.retry_after().unwrap()).await;
-        let probe = deployment.admit(1, LONG).await.unwrap();
-        assert!(deployment.admit(1, LONG).await.is_err(), "one tries");
-        drop(probe);
-        let probe = deployment.admit(1, LONG).await.unwrap();
-        drop(before);
-        assert!(deployment.admit(1, LONG).await.is_err(), "who was sent before the pause does not try");
-        probe.ended(&failure());
-        let longer = deployment.admit(1, LONG).await.err().unwrap().retry_after().unwrap();
-        assert!(longer > error.retry_after().unwrap(), "each pause is longer");
-        tokio::time::sleep(longer).await;
-        deployment.admit(1, LONG).await.unwrap().ended(&answer(1));
-        for _ in 0..3 {
-            deployment.admit(1, LONG).await.unwrap().ended(&answer(1));
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 //! recovery alike. There is no second loop.
 
 pub(crate) mod begin;
+pub(crate) mod bell;
 pub(crate) mod cache;
 pub(crate) mod control;
 pub(crate) mod driver;
@@ -42,6 +43,7 @@ use crate::provider::registry::Providers;
 use crate::store::boot::Boot;
 use crate::store::executions::{self, ExecutionRow};
 use crate::tool::registry::HostTools;
+use bell::Bell;
 use cache::Setups;
 use driver::{Driver, Work};
 use events::Hub;
@@ -63,6 +65,7 @@ pub(crate) struct Runtime {
     pub(crate) setups: Setups,
     pub(crate) hub: Hub,
     pub(crate) deployments: Deployments,
+    pub(crate) bell: Arc<Bell>,
     /// Set when what still runs must stop where it is.
     pub(crate) closing: CancellationToken,
     tasks: TaskTracker,
@@ -111,6 +114,7 @@ impl Runtime {
             setups: Setups::default(),
             hub: Hub::default(),
             deployments: Deployments::default(),
+            bell: Arc::default(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             here: Mutex::default(),

@@ -684,7 +684,7 @@ impl RunningWhat {
     fn stop(&self) {
         match self {
             Self::Child { cancel, .. } | Self::Tool { cancel, .. } => cancel.cancel(),
-            Self::Model { .. } => {}
+            Self::Model { .. } | Self::Queued => {}
         }
     }
 }

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Running, RunningWhat, Work};
@@ -47,7 +48,8 @@ impl Driver {
     pub(super) async fn commit(&mut self, mut turn: Turn) -> Result<After> {
         turn.resumed = turn.gets_further() && std::mem::take(&mut self.work.resumed);
         let turn = Arc::new(turn);
-        let Committed { events, reserved, denied, children, revoked } = self.write(&turn).await?;
+        let Committed { events, reserved, denied, children, alerts, revoked } = self.write(&turn).await?;
+        self.runtime.bell.ring(&alerts);
         let mut ended = None;
         for event in &events {
             if event.execution_id != self.ids.id {
@@ -120,9 +122,11 @@ impl Driver {
         mut request: ModelRequest,
         outcome: Result<Reserved, ErrorInfo>,
     ) -> Vec<Action> {
+        // Where the call is refused, its place in the lines goes back with it.
+        let pass = self.work.passes.remove(&key);
         let reserved = match outcome {
             Ok(reserved) => reserved,
-            Err(error) => return self.state.tell(Timestamp::now(), Input::Refused { key: &key, error: &error }),
+            Err(error) => return self.refused(key, attempt, place, error),
         };
         let Some(setup) = self.setup.agent() else { return Vec::new() };
         request.settings.max_output_tokens = Some(reserved.output_cap);
@@ -134,6 +138,7 @@ impl Driver {
             request,
             provider: Arc::clone(&setup.model_at(place).provider),
             deployment: Arc::clone(&setup.model_at(place).deployment),
+            pass,
             ids: self.ids,
             // The driver itself ends the call at the deadline, and says that it was the limit.
             timeout: self.deadline.since(Timestamp::now()) + BEYOND_THE_DEADLINE,
@@ -145,6 +150,27 @@ impl Driver {
         let what = RunningWhat::Model { attempt, reservation: reserved.id, delivered };
         self.work.running.insert(key, Running { handle, what });
         Vec::new()
+    }
+
+    /// What becomes of a call that its budgets refuse: it fails, another model is asked, or somebody decides.
+    fn refused(&mut self, key: String, attempt: u32, place: usize, error: ErrorInfo) -> Vec<Action> {
+        match error.details.get("on_exceed").and_then(Value::as_str) {
+            Some("ask") => {
+                self.work.in_doubt.push(key);
+                return Vec::new();
+            }
+            Some("downgrade") => {
+                let named = error.details.get("downgrade_to").and_then(Value::as_str);
+                // Only forward, so that it comes to an end.
+                if let Some(place) = self.setup.agent().and_then(|setup| setup.downgrade(named, place)) {
+                    let happening = Happening::Downgraded { key, attempt, place, error: error.into() };
+                    self.work.effects.spawn(std::future::ready(happening));
+                    return Vec::new();
+                }
+            }
+            _ => {}
+        }
+        self.state.tell(Timestamp::now(), Input::Refused { key: &key, error: &error })
     }
 
     /// Runs the one pure tool of a turn before it is written: nothing in the world waits for its record.
@@ -301,6 +327,8 @@ impl Driver {
                         blob: None,
                     });
                 }
+                // Nothing of it was reserved: its place goes back when the wait is dropped.
+                RunningWhat::Queued => running.handle.abort(),
                 RunningWhat::Tool { cancel, .. } if self.open_place(&key).is_some() => {
                     // It hears of the end, and has a grace to come to its own.
                     cancel.cancel();
@@ -359,6 +387,8 @@ impl Driver {
     pub(super) async fn break_off(&mut self, mut turn: Turn) {
         // Children see by themselves that the engine closes; else nothing tells them.
         let closing = self.runtime.closing.is_cancelled();
+        // What was about to start does not.
+        turn.models.clear();
         let running = self.work.running.values();
         let stopped = running.filter(|running| !closing || !matches!(running.what, RunningWhat::Child { .. }));
         stopped.for_each(|running| running.handle.abort());
@@ -366,7 +396,12 @@ impl Driver {
         while let Some(joined) = self.work.effects.join_next().await {
             match joined {
                 // Its end would be the execution's, which is not written here: it stays in doubt.
-                Err(_) | Ok(Happening::Tool(ToolEnd { outcome: ToolOutcome { fatal: Some(_), .. }, .. })) => {}
+                Err(_)
+                | Ok(
+                    Happening::Admitted { .. }
+                    | Happening::Downgraded { .. }
+                    | Happening::Tool(ToolEnd { outcome: ToolOutcome { fatal: Some(_), .. }, .. }),
+                ) => {}
                 Ok(happening) => {
                     // What follows is found again by the next replay; an error is a child's that stopped too.
                     let _ = self.happened(happening, &mut turn);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::access::{Grant, Standing};
 use crate::domain::{
     AgentRecord, ExecutionPlan, ModelRecord, NewModel, Permission, PlannedModel, Price, PromptRef, PromptVersion,
+    RateLimit,
     ResourceId, ResourceKind, ResourceRef, RunOptions, Secret, Timestamp, ToolRecord, UserId, Visibility, WorkflowPlan,
 };
 use crate::error::{Error, ErrorCode, Result};
@@ -40,6 +41,32 @@ pub(crate) enum PinnedPart {
     Tool(Box<ToolRecord>),
     Host(String),
     Http,
+}
+
+/// What holds for the caller of an execution: kept with it or by its process, not in its plan.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Use {
+    /// What the execution is counted under.
+    pub(crate) tags: BTreeMap<String, String>,
+    /// The limits of use.
+    pub(crate) limits: Vec<RateLimit>,
+}
+
+impl Use {
+    /// Errors: `InvalidInput` where a tag that must be there is missing.
+    pub(crate) fn of(
+        tx: &mut dyn Connection,
+        grant: &Grant,
+        standing: &Standing,
+        asked: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let key_id = standing.key_id().map(|id| id.0);
+        let role = grant.user_id().map(|_| grant.role().name());
+        let bearer = ledger::tags::Bearer { user_id: grant.user_id(), role, key_id };
+        let tags = ledger::tags::effective(tx, bearer, asked)?;
+        let limits = ledger::limits::of(tx, grant.user_id(), key_id)?;
+        Ok(Self { tags, limits })
+    }
 }
 
 impl Pinned {
@@ -89,7 +116,8 @@ pub(crate) fn keys(tx: &mut dyn Connection, standing: &Standing, plan: &Executio
     let mut keys = Keys::new();
     let mut plans = vec![plan];
     while let Some(plan) = plans.pop() {
-        for model in std::iter::once(&plan.model).chain(plan.fallbacks.iter().map(|fallback| &fallback.model)) {
+        let others = plan.fallbacks.iter().chain(&plan.downgrades).map(|planned| &planned.model);
+        for model in std::iter::once(&plan.model).chain(others) {
             if let Some(key) = standing.model_key(tx, model)? {
                 keys.insert(model.id, key);
             }
@@ -114,6 +142,15 @@ fn plan(
     let PlannedModel { model, listed_price, .. } = models.find(tx, model.unwrap_or(&spec.model))?;
     let fallbacks = spec.fallback.iter().flat_map(|fallback| &fallback.models);
     let fallbacks = fallbacks.map(|model| models.find(tx, model)).collect::<Result<_>>()?;
+    let mut downgrades = Vec::new();
+    for model in ledger::downgrades(tx)? {
+        // What the caller may not use is not for it.
+        match models.find(tx, &model) {
+            Ok(model) => downgrades.push(model),
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::PermissionDenied) => {}
+            Err(error) => return Err(error),
+        }
+    }
     let prompt = spec.prompt.as_ref().map(|prompt| prompt_version(tx, grant, prompt)).transpose()?;
     let mut tools = Vec::with_capacity(spec.tools.len());
     for tool in &spec.tools {
@@ -126,7 +163,7 @@ fn plan(
         agents.push(plan(tx, models, &child, None, above)?);
     }
     above.pop();
-    Ok(ExecutionPlan { listed_price, fallbacks, ..ExecutionPlan::new(agent, model, prompt, tools, agents) })
+    Ok(ExecutionPlan { listed_price, fallbacks, downgrades, ..ExecutionPlan::new(agent, model, prompt, tools, agents) })
 }
 
 /// The id of a model that is no record: no record has it.
@@ -170,7 +207,7 @@ impl ModelsOf<'_> {
         };
         meant.base_url = self.providers.address(&model.provider, model.base_url.as_deref());
         meant.model_name = own.or(behind).unwrap_or(meant.model_name);
-        ledger::listed_price(tx, &meant)
+        ledger::listed_price(tx, self.grant.now(), &meant)
     }
 
     /// The model of a reference, with the price that is listed for it.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::begin::Launch;
-use super::driver::{Driver, RunningWhat, Timer};
-use super::effects::wait_until;
+use super::driver::{Driver, Running, RunningWhat, Timer};
+use super::effects::{Happening, wait_until};
+use super::limits::{Admission, Pass};
 use super::recover::Resumed;
 use super::runnable::Runnable;
 use super::setup::{Offer, Setup};
@@ -16,10 +17,10 @@ use super::state::Progress;
 use super::turn::{Begin, ChildStart, Draft, Ids, ModelStart, Settle, ToolStart, Turn};
 use crate::domain::schema::admit_kept;
 use crate::domain::{
-    Action, Decision, Effect, EventData, ExecutionId, ExecutionStatus, StepFinished, StepKind, Timestamp, ToolCall,
-    ToolResult, Usage, Waiting,
+    Action, Decision, Effect, EventData, ExecutionId, ExecutionStatus, Input, ModelRequest, StepFinished, StepKind,
+    Timestamp, ToolCall, ToolResult, Usage, Waiting,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::store::catalog::shown;
 
 impl Driver {
@@ -28,7 +29,7 @@ impl Driver {
         let mut queue = VecDeque::from(actions);
         while let Some(action) = queue.pop_front() {
             match action {
-                Action::CallModel { key, first, .. } => self.plan_model(key, first, turn),
+                Action::CallModel { key, first, .. } => queue.extend(self.plan_model(key, first, turn)),
                 Action::CallTool { key, call } => queue.extend(self.plan_tool(key, call, turn)?),
                 Action::RunNode(place) => queue.extend(self.plan_node(place, turn)),
                 Action::CancelNode(place) => queue.extend(self.cancel_node(place, turn)),
@@ -65,7 +66,7 @@ impl Driver {
         turn.children.iter_mut().for_each(|child| child.begin.launch.max_tokens = Some(share));
     }
 
-    fn plan_model(&mut self, key: String, first: bool, turn: &mut Turn) {
+    fn plan_model(&mut self, key: String, first: bool, turn: &mut Turn) -> Vec<Action> {
         let attempt = match self.state.open.get(&key) {
             None => 1,
             Some(Progress::Retry { attempt, at }) => {
@@ -73,12 +74,12 @@ impl Driver {
                 if at > Timestamp::now() {
                     let handle = self.work.effects.spawn(wait_until(key.clone(), at));
                     self.work.timers.insert(key, Timer { handle, at });
-                    return;
+                    return Vec::new();
                 }
                 attempt
             }
             // Sent by a process that is gone: its money was settled when the engine opened.
-            Some(Progress::Started { attempt } | Progress::Decided { attempt, .. }) => {
+            Some(Progress::Started { attempt }) => {
                 let attempt = *attempt;
                 let error = Error::interrupted("the process ended before the model answered").to_info();
                 let now = Timestamp::now();
@@ -87,13 +88,57 @@ impl Driver {
                 self.record(turn, key.clone(), data, Some(Settle::Dead { attempt }));
                 attempt + 1
             }
-            Some(Progress::Child { .. } | Progress::Waits { .. } | Progress::Answered { .. }) => return,
+            // A budget had no room for it, and somebody decided.
+            Some(Progress::Decided { attempt, decision }) => match decision {
+                Decision::Rerun => *attempt + 1,
+                Decision::Fail { message } => {
+                    let error = Error::new(ErrorCode::BudgetExceeded, message.clone()).to_info();
+                    return self.state.tell(Timestamp::now(), Input::Refused { key: &key, error: &error });
+                }
+                Decision::Skip { .. } => {
+                    let message = "a model call cannot be skipped: it was refused, as its budget has no room for it";
+                    let error = Error::new(ErrorCode::BudgetExceeded, message).to_info();
+                    return self.state.tell(Timestamp::now(), Input::Refused { key: &key, error: &error });
+                }
+            },
+            Some(Progress::Child { .. } | Progress::Waits { .. } | Progress::Answered { .. }) => return Vec::new(),
         };
         let place = self.state.place(&key);
-        let (Some(setup), Some(agent)) = (self.setup.agent(), self.state.as_agent()) else { return };
+        let (Some(setup), Some(agent)) = (self.setup.agent(), self.state.as_agent()) else { return Vec::new() };
         let request = setup.request(&mut agent.transcript, first, place);
-        turn.models.push(ModelStart::new(key.clone(), attempt, place, setup, &request));
-        self.work.requests.insert(key, request);
+        let start = ModelStart::new(key, attempt, place, setup, &request);
+        self.queue(start, request, turn);
+        Vec::new()
+    }
+
+    /// Lets a model call through the lines of its limits; what has to wait is not reserved yet.
+    fn queue(&mut self, start: ModelStart, request: ModelRequest, turn: &mut Turn) {
+        let key = start.key.clone();
+        let Some(setup) = self.setup.agent().map(Arc::clone) else { return };
+        let lines = &setup.model_at(start.place).lines;
+        if lines.is_empty() {
+            self.admitted(start, request, None, turn);
+            return;
+        }
+        let tokens = start.input_bound.saturating_add(start.output_cap);
+        match self.runtime.deployments.queue(lines, tokens, self.deadline.since(Timestamp::now())) {
+            Admission::Now(pass) => self.admitted(start, request, Some(pass), turn),
+            waits => {
+                let told = key.clone();
+                let wait = async move { Happening::Admitted { key: told, result: waits.wait().await } };
+                let handle = self.work.effects.spawn(wait);
+                self.work.running.insert(key.clone(), Running { handle, what: RunningWhat::Queued });
+                self.work.queued.insert(key, (start, request));
+            }
+        }
+    }
+
+    pub(super) fn admitted(&mut self, start: ModelStart, request: ModelRequest, pass: Option<Pass>, turn: &mut Turn) {
+        if let Some(pass) = pass {
+            self.work.passes.insert(start.key.clone(), pass);
+        }
+        self.work.requests.insert(start.key.clone(), request);
+        turn.models.push(start);
     }
 
     fn plan_tool(&mut self, key: String, call: ToolCall, turn: &mut Turn) -> Result<Vec<Action>> {

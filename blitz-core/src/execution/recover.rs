@@ -1,6 +1,7 @@
 //! Recovery: load the journal, step through it, perform what is open.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
@@ -8,6 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Work};
+use super::pin::Use;
 use super::pin::flow::repin;
 use super::runnable::Runnable;
 use super::setup::Opening;
@@ -181,8 +183,11 @@ fn prepare(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, row: &Exec
         return Ok(None);
     }
     let store = grant.resumed_store(row.principal.clone(), row.agent_id)?;
-    let pinned = repin(tx, &grant.standing(&store), &row.definition_hash)?;
-    match Runnable::new(&pinned, &runtime.providers, &runtime.tools) {
+    let standing = grant.standing(&store);
+    let pinned = repin(tx, &standing, &row.definition_hash)?;
+    let limits = ledger::limits::of(tx, row.principal.user_id(), standing.key_id().map(|id| id.0))?;
+    let used = Use { tags: BTreeMap::new(), limits };
+    match Runnable::new(&pinned, &used, &runtime.providers, &runtime.tools) {
         Ok(setup) => Ok(Some(setup)),
         Err(error) if error.code() == ErrorCode::InvalidInput => Ok(None),
         Err(error) => Err(error),

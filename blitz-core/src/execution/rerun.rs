@@ -1,17 +1,20 @@
 //! Runs a workflow again from one of its nodes: what came before is taken over.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Runtime;
 use super::begin::Launch;
+use super::pin::Use;
 use super::pin::flow::{FoundWorkflow, Pinning};
 use super::runnable::Runnable;
 use crate::access::{Grant, Standing};
 use crate::domain::{EventData, ExecutionId, Node, NodeFinished, NodeStatus, WorkflowDefinition};
 use crate::error::{Error, Result};
+use crate::ledger;
 use crate::store::Connection;
 use crate::store::catalog::ResourceRow;
 use crate::store::executions::{self, StoredPlan};
@@ -107,7 +110,9 @@ pub(super) fn prepare(
         &found,
         &mut Vec::new(),
     )?;
-    let setup = Runnable::new(&pinned, &runtime.providers, &runtime.tools)?;
+    let tags = ledger::tags::of(tx, of)?;
+    let used = Use::of(tx, grant, standing, &tags)?;
+    let setup = Runnable::new(&pinned, &used, &runtime.providers, &runtime.tools)?;
     let flow = setup.workflow().ok_or_else(|| Error::internal("a workflow became none"))?;
     let (input, ended) = history(tx, &old)?;
     let reused = match &rerun.from {
@@ -115,7 +120,7 @@ pub(super) fn prepare(
         Some(from) => reusable(&flow.plan, &before.definition, from, ended)?,
     };
     let input = rerun.input.clone().unwrap_or(input);
-    Ok((setup, Launch { input, reused, rerun_of: Some(of), ..Launch::default() }))
+    Ok((setup, Launch { input, reused, rerun_of: Some(of), tags: Arc::new(used.tags), ..Launch::default() }))
 }
 
 /// What an execution was given, and how its nodes at the top ended, in order.

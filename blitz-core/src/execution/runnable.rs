@@ -1,13 +1,13 @@
 //! What an execution runs, ready to run: an agent or a workflow.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::pin::{Pinned, PinnedPart};
-use super::setup::Setup;
+use super::pin::{Pinned, PinnedPart, Use};
+use super::setup::{Around, Setup};
 use super::state::State;
 use crate::domain::schema::{SchemaCheck, describe};
 use crate::domain::{Effect, Money, Queued, ResourceId, WorkflowPlan};
@@ -28,6 +28,13 @@ pub(crate) enum Runnable {
     Agent(Arc<Setup>),
     /// A workflow.
     Workflow(Arc<FlowSetup>),
+}
+
+/// What runs, and what its execution is counted under.
+#[derive(Clone)]
+pub(crate) struct Prepared {
+    pub(crate) setup: Runnable,
+    pub(crate) tags: Arc<BTreeMap<String, String>>,
 }
 
 /// A workflow with all that its nodes need.
@@ -54,20 +61,26 @@ impl Runnable {
     /// Makes what is pinned runnable.
     ///
     /// Errors: `InvalidInput` where a provider is unknown or a tool or node cannot run in this process.
-    pub(crate) fn new(pinned: &Pinned, providers: &Providers, host: &HostTools) -> Result<Self> {
+    pub(crate) fn new(pinned: &Pinned, used: &Use, providers: &Providers, host: &HostTools) -> Result<Self> {
+        Self::within(pinned, &Around { limits: &used.limits, workflow: None, providers, host })
+    }
+
+    fn within(pinned: &Pinned, around: &Around<'_>) -> Result<Self> {
+        let host = around.host;
         match pinned {
             Pinned::Agent { plan, hash, keys } => {
-                let setup = Setup::of(Arc::clone(plan), hash.clone(), keys, providers, host)?;
+                let setup = Setup::of(Arc::clone(plan), hash.clone(), keys, &[], around)?;
                 Ok(Self::Agent(Arc::new(setup)))
             }
             Pinned::Workflow { plan, hash, parts } => {
+                let around = Around { workflow: around.workflow.or(Some(plan.id)), ..*around };
                 let walked = validate(&plan.definition, &host.node_types()).into_plan()?;
                 let mut ready = HashMap::with_capacity(parts.len());
                 for (node, parts) in parts {
                     let Some(index) = walked.index(node) else { continue };
                     let spec = &walked.nodes[index];
                     let tasks = std::iter::once(&spec.task).chain(&spec.fallback);
-                    let parts = parts.iter().zip(tasks).map(|(part, task)| Part::new(part, task, providers, host));
+                    let parts = parts.iter().zip(tasks).map(|(part, task)| Part::new(part, task, &around));
                     ready.insert(index, parts.collect::<Result<Vec<_>>>()?);
                 }
                 let setup = FlowSetup::new(Arc::clone(plan), hash.clone(), Arc::new(walked), ready)?;
@@ -161,9 +174,10 @@ impl Runnable {
 }
 
 impl Part {
-    fn new(part: &PinnedPart, task: &Task, providers: &Providers, host: &HostTools) -> Result<Self> {
+    fn new(part: &PinnedPart, task: &Task, around: &Around<'_>) -> Result<Self> {
+        let host = around.host;
         Ok(match part {
-            PinnedPart::Run(pinned) => Self::Child(Runnable::new(pinned, providers, host)?),
+            PinnedPart::Run(pinned) => Self::Child(Runnable::within(pinned, around)?),
             PinnedPart::Tool(record) => {
                 Self::Tool { id: Some(record.id), tool: host.prepare(&record.hash, &record.spec)? }
             }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::limits::DeploymentKey;
+use super::limits::{DeploymentKey, LineKey};
 use super::pin::Keys;
 use super::state::State;
 use crate::agent::AgentMachine;
 use crate::agent::history::{Transcript, input_message};
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
-    ExecutionPlan, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, OutputSchema, PlannedModel, Price,
-    Queued, ResourceId, ToolChoice, ToolSpec, template,
+    ExecutionPlan, LimitScope, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, NewModel, OutputSchema,
+    PlannedModel, Price, Queued, RateLimit, ResourceId, ToolChoice, ToolSpec, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -37,6 +37,10 @@ pub(crate) enum Offer {
 pub(crate) struct Setup {
     pub(crate) plan: Arc<ExecutionPlan>,
     pub(crate) hash: String,
+    /// The agent and those that it is called by, the nearest first.
+    pub(crate) lineage: Vec<ResourceId>,
+    /// The workflow that it is a part of.
+    pub(crate) workflow: Option<ResourceId>,
     own: ModelSetup,
     fallbacks: Vec<ModelSetup>,
     offers: Vec<(String, Offer)>,
@@ -55,6 +59,8 @@ pub(crate) struct ModelSetup {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) price: Option<Price>,
     pub(crate) deployment: Arc<DeploymentKey>,
+    /// The lines that its calls queue in, in order; none where nothing is limited.
+    pub(crate) lines: Vec<LineKey>,
     model_name: String,
     settings: ModelSettings,
     profile: Profile,
@@ -66,9 +72,11 @@ impl ModelSetup {
         listed_price: Option<&Price>,
         over: &ModelSettings,
         keys: &Keys,
+        limits: &[RateLimit],
         providers: &Providers,
     ) -> Result<Self> {
         let model = &record.spec;
+        let deployment = Arc::new(DeploymentKey::new(model));
         let key = keys.get(&record.id).cloned();
         let provider = providers.connect(&model.provider, model.base_url.as_deref(), key)?;
         let mut settings = model.settings.overlaid(over);
@@ -84,7 +92,8 @@ impl ModelSetup {
             provider_name: model.provider.clone(),
             provider,
             price: ledger::price_of(model, profile.free, listed_price.filter(|_| is_usual_tier(&settings))),
-            deployment: Arc::new(DeploymentKey::new(model)),
+            lines: lines(limits, model, &deployment),
+            deployment,
             model_name: model.model_name.clone(),
             settings,
             profile,
@@ -99,6 +108,37 @@ fn is_usual_tier(settings: &ModelSettings) -> bool {
     asked.into_iter().all(|tier| tier.is_null() || tier.as_str().is_some_and(|tier| usual.contains(&tier)))
 }
 
+/// The lines of a model's calls: those of the limits that hold for it, and its deployment's own.
+pub(super) fn lines(limits: &[RateLimit], model: &NewModel, deployment: &DeploymentKey) -> Vec<LineKey> {
+    let line = |limit: &RateLimit| {
+        let subject = match (limit.scope, limit.scope_id) {
+            (LimitScope::All, _) => String::new(),
+            (LimitScope::User | LimitScope::Key, id) => id?.to_string(),
+            (LimitScope::Model, _) => model.name.clone(),
+            (LimitScope::Provider, _) => model.provider.clone(),
+            _ => return None,
+        };
+        let meant = limit.subject.as_ref().is_none_or(|wanted| *wanted == subject);
+        meant.then(|| LineKey::new(limit.scope, subject, limit.limits))
+    };
+    let mut lines: Vec<LineKey> = limits.iter().filter_map(line).collect();
+    lines.extend(LineKey::of_deployment(deployment));
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+/// What is around an agent that is made runnable.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    /// The limits of use that hold for the caller.
+    pub(crate) limits: &'a [RateLimit],
+    /// The workflow that it is a part of, the outermost where there are several.
+    pub(crate) workflow: Option<ResourceId>,
+    pub(crate) providers: &'a Providers,
+    pub(crate) host: &'a HostTools,
+}
+
 impl Setup {
     /// Makes a pinned agent runnable, with the agents it may call.
     ///
@@ -107,17 +147,19 @@ impl Setup {
         plan: Arc<ExecutionPlan>,
         hash: String,
         keys: &Keys,
-        providers: &Providers,
-        host: &HostTools,
+        above: &[ResourceId],
+        around: &Around<'_>,
     ) -> Result<Self> {
+        let Around { limits, providers, host, .. } = *around;
+        let lineage: Vec<ResourceId> = std::iter::once(plan.agent.id).chain(above.iter().copied()).collect();
         let over = &plan.agent.spec.settings;
-        let own = ModelSetup::new(&plan.model, plan.listed_price.as_ref(), over, keys, providers)?;
-        let mut fallbacks = Vec::with_capacity(plan.fallbacks.len());
-        for PlannedModel { model, listed_price, .. } in &plan.fallbacks {
+        let own = ModelSetup::new(&plan.model, plan.listed_price.as_ref(), over, keys, limits, providers)?;
+        let mut fallbacks = Vec::with_capacity(plan.fallbacks.len() + plan.downgrades.len());
+        for PlannedModel { model, listed_price, .. } in plan.fallbacks.iter().chain(&plan.downgrades) {
             // Fields of one provider's request mean nothing to another's.
             let same = model.spec.provider == plan.model.spec.provider;
             let over = if same { over.clone() } else { ModelSettings { extra: Map::new(), ..over.clone() } };
-            fallbacks.push(ModelSetup::new(model, listed_price.as_ref(), &over, keys, providers)?);
+            fallbacks.push(ModelSetup::new(model, listed_price.as_ref(), &over, keys, limits, providers)?);
         }
         let mut offers = Vec::with_capacity(plan.tools.len() + plan.agents.len());
         let mut specs = Vec::with_capacity(offers.capacity());
@@ -129,19 +171,36 @@ impl Setup {
         for child in &plan.agents {
             let (spec, takes_text) = agent_spec(child);
             // A child is pinned inside its root's plan: it has no definition of its own.
-            let setup = Self::of(Arc::new(child.clone()), hash.clone(), keys, providers, host)?;
+            let setup = Self::of(Arc::new(child.clone()), hash.clone(), keys, &lineage, around)?;
             offers.push((spec.name.clone(), Offer::Agent { setup: Arc::new(setup), takes_text }));
             specs.push(spec);
         }
         let output_schema = output_schema(&plan).map(|schema| Arc::new(OutputSchema::new("output", schema.clone())));
         let partial = output_schema.as_ref().and_then(|output| PartialOutput::new(&output.schema)).map(Arc::new);
         let opening = Opening::new(&plan)?;
-        Ok(Self { hash, own, fallbacks, offers, specs: specs.into(), output_schema, partial, opening, plan })
+        Ok(Self {
+            hash,
+            lineage,
+            workflow: around.workflow,
+            own,
+            fallbacks,
+            offers,
+            specs: specs.into(),
+            output_schema,
+            partial,
+            opening,
+            plan,
+        })
     }
 
     /// The agent's own definition.
     pub(crate) fn agent(&self) -> &NewAgent {
         &self.plan.agent.spec
+    }
+
+    /// The prompt version in use, `name@version`.
+    pub(crate) fn prompt_label(&self) -> Option<String> {
+        self.plan.prompt.as_ref().map(|prompt| format!("{}@{}", prompt.spec.name, prompt.version))
     }
 
     /// The state before the first record. Errors: as [`Opening::state`].
@@ -168,6 +227,20 @@ impl Setup {
     /// The agent's own model for 0, else the one it falls back to at this place.
     pub(crate) fn model(&self, place: usize) -> Option<&ModelSetup> {
         if place == 0 { Some(&self.own) } else { self.fallbacks.get(place - 1) }
+    }
+
+    /// The model that the agent itself falls back to at a place.
+    pub(crate) fn fallback(&self, place: usize) -> Option<&ModelSetup> {
+        self.model(place).filter(|_| place <= self.plan.fallbacks.len())
+    }
+
+    /// The place behind this one of the model that a budget names, or of the agent's next fallback.
+    pub(crate) fn downgrade(&self, named: Option<&str>, place: usize) -> Option<usize> {
+        match named {
+            None => self.fallback(place + 1).map(|_| place + 1),
+            Some(name) => (place + 1..=self.fallbacks.len())
+                .find(|&place| self.model(place).is_some_and(|model| model.name == name)),
+        }
     }
 
     /// The model at a place that the journal says was reached: the plan that it is of has it.

@@ -242,6 +242,8 @@ impl State {
             EventData::DecisionMade { decision, .. } => {
                 let attempt = match self.open.get(path) {
                     Some(Progress::Started { attempt }) => *attempt,
+                    // It was refused before it was started: that attempt is still to be made.
+                    Some(Progress::Retry { attempt, .. }) => attempt.saturating_sub(1),
                     _ => 0,
                 };
                 self.open.insert(path.to_owned(), Progress::Decided { attempt, decision: decision.clone() });

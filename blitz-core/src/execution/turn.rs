@@ -14,11 +14,11 @@ use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
     Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished,
-    ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepKind, StepStarted,
+    ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepFinished, StepKind, StepStarted,
     Timestamp, ToolCall, ToolStarted, Usage, Waiting,
 };
 use crate::error::{Error, ErrorInfo, Result};
-use crate::ledger::{self, Booked, ReserveOutcome, ReserveRequest, Reserved};
+use crate::ledger::{self, Booked, Ended, Follow, Refusal, ReserveOutcome, ReserveRequest, Reserved};
 use crate::store::Connection;
 use crate::store::executions::{self, Entry, NewExecution, Parent};
 
@@ -136,6 +136,8 @@ pub(crate) struct Committed {
     pub(crate) denied: Vec<String>,
     /// The children, in the order of [`Turn::children`].
     pub(crate) children: Vec<Begun>,
+    /// The alerts that its bookings raised.
+    pub(crate) alerts: Vec<Alert>,
     /// Why the principal may no longer act at all; then nothing was started.
     pub(crate) revoked: Option<ErrorInfo>,
 }
@@ -274,14 +276,14 @@ impl Writer<'_> {
         let mut data = draft.data.clone();
         let booked = match &draft.settle {
             Some(Settle::Used { reservation, usage, raw }) => {
-                Some(ledger::settle(tx, self.now, *reservation, usage, raw)?)
+                Some(ledger::settle(tx, self.now, *reservation, usage, raw, ended(&data))?)
             }
             Some(Settle::Void { reservation }) => {
-                ledger::void(tx, self.now, *reservation)?;
+                ledger::void(tx, self.now, *reservation, ended(&data))?;
                 None
             }
             Some(Settle::Unknown { reservation, delivered_tokens }) => {
-                Some(ledger::settle_unknown(tx, self.now, *reservation, *delivered_tokens)?)
+                Some(ledger::settle_unknown(tx, self.now, *reservation, *delivered_tokens, ended(&data))?)
             }
             Some(Settle::Dead { attempt }) => ledger::booked(tx, self.ids.id, &draft.path, *attempt)?,
             None => None,
@@ -293,6 +295,7 @@ impl Writer<'_> {
                 _ => {}
             }
             for alert in alerts {
+                self.committed.alerts.push(alert.clone());
                 self.entry("", alert_event(alert));
             }
         }
@@ -349,6 +352,11 @@ impl Writer<'_> {
             path: start.key.clone(),
             attempt: start.attempt,
             user_id: self.desk.principal.user_id(),
+            role: self.desk.principal.user_id().and(self.desk.standing.still().ok()).map(|role| role.name().to_owned()),
+            key_id: self.desk.principal.key_id().map(|id| id.0),
+            agents: setup.lineage.clone(),
+            workflow_id: setup.workflow,
+            prompt: setup.prompt_label(),
             model: model.name.clone(),
             provider: model.provider_name.clone(),
             price: model.price.clone(),
@@ -357,7 +365,7 @@ impl Writer<'_> {
             clamp: true,
         };
         match ledger::reserve(tx, self.now, self.desk.boot_id, &request)? {
-            ReserveOutcome::Refused(error) => Ok(Err(error.to_info())),
+            ReserveOutcome::Refused(refusal) => Ok(Err(refused(refusal))),
             ReserveOutcome::Reserved(reserved) => {
                 let mut started = StepStarted::new(StepKind::Model, start.attempt, model.name.clone());
                 started.reserved = reserved.amount;
@@ -452,6 +460,9 @@ impl Begin {
         };
         let id = executions::create(tx, now, &new)?;
         let ids = Ids { id, root_id: parent.map_or(id, |p| p.root_id), epoch, depth: parent.map_or(0, |p| p.depth) };
+        if parent.is_none() {
+            ledger::tags::keep(tx, ids.root_id, &self.launch.tags)?;
+        }
         if let Some(limit) = self.setup.max_cost() {
             ledger::cap_execution(tx, now, id, limit)?;
         }
@@ -482,8 +493,9 @@ impl Begin {
         }
         let mut requests = Vec::with_capacity(1);
         for action in &first {
+            // What is limited queues first: the driver reserves it when its turn has come.
             if let (Action::CallModel { key, first, .. }, Some(setup), Some(agent)) =
-                (action, self.setup.agent(), state.as_agent())
+                (action, self.setup.agent().filter(|setup| setup.model_at(0).lines.is_empty()), state.as_agent())
             {
                 let request = setup.request(&mut agent.transcript, *first, 0);
                 let start = ModelStart::new(key.clone(), 1, 0, setup, &request);
@@ -535,6 +547,33 @@ impl ModelStart {
 /// The key that an effect carries to the world: the same for each attempt of one call, and for no other.
 pub(crate) fn idempotency_key(store_id: &str, id: ExecutionId, key: &str) -> String {
     crate::store::content_hash(format!("{store_id}\0{id}\0{key}").as_bytes())
+}
+
+/// How the attempt ended that a record tells of.
+fn ended(data: &EventData) -> Ended {
+    match data {
+        EventData::StepFinished(StepFinished { error: None, .. }) => Ended::Well,
+        EventData::StepRetrying { .. } => Ended::Retried,
+        _ => Ended::Failed,
+    }
+}
+
+/// A refusal as the driver and the journal have it: with what the budget wants to become of the call.
+fn refused(Refusal { error, follow }: Refusal) -> ErrorInfo {
+    let mut info = error.to_info();
+    if let Value::Object(details) = &mut info.details {
+        match follow {
+            Follow::Deny => {}
+            Follow::Ask => {
+                details.insert("on_exceed".into(), "ask".into());
+            }
+            Follow::Downgrade(model) => {
+                details.insert("on_exceed".into(), "downgrade".into());
+                details.insert("downgrade_to".into(), model.map_or(Value::Null, Value::from));
+            }
+        }
+    }
+    info
 }
 
 /// The record of an alert.

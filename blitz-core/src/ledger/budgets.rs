@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+use super::window;
 use crate::domain::{
-    Budget, BudgetId, BudgetWindow, ExecutionId, ListOptions, Money, NewBudget, Page, Patch, Timestamp,
+    Amount, Budget, BudgetId, BudgetPeriod, BudgetRaise, BudgetRevision, BudgetScope, BudgetWindow, ExecutionId,
+    ListOptions, Money, NewBudget, OnExceed, Page, Patch, Timestamp,
 };
 use crate::error::{Error, Result};
 use crate::store::catalog::shown;
@@ -66,12 +68,87 @@ pub(crate) fn list_budgets(tx: &mut dyn Connection, options: &ListOptions) -> Re
     page(options, |after, limit| sql::list(tx, BudgetId(after), limit), |budget| budget.id.0)
 }
 
-/// A page of what a budget has counted, for each user or execution, in order of their ids.
+/// A page of what a budget has counted, for each user, execution …, in order of their ids and of time.
 ///
 /// Errors: `NotFound`; `InvalidInput` for a cursor that no page gave.
 pub(crate) fn list_windows(tx: &mut dyn Connection, id: BudgetId, options: &ListOptions) -> Result<Page<BudgetWindow>> {
     get_budget(tx, id)?;
-    page(options, |after, limit| sql::windows_of(tx, id, after, limit), |window| window.scope_id)
+    let bad = || Error::invalid("the cursor is none that a page of windows gave");
+    let after = match options.cursor.as_deref().map(|cursor| cursor.split_once(':').ok_or_else(bad)).transpose()? {
+        None => (i64::MIN, Timestamp(i64::MIN)),
+        Some((scope, start)) => (scope.parse().map_err(|_| bad())?, Timestamp(start.parse().map_err(|_| bad())?)),
+    };
+    let limit = options.limit.clamp(1, ListOptions::MAX_LIMIT);
+    let mut items = sql::windows_of(tx, id, after, limit + 1)?;
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next = items.last().filter(|_| more).map(|last| format!("{}:{}", last.scope_id, last.window_start.0));
+    Ok(Page::new(items, next))
+}
+
+/// A page of what a budget said from one change to the next. Errors: `NotFound`; `InvalidInput`.
+pub(crate) fn list_revisions(
+    tx: &mut dyn Connection,
+    id: BudgetId,
+    options: &ListOptions,
+) -> Result<Page<BudgetRevision>> {
+    get_budget(tx, id)?;
+    page(options, |after, limit| sql::revisions(tx, id, after, limit), |revision| i64::from(revision.revision))
+}
+
+/// Lets every window of a budget begin anew from now on; the old ones stay as they are.
+///
+/// Errors: `NotFound`.
+pub(crate) fn reset_budget(tx: &mut dyn Connection, now: Timestamp, id: BudgetId) -> Result<Budget> {
+    get_budget(tx, id)?;
+    // Behind a clock that was ahead, the new windows still begin behind the old ones.
+    let newest = sql::newest_start(tx, id)?.map_or(now, |start| Timestamp(start.0.saturating_add(1)));
+    sql::set_epoch(tx, id, now.max(newest))?;
+    get_budget(tx, id)
+}
+
+/// Seals the windows of a budget that begin before a moment. Errors: `NotFound`; `InvalidInput` for
+/// a moment to come.
+pub(crate) fn seal_budget(tx: &mut dyn Connection, now: Timestamp, id: BudgetId, before: Timestamp) -> Result<Budget> {
+    if before > now {
+        return Err(Error::invalid("a window that has not begun cannot be sealed"));
+    }
+    get_budget(tx, id)?;
+    sql::seal(tx, id, before)?;
+    get_budget(tx, id)
+}
+
+/// Gives a budget more room between two moments. Errors: `NotFound`; `InvalidInput`.
+pub(crate) fn raise_budget(
+    tx: &mut dyn Connection,
+    id: BudgetId,
+    amount: Amount,
+    (from, until): (Timestamp, Timestamp),
+    reason: &str,
+) -> Result<BudgetRaise> {
+    let budget = get_budget(tx, id)?;
+    let amount = amount.in_unit(budget.spec.unit)?;
+    if amount.units() <= 0 || until <= from {
+        return Err(Error::invalid("a raise is an amount above zero, from one moment until a later one"));
+    }
+    let raise = BudgetRaise { id: 0, budget_id: id, amount, from, until, reason: reason.trim().to_owned() };
+    if raise.reason.is_empty() || raise.reason.len() > MAX_NAME {
+        return Err(Error::invalid(format!("a raise has a reason of 1 to {MAX_NAME} bytes")));
+    }
+    let id = sql::insert_raise(tx, &raise)?.ok_or_else(|| Error::internal("a raise was not kept"))?;
+    Ok(BudgetRaise { id, ..raise })
+}
+
+/// A page of a budget's raises, those that are over too. Errors: `NotFound`; `InvalidInput`.
+pub(crate) fn list_raises(tx: &mut dyn Connection, id: BudgetId, options: &ListOptions) -> Result<Page<BudgetRaise>> {
+    let unit = get_budget(tx, id)?.spec.unit;
+    page(options, |after, limit| sql::raises(tx, id, unit, after, limit), |raise| raise.id)
+}
+
+/// Ends a budget's raises now. Errors: `NotFound`.
+pub(crate) fn end_raises(tx: &mut dyn Connection, now: Timestamp, id: BudgetId) -> Result<usize> {
+    get_budget(tx, id)?;
+    sql::end_raises(tx, id, now)
 }
 
 /// Holds an execution with its children to a cost, as its agent's limits say: a hard budget that no list shows.
@@ -87,8 +164,12 @@ fn replace(tx: &mut dyn Connection, now: Timestamp, budget: Budget, spec: NewBud
         return Ok(budget);
     }
     // A window is found by the id of what it counts: user 7 may not inherit what execution 7 spent.
-    if spec.scope != budget.spec.scope {
-        return Err(Error::conflict("a budget's scope cannot change: delete it and make another"));
+    let counts =
+        |spec: &NewBudget| (spec.scope, spec.unit, spec.period, spec.hours, spec.time_zone.clone(), spec.model.clone());
+    if counts(&spec) != counts(&budget.spec) {
+        return Err(Error::conflict(
+            "what a budget counts (scope, model, unit, period) cannot change: delete it and make another",
+        ));
     }
     if !sql::update(tx, now, budget.id, &spec)? {
         return Err(missing(budget.id));
@@ -116,10 +197,18 @@ fn checked(mut spec: NewBudget) -> Result<NewBudget> {
     if spec.name.trim().is_empty() || spec.name.trim() != spec.name || spec.name.len() > MAX_NAME {
         return Err(Error::invalid(format!("a budget's name has 1 to {MAX_NAME} bytes and no space around it")));
     }
-    if spec.scope_id.is_some_and(|id| id < 1) {
-        return Err(Error::invalid("scope_id is the id of a user or execution; leave it out for each one on its own"));
+    whom(&spec)?;
+    over_what(&spec)?;
+    spec.limit = spec.limit.map(|limit| limit.in_unit(spec.unit)).transpose()?;
+    if spec.limit.is_some_and(|limit| limit.units() < 0) {
+        return Err(Error::invalid("a limit may not be negative"));
     }
-    spec.limit = spec.limit.map(not_negative).transpose()?;
+    if spec.downgrade_to.is_some() && spec.on_exceed != OnExceed::Downgrade {
+        return Err(Error::invalid("downgrade_to goes with on_exceed: downgrade"));
+    }
+    if spec.burn_rate.is_some_and(|times| !(2..=MAX_PERCENT).contains(&times)) {
+        return Err(Error::invalid(format!("burn_rate is how many times the usual: 2 to {MAX_PERCENT}")));
+    }
     spec.thresholds.sort_unstable();
     spec.thresholds.dedup();
     if spec.thresholds.len() > MAX_THRESHOLDS
@@ -130,6 +219,52 @@ fn checked(mut spec: NewBudget) -> Result<NewBudget> {
         )));
     }
     Ok(spec)
+}
+
+/// Whose spending is counted must be told by an id or by a name, as the scope has it.
+fn whom(spec: &NewBudget) -> Result<()> {
+    if spec.scope_id.is_some_and(|id| id < 1) {
+        return Err(Error::invalid("scope_id is the id of a user, execution …; leave it out for each one on its own"));
+    }
+    let names = [&spec.subject, &spec.model, &spec.downgrade_to];
+    if names.into_iter().flatten().any(|name| name.is_empty() || name.len() > MAX_NAME) {
+        return Err(Error::invalid(format!("a name has 1 to {MAX_NAME} bytes")));
+    }
+    match spec.scope {
+        BudgetScope::All if spec.scope_id.is_some() || spec.subject.is_some() => {
+            Err(Error::invalid("a budget on everything has no scope_id and no subject"))
+        }
+        BudgetScope::Tag if spec.subject.is_none() => {
+            Err(Error::invalid("a budget on a tag names it as its subject: team=blue, or team for each of its values"))
+        }
+        scope if scope.is_named() && spec.scope_id.is_some() => {
+            Err(Error::invalid(format!("a budget by {} is told by its subject, not by an id", scope.name())))
+        }
+        scope if !scope.is_named() && spec.subject.is_some() => {
+            Err(Error::invalid(format!("a budget by {} is told by its scope_id, not by a subject", scope.name())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The period must be whole: a rolling one has hours, a calendar's a time zone that is known here.
+fn over_what(spec: &NewBudget) -> Result<()> {
+    match (spec.period, spec.hours) {
+        (BudgetPeriod::Rolling, Some(1..=window::MAX_HOURS)) | (_, None)
+            if spec.period != BudgetPeriod::Rolling || spec.hours.is_some() => {}
+        (BudgetPeriod::Rolling, _) => {
+            return Err(Error::invalid(format!("a rolling period has hours: 1 to {}", window::MAX_HOURS)));
+        }
+        _ => return Err(Error::invalid("hours go with period: rolling")),
+    }
+    let calendar = !matches!(spec.period, BudgetPeriod::None | BudgetPeriod::Execution | BudgetPeriod::Rolling);
+    if spec.time_zone.is_some() && !calendar {
+        return Err(Error::invalid("time_zone goes with a period of the calendar: hour, day, week, month, year"));
+    }
+    if spec.projection && !calendar {
+        return Err(Error::invalid("projection goes with a period of the calendar: hour, day, week, month, year"));
+    }
+    window::zone(spec.time_zone.as_deref()).map(drop)
 }
 
 fn not_negative(limit: Money) -> Result<Money> {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::Booked;
 use super::budgets::page;
 use crate::domain::{
-    BudgetId, BudgetWindow, CostFilter, CostSummary, EntryKind, ExecutionId, LedgerEntry, ListOptions, Money, Page,
-    Timestamp, Usage,
+    Amount, BudgetId, BudgetUnit, BudgetWindow, CostFilter, CostSummary, EntryKind, ExecutionId, LedgerEntry,
+    ListOptions, Money, Page, Timestamp, Usage,
 };
 use crate::error::{Error, Result};
+use crate::store::ledger::budgets;
 use crate::store::ledger::costs::{self as sql, Movement};
-use crate::store::ledger::{Leg, budgets};
 use crate::store::sql::Connection;
 
 /// How many rows one look at the ledger takes.
@@ -98,7 +98,9 @@ pub(crate) fn verify_windows(tx: &mut dyn Connection) -> Result<()> {
 fn stored_windows(tx: &mut dyn Connection) -> Result<Vec<BudgetWindow>> {
     let mut stored: Vec<BudgetWindow> = Vec::new();
     loop {
-        let after = stored.last().map_or((BudgetId(0), 0, Timestamp(0)), |w| (w.budget_id, w.scope_id, w.window_start));
+        let after = stored
+            .last()
+            .map_or((BudgetId(0), i64::MIN, Timestamp(i64::MIN)), |w| (w.budget_id, w.scope_id, w.window_start));
         let slice = budgets::windows(tx, after, SLICE)?;
         if slice.is_empty() {
             return Ok(stored);
@@ -107,26 +109,38 @@ fn stored_windows(tx: &mut dyn Connection) -> Result<Vec<BudgetWindow>> {
     }
 }
 
-/// Posted and pending of a window.
+/// Posted and pending of a window, in the unit of its budget.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
-    posted: Money,
-    pending: Money,
+    posted: i64,
+    pending: i64,
+    is_count: bool,
 }
 
-fn apply(sums: &mut BTreeMap<Leg, Sums>, movement: &Movement) -> Result<()> {
-    for &leg in &movement.legs {
-        let sum = sums.entry(leg).or_default();
-        if movement.kind == EntryKind::Reserve {
-            sum.pending = sum.pending.add(movement.amount)?;
-        } else {
-            sum.pending = sum.pending.sub(movement.released)?;
-            sum.posted = sum.posted.add(movement.amount)?;
-        }
+/// Which window: budget, scope id and start.
+type Place = (BudgetId, i64, Timestamp);
+
+fn apply(sums: &mut BTreeMap<Place, Sums>, movement: &Movement) -> Result<()> {
+    let held = if movement.kind == EntryKind::Reserve { movement.amount } else { Money::ZERO };
+    let booked = if movement.kind == EntryKind::Reserve { Money::ZERO } else { movement.amount };
+    let overflows = || Error::storage("the ledger's sums are out of range: the file is damaged");
+    for leg in &movement.legs {
+        let sum = sums.entry((leg.budget, leg.scope_id, leg.start)).or_default();
+        let (held, released, booked) = match leg.count {
+            None => (held.nanos(), movement.released.nanos(), booked.nanos()),
+            Some(count) if movement.kind == EntryKind::Reserve => (count.held, 0, 0),
+            Some(count) => (0, count.held, count.used),
+        };
+        sum.is_count = leg.count.is_some();
+        let pending = sum.pending.checked_add(held).and_then(|pending| pending.checked_sub(released));
+        sum.pending = pending.ok_or_else(overflows)?;
+        sum.posted = sum.posted.checked_add(booked).ok_or_else(overflows)?;
     }
     Ok(())
 }
 
-fn window(Leg(budget_id, scope_id, window_start): Leg, sum: Sums) -> BudgetWindow {
-    BudgetWindow { budget_id, scope_id, window_start, posted: sum.posted, pending: sum.pending }
+fn window((budget_id, scope_id, window_start): Place, sum: Sums) -> BudgetWindow {
+    let unit = if sum.is_count { BudgetUnit::Tokens } else { BudgetUnit::Usd };
+    let (posted, pending) = (Amount::of(unit, sum.posted), Amount::of(unit, sum.pending));
+    BudgetWindow { budget_id, scope_id, subject: None, window_start, posted, pending }
 }

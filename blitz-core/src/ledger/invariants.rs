@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::testing::*;
 use super::*;
-use crate::domain::{BudgetId, BudgetScope, BudgetWindow, NewBudget, Timestamp, Usage};
+use crate::domain::{Amount, BudgetId, BudgetScope, BudgetWindow, NewBudget, Timestamp, Usage};
 use crate::error::{ErrorCode, Result};
 use crate::store::sql::{Connection, Row};
 
@@ -220,7 +220,7 @@ impl World {
             scope: spec.scope,
             only: spec.scope_id,
             hard: spec.hard,
-            limit: spec.limit.map(Money::nanos),
+            limit: spec.limit.map(Amount::units),
         };
         let mut budgets: Vec<_> = ids.into_iter().zip(specs).map(of_spec).collect();
         budgets.push(ModelBudget {
@@ -263,8 +263,9 @@ impl World {
             budget_id: BudgetId(row.int(0).unwrap()),
             scope_id: row.int(1).unwrap(),
             window_start: Timestamp(row.int(2).unwrap()),
-            posted: nanos(row.int(3).unwrap()),
-            pending: nanos(row.int(4).unwrap()),
+            subject: None,
+            posted: Amount::Usd(nanos(row.int(3).unwrap())),
+            pending: Amount::Usd(nanos(row.int(4).unwrap())),
         };
         rows.iter().map(window).collect()
     }
@@ -278,11 +279,11 @@ fn perform(tx: &mut dyn Connection, model: &mut Model, op: &Op) -> Result<()> {
             let expected = model.end(&open, *end);
             let id = open.id;
             let booked = match *end {
-                End::Void => void(tx, NOW, id).map(|()| Some(Money::ZERO))?,
+                End::Void => void(tx, NOW, id, Ended::Failed).map(|()| Some(Money::ZERO))?,
                 End::Dead => settle_dead(tx, NOW, id)?.cost,
-                End::Unknown { delivered } => settle_unknown(tx, NOW, id, delivered)?.cost,
+                End::Unknown { delivered } => settle_unknown(tx, NOW, id, delivered, Ended::Failed)?.cost,
                 End::Settle { input, output } => {
-                    let booked = settle(tx, NOW, id, &Usage::new(input, output), &Value::Null)?;
+                    let booked = settle(tx, NOW, id, &Usage::new(input, output), &Value::Null, Ended::Well)?;
                     let beyond = booked.cost.zip(open.amount).map(|(cost, held)| cost.nanos() - held);
                     assert_eq!(booked.overage.map(Money::nanos), beyond.filter(|beyond| *beyond > 0));
                     booked.cost
@@ -352,7 +353,7 @@ proptest! {
     #[test]
     fn i1_posted_is_the_sum_of_what_was_booked(turns in turns()) {
         hold_throughout(&turns, |world| {
-            let posted: Vec<_> = world.stored_windows().iter().map(|w| ((w.budget_id, w.scope_id), w.posted.nanos())).collect();
+            let posted: Vec<_> = world.stored_windows().iter().map(|w| ((w.budget_id, w.scope_id), w.posted.units())).collect();
             let expected: Vec<_> = world.model.windows.iter().map(|(key, sums)| (*key, sums.0)).collect();
             assert_eq!(posted, expected);
         });
@@ -369,7 +370,7 @@ proptest! {
             }
             for window in world.stored_windows() {
                 let expected = pending.get(&(window.budget_id, window.scope_id)).copied().unwrap_or(0);
-                assert_eq!(window.pending.nanos(), expected);
+                assert_eq!(window.pending.units(), expected);
             }
         });
     }
@@ -387,7 +388,7 @@ proptest! {
             for window in world.stored_windows() {
                 let budget = world.model.budgets.iter().find(|budget| budget.id == window.budget_id).unwrap();
                 if let Some(limit) = budget.limit.filter(|_| budget.hard) {
-                    assert!(window.posted.nanos() + window.pending.nanos() <= limit, "{window:?} of {budget:?}");
+                    assert!(window.posted.units() + window.pending.units() <= limit, "{window:?} of {budget:?}");
                 }
             }
         });
@@ -434,7 +435,7 @@ proptest! {
             }).collect();
             prop_assert_eq!(reserved.len() as i64, callers.min(room - admitted));
             admitted += reserved.len() as i64;
-            ledger.write_all(reserved.into_iter().map(|id| move |tx: &mut dyn Connection| settle(tx, NOW, id, &Usage::new(100, 100), &Value::Null)));
+            ledger.write_all(reserved.into_iter().map(|id| move |tx: &mut dyn Connection| settle(tx, NOW, id, &Usage::new(100, 100), &Value::Null, Ended::Well)));
             prop_assert_eq!(ledger.window(budget, 1), (admitted * 400, 0));
         }
     }

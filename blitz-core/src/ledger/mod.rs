@@ -6,12 +6,18 @@
 //! written, so the rest of the turn commits without it. The ledger is append only; windows are its
 //! running sums, and [`verify_windows`] rebuilds them from it.
 
+mod adjust;
 mod alert;
 mod budgets;
 mod costs;
+pub(crate) mod limits;
+pub(crate) mod outbox;
 mod price;
 mod reserve;
 mod settle;
+pub(crate) mod tags;
+pub(crate) mod usage;
+mod window;
 
 #[cfg(test)]
 mod invariants;
@@ -20,20 +26,23 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use crate::domain::{Alert, ExecutionId, Money, Price, ReservationId, Usage, UserId};
+use crate::domain::{Alert, ExecutionId, Money, Price, ReservationId, ResourceId, Usage, UserId};
 use crate::error::Error;
 
+pub(crate) use crate::store::ledger::budgets::downgrades;
 pub(crate) use crate::store::ledger::{boots_with_open_reservations, open_in_tree, open_reservations_of};
+pub(crate) use adjust::{adjust, refund};
+pub(crate) use alert::list as list_alerts;
 pub(crate) use budgets::{
-    cap_execution, create_budget, delete_budget, find_budget, get_budget, list_budgets, list_windows, put_budget,
-    update_budget,
+    cap_execution, create_budget, delete_budget, end_raises, find_budget, get_budget, list_budgets, list_raises,
+    list_revisions, list_windows, put_budget, raise_budget, reset_budget, seal_budget, update_budget,
 };
 #[cfg(test)]
 pub(crate) use costs::rebuild_windows;
 pub(crate) use costs::{booked, execution_cost, list_entries, summary, verify_windows};
-pub(crate) use price::{import as price_import, listed_price, price_of};
+pub(crate) use price::{find as find_price, import as price_import, list as list_prices, listed_price, price_of};
 pub(crate) use reserve::reserve;
-pub(crate) use settle::{settle, settle_dead, settle_unknown, void};
+pub(crate) use settle::{Ended, settle, settle_dead, settle_unknown, void};
 
 /// The most that one call is taken to cost: a million dollars. It keeps every sum far from the
 /// largest amount; a reservation above it is refused, a report above it is not believed.
@@ -55,6 +64,16 @@ pub(crate) struct ReserveRequest {
     pub(crate) attempt: u32,
     /// As whom; nobody where the host itself runs it, and then no user's budget counts it.
     pub(crate) user_id: Option<UserId>,
+    /// The role that the user has now.
+    pub(crate) role: Option<String>,
+    /// The API key that it came in by.
+    pub(crate) key_id: Option<i64>,
+    /// The agent that calls and those that called it, the nearest first.
+    pub(crate) agents: Vec<ResourceId>,
+    /// The workflow that started it.
+    pub(crate) workflow_id: Option<ResourceId>,
+    /// The prompt version, `name@version`.
+    pub(crate) prompt: Option<String>,
     /// The catalogue name of the model.
     pub(crate) model: String,
     /// Who serves it.
@@ -86,7 +105,27 @@ pub(crate) enum ReserveOutcome {
     /// It is.
     Reserved(Reserved),
     /// It is not, and the call must not be sent.
-    Refused(Error),
+    Refused(Refusal),
+}
+
+/// Why nothing is held, and what the budget wants to become of the call.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// For whoever runs it.
+    pub(crate) error: Error,
+    /// What follows.
+    pub(crate) follow: Follow,
+}
+
+/// What becomes of a call that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Follow {
+    /// It fails.
+    Deny,
+    /// Another model is asked: this one, or the agent's next.
+    Downgrade(Option<String>),
+    /// Somebody decides.
+    Ask,
 }
 
 /// What the end of a call booked.

@@ -3,7 +3,9 @@
 pub(crate) mod import;
 mod table;
 
-use crate::domain::{NewModel, Price};
+use std::collections::BTreeMap;
+
+use crate::domain::{ListOptions, ListedPrice, NewModel, Page, Price, PriceVersion, Timestamp};
 use crate::error::Result;
 use crate::store::{Connection, prices};
 
@@ -18,14 +20,27 @@ pub(crate) fn price_of(model: &NewModel, provider_is_free: bool, listed: Option<
 ///
 /// A name counts in lower case and without its provider's prefix, and else as it is: a similar name
 /// may have another price.
-pub(crate) fn listed_price(tx: &mut dyn Connection, model: &NewModel) -> Result<Option<Price>> {
+pub(crate) fn listed_price(tx: &mut dyn Connection, now: Timestamp, model: &NewModel) -> Result<Option<Price>> {
     if model.price.is_some() {
         return Ok(None);
     }
     let Some(service) = table::service(&model.provider, model.base_url.as_deref()) else { return Ok(None) };
-    let mut imported = prices::in_force(tx, service)?;
+    let mut imported = match prices::version_at(tx, now)? {
+        Some(version) => prices::of_version(tx, version, service)?,
+        None => BTreeMap::new(),
+    };
     let found = table::spellings(service, &model.model_name).find_map(|name| imported.remove(&name));
     Ok(found.or_else(|| table::find(service, &model.model_name).cloned()))
+}
+
+/// What a model is listed at, and by which version.
+pub(crate) fn find(tx: &mut dyn Connection, at: Timestamp, model: &NewModel) -> Result<ListedPrice> {
+    Ok(ListedPrice { price: listed_price(tx, at, model)?, version: prices::version_at(tx, at)? })
+}
+
+/// A page of the imported versions, oldest first. Errors: `InvalidInput` for a cursor that no page gave.
+pub(crate) fn list(tx: &mut dyn Connection, options: &ListOptions) -> Result<Page<PriceVersion>> {
+    super::budgets::page(options, |after, limit| prices::versions(tx, after, limit), |version| version.version)
 }
 
 #[cfg(test)]
@@ -39,7 +54,7 @@ mod tests {
     }
 
     async fn listed(model: NewModel) -> Option<Price> {
-        store::memory().store.write(move |tx| listed_price(tx, &model)).await.unwrap()
+        store::memory().store.write(move |tx| listed_price(tx, Timestamp::now(), &model)).await.unwrap()
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! Reserve: check every budget, then hold the most a call can cost on each.
+//! Reserve: check every budget, then hold the most a call can use on each.
 
-use super::{MAX_CALL_COST, ReserveOutcome, ReserveRequest, Reserved};
-use crate::domain::{EntryKind, Money, Price, Timestamp};
-use crate::error::{Error, ErrorCode, Result, budget_exceeded};
-use crate::store::ledger::{self as sql, Call, Leg, MatchedBudget, NewEntry, NewReservation};
+use super::window::{self, Window};
+use super::{Follow, MAX_CALL_COST, MAX_CALL_TOKENS, Refusal, ReserveOutcome, ReserveRequest, Reserved};
+use crate::domain::{Amount, BudgetUnit, EntryKind, Money, OnExceed, OnUnpriced, Price, Timestamp};
+use crate::error::{Error, ErrorCode, Result};
+use crate::store::ledger::matching::{self, Caller, MatchedBudget};
+use crate::store::ledger::{self as sql, Call, Count, Leg, NewEntry, NewReservation};
 use crate::store::sql::Connection;
 
 /// A clamped cap is not lowered below this: fewer tokens are no answer.
@@ -12,26 +14,76 @@ const MIN_CLAMPED_OUTPUT: u64 = 16;
 /// The least that a call with a price can cost; so an exhausted budget stops each of them.
 const LEAST: Money = Money::from_nanos(1);
 
-/// Holds the most a call can cost on every budget that counts it, or refuses and writes nothing.
+/// Holds the most a call can use on every budget that counts it, or refuses and writes nothing.
 ///
-/// A model that is free passes any budget; one whose price is unknown is refused where a hard
-/// budget with a limit counts it. Soft budgets count and never refuse. Errors: `Conflict` where
-/// this attempt has a reservation already: a call may not be paid twice.
+/// A model that is free passes any budget of money; one whose price is unknown is refused where a
+/// hard budget of money with a limit counts it, unless that lets it pass. Soft budgets count and
+/// never refuse. Errors: `Conflict` where this attempt has a reservation already: a call may not be
+/// paid twice.
 pub(crate) fn reserve(
     tx: &mut dyn Connection,
     now: Timestamp,
     boot_id: &str,
     request: &ReserveRequest,
 ) -> Result<ReserveOutcome> {
-    // What is free touches no budget, so none is asked.
-    let budgets = match &request.price {
-        Some(price) if price.is_free() => Vec::new(),
-        _ => sql::matching_budgets(tx, request.user_id, request.root_id, request.execution_id)?,
+    let price = match &request.price {
+        Some(price) if price.is_free() => Pricing::Free,
+        Some(price) => Pricing::Known(price),
+        None => Pricing::Unknown,
     };
-    match estimate(request, &budgets) {
-        Ok(estimate) => write(tx, now, boot_id, request, &budgets, estimate).map(ReserveOutcome::Reserved),
+    let counting = match counting(tx, now, request, &price)? {
+        Ok(counting) => counting,
+        Err(refusal) => return Ok(ReserveOutcome::Refused(refusal)),
+    };
+    match estimate(request, &price, &counting) {
+        Ok(estimate) => write(tx, now, boot_id, request, counting, estimate).map(ReserveOutcome::Reserved),
         Err(refusal) => Ok(ReserveOutcome::Refused(refusal)),
     }
+}
+
+/// What a call costs, as far as that is known.
+enum Pricing<'a> {
+    Free,
+    Known(&'a Price),
+    Unknown,
+}
+
+/// A budget that counts a call, and the window that it counts it in.
+struct Counting {
+    budget: MatchedBudget,
+    window: Window,
+}
+
+/// The budgets that count a call. `Err` is a refusal: a window cannot be told.
+fn counting(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    request: &ReserveRequest,
+    price: &Pricing<'_>,
+) -> Result<Result<Vec<Counting>, Refusal>> {
+    // What is free asks no budget of money; without a quota none at all.
+    let free = matches!(price, Pricing::Free);
+    if free && !matching::any_quota(tx)? {
+        return Ok(Ok(Vec::new()));
+    }
+    let caller = Caller { call: call(request), agents: &request.agents };
+    let mut counting = Vec::new();
+    for budget in matching::matching_budgets(tx, now, &caller)? {
+        if free && budget.unit == BudgetUnit::Usd {
+            continue;
+        }
+        match window::current(tx, now, &budget) {
+            Ok(window) => counting.push(Counting { budget, window }),
+            // Only what is hard stops a call over it.
+            Err(error) if error.code() == ErrorCode::InvalidInput && budget.hard => {
+                let error = Error::new(ErrorCode::BudgetExceeded, format!("budget {}: {error}", budget.id));
+                return Ok(Err(Refusal { error, follow: Follow::Deny }));
+            }
+            Err(error) if error.code() == ErrorCode::InvalidInput => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Ok(counting))
 }
 
 /// What is held for a call, and the output cap that this pays for.
@@ -42,74 +94,171 @@ struct Estimate {
 }
 
 /// The worst case of a call. `Err` is the refusal: nothing else can fail here.
-fn estimate(request: &ReserveRequest, budgets: &[MatchedBudget]) -> Result<Estimate> {
-    let whole = |amount| Estimate { amount, output_cap: request.output_cap };
-    match &request.price {
-        Some(price) if price.is_free() => Ok(whole(Some(Money::ZERO))),
-        Some(price) => priced(request, price, budgets),
-        None => match budgets.iter().find(|budget| left(budget).is_some()) {
-            Some(budget) => Err(unpriced(request, budget)),
-            None => Ok(whole(None)),
-        },
+fn estimate(request: &ReserveRequest, price: &Pricing<'_>, counting: &[Counting]) -> Result<Estimate, Refusal> {
+    let smallest = if request.clamp { MIN_CLAMPED_OUTPUT.min(request.output_cap) } else { request.output_cap };
+    let output_cap = within_quotas(request, smallest, counting)?;
+    match price {
+        Pricing::Free => Ok(Estimate { amount: Some(Money::ZERO), output_cap }),
+        Pricing::Known(price) => priced(request, price, smallest, output_cap, counting),
+        Pricing::Unknown => {
+            let refusing = counting.iter().find(|counting| {
+                let Counting { budget, .. } = counting;
+                budget.unit == BudgetUnit::Usd && left(counting).is_some() && budget.on_unpriced == OnUnpriced::Refuse
+            });
+            match refusing {
+                Some(Counting { budget, .. }) => Err(unpriced(request, budget)),
+                None => Ok(Estimate { amount: None, output_cap }),
+            }
+        }
     }
 }
 
-fn priced(request: &ReserveRequest, price: &Price, budgets: &[MatchedBudget]) -> Result<Estimate> {
-    let headroom = budgets.iter().filter_map(room).min().unwrap_or(MAX_CALL_COST).min(MAX_CALL_COST);
+/// The output cap that the quotas leave. `Err` is the refusal of one that has no room.
+fn within_quotas(request: &ReserveRequest, smallest: u64, counting: &[Counting]) -> Result<u64, Refusal> {
+    let mut cap = request.output_cap;
+    for counting in counting {
+        let (Some(left), unit) = (left(counting), counting.budget.unit) else { continue };
+        let left = u64::try_from(left).unwrap_or(0);
+        match unit {
+            BudgetUnit::Usd => {}
+            BudgetUnit::Requests if left >= 1 => {}
+            BudgetUnit::Tokens if left >= request.input_bound.saturating_add(smallest) => {
+                cap = cap.min((left - request.input_bound).max(smallest));
+            }
+            BudgetUnit::Tokens | BudgetUnit::Requests => {
+                return Err(refusal(request, smallest, Money::ZERO, vec![counting]));
+            }
+        }
+        if !request.clamp && cap < request.output_cap {
+            return Err(refusal(request, smallest, Money::ZERO, vec![counting]));
+        }
+    }
+    Ok(cap)
+}
+
+fn priced(
+    request: &ReserveRequest,
+    price: &Price,
+    smallest: u64,
+    output_cap: u64,
+    counting: &[Counting],
+) -> Result<Estimate, Refusal> {
+    let of_money: Vec<&Counting> = counting.iter().filter(|counting| counting.budget.unit == BudgetUnit::Usd).collect();
+    let headroom = of_money.iter().map(|counting| Money::from_nanos(room(counting))).min();
+    let headroom = headroom.unwrap_or(MAX_CALL_COST).min(MAX_CALL_COST);
     let bound = |output_cap| price.upper_bound(request.input_bound, output_cap).map(|amount| amount.max(LEAST));
     let held = |output_cap| match bound(output_cap) {
         Ok(amount) if amount <= headroom => Some(Estimate { amount: Some(amount), output_cap }),
         _ => None,
     };
-    if let Some(estimate) = held(request.output_cap) {
+    if let Some(estimate) = held(output_cap) {
         return Ok(estimate);
     }
-    let smallest = if request.clamp { MIN_CLAMPED_OUTPUT.min(request.output_cap) } else { request.output_cap };
-    let paid_for = price.output_within(request.input_bound, headroom).unwrap_or(0).min(request.output_cap);
+    let paid_for = price.output_within(request.input_bound, headroom).unwrap_or(0).min(output_cap);
     match held(paid_for).filter(|_| request.clamp && paid_for >= smallest) {
         Some(estimate) => Ok(estimate),
-        None => Err(refusal(budgets, bound(smallest).unwrap_or(Money::MAX))),
+        None => Err(refusal(request, smallest, bound(smallest).unwrap_or(Money::MAX), of_money)),
     }
 }
 
-/// What a hard budget has left; `None` for one that refuses nothing.
-fn left(budget: &MatchedBudget) -> Option<Money> {
+/// What a hard budget has left, in its unit; `None` for one that refuses nothing.
+fn left(Counting { budget, window }: &Counting) -> Option<i64> {
     let limit = budget.limit.filter(|_| budget.hard)?;
-    let spent = budget.posted.saturating_add(budget.pending);
-    Some(limit.sub(spent).unwrap_or(Money::ZERO).max(Money::ZERO))
+    Some(limit.saturating_sub(window.counted).max(0))
 }
 
 /// What may still be held on a budget's window: what is left of its limit, else of the largest amount.
-fn room(budget: &MatchedBudget) -> Option<Money> {
-    left(budget).or_else(|| Money::MAX.sub(budget.posted.saturating_add(budget.pending)).ok())
+fn room(counting: &Counting) -> i64 {
+    left(counting).unwrap_or_else(|| i64::MAX.saturating_sub(counting.window.counted))
 }
 
-fn refusal(budgets: &[MatchedBudget], needed: Money) -> Error {
-    let least = needed.min(MAX_CALL_COST);
-    let refusing =
-        budgets.iter().find_map(|budget| room(budget).filter(|room| *room < least).map(|room| (budget, room)));
-    match refusing {
-        Some((budget, _)) if budget.is_cap => cost_limit(budget),
-        Some((budget, room)) => budget_exceeded(budget.leg.0, budget.limit.unwrap_or(Money::MAX), room, needed, None),
+/// What a call needs at least of a budget, in its unit.
+fn needed(request: &ReserveRequest, smallest: u64, money: Money, unit: BudgetUnit) -> i64 {
+    match unit {
+        BudgetUnit::Usd => money.nanos(),
+        BudgetUnit::Tokens => i64::try_from(request.input_bound.saturating_add(smallest)).unwrap_or(i64::MAX),
+        BudgetUnit::Requests => 1,
+    }
+}
+
+fn refusal(request: &ReserveRequest, smallest: u64, money: Money, counting: Vec<&Counting>) -> Refusal {
+    let mut follow = None;
+    let mut named = None;
+    for counting in counting {
+        let needed = needed(request, smallest, money, counting.budget.unit);
+        if room(counting) >= needed.min(MAX_CALL_COST.nanos()) {
+            continue;
+        }
+        named.get_or_insert((counting, needed));
+        let wish = wish(&counting.budget);
+        // The sternest of those that refuse decides.
+        follow = Some(match (follow.take(), wish) {
+            (None, wish) => wish,
+            (Some(Follow::Deny), _) | (_, Follow::Deny) => Follow::Deny,
+            (Some(Follow::Ask), _) | (_, Follow::Ask) => Follow::Ask,
+            (Some(before), _) => before,
+        });
+    }
+    let error = match named {
+        Some((Counting { budget, .. }, _)) if budget.is_cap => cost_limit(budget),
+        Some((counting, needed)) => exceeded(counting, needed),
         None => Error::invalid(format!(
             "the call may cost more than {MAX_CALL_COST}, the most that one call is given: lower its output cap"
         )),
+    };
+    Refusal { error, follow: follow.unwrap_or(Follow::Deny) }
+}
+
+fn wish(budget: &MatchedBudget) -> Follow {
+    match budget.on_exceed {
+        _ if budget.is_cap => Follow::Deny,
+        OnExceed::Deny => Follow::Deny,
+        OnExceed::Ask => Follow::Ask,
+        OnExceed::Downgrade => Follow::Downgrade(budget.downgrade_to.clone()),
+    }
+}
+
+fn exceeded(counting: &Counting, needed: i64) -> Error {
+    let Counting { budget, window } = counting;
+    let shown = |units| Amount::of(budget.unit, units).to_string();
+    Error::BudgetExceeded {
+        budget: budget.id,
+        limit: shown(budget.limit.unwrap_or(i64::MAX)),
+        left: shown(room(counting)),
+        needed: shown(needed),
+        resets_at: window.resets_at,
     }
 }
 
 /// The cap of an execution is a limit of its agent, not a budget that the user can look up.
 fn cost_limit(cap: &MatchedBudget) -> Error {
-    Error::LimitExceeded { limit: "cost", value: cap.limit.unwrap_or(Money::MAX).to_string() }
+    Error::LimitExceeded { limit: "cost", value: Money::from_nanos(cap.limit.unwrap_or(i64::MAX)).to_string() }
 }
 
-fn unpriced(request: &ReserveRequest, budget: &MatchedBudget) -> Error {
-    let counted_by =
-        if budget.is_cap { "a cost limit".to_owned() } else { format!("the hard budget {}", budget.leg.0) };
+fn unpriced(request: &ReserveRequest, budget: &MatchedBudget) -> Refusal {
+    let counted_by = if budget.is_cap { "a cost limit".to_owned() } else { format!("the hard budget {}", budget.id) };
     let message =
         format!("the price of model {} is unknown and {counted_by} counts it: give the model a price", request.model);
-    let id = (!budget.is_cap).then_some(budget.leg.0);
-    Error::new(ErrorCode::BudgetExceeded, message)
-        .with_details(serde_json::json!({"budget": id, "model": request.model}))
+    let id = (!budget.is_cap).then_some(budget.id);
+    let error = Error::new(ErrorCode::BudgetExceeded, message)
+        .with_details(serde_json::json!({"budget": id, "model": request.model}));
+    Refusal { error, follow: wish(budget) }
+}
+
+fn call(request: &ReserveRequest) -> Call<'_> {
+    Call {
+        execution_id: request.execution_id,
+        root_id: request.root_id,
+        user_id: request.user_id,
+        role: request.role.as_deref(),
+        key_id: request.key_id,
+        agent_id: request.agents.first().copied(),
+        workflow_id: request.workflow_id,
+        prompt: request.prompt.as_deref(),
+        model: &request.model,
+        provider: &request.provider,
+        attempt: request.attempt,
+    }
 }
 
 /// Writes what was checked: nothing can have come between, for one transaction holds the writer.
@@ -118,18 +267,30 @@ fn write(
     now: Timestamp,
     boot_id: &str,
     request: &ReserveRequest,
-    budgets: &[MatchedBudget],
+    counting: Vec<Counting>,
     Estimate { amount, output_cap }: Estimate,
 ) -> Result<Reserved> {
-    let call = Call {
-        execution_id: request.execution_id,
-        root_id: request.root_id,
-        user_id: request.user_id,
-        model: &request.model,
-        provider: &request.provider,
-        attempt: request.attempt,
-    };
-    let legs: Vec<Leg> = if amount.is_some() { budgets.iter().map(|budget| budget.leg).collect() } else { Vec::new() };
+    let tokens = request.input_bound.saturating_add(output_cap).min(2 * MAX_CALL_TOKENS);
+    let mut legs = Vec::with_capacity(counting.len());
+    let mut holds = Vec::with_capacity(counting.len());
+    for Counting { budget, window } in counting {
+        let held = match budget.unit {
+            BudgetUnit::Usd => amount.map(Money::nanos),
+            BudgetUnit::Tokens => Some(i64::try_from(tokens).unwrap_or(i64::MAX)),
+            BudgetUnit::Requests => Some(1),
+        };
+        let Some(held) = held else { continue };
+        let scope_id = match budget.scope_id {
+            Some(id) => id,
+            None => matching::number_of(tx, named(request, &budget))?,
+        };
+        let count = (budget.unit != BudgetUnit::Usd).then_some(Count { unit: budget.unit, held, used: 0 });
+        let leg = Leg { count, ..Leg::money(budget.id, scope_id, window.start) };
+        let limit = budget.limit.filter(|_| budget.hard && window.is_whole).unwrap_or(i64::MAX);
+        legs.push(leg);
+        holds.push((leg, held, limit));
+    }
+    let call = call(request);
     let reservation = NewReservation {
         call,
         path: &request.path,
@@ -142,8 +303,10 @@ fn write(
     let id = sql::insert_reservation(tx, now, &reservation, &legs)?.ok_or_else(|| {
         Error::conflict(format!("attempt {} of step {} has a reservation already", request.attempt, request.path))
     })?;
-    if let Some(amount) = amount {
-        hold(tx, budgets, amount)?;
+    for (leg, held, limit) in holds {
+        if !matching::hold(tx, leg, held, limit)? {
+            return Err(Error::internal(format!("budget {} has less room than it had a moment ago", leg.budget)));
+        }
     }
     let entry = NewEntry {
         kind: EntryKind::Reserve,
@@ -155,17 +318,19 @@ fn write(
         usage: None,
         flag: None,
         raw_usage: None,
+        ended: None,
+        reason: None,
     };
     sql::append(tx, now, &entry)?;
     Ok(Reserved { id, amount, output_cap })
 }
 
-fn hold(tx: &mut dyn Connection, budgets: &[MatchedBudget], amount: Money) -> Result<()> {
-    for budget in budgets {
-        let limit = budget.limit.filter(|_| budget.hard).unwrap_or(Money::MAX);
-        if !sql::hold(tx, budget.leg, amount, limit)? {
-            return Err(Error::internal(format!("budget {} has less room than it had a moment ago", budget.leg.0)));
-        }
+/// The name whose first window this is.
+fn named<'a>(request: &'a ReserveRequest, budget: &MatchedBudget) -> &'a str {
+    use crate::domain::BudgetScope;
+    match budget.scope {
+        BudgetScope::Role => request.role.as_deref().unwrap_or_default(),
+        BudgetScope::Provider => &request.provider,
+        _ => &request.model,
     }
-    Ok(())
 }

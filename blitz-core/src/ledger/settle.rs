@@ -3,10 +3,22 @@
 use serde_json::Value;
 
 use super::{Booked, MAX_CALL_COST, MAX_CALL_TOKENS, alert};
-use crate::domain::{EntryFlag, EntryKind, Money, Price, Provenance, ReservationId, Timestamp, Usage};
+use crate::domain::{BudgetUnit, EntryFlag, EntryKind, Money, Price, Provenance, ReservationId, Timestamp, Usage};
 use crate::error::{Error, Result};
+use crate::store::ledger::matching;
 use crate::store::ledger::{self as sql, Leg, NewEntry, Reservation, Resolution};
 use crate::store::sql::Connection;
+
+/// How the attempt ended that a reservation was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It gave an answer.
+    Well,
+    /// It did not, and no other follows.
+    Failed,
+    /// It did not, and another follows.
+    Retried,
+}
 
 /// Books what a call used, as the provider says (`raw_usage` is kept in its own words).
 ///
@@ -18,21 +30,23 @@ pub(crate) fn settle(
     reservation: ReservationId,
     usage: &Usage,
     raw_usage: &Value,
+    ended: Ended,
 ) -> Result<Booked> {
     let reservation = resolve(tx, reservation, Resolution::Settled)?;
     let booking = Booking::reported(&reservation, usage);
-    book(tx, now, &reservation, &booking, Some(raw_usage).filter(|raw| !raw.is_null()))
+    book(tx, now, &reservation, &booking, Some(raw_usage).filter(|raw| !raw.is_null()), ended)
 }
 
 /// Gives back what was held: the call was provably not sent, or failed without a charge.
 ///
 /// Errors: `Internal` where the reservation has ended already.
-pub(crate) fn void(tx: &mut dyn Connection, now: Timestamp, reservation: ReservationId) -> Result<()> {
+pub(crate) fn void(tx: &mut dyn Connection, now: Timestamp, reservation: ReservationId, ended: Ended) -> Result<()> {
     let reservation = resolve(tx, reservation, Resolution::Void)?;
     for &leg in &reservation.legs {
-        post(tx, leg, reservation.held(), Money::ZERO)?;
+        post(tx, &reservation, leg, Money::ZERO)?;
     }
-    sql::append(tx, now, &entry(EntryKind::Void, &reservation, Some(Money::ZERO), reservation.held()))
+    let voided = entry(EntryKind::Void, &reservation, &reservation.legs, Some(Money::ZERO), reservation.held());
+    sql::append(tx, now, &NewEntry { ended: ended_at(&reservation, now, ended), ..voided })
 }
 
 /// Books a call whose outcome is unknown: aborted, timed out, cancelled, or answered without usage.
@@ -44,17 +58,18 @@ pub(crate) fn settle_unknown(
     now: Timestamp,
     reservation: ReservationId,
     delivered_output_tokens: u64,
+    ended: Ended,
 ) -> Result<Booked> {
     let reservation = resolve(tx, reservation, Resolution::Settled)?;
     let booking = Booking::estimated(&reservation, delivered_output_tokens.min(reservation.output_cap));
-    book(tx, now, &reservation, &booking, None)
+    book(tx, now, &reservation, &booking, None, ended)
 }
 
 /// Books a call that a dead process left behind: nobody knows what arrived, so all that was reserved.
 pub(crate) fn settle_dead(tx: &mut dyn Connection, now: Timestamp, reservation: ReservationId) -> Result<Booked> {
     let reservation = resolve(tx, reservation, Resolution::Settled)?;
     let booking = Booking { cost: reservation.amount, ..Booking::estimated(&reservation, reservation.output_cap) };
-    book(tx, now, &reservation, &booking, None)
+    book(tx, now, &reservation, &booking, None, Ended::Retried)
 }
 
 /// What is booked for a call.
@@ -130,43 +145,77 @@ fn book(
     reservation: &Reservation,
     booking: &Booking,
     raw_usage: Option<&Value>,
+    ended: Ended,
 ) -> Result<Booked> {
     let held = reservation.held();
+    let legs: Vec<Leg> = reservation.legs.iter().map(|&leg| leg.used(used_of(leg, booking))).collect();
     let overage = booking.cost.and_then(|cost| cost.sub(held).ok()).filter(|beyond| *beyond > Money::ZERO);
-    let settled = entry(EntryKind::Settle, reservation, booking.cost.map(|cost| cost.min(held)), held);
-    sql::append(tx, now, &NewEntry { usage: Some(&booking.usage), flag: booking.flag, raw_usage, ..settled })?;
+    let settled = entry(EntryKind::Settle, reservation, &legs, booking.cost.map(|cost| cost.min(held)), held);
+    let ended = ended_at(reservation, now, ended);
+    sql::append(tx, now, &NewEntry { usage: Some(&booking.usage), flag: booking.flag, raw_usage, ended, ..settled })?;
     if overage.is_some() {
-        sql::append(tx, now, &entry(EntryKind::Overage, reservation, overage, Money::ZERO))?;
+        let of_money: Vec<Leg> = legs.iter().copied().filter(|leg| leg.count.is_none()).collect();
+        sql::append(tx, now, &entry(EntryKind::Overage, reservation, &of_money, overage, Money::ZERO))?;
     }
     let cost = booking.cost.unwrap_or_default();
     let mut alerts = Vec::new();
-    for &leg in &reservation.legs {
-        post(tx, leg, held, cost)?;
-        if cost > Money::ZERO {
-            alerts.extend(alert::raise(tx, now, leg)?);
+    for &leg in &legs {
+        post(tx, reservation, leg, cost)?;
+        let booked = leg.count.map_or(cost.nanos(), |count| count.used);
+        if booked > 0 {
+            alerts.extend(alert::raise(tx, now, leg, booked)?);
         }
     }
     Ok(Booked { cost: booking.cost, overage, usage: booking.usage, alerts })
 }
 
-fn post(tx: &mut dyn Connection, leg: Leg, released: Money, booked: Money) -> Result<()> {
-    if sql::post(tx, leg, released, booked)? {
+/// What a call used of what a leg counts. A report that cannot be believed counts as what was held.
+fn used_of(leg: Leg, booking: &Booking) -> i64 {
+    let Some(count) = leg.count else { return 0 };
+    let used = match count.unit {
+        _ if booking.flag == Some(EntryFlag::ImplausibleUsage) => return count.held,
+        BudgetUnit::Requests => booking.usage.requests,
+        _ => booking.usage.total_tokens(),
+    };
+    i64::try_from(used).unwrap_or(i64::MAX)
+}
+
+fn ended_at(reservation: &Reservation, now: Timestamp, ended: Ended) -> Option<(u64, i64)> {
+    let latency = u64::try_from(now.since(reservation.created_at).as_micros()).unwrap_or(u64::MAX);
+    Some((latency, ended as i64))
+}
+
+/// Gives back what a leg holds and books what was used of it; `cost` is that of a leg of money.
+fn post(tx: &mut dyn Connection, reservation: &Reservation, leg: Leg, cost: Money) -> Result<()> {
+    let (released, booked) = match leg.count {
+        None => (reservation.held().nanos(), cost.nanos()),
+        Some(count) => (count.held, count.used),
+    };
+    if matching::post(tx, leg, released, booked)? {
         return Ok(());
     }
-    Err(Error::internal(format!("budget {} lost the window that a reservation holds", leg.0)))
+    Err(Error::internal(format!("budget {} lost the window that a reservation holds", leg.budget)))
 }
 
 /// An entry that ends a reservation, without usage.
-fn entry(kind: EntryKind, reservation: &Reservation, amount: Option<Money>, released: Money) -> NewEntry<'_> {
+fn entry<'a>(
+    kind: EntryKind,
+    reservation: &'a Reservation,
+    legs: &'a [Leg],
+    amount: Option<Money>,
+    released: Money,
+) -> NewEntry<'a> {
     NewEntry {
         kind,
         reservation: reservation.id,
         call: reservation.call(),
         amount,
         released,
-        legs: &reservation.legs,
+        legs,
         usage: None,
         flag: None,
         raw_usage: None,
+        ended: None,
+        reason: None,
     }
 }

@@ -70,20 +70,20 @@ impl TestLedger {
     pub(super) fn reserve(&self, request: ReserveRequest) -> Reserved {
         match self.try_reserve(request) {
             ReserveOutcome::Reserved(reserved) => reserved,
-            ReserveOutcome::Refused(error) => panic!("refused: {error}"),
+            ReserveOutcome::Refused(refusal) => panic!("refused: {}", refusal.error),
         }
     }
 
     pub(super) fn refusal(&self, request: ReserveRequest) -> Error {
         match self.try_reserve(request) {
             ReserveOutcome::Reserved(reserved) => panic!("reserved: {reserved:?}"),
-            ReserveOutcome::Refused(error) => error,
+            ReserveOutcome::Refused(refusal) => refusal.error,
         }
     }
 
     pub(super) fn settle(&self, reserved: &Reserved, usage: Usage) -> Booked {
         let id = reserved.id;
-        self.write(move |tx| settle(tx, NOW, id, &usage, &Value::Null)).unwrap()
+        self.write(move |tx| settle(tx, NOW, id, &usage, &Value::Null, Ended::Well)).unwrap()
     }
 
     /// Reserves and settles a call that uses exactly this.
@@ -96,7 +96,7 @@ impl TestLedger {
     pub(super) fn window(&self, budget: BudgetId, scope_id: i64) -> (i64, i64) {
         let windows = self.windows();
         let found = windows.iter().find(|window| (window.budget_id, window.scope_id) == (budget, scope_id));
-        found.map_or((0, 0), |window| (window.posted.nanos(), window.pending.nanos()))
+        found.map_or((0, 0), |window| (window.posted.units(), window.pending.units()))
     }
 
     /// Every window, after a check that the entries alone make the same.
@@ -138,6 +138,11 @@ pub(super) fn call(execution: i64) -> ReserveRequest {
         path: "1/model".into(),
         attempt: 1,
         user_id: Some(UserId(1)),
+        role: None,
+        key_id: None,
+        agents: Vec::new(),
+        workflow_id: None,
+        prompt: None,
         model: "m".into(),
         provider: "scripted".into(),
         price: Some(price()),

@@ -1,14 +1,17 @@
 //! Calls: what reserve, settle, void and the alerts promise.
 #![allow(clippy::unwrap_used)]
 
+mod corrections;
 mod records;
+mod windows;
 
 use serde_json::json;
 
 use super::testing::*;
 use super::*;
 use crate::domain::{
-    BudgetId, CostFilter, EntryFlag, EntryKind, ListOptions, NewBudget, Patch, Provenance, Rate, Usage,
+    AlertKind, Amount, BudgetId, CostFilter, EntryFlag, EntryKind, ListOptions, NewBudget, Patch, Provenance, Rate,
+    Timestamp, Usage,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::sql::{Connection, Row, SqlValue};
@@ -24,7 +27,7 @@ fn t01_of_500_parallel_calls_exactly_the_7_that_are_paid_for_pass() {
     let (ledger, [budget]) = TestLedger::with_budgets([NewBudget::per_user("u", nanos(7 * 400 + 399))]);
     let outcomes = ledger.write_all((1..=500).map(|n| move |tx: &mut dyn Connection| reserve(tx, NOW, BOOT, &call(n))));
     let refused = outcomes.iter().filter_map(|outcome| match outcome.as_ref().unwrap() {
-        ReserveOutcome::Refused(error) => Some(error.code()),
+        ReserveOutcome::Refused(refusal) => Some(refusal.error.code()),
         ReserveOutcome::Reserved(_) => None,
     });
     assert_eq!(refused.collect::<Vec<_>>(), vec![ErrorCode::BudgetExceeded; 493]);
@@ -61,9 +64,9 @@ fn a_refusal_leaves_the_rest_of_the_turn() {
     ]);
     let first = ledger.reserve(call(1)).id;
     let refused = ledger.write(move |tx| {
-        settle(tx, NOW, first, &Usage::new(100, 50), &json!({}))?;
+        settle(tx, NOW, first, &Usage::new(100, 50), &json!({}), Ended::Well)?;
         match reserve(tx, NOW, BOOT, &ReserveRequest { attempt: 2, ..call(1) })? {
-            ReserveOutcome::Refused(error) => Ok(error.code()),
+            ReserveOutcome::Refused(refusal) => Ok(refusal.error.code()),
             ReserveOutcome::Reserved(_) => Err(Error::internal("reserved")),
         }
     });
@@ -219,7 +222,7 @@ fn t20_every_attempt_is_booked_and_the_budget_ends_the_storm() {
     let (ledger, [budget]) = TestLedger::with_budgets([NewBudget::per_execution("run", nanos(1000))]);
     for attempt in 1..=3 {
         let id = ledger.reserve(ReserveRequest { attempt, ..call(1) }).id;
-        ledger.write(move |tx| settle_unknown(tx, NOW, id, 50)).unwrap();
+        ledger.write(move |tx| settle_unknown(tx, NOW, id, 50, Ended::Failed)).unwrap();
     }
     ledger.refusal(ReserveRequest { attempt: 4, ..call(1) });
     assert_eq!(ledger.window(budget, 1), (750, 0));
@@ -262,10 +265,10 @@ fn settle_books_the_cost_and_gives_the_rest_back() {
 fn a_reservation_ends_once() {
     type End = fn(&mut dyn Connection, ReservationId) -> Result<()>;
     let ends: [End; 4] = [
-        |tx, id| settle(tx, NOW, id, &Usage::new(1, 1), &json!({})).map(drop),
-        |tx, id| settle_unknown(tx, NOW, id, 1).map(drop),
+        |tx, id| settle(tx, NOW, id, &Usage::new(1, 1), &json!({}), Ended::Well).map(drop),
+        |tx, id| settle_unknown(tx, NOW, id, 1, Ended::Failed).map(drop),
         |tx, id| settle_dead(tx, NOW, id).map(drop),
-        |tx, id| void(tx, NOW, id),
+        |tx, id| void(tx, NOW, id, Ended::Failed),
     ];
     let ledger = TestLedger::new();
     for (n, first) in (1..).zip(ends) {
@@ -277,7 +280,10 @@ fn a_reservation_ends_once() {
         }
         assert_eq!(ledger.entries(), booked);
     }
-    assert_eq!(ledger.write(|tx| void(tx, NOW, ReservationId(99))).unwrap_err().code(), ErrorCode::Internal);
+    assert_eq!(
+        ledger.write(|tx| void(tx, NOW, ReservationId(99), Ended::Failed)).unwrap_err().code(),
+        ErrorCode::Internal
+    );
 }
 
 #[test]
@@ -285,7 +291,7 @@ fn void_gives_everything_back() {
     let (ledger, [budget]) = TestLedger::with_budgets([NewBudget::per_user("u", nanos(400))]);
     let id = ledger.reserve(call(1)).id;
     ledger.refusal(call(2));
-    ledger.write(move |tx| void(tx, NOW, id)).unwrap();
+    ledger.write(move |tx| void(tx, NOW, id, Ended::Failed)).unwrap();
     assert_eq!((ledger.window(budget, 1), ledger.kinds()), ((0, 0), vec![EntryKind::Void]));
     ledger.reserve(call(2));
     assert_eq!(ledger.summary(CostFilter::all()), Default::default());
@@ -330,7 +336,7 @@ fn t06_without_usage_the_floor_is_booked_as_an_estimate() {
     let (ledger, [budget]) = TestLedger::with_budgets([NewBudget::per_user("u", nanos(1000))]);
     let unknown = |execution, delivered| {
         let id = ledger.reserve(call(execution)).id;
-        ledger.write(move |tx| settle_unknown(tx, NOW, id, delivered)).unwrap().cost
+        ledger.write(move |tx| settle_unknown(tx, NOW, id, delivered, Ended::Failed)).unwrap().cost
     };
     assert_eq!(unknown(1, 0), Some(nanos(100)));
     assert_eq!(unknown(2, 20), Some(nanos(160)));
@@ -348,7 +354,7 @@ fn t06_an_unknown_outcome_is_charged_at_the_dearest_input_rate() {
     let mut dear = price();
     dear.cache_write = Some(Rate::from_picos(1250));
     let id = ledger.reserve(ReserveRequest { price: Some(dear), ..call(1) }).id;
-    assert_eq!(ledger.write(move |tx| settle_unknown(tx, NOW, id, 0)).unwrap().cost, Some(nanos(125)));
+    assert_eq!(ledger.write(move |tx| settle_unknown(tx, NOW, id, 0, Ended::Failed)).unwrap().cost, Some(nanos(125)));
 }
 
 #[test]
@@ -408,7 +414,7 @@ fn a_soft_budget_never_refuses_and_alerts_once_for_each_threshold() {
     let (ledger, [budget]) = TestLedger::with_budgets([NewBudget::per_user("soft", nanos(1000)).soft()]);
     let thresholds = |execution| {
         let booked = ledger.spend(call(execution), Usage::new(100, 100));
-        booked.alerts.iter().map(|alert| (alert.threshold, alert.posted.nanos())).collect::<Vec<_>>()
+        booked.alerts.iter().map(|alert| (alert.threshold, alert.posted.units())).collect::<Vec<_>>()
     };
     assert_eq!(thresholds(1), []);
     assert_eq!(thresholds(2), [(80, 800)]);
@@ -417,13 +423,19 @@ fn a_soft_budget_never_refuses_and_alerts_once_for_each_threshold() {
     // Another user has a window, and alerts, of his own.
     let other = ReserveRequest { user_id: Some(UserId(2)), ..call(5) };
     let alerts = ledger.spend(other, Usage::new(1000, 0)).alerts;
+    let alerts: Vec<_> = alerts.into_iter().map(|alert| Alert { id: 0, ..alert }).collect();
     let expected = |threshold| Alert {
+        id: 0,
+        at: NOW,
+        kind: AlertKind::Threshold,
+        window_start: Timestamp(0),
+        exhausted_at: None,
         budget_id: budget,
         budget: "soft".into(),
         scope_id: 2,
         threshold,
-        posted: nanos(1000),
-        limit: nanos(1000),
+        posted: Amount::Usd(nanos(1000)),
+        limit: Amount::Usd(nanos(1000)),
     };
     assert_eq!(alerts, [expected(80), expected(100)]);
 }
@@ -432,9 +444,10 @@ fn a_soft_budget_never_refuses_and_alerts_once_for_each_threshold() {
 fn t23_a_threshold_crossed_by_100_parallel_settles_raises_one_alert() {
     let (ledger, _) = TestLedger::with_budgets([NewBudget::per_user("u", nanos(50_000)).with_thresholds(vec![50])]);
     let ids: Vec<_> = (1..=100).map(|n| ledger.reserve(call(n)).id).collect();
-    let booked = ledger.write_all(
-        ids.into_iter().map(|id| move |tx: &mut dyn Connection| settle(tx, NOW, id, &Usage::new(100, 100), &json!({}))),
-    );
+    let booked =
+        ledger.write_all(ids.into_iter().map(|id| {
+            move |tx: &mut dyn Connection| settle(tx, NOW, id, &Usage::new(100, 100), &json!({}), Ended::Well)
+        }));
     assert_eq!(booked.into_iter().map(|booked| booked.unwrap().alerts.len()).sum::<usize>(), 1);
 }
 
@@ -474,7 +487,7 @@ fn statements(ledger: &TestLedger) -> (usize, usize) {
                 return Err(Error::internal("refused"));
             };
             let reserving = tx.statements;
-            settle(&mut tx, NOW, reserved.id, &Usage::new(10, 10), &json!({}))?;
+            settle(&mut tx, NOW, reserved.id, &Usage::new(10, 10), &json!({}), Ended::Well)?;
             Ok((reserving, tx.statements - reserving))
         })
         .unwrap()

@@ -110,7 +110,6 @@ impl Request {
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    #[cfg_attr(not(test), allow(dead_code, reason = "the http tool and node read them"))]
     pub(crate) headers: HeaderMap,
     #[cfg_attr(not(test), allow(dead_code, reason = "the http tool and node read it"))]
     pub(crate) body: Vec<u8>,

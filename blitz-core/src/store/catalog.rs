@@ -154,9 +154,14 @@ pub(crate) fn list<S: Spec>(
     Ok(Page::cut(records, options, |record: &Record<S>| record.id.0))
 }
 
-/// How often anything that a run may use has changed: resources, shares, secrets.
-pub(crate) fn generation(tx: &mut dyn Connection) -> Result<i64> {
-    let row = tx.query_one("SELECT generation FROM catalog_state WHERE id = 1", &[])?;
+/// How often anything that a run may use has changed: resources, shares, secrets, and versions of
+/// prices that have come into force by now.
+pub(crate) fn generation(tx: &mut dyn Connection, now: Timestamp) -> Result<i64> {
+    let row = tx.query_one(
+        "SELECT generation + (SELECT count(*) FROM price_books WHERE coalesce(effective_from, created_at) <= ?1)
+         FROM catalog_state WHERE id = 1",
+        params![now],
+    )?;
     row.ok_or_else(|| Error::storage("the state of the catalogue is missing: the file is damaged"))?.int(0)
 }
 

@@ -5,7 +5,7 @@
 //! - [`batch`]: one execution for each document, and how to go on where a dead process was.
 //! - [`progress`]: what happens, live, from the engine's stream of events.
 //! - [`screen`]: what is said before and after.
-//! - [`report`]: the figures, from the database: a table and a page.
+//! - [`report`]: the figures, from the database: a table and a page; [`spark`]: numbers as a line of bars.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "these are programs: the screen is their face")]
 
@@ -17,6 +17,7 @@ pub mod report;
 pub mod screen;
 pub mod setup;
 pub mod show;
+pub mod spark;
 
 /// What an example program may end with: an error of the engine, or one of its own in words.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

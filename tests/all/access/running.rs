@@ -80,7 +80,7 @@ impl World {
     async fn nothing_reserved(&self, done: &Outcome) {
         let budget = self.root.budgets().list(ListOptions::default()).await.unwrap().items.remove(0);
         let window = self.root.budgets().windows(budget.id, ListOptions::default()).await.unwrap().items.remove(0);
-        assert_eq!((window.pending, Some(window.posted)), (Money::ZERO, done.cost));
+        assert_eq!((window.pending.money(), Some(window.posted.money())), (Money::ZERO, done.cost));
     }
 
     /// What the model was told in its request with this number, from 0.

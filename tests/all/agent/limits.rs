@@ -7,8 +7,8 @@ use std::time::Duration;
 use blitz::error::Charged;
 use blitz::provider::{FunctionProvider, Reply};
 use blitz::{
-    CostFilter, Engine, EntryKind, Error, ErrorCode, ExecutionStatus, Fallback, ListOptions, ModelLimits, NewAgent,
-    NewModel, Price, RetryPolicy, Session, Usage,
+    CostFilter, Engine, Error, ErrorCode, ExecutionStatus, Fallback, ListOptions, ModelLimits, NewAgent, NewModel,
+    Price, RetryPolicy, Session, Usage,
 };
 use serde_json::json;
 
@@ -91,7 +91,7 @@ async fn a_call_whose_turn_comes_too_late_is_not_sent_and_costs_nothing() {
     assert_eq!(refused.error.as_ref().unwrap().code, ErrorCode::RateLimited);
     let costs = CostFilter::of_root(refused.execution_id);
     let entries = me.costs().list(costs, ListOptions::default()).await.unwrap().items;
-    assert_eq!(entries.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [EntryKind::Void]);
+    assert!(entries.is_empty(), "what is refused held no money: {entries:?}");
     me.agents().put(agent().fallback(Fallback::to(["two"]))).await.unwrap();
     assert_eq!(me.run("a", json!("go")).await.unwrap().text(), "from the other");
 }

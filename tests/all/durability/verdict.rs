@@ -202,14 +202,15 @@ async fn judge_budgets(me: &Session, roots: &[&Execution]) {
         let held: Vec<&BudgetWindow> = windows.iter().filter(|window| window.pending != Money::ZERO).collect();
         assert!(held.is_empty(), "money is still held: {held:?}");
         if each {
-            let costs: BTreeMap<i64, Money> = windows.iter().map(|window| (window.scope_id, window.posted)).collect();
+            let costs: BTreeMap<i64, Money> =
+                windows.iter().map(|window| (window.scope_id, window.posted.money())).collect();
             for root in roots {
                 let cost = root.cost.expect("a price is known");
                 assert_eq!(costs.get(&root.id.0).copied().unwrap_or_default(), cost, "the window of {}", root.id);
                 spent = spent.add(cost).expect("a sum");
             }
         } else {
-            let posted = windows.iter().map(|window| window.posted).collect::<Vec<_>>();
+            let posted = windows.iter().map(|window| window.posted.money()).collect::<Vec<_>>();
             assert_eq!(posted, [spent], "the user's window counts every tree once");
         }
     }

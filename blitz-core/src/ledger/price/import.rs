@@ -65,8 +65,16 @@ fn worst(price: &Price) -> Money {
 
 impl PriceMap {
     /// Keeps what was read as the version of prices in force.
-    pub(crate) fn keep(&self, tx: &mut dyn Connection, now: Timestamp, source: &str) -> Result<ImportedPrices> {
-        let version = prices::put(tx, now, source, &self.hash, &self.book)?;
+    /// From then on, or from a later moment.
+    pub(crate) fn keep(
+        &self,
+        tx: &mut dyn Connection,
+        now: Timestamp,
+        effective_from: Option<Timestamp>,
+        source: &str,
+    ) -> Result<ImportedPrices> {
+        let from = effective_from.unwrap_or(now).max(now);
+        let version = prices::put(tx, now, from, source, &self.hash, &self.book)?;
         Ok(ImportedPrices { version, taken: self.taken, left_out: self.left_out.clone() })
     }
 

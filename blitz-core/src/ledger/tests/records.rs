@@ -101,8 +101,10 @@ fn costs_are_summed_over_every_filter() {
         let request = ReserveRequest { user_id: Some(UserId(user)), root_id: ExecutionId(root), ..call(execution) };
         ledger
             .write(move |tx| match reserve(tx, Timestamp(at), BOOT, &request)? {
-                ReserveOutcome::Reserved(held) => settle(tx, Timestamp(at), held.id, &Usage::new(input, 0), &json!({})),
-                ReserveOutcome::Refused(error) => Err(error),
+                ReserveOutcome::Reserved(held) => {
+                    settle(tx, Timestamp(at), held.id, &Usage::new(input, 0), &json!({}), Ended::Well)
+                }
+                ReserveOutcome::Refused(refusal) => Err(refusal.error),
             })
             .unwrap();
     };
@@ -164,7 +166,7 @@ fn what_the_provider_said_is_kept_unless_it_is_huge() {
     let ledger = TestLedger::new();
     let settle_raw = |execution, raw: serde_json::Value| {
         let id = ledger.reserve(call(execution)).id;
-        ledger.write(move |tx| settle(tx, NOW, id, &Usage::new(1, 1), &raw)).unwrap();
+        ledger.write(move |tx| settle(tx, NOW, id, &Usage::new(1, 1), &raw, Ended::Well)).unwrap();
     };
     settle_raw(1, json!({"prompt_tokens": 1}));
     settle_raw(2, json!({"junk": "x".repeat(100_000)}));

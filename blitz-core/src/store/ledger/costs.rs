@@ -2,8 +2,8 @@
 
 use super::{Leg, count, legs, word};
 use crate::domain::{
-    CostFilter, CostSummary, EntryKind, ExecutionId, LedgerEntry, Money, Provenance, ReservationId, Timestamp, Usage,
-    UserId,
+    CostFilter, CostSummary, EntryKind, ExecutionId, LedgerEntry, Money, Provenance, ReservationId, ResourceId,
+    Timestamp, Usage, UserId,
 };
 use crate::error::Result;
 use crate::store::sql::{Connection, Row, SqlValue, params};
@@ -45,7 +45,7 @@ pub(super) static SUMMARY: [&str; 4] = by_index!(
 pub(super) static ENTRIES: [&str; 4] = by_index!(
     "SELECT seq, at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt, amount,
          requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance, flag,
-         coalesce(cache_write_1h_tokens, 0)",
+         coalesce(cache_write_1h_tokens, 0), role, key_id, agent_id, workflow_id, prompt, latency, failed, reason",
     "AND seq > ?6 ORDER BY seq LIMIT ?7"
 );
 
@@ -128,12 +128,20 @@ fn entry(row: &Row) -> Result<LedgerEntry> {
         root_id: ExecutionId(row.int(4)?),
         execution_id: ExecutionId(row.int(5)?),
         user_id: row.opt_int(6)?.map(UserId),
+        role: row.opt_text(20)?.map(str::to_owned),
+        key_id: row.opt_int(21)?,
+        agent_id: row.opt_int(22)?.map(ResourceId),
+        workflow_id: row.opt_int(23)?.map(ResourceId),
+        prompt: row.opt_text(24)?.map(str::to_owned),
         model: row.text(7)?.to_owned(),
         provider: row.text(8)?.to_owned(),
         attempt: count(row, 9)?,
         amount: row.opt_int(10)?.map(Money::from_nanos),
         usage: used,
         flag: row.opt_text(18)?.map(word).transpose()?,
+        latency_us: row.opt_int(25)?.map(|_| count(row, 25)).transpose()?,
+        failed: row.opt_int(26)?.map(|failed| failed != 0),
+        reason: row.opt_text(27)?.map(str::to_owned),
     })
 }
 
@@ -149,6 +157,38 @@ fn usage(row: &Row, first: usize, hour: usize) -> Result<Usage> {
         reasoning_tokens: count(row, first + 5)?,
         provenance: Provenance::default(),
     })
+}
+
+/// What a call was booked at so far.
+pub(crate) struct BookedOf {
+    pub(crate) cost: Money,
+    pub(crate) tokens: i64,
+}
+
+/// The sums over the entries of one reservation; the index of its root narrows them.
+pub(crate) fn booked_of(tx: &mut dyn Connection, id: ReservationId) -> Result<BookedOf> {
+    let row = tx.query_one(
+        "SELECT CAST(coalesce(sum(amount), 0) AS BIGINT),
+             CAST(coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS BIGINT)
+         FROM ledger_entries WHERE root_id = (SELECT root_id FROM reservations WHERE id = ?1)
+             AND kind <> 'reserve' AND reservation_id = ?1",
+        params![id],
+    )?;
+    let Some(row) = row else { return Ok(BookedOf { cost: Money::ZERO, tokens: 0 }) };
+    Ok(BookedOf { cost: Money::from_nanos(row.int(0)?), tokens: row.int(1)? })
+}
+
+/// The newest entry of one reservation.
+pub(crate) fn last_of(tx: &mut dyn Connection, id: ReservationId) -> Result<Option<LedgerEntry>> {
+    let row = tx.query_one(
+        "SELECT seq, at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt, amount,
+             requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance, flag,
+             coalesce(cache_write_1h_tokens, 0), role, key_id, agent_id, workflow_id, prompt, latency, failed, reason
+         FROM ledger_entries WHERE root_id = (SELECT root_id FROM reservations WHERE id = ?1)
+             AND kind <> 'reserve' AND reservation_id = ?1 ORDER BY seq DESC LIMIT 1",
+        params![id],
+    )?;
+    row.as_ref().map(entry).transpose()
 }
 
 /// What an entry does to the windows on its legs.

@@ -1,0 +1,101 @@
+//! Corrections: adjust and refund. An entry is never changed, another one is added.
+
+use crate::domain::BudgetUnit;
+use crate::domain::{Correction, EntryKind, LedgerEntry, Money, Timestamp};
+use crate::error::{Error, Result};
+use crate::store::ledger::costs;
+use crate::store::ledger::matching;
+use crate::store::ledger::{self as sql, Count, Leg, NewEntry};
+use crate::store::sql::Connection;
+
+use super::alert;
+
+/// The longest reason of a correction, in bytes.
+const MAX_REASON: usize = 500;
+
+/// Books a correction of what a call cost: late usage, a wrong price. It may be negative.
+///
+/// Errors: `NotFound` where no call was booked under this reservation; `InvalidInput` where the call
+/// would come to less than nothing; `Conflict` where one of its windows is sealed.
+pub(crate) fn adjust(tx: &mut dyn Connection, now: Timestamp, correction: &Correction) -> Result<LedgerEntry> {
+    correct(tx, now, EntryKind::Adjust, correction, correction.amount)
+}
+
+/// Gives back a part of what a call cost, or all of it. Errors: as [`adjust`].
+pub(crate) fn refund(tx: &mut dyn Connection, now: Timestamp, correction: &Correction) -> Result<LedgerEntry> {
+    if correction.amount <= Money::ZERO || correction.tokens != 0 {
+        return Err(Error::invalid("a refund is an amount of money above zero"));
+    }
+    correct(tx, now, EntryKind::Refund, correction, Money::ZERO.sub(correction.amount)?)
+}
+
+fn correct(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    kind: EntryKind,
+    correction: &Correction,
+    amount: Money,
+) -> Result<LedgerEntry> {
+    let reason = correction.reason.trim();
+    if reason.is_empty() || reason.len() > MAX_REASON {
+        return Err(Error::invalid(format!("a correction has a reason of 1 to {MAX_REASON} bytes")));
+    }
+    if amount == Money::ZERO && correction.tokens == 0 {
+        return Err(Error::invalid("a correction corrects something: give an amount or tokens"));
+    }
+    let reservation = sql::settled_reservation(tx, correction.reservation_id)?
+        .ok_or_else(|| Error::not_found("no call was booked under this reservation"))?;
+    let booked = costs::booked_of(tx, reservation.id)?;
+    let after = booked.cost.add(amount)?;
+    let tokens_after = booked.tokens.checked_add(correction.tokens).unwrap_or(i64::MAX);
+    if after < Money::ZERO || tokens_after < 0 {
+        return Err(Error::invalid(format!(
+            "the call was booked at {}: it cannot come to less than nothing",
+            booked.cost
+        )));
+    }
+    let mut legs = Vec::with_capacity(reservation.legs.len());
+    for leg in &reservation.legs {
+        let leg = match leg.count {
+            None => *leg,
+            Some(count) => {
+                let used = if count.unit == BudgetUnit::Tokens { correction.tokens } else { 0 };
+                Leg { count: Some(Count { held: 0, used, ..count }), ..*leg }
+            }
+        };
+        if leg.count.map_or(amount.nanos(), |count| count.used) == 0 {
+            continue;
+        }
+        if leg.start < crate::store::ledger::budgets::sealed_before(tx, leg.budget)? {
+            return Err(Error::conflict(format!(
+                "the window of budget {} is sealed: nothing is corrected in it",
+                leg.budget
+            )));
+        }
+        legs.push(leg);
+    }
+    let entry = NewEntry {
+        kind,
+        reservation: reservation.id,
+        call: reservation.call(),
+        amount: Some(amount),
+        released: Money::ZERO,
+        legs: &legs,
+        usage: None,
+        flag: None,
+        raw_usage: None,
+        ended: None,
+        reason: Some(reason),
+    };
+    for &leg in &legs {
+        let units = leg.count.map_or(amount.nanos(), |count| count.used);
+        if !matching::post(tx, leg, 0, units)? {
+            return Err(Error::invalid(format!("budget {} would have counted less than nothing", leg.budget)));
+        }
+        if units > 0 {
+            alert::raise(tx, now, leg, units)?;
+        }
+    }
+    sql::append_corrected(tx, now, &entry, correction.tokens)?;
+    costs::last_of(tx, reservation.id)?.ok_or_else(|| Error::internal("an entry was not kept"))
+}
