@@ -53,7 +53,7 @@ impl Ledger {
         let held = self.0.write(move |tx| ledger::reserve(tx, Timestamp::now(), BOOT, &request)).await?;
         let Reserved { id, .. } = match held {
             ReserveOutcome::Reserved(reserved) => reserved,
-            ReserveOutcome::Refused(refusal) => return Err(refusal.error),
+            ReserveOutcome::Refused(refusal) => return Err(*refusal.error),
         };
         self.0
             .write(move |tx| {

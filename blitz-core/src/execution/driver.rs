@@ -393,7 +393,7 @@ impl Driver {
                     let reset = live(self.ids.id, &key, EventData::ModelReset { attempt });
                     self.runtime.hub.publish(self.ids.root_id, [reset]);
                 }
-                return self.again(turn, key, attempt, &problem, now, next, Some(settle), used);
+                self.again(turn, key, attempt, &problem, now, next, Some(settle), used)
             }
             Err(error) => {
                 let settle = match &error {

@@ -112,7 +112,7 @@ pub(crate) enum ReserveOutcome {
 #[derive(Debug)]
 pub(crate) struct Refusal {
     /// For whoever runs it.
-    pub(crate) error: Error,
+    pub(crate) error: Box<Error>,
     /// What follows.
     pub(crate) follow: Follow,
 }

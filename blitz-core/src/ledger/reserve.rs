@@ -77,7 +77,7 @@ fn counting(
             // Only what is hard stops a call over it.
             Err(error) if error.code() == ErrorCode::InvalidInput && budget.hard => {
                 let error = Error::new(ErrorCode::BudgetExceeded, format!("budget {}: {error}", budget.id));
-                return Ok(Err(Refusal { error, follow: Follow::Deny }));
+                return Ok(Err(Refusal { error: Box::new(error), follow: Follow::Deny }));
             }
             Err(error) if error.code() == ErrorCode::InvalidInput => {}
             Err(error) => return Err(error),
@@ -206,7 +206,7 @@ fn refusal(request: &ReserveRequest, smallest: u64, money: Money, counting: Vec<
             "the call may cost more than {MAX_CALL_COST}, the most that one call is given: lower its output cap"
         )),
     };
-    Refusal { error, follow: follow.unwrap_or(Follow::Deny) }
+    Refusal { error: Box::new(error), follow: follow.unwrap_or(Follow::Deny) }
 }
 
 fn wish(budget: &MatchedBudget) -> Follow {
@@ -242,7 +242,7 @@ fn unpriced(request: &ReserveRequest, budget: &MatchedBudget) -> Refusal {
     let id = (!budget.is_cap).then_some(budget.id);
     let error = Error::new(ErrorCode::BudgetExceeded, message)
         .with_details(serde_json::json!({"budget": id, "model": request.model}));
-    Refusal { error, follow: wish(budget) }
+    Refusal { error: Box::new(error), follow: wish(budget) }
 }
 
 fn call(request: &ReserveRequest) -> Call<'_> {

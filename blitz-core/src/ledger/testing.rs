@@ -77,7 +77,7 @@ impl TestLedger {
     pub(super) fn refusal(&self, request: ReserveRequest) -> Error {
         match self.try_reserve(request) {
             ReserveOutcome::Reserved(reserved) => panic!("reserved: {reserved:?}"),
-            ReserveOutcome::Refused(refusal) => refusal.error,
+            ReserveOutcome::Refused(refusal) => *refusal.error,
         }
     }
 

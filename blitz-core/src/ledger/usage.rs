@@ -79,10 +79,10 @@ pub(crate) fn report(tx: &mut dyn Connection, query: &UsageQuery) -> Result<Usag
     for (dims, sums) in &groups {
         let mut row = row(query, dims, sums);
         if let Some(id) = row.agent_id {
-            if !names.contains_key(&id) {
-                names.insert(id, sql::resource_name(tx, id)?);
-            }
-            row.agent = names.get(&id).cloned().flatten();
+            row.agent = match names.get(&id) {
+                Some(name) => Option::clone(name),
+                None => names.entry(id).or_insert(sql::resource_name(tx, id)?).clone(),
+            };
         }
         rows.push(row);
     }
@@ -255,11 +255,10 @@ struct Tags(HashMap<ExecutionId, String>);
 impl Tags {
     /// Where an entry is counted.
     fn place(&mut self, tx: &mut dyn Connection, used: &Used) -> Result<Dims> {
-        if !self.0.contains_key(&used.root_id) {
-            let tags = tags::of_root(tx, used.root_id)?.join(",");
-            self.0.insert(used.root_id, tags);
-        }
-        let tags = self.0.get(&used.root_id).cloned().unwrap_or_default();
+        let tags = match self.0.get(&used.root_id) {
+            Some(tags) => tags.clone(),
+            None => self.0.entry(used.root_id).or_insert(tags::of_root(tx, used.root_id)?.join(",")).clone(),
+        };
         Ok(Dims { hour: window::hour_of(used.at), tags, ..used.dims.clone() })
     }
 }

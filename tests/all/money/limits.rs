@@ -18,7 +18,7 @@ async fn a_refused_call_reserves_no_money_and_says_whose_limit_it_was() {
         RateLimit::new(LimitScope::Provider, limits),
     ] {
         me.limits().put(limit.clone()).await.unwrap();
-        assert_eq!(me.limits().list().await.unwrap(), [limit.clone()]);
+        assert_eq!(me.limits().list().await.unwrap(), std::slice::from_ref(&limit));
         // The first takes minutes' worth of tokens, the second's turn comes too late.
         let before = me.costs().list(CostFilter::all(), ListOptions::default()).await.unwrap().items.len();
         assert!(me.run("a", "go").await.unwrap().error.is_none());

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::domain::{
-    BudgetId, BudgetPeriod, BudgetScope, Correction, EntryKind, ExecutionId, ExportFormat, NewBudget, ResourceId,
-    Timestamp, Usage, UsageBy, UsageQuery, UsageStep, UserId,
+    BudgetPeriod, BudgetScope, Correction, EntryKind, ExecutionId, ExportFormat, NewBudget, ResourceId, Timestamp,
+    Usage, UsageBy, UsageQuery, UsageStep, UserId,
 };
 use crate::error::ErrorCode;
 use crate::ledger::testing::*;
@@ -194,5 +194,4 @@ fn usage_is_told_by_span_and_exported_in_two_forms() {
     assert_eq!(read, report.rows);
     let nowhere = UsageQuery { time_zone: Some("X/Y".into()), ..UsageQuery::default().every(UsageStep::Day) };
     assert_eq!(ledger.write(move |tx| usage::report(tx, &nowhere)).unwrap_err().code(), ErrorCode::InvalidInput);
-    let _ = BudgetId(1);
 }

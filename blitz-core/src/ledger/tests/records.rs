@@ -104,7 +104,7 @@ fn costs_are_summed_over_every_filter() {
                 ReserveOutcome::Reserved(held) => {
                     settle(tx, Timestamp(at), held.id, &Usage::new(input, 0), &json!({}), Ended::Well)
                 }
-                ReserveOutcome::Refused(refusal) => Err(refusal.error),
+                ReserveOutcome::Refused(refusal) => Err(*refusal.error),
             })
             .unwrap();
     };

@@ -23,7 +23,7 @@ fn reserve_at(ledger: &TestLedger, now: Timestamp, request: ReserveRequest) -> R
 /// Spends 400 nanos at a moment; the refusal where there is no room.
 fn spend_at(ledger: &TestLedger, now: Timestamp, request: ReserveRequest) -> Result<Booked, Error> {
     match reserve_at(ledger, now, request) {
-        ReserveOutcome::Refused(refusal) => Err(refusal.error),
+        ReserveOutcome::Refused(refusal) => Err(*refusal.error),
         ReserveOutcome::Reserved(reserved) => {
             ledger.write(move |tx| settle(tx, now, reserved.id, &Usage::new(100, 100), &json!({}), Ended::Well))
         }
