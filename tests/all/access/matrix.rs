@@ -169,7 +169,7 @@ fn sample(schema: &Value, root: &Value, field: &str, target: &Value, name: &str)
         "old_password" => return json!("passwd"),
         "password" | "new_password" | "value" => return json!("a long passphrase"),
         "password_hash" => return json!(format!("pbkdf2:sha256:1$salt${}", "ab".repeat(32))),
-        "share" => return json!({"role": "business_user", "level": "view"}),
+        "share" => return json!({"role": "one", "level": "view"}),
         "user_id" => return json!(1),
         _ => {}
     }
@@ -272,6 +272,9 @@ async fn cell(world: &mut World, method: &Method, who: Who, ownership: &str) -> 
     let mut input = sample(&schema, &schema, "", &target, &name);
     if noun == "roles" && verb != "create" && verb != "list" {
         input["name"] = json!("one");
+    }
+    if verb == "unshare" {
+        world.root.call(&format!("{noun}.share"), input.clone()).await.unwrap();
     }
     match method.name {
         "tools.create" | "tools.put" => input = serde_json::to_value(tool(&name)).unwrap(),
