@@ -257,7 +257,7 @@ blitz_status blitz_engine_authenticate(const blitz_engine *engine,
 
 /*
  * A session by an API key: it may what the key's scopes and its owner's role both allow. On BLITZ_OK the caller owns
- * *out_session: blitz_session_free(). BLITZ_UNAUTHENTICATED whatever is wrong with it.
+ *out_session: blitz_session_free(). BLITZ_UNAUTHENTICATED whatever is wrong with it.
  */
 blitz_status blitz_engine_api_key(const blitz_engine *engine,
                                   const char *key,
