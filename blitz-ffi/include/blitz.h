@@ -237,6 +237,48 @@ blitz_status blitz_engine_login(const blitz_engine *engine,
                                 blitz_session **out_session,
                                 blitz_error **out_error);
 
+/*
+ * A user's session from a place that the host knows: login_json is an object of email, password and source, and failures
+ * from one source are held back together. On BLITZ_OK the caller owns *out_session: blitz_session_free().
+ */
+blitz_status blitz_engine_login_with(const blitz_engine *engine,
+                                     const char *login_json,
+                                     blitz_session **out_session,
+                                     blitz_error **out_error);
+
+/*
+ * A session by a token of a login: an opaque one, or a JSON web token. On BLITZ_OK the caller owns *out_session:
+ * blitz_session_free(). BLITZ_UNAUTHENTICATED whatever is wrong with it.
+ */
+blitz_status blitz_engine_authenticate(const blitz_engine *engine,
+                                       const char *token,
+                                       blitz_session **out_session,
+                                       blitz_error **out_error);
+
+/*
+ * A session by an API key: it may what the key's scopes and its owner's role both allow. On BLITZ_OK the caller owns
+ *out_session: blitz_session_free(). BLITZ_UNAUTHENTICATED whatever is wrong with it.
+ */
+blitz_status blitz_engine_api_key(const blitz_engine *engine,
+                                  const char *key,
+                                  blitz_session **out_session,
+                                  blitz_error **out_error);
+
+/*
+ * The next tokens for a refresh token, which is good once, as a JSON object. On BLITZ_OK the caller owns *out_json:
+ * blitz_string_free(). A second use ends the login.
+ */
+blitz_status blitz_engine_refresh(const blitz_engine *engine,
+                                  const char *refresh_token,
+                                  char **out_json,
+                                  blitz_error **out_error);
+
+/* Sets a new password by a token of the method users.reset_password, and ends all logins of the user. */
+blitz_status blitz_engine_set_password(const blitz_engine *engine,
+                                       const char *token,
+                                       const char *password,
+                                       blitz_error **out_error);
+
 /* Who the session speaks for, as a JSON object. On BLITZ_OK the caller owns *out_json: blitz_string_free(). */
 blitz_status blitz_session_principal(const blitz_session *session, char **out_json, blitz_error **out_error);
 

@@ -486,6 +486,22 @@ class engine {
     return session(out);
   }
 
+  /* A session by a token of a login. */
+  session authenticate(const std::string &token) const {
+    blitz_session *out = nullptr;
+    blitz_error *failed = nullptr;
+    detail::check(blitz_engine_authenticate(handle_.get(), token.c_str(), &out, &failed), failed);
+    return session(out);
+  }
+
+  /* A session by an API key. */
+  session api_key(const std::string &key) const {
+    blitz_session *out = nullptr;
+    blitz_error *failed = nullptr;
+    detail::check(blitz_engine_api_key(handle_.get(), key.c_str(), &out, &failed), failed);
+    return session(out);
+  }
+
   /*
    * Serves a callable as a provider: std::string (const std::string &request_json), or with a model_call & behind it; it
    * gives a reply, JSON. blitz::error keeps its code, any other exception is BLITZ_UNAVAILABLE.

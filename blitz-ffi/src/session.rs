@@ -65,6 +65,94 @@ pub extern "C" fn blitz_engine_login(
     })
 }
 
+/// A user's session from a place that the host knows: login_json is an object of email, password and source, and failures
+/// from one source are held back together. On BLITZ_OK the caller owns *out_session: blitz_session_free().
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_engine_login_with(
+    engine: *const Engine,
+    login_json: *const c_char,
+    out_session: *mut *mut Session,
+    out_error: *mut *mut Failure,
+) -> Status {
+    guard(out_error, || {
+        let out = Out::new(out_session, "out_session")?;
+        let host = Arc::clone(&handle::get(engine)?.host);
+        let login = json::read_as(login_json, "login_json")?;
+        let session = host.wait(host.engine.login_with(login))??;
+        out.set_handle(Session { host, session })
+    })
+}
+
+/// A session by a token of a login: an opaque one, or a JSON web token. On BLITZ_OK the caller owns *out_session:
+/// blitz_session_free(). BLITZ_UNAUTHENTICATED whatever is wrong with it.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_engine_authenticate(
+    engine: *const Engine,
+    token: *const c_char,
+    out_session: *mut *mut Session,
+    out_error: *mut *mut Failure,
+) -> Status {
+    guard(out_error, || {
+        let out = Out::new(out_session, "out_session")?;
+        let host = Arc::clone(&handle::get(engine)?.host);
+        let token = handle::text(token, "token")?;
+        let session = host.wait(host.engine.authenticate(token))??;
+        out.set_handle(Session { host, session })
+    })
+}
+
+/// A session by an API key: it may what the key's scopes and its owner's role both allow. On BLITZ_OK the caller owns
+/// *out_session: blitz_session_free(). BLITZ_UNAUTHENTICATED whatever is wrong with it.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_engine_api_key(
+    engine: *const Engine,
+    key: *const c_char,
+    out_session: *mut *mut Session,
+    out_error: *mut *mut Failure,
+) -> Status {
+    guard(out_error, || {
+        let out = Out::new(out_session, "out_session")?;
+        let host = Arc::clone(&handle::get(engine)?.host);
+        let key = handle::text(key, "key")?;
+        let session = host.wait(host.engine.api_key(key))??;
+        out.set_handle(Session { host, session })
+    })
+}
+
+/// The next tokens for a refresh token, which is good once, as a JSON object. On BLITZ_OK the caller owns *out_json:
+/// blitz_string_free(). A second use ends the login.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_engine_refresh(
+    engine: *const Engine,
+    refresh_token: *const c_char,
+    out_json: *mut *mut c_char,
+    out_error: *mut *mut Failure,
+) -> Status {
+    guard(out_error, || {
+        let out = Out::new(out_json, "out_json")?;
+        let host = Arc::clone(&handle::get(engine)?.host);
+        let token = handle::text(refresh_token, "refresh_token")?;
+        let tokens = host.wait(host.engine.refresh(token))??;
+        out.set_text(json::write(&tokens)?);
+        Ok(())
+    })
+}
+
+/// Sets a new password by a token of the method users.reset_password, and ends all logins of the user.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_engine_set_password(
+    engine: *const Engine,
+    token: *const c_char,
+    password: *const c_char,
+    out_error: *mut *mut Failure,
+) -> Status {
+    guard(out_error, || {
+        let host = Arc::clone(&handle::get(engine)?.host);
+        let (token, password) = (handle::text(token, "token")?, handle::text(password, "password")?);
+        host.wait(host.engine.set_password(token, password))?
+    })
+}
+
 /// Who the session speaks for, as a JSON object. On BLITZ_OK the caller owns *out_json: blitz_string_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_session_principal(

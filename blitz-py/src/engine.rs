@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use blitz::{EngineSettings, Method};
+use blitz::{EngineSettings, Login, Method};
 use pyo3::prelude::*;
 use serde_json::json;
 
@@ -47,11 +47,38 @@ impl Engine {
     }
 
     /// A user's session.
-    fn login(&self, email: String, password: String) -> Pending {
+    fn login(&self, email: String, password: String, source: Option<String>) -> Pending {
         let engine = self.0.clone();
-        Pending::new(async move { engine.login(&email, &password).await }, |py, session| {
-            Ok(Py::new(py, Session::new(session))?.into_any())
-        })
+        let login = Login::new(email, &password);
+        let login = match source {
+            Some(source) => login.from(source),
+            None => login,
+        };
+        Pending::new(async move { engine.login_with(login).await }, entered)
+    }
+
+    /// A session by a token.
+    fn authenticate(&self, token: String) -> Pending {
+        let engine = self.0.clone();
+        Pending::new(async move { engine.authenticate(&token).await }, entered)
+    }
+
+    /// A session by an API key.
+    fn api_key(&self, key: String) -> Pending {
+        let engine = self.0.clone();
+        Pending::new(async move { engine.api_key(&key).await }, entered)
+    }
+
+    /// The next tokens for a refresh token.
+    fn refresh(&self, refresh_token: String) -> Pending {
+        let engine = self.0.clone();
+        Pending::new(async move { engine.refresh(&refresh_token).await }, |py, tokens| value_to_python(py, &tokens))
+    }
+
+    /// A new password by a token.
+    fn set_password(&self, token: String, password: String) -> Pending {
+        let engine = self.0.clone();
+        Pending::new(async move { engine.set_password(&token, &password).await }, |py, ()| Ok(py.None()))
     }
 
     /// Goes on with the executions whose process is gone.
@@ -124,4 +151,9 @@ pub(crate) fn methods(py: Python<'_>, of: Option<&str>) -> PyResult<Py<PyAny>> {
 #[pyfunction]
 pub(crate) fn error_codes() -> Vec<(i32, &'static str, &'static str, bool)> {
     rows()
+}
+
+/// The session of whoever came in.
+fn entered(py: Python<'_>, session: blitz::Session) -> PyResult<Py<PyAny>> {
+    Ok(Py::new(py, Session::new(session))?.into_any())
 }

@@ -36,7 +36,11 @@ impl Gate {
             true => Err(Error::conflict("there is an admin already: ask them for an account")),
             false => Ok(()),
         };
-        self.read(caller, Permission::UsersManage, Target::None, move |tx, _| probe(tx)).await?;
+        self.read(caller, Permission::UsersManage, Target::None, move |tx, grant| {
+            grant.require_host("only the host makes the first admin")?;
+            probe(tx)
+        })
+        .await?;
         let new = new.with_role(Role::Admin);
         let (email, name) = (users::normalise(&new.email)?, users::checked_name(&new.name)?);
         let hash = self.passwords.hash(&new.password).await?;

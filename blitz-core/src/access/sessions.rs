@@ -144,6 +144,7 @@ impl Gate {
                 (None, Some(own)) => Some(own),
                 (user, _) => user,
             };
+            grant.require_login()?;
             if user.is_none() || user != grant.user_id() {
                 grant.require(Permission::UsersRead)?;
             }
@@ -155,6 +156,7 @@ impl Gate {
     /// Ends a login: the caller's own, or another's with `users:manage`.
     pub(crate) async fn end_session(&self, caller: &Caller, id: SessionId) -> Result<()> {
         self.write(caller, None, Target::None, "sessions.revoke", move |tx, grant| {
+            grant.require_login()?;
             let missing = || Error::not_found("there is no such session, or it is not open to you");
             let row = access::session(tx, id)?.ok_or_else(missing)?;
             if Some(row.record.user_id) != grant.user_id() && !grant.has(Permission::UsersManage) {
@@ -169,6 +171,7 @@ impl Gate {
     /// Ends all logins of a user: the caller's own, or another's with `users:manage`.
     pub(crate) async fn end_sessions(&self, caller: &Caller, user: Option<UserId>) -> Result<()> {
         self.write(caller, None, Target::None, "sessions.revoke_all", move |tx, grant| {
+            grant.require_login()?;
             let user = user.or(grant.user_id()).ok_or_else(|| Error::invalid("the host has no logins: name a user"))?;
             if Some(user) != grant.user_id() {
                 grant.require(Permission::UsersManage)?;
@@ -307,6 +310,14 @@ impl Parts {
 }
 
 impl Grant {
+    /// Refuses an API key that may not rule over ways in: one that leaks must not end its owner's logins.
+    fn require_login(&self) -> Result<()> {
+        match self.principal().key_id() {
+            Some(_) => self.require(Permission::KeysManage),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses everybody but the host itself.
     pub(super) fn require_host(&self, why: &str) -> Result<()> {
         if self.user_id().is_none() { Ok(()) } else { Err(self.refuse(Error::denied(why.to_owned()))) }

@@ -95,7 +95,7 @@ macro_rules! catalog_rows {
             method!(concat!($noun, ".delete"), $delete, Named => (), |s, named| s.$handle().delete(named.id)),
             method!(concat!($noun, ".share"), $delete, Shared => (), |s, shared| s.$handle().share(shared.id, shared.share)),
             method!(concat!($noun, ".unshare"), $delete, Shared => (), |s, shared| s.$handle().unshare(shared.id, shared.share)),
-            method!(concat!($noun, ".shares"), $read, Named => Vec<Share>, |s, named| s.$handle().shares(named.id)),
+            method!(concat!($noun, ".shares"), $delete, Named => Vec<Share>, |s, named| s.$handle().shares(named.id)),
             method!(
                 concat!($noun, ".set_visibility"), $delete, Visible => Record<$new>,
                 |s, visible| s.$handle().set_visibility(visible.id, visible.visibility)

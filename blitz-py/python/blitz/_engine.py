@@ -91,13 +91,48 @@ class Engine(Session):
             _ = self._entry
         return Session(self._native_.root(reason))
 
-    def login(self, email: str, password: str) -> Session:
-        """A user's session. Errors: ``UnauthenticatedError``, the same whatever was wrong."""
-        return Session(self._native_.login(email, password).wait())
+    def login(self, email: str, password: str, *, source: str | None = None) -> Session:
+        """A user's session. Errors: ``UnauthenticatedError``, the same whatever was wrong.
 
-    async def alogin(self, email: str, password: str) -> Session:
+        ``source`` says where it comes from, such as an IP address: failures from there are held back together.
+        """
+        return Session(self._native_.login(email, password, source).wait())
+
+    async def alogin(self, email: str, password: str, *, source: str | None = None) -> Session:
         """A user's session. Errors: ``UnauthenticatedError``, the same whatever was wrong."""
-        return Session(await settled(self._native_.login(email, password)))
+        return Session(await settled(self._native_.login(email, password, source)))
+
+    def authenticate(self, token: str) -> Session:
+        """A session by a token of a login: an opaque one, or a JSON web token."""
+        return Session(self._native_.authenticate(token).wait())
+
+    async def aauthenticate(self, token: str) -> Session:
+        """A session by a token of a login: an opaque one, or a JSON web token."""
+        return Session(await settled(self._native_.authenticate(token)))
+
+    def api_key(self, key: str) -> Session:
+        """A session by an API key. It may what the key's scopes and its owner's role both allow."""
+        return Session(self._native_.api_key(key).wait())
+
+    async def aapi_key(self, key: str) -> Session:
+        """A session by an API key. It may what the key's scopes and its owner's role both allow."""
+        return Session(await settled(self._native_.api_key(key)))
+
+    def refresh(self, refresh_token: str) -> Any:
+        """The next tokens for a refresh token, which is good once. A second use ends the login."""
+        return self._native_.refresh(refresh_token).wait()
+
+    async def arefresh(self, refresh_token: str) -> Any:
+        """The next tokens for a refresh token, which is good once. A second use ends the login."""
+        return await settled(self._native_.refresh(refresh_token))
+
+    def set_password(self, token: str, password: str) -> None:
+        """Sets a new password by a token of ``users.reset_password``; ends all logins of the user."""
+        self._native_.set_password(token, password).wait()
+
+    async def aset_password(self, token: str, password: str) -> None:
+        """Sets a new password by a token of ``users.reset_password``; ends all logins of the user."""
+        await settled(self._native_.set_password(token, password))
 
     def recover(self) -> list[int]:
         """Goes on with the executions whose process is gone, and gives their ids.

@@ -166,9 +166,10 @@ fn sample(schema: &Value, root: &Value, field: &str, target: &Value, name: &str)
         "provider" => return json!("scripted"),
         "limit" => return json!("1"),
         "scope" if schema["enum"].is_null() && schema["oneOf"].is_null() => return json!("user"),
-        "password" | "old_password" | "new_password" | "value" => return json!("a long passphrase"),
+        "old_password" => return json!("passwd"),
+        "password" | "new_password" | "value" => return json!("a long passphrase"),
         "password_hash" => return json!(format!("pbkdf2:sha256:1$salt${}", "ab".repeat(32))),
-        "share" => return json!({"role": "business_user", "level": "view"}),
+        "share" => return json!({"role": "one", "level": "view"}),
         "user_id" => return json!(1),
         _ => {}
     }
@@ -271,6 +272,18 @@ async fn cell(world: &mut World, method: &Method, who: Who, ownership: &str) -> 
     let mut input = sample(&schema, &schema, "", &target, &name);
     if noun == "roles" && verb != "create" && verb != "list" {
         input["name"] = json!("one");
+    }
+    if verb == "unshare" {
+        world.root.call(&format!("{noun}.share"), input.clone()).await.unwrap();
+    }
+    match method.name {
+        "tools.create" | "tools.put" => input = serde_json::to_value(tool(&name)).unwrap(),
+        "models.import_prices" => {
+            let price = json!({"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-6,
+                "output_cost_per_token": 1e-6});
+            input["prices"] = json!({"gpt-4o": price});
+        }
+        _ => {}
     }
     match caller.call(method.name, input.clone()).await {
         Ok(_) => '+',

@@ -1,5 +1,7 @@
 //! Who may do what: logins, reach, shares, and executions whose user loses its standing.
 
+mod acting;
+mod canary;
 mod credentials;
 mod keys;
 mod login;

@@ -168,14 +168,14 @@ async fn t61_what_cannot_be_audited_is_not_done() {
     let mut rename = UserUpdate::default();
     rename.name = Some("Ana".into());
     rename.role = Some(Role::Admin);
-    assert_eq!(code(root.users().update(ana.id, rename).await), ErrorCode::Storage);
+    assert_eq!(code(root.users().update(ana.id, rename).await), ErrorCode::Internal);
     for refused in [
         code(root.secrets().set("k", blitz::Secret::new("x")).await.map(drop)),
         code(session.keys().create(blitz::NewKey::new("k")).await.map(drop)),
         code(root.roles().create(blitz::NewRole::new("r", [])).await.map(drop)),
         code(engine.login("ana@example.com", super::PASSWORD).await.map(drop)),
     ] {
-        assert_eq!(refused, ErrorCode::Storage);
+        assert_eq!(refused, ErrorCode::Internal);
     }
     file.execute_batch("DROP TRIGGER full").unwrap();
     let now = root.users().get(ana.id).await.unwrap();
