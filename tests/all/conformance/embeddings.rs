@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blitz::provider::{CallContext, ChatServer, Cohere, EmbeddingRequest, Gemini, OpenAi, Provider};
-use blitz::{Part, Secret};
+use blitz::{Engine, NewModel, Part, Price, Provenance, Secret};
 use serde_json::Value;
 
 use super::player::KEY;
@@ -23,6 +23,40 @@ async fn embeddings_agree_with_their_recordings() {
             problems.extend(play(file, exchange).await.map(|problem| format!("{}: {problem}", exchange.name)));
         }
         assert!(problems.is_empty(), "{}", problems.join("\n"));
+    }
+}
+
+/// The same through an engine: a record, the gate, a reservation, and what the provider reports booked.
+#[tokio::test]
+async fn recorded_embeddings_come_through_the_engine_and_are_booked() {
+    let engine = Engine::open(":memory:").await.unwrap();
+    let me = engine.root("test");
+    for (file, root) in [
+        ("openai", "/v1"),
+        ("openrouter", "/api/v1"),
+        ("mistral", "/v1"),
+        ("llamacpp", "/v1"),
+        ("gemini", ""),
+        ("cohere", ""),
+    ] {
+        let all = exchanges(file).unwrap_or_default();
+        let good = all.iter().filter(|exchange| exchange.status == 200);
+        for exchange in good.filter(|one| one.path.contains("/embed") || one.path.ends_with(":batchEmbedContents")) {
+            let server = Server::start([Reply::body(200, &exchange.content_type, &exchange.body)]).await;
+            let request = decode(exchange);
+            let model = NewModel::new("e", file, &request.model_name).with_base_url(format!("{}{root}", server.url()));
+            let price = Price::per_million("1", "0").unwrap();
+            me.models().put(model.with_api_key(KEY).with_price(price)).await.unwrap();
+            let made = me.models().embed_parts("e", request).await.unwrap();
+            let (vectors, tokens) = recorded(&exchange.json());
+            assert_eq!(made.vectors, vectors, "{}", exchange.name);
+            let booked = match tokens {
+                Some(tokens) => tokens,
+                None => made.usage.input_tokens,
+            };
+            assert_eq!(made.cost.unwrap().nanos(), i64::try_from(booked).unwrap() * 1_000, "{}", exchange.name);
+            assert_eq!(made.usage.provenance == Provenance::Provider, tokens.is_some(), "{}", exchange.name);
+        }
     }
 }
 
