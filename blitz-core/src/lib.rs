@@ -52,10 +52,30 @@ mod workflow;
 
 pub use access::{AccessObject, AccessRequest, Authorizer};
 pub use domain::{
-    AgentRecord, Alert, AlertKind, Amount, Answer, ApprovalAnswered, ApprovalRequested, AuditCheck, AuditExport, AuditFormat, AuditOutcome, AuditRecord, AuditSegment, Budget, BudgetId, BudgetPeriod, BudgetRaise, BudgetRevision, BudgetScope, BudgetUnit, BudgetWindow, CacheRule, Correction, CostFilter, CostSummary, Decision, Delivery, Delta, Edge, EdgeAt, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId, ExecutionStatus, ExportFormat, Fallback, FallbackTo, FieldChange, FinishReason, Finished, Fix, ImportedPrices, ImportedUser, IssuedKey, ItemCount, ItemFinished, Jitter, Join, JoinMode, KeyId, KeyRecord, LedgerEntry, LeftOut, LimitScope, Limits, ListOptions, ListedPrice, Login, MergeRule, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest, ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewKey, NewModel, NewPrompt, NewRole, NewTool, NewUser, NewWebhook, Node, NodeChange, NodeFinished, NodeRetry, NodeRetrying, NodeStarted, NodeState, NodeStatus, NodeType, NodeTypeInfo, NodeWaiting, OnError, OnExceed, OnUnpriced, Outcome, OutputMode, OutputRef, OutputSchema, Overlap, Page, Part, PasswordReset, Patch, Permission, PictureFormat, Position, Price, PriceTier, PriceVersion, Principal, Problem, ProblemCode, ProfileOverride, PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance, Queued, Rate, RateLimit, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RoleName, RoleRecord, RoleUpdate, RunLimits, RunOptions, Scope, Secret, SecretName, SessionId, SessionRecord, SessionSettings, Severity, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TagPolicy, TemplateFormat, ThinkingRule, Timestamp, TokenAlgorithm, TokenKey, TokenKind, Tokens, ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Trigger, Usage, UsageBy, UsageQuery, UsageReport, UsageRow, UsageStep, User, UserId, UserUpdate, Validation, Var, Visibility, Waiting, Webhook, Workflow, WorkflowDefinition, WorkflowDiff, WorkflowLimits, WorkflowRecord, WorkflowVersion,
+    AgentRecord, Alert, AlertKind, Amount, Answer, ApprovalAnswered, ApprovalRequested, AuditCheck, AuditExport,
+    AuditFormat, AuditOutcome, AuditRecord, AuditSegment, Budget, BudgetId, BudgetPeriod, BudgetRaise, BudgetRevision,
+    BudgetScope, BudgetUnit, BudgetWindow, CacheRule, Correction, CostFilter, CostSummary, Decision, Delivery, Delta,
+    Edge, EdgeAt, Effect, EntryFlag, EntryKind, Event, EventData, Execution, ExecutionId, ExecutionStatus,
+    ExportFormat, Fallback, FallbackTo, FieldChange, FinishReason, Finished, Fix, ImportedPrices, ImportedUser,
+    IssuedKey, ItemCount, ItemFinished, Jitter, Join, JoinMode, KeyId, KeyRecord, LedgerEntry, LeftOut, LimitScope,
+    Limits, ListOptions, ListedPrice, Login, MergeRule, Message, MessageRole, ModelLimits, ModelRecord, ModelRequest,
+    ModelResponse, ModelSettings, Money, NewAgent, NewBudget, NewKey, NewModel, NewPrompt, NewRole, NewTool, NewUser,
+    NewWebhook, Node, NodeChange, NodeFinished, NodeRetry, NodeRetrying, NodeStarted, NodeState, NodeStatus, NodeType,
+    NodeTypeInfo, NodeWaiting, OnError, OnExceed, OnUnpriced, Outcome, OutputMode, OutputRef, OutputSchema, Overlap,
+    Page, Part, PasswordReset, Patch, Permission, PictureFormat, Position, Price, PriceTier, PriceVersion, Principal,
+    Problem, ProblemCode, ProfileOverride, PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance, Queued,
+    Rate, RateLimit, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RoleName,
+    RoleRecord, RoleUpdate, RunLimits, RunOptions, Scope, Secret, SecretName, SessionId, SessionRecord,
+    SessionSettings, Severity, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TagPolicy, TemplateFormat,
+    ThinkingRule, Timestamp, TokenAlgorithm, TokenKey, TokenKind, Tokens, ToolCall, ToolChoice, ToolKind, ToolRecord,
+    ToolResult, ToolSpec, ToolStarted, Trigger, Usage, UsageBy, UsageQuery, UsageReport, UsageRow, UsageStep, User,
+    UserId, UserUpdate, Validation, Var, Visibility, Waiting, Webhook, Workflow, WorkflowDefinition, WorkflowDiff,
+    WorkflowLimits, WorkflowRecord, WorkflowVersion,
 };
 pub use engine::{
-    Agents, Alerts, AuditTrail, Budgets, Costs, Embeddings, Engine, EngineBuilder, EngineSettings, EventStream, ExecutionFilter, ExecutionHandle, Executions, HeardRun, ImportedWorkflow, Keys, Method, MethodKind, Models, Prices, Prompts, RateLimits, Roles, Secrets, Session, Sessions, Tools, Usages, Users, Webhooks, Workflows,
+    Agents, Alerts, AuditTrail, Budgets, Costs, Embeddings, Engine, EngineBuilder, EngineSettings, EventStream,
+    ExecutionFilter, ExecutionHandle, Executions, HeardRun, ImportedWorkflow, Keys, Method, MethodKind, Models, Prices,
+    Prompts, RateLimits, Roles, Secrets, Session, Sessions, Tools, Usages, Users, Webhooks, Workflows,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use execution::rerun::{Rerun, RerunVersion};

@@ -2,8 +2,8 @@
 
 use blitz::provider::EmbeddingRequest;
 use blitz::{
-    CostFilter, Engine, EntryKind, ErrorCode, ListOptions, Money, NewBudget, NewModel, NewUser, Price, Provenance,
-    Session, Visibility,
+    Amount, CostFilter, Engine, EntryKind, ErrorCode, ListOptions, Money, NewBudget, NewModel, NewUser, Price,
+    Provenance, Session, Visibility,
 };
 use serde_json::{Value, json};
 
@@ -40,7 +40,10 @@ async fn texts_become_vectors_in_order_and_are_booked() {
     assert_eq!(made.cost, Some(Money::from_nanos(9_000)));
     assert_eq!(kinds(&me).await, [EntryKind::Settle]);
     let windows = me.budgets().windows(budget.id, ListOptions::default()).await.unwrap().items;
-    assert_eq!((windows[0].posted, windows[0].pending), (Money::from_nanos(9_000), Money::ZERO));
+    assert_eq!(
+        (windows[0].posted, windows[0].pending),
+        (Amount::Usd(Money::from_nanos(9_000)), Amount::Usd(Money::ZERO))
+    );
     assert_eq!(server.last_request().header("authorization"), Some("Bearer sk-canary-key"));
     assert_eq!(server.last_request().json(), json!({"model": "small", "input": ["a", "b"]}));
 }

@@ -6,8 +6,8 @@ use super::gate::{Parts, Refused};
 use super::policy::Subject;
 use crate::audit::{Actor, AuditLine};
 use crate::domain::{
-    Deed, KeyId, ModelRecord, Permission, Powers, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp,
-    UserId,
+    Deed, KeyId, ModelRecord, Permission, Powers, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret,
+    Timestamp, UserId,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::store::catalog::{self, ResourceRow};

@@ -54,6 +54,6 @@ pub use tags::*;
 pub use time::*;
 pub use tool::*;
 pub use usage::*;
-pub use workflow::*;
 pub use usage_report::*;
 pub use webhook::*;
+pub use workflow::*;

@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Session, agents, alerts, audit, budgets, costs, executions, keys, limits, models, prices, prompts, roles, secrets, sessions, tools, usage, users, webhooks, workflows};
+use super::{
+    Session, agents, alerts, audit, budgets, costs, executions, keys, limits, models, prices, prompts, roles, secrets,
+    sessions, tools, usage, users, webhooks, workflows,
+};
 use crate::domain::{ListOptions, Patch, Permission, ResourceRef};
 use crate::error::{Error, Result};
 use crate::store::catalog::shown;

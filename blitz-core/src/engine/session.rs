@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    Agents, Alerts, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Keys, Models, Prices, Prompts, RateLimits, Roles, Secrets, Sessions, Tools, Usages, Users, Webhooks, Workflows, methods,
+    Agents, Alerts, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Keys, Models, Prices,
+    Prompts, RateLimits, Roles, Secrets, Sessions, Tools, Usages, Users, Webhooks, Workflows, methods,
 };
 use crate::access::{Caller, Grant, Target};
 use crate::domain::{Outcome, Permission, Principal, ResourceRef};

@@ -76,7 +76,7 @@ pub(crate) fn reserve(
         clamp: false,
     };
     match ledger::reserve(tx, grant.now(), &runtime.boot_id, &held)? {
-        ReserveOutcome::Refused(refusal) => Err(refusal.error),
+        ReserveOutcome::Refused(refusal) => Err(*refusal.error),
         ReserveOutcome::Reserved(reserved) => {
             let deployment = Arc::new(DeploymentKey::new(spec));
             let limits = ledger::limits::of(tx, grant.user_id(), key_id)?;

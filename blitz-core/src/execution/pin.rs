@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::access::{Grant, Standing};
 use crate::domain::{
     AgentRecord, ExecutionPlan, ModelRecord, NewModel, Permission, PlannedModel, Price, PromptRef, PromptVersion,
-    RateLimit,
-    ResourceId, ResourceKind, ResourceRef, RunOptions, Secret, Timestamp, ToolRecord, UserId, Visibility, WorkflowPlan,
+    RateLimit, ResourceId, ResourceKind, ResourceRef, RunOptions, Secret, Timestamp, ToolRecord, UserId, Visibility,
+    WorkflowPlan,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;

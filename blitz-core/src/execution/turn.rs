@@ -14,8 +14,8 @@ use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
     Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished,
-    ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepFinished, StepKind, StepStarted,
-    Timestamp, ToolCall, ToolStarted, Usage, Waiting,
+    ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepFinished, StepKind,
+    StepStarted, Timestamp, ToolCall, ToolStarted, Usage, Waiting,
 };
 use crate::error::{Error, ErrorInfo, Result};
 use crate::ledger::{self, Booked, Ended, Follow, Refusal, ReserveOutcome, ReserveRequest, Reserved};

@@ -1,13 +1,16 @@
 //! Executions and their journal: the SQL, written once.
 
+mod nodes;
+
 use serde_json::Value;
 
 use super::sql::{Connection, Row, params, to_json};
 use crate::domain::{
-    ApprovalRequested, Event, EventData, Execution, ExecutionId, ExecutionPlan, ExecutionStatus, Finished, ListOptions,
-    Page, Principal, Queued, ResourceId, Step, StepKind, Timestamp, UserId, Waiting, WorkflowPlan,
+    Event, EventData, Execution, ExecutionId, ExecutionPlan, ExecutionStatus, Finished, ListOptions, Page, Principal,
+    Queued, ResourceId, Step, StepKind, Timestamp, UserId, Waiting, WorkflowPlan,
 };
 use crate::error::{Error, Result};
+pub(crate) use nodes::{blob, journal_below, names_output, put_blob, question};
 
 /// Version of the form of journal records.
 const JOURNAL_SCHEMA: i64 = 1;
@@ -232,24 +235,6 @@ fn taken_over() -> Error {
     Error::interrupted("another process has taken this execution over")
 }
 
-/// Keeps a large body under its hash.
-pub(crate) fn put_blob(tx: &mut dyn Connection, hash: &str, body: &[u8]) -> Result<()> {
-    tx.execute(
-        "INSERT INTO blobs (hash, body) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING",
-        params![hash, body.to_vec()],
-    )?;
-    Ok(())
-}
-
-/// The JSON that is kept under a hash.
-pub(crate) fn blob<T: serde::de::DeserializeOwned>(tx: &mut dyn Connection, hash: &str) -> Result<T> {
-    let row = tx
-        .query_one("SELECT body FROM blobs WHERE hash = ?1", params![hash])?
-        .ok_or_else(|| Error::storage("the body of a journal record is missing"))?;
-    serde_json::from_slice(row.blob(0)?)
-        .map_err(|error| Error::storage("a journal record cannot be read: it is damaged").with_source(error))
-}
-
 fn event(tx: &mut dyn Connection, row: &Row) -> Result<Event> {
     if row.int(5)? > JOURNAL_SCHEMA {
         return Err(Error::storage("a journal record is from a newer version of the engine"));
@@ -291,36 +276,6 @@ pub(crate) fn journal_of(
     events(tx, &rows)
 }
 
-/// The records of one execution in a scope of it and below, behind `after`.
-pub(crate) fn journal_below(
-    tx: &mut dyn Connection,
-    root_id: ExecutionId,
-    id: ExecutionId,
-    path: &str,
-    after: i64,
-    limit: u32,
-) -> Result<Vec<Event>> {
-    let below = if path.is_empty() { "%".to_owned() } else { format!("{}/%", path.replace('_', "\\_")) };
-    let rows = tx.query_all(
-        "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
-         WHERE root_id = ?1 AND execution_id = ?2 AND seq > ?3 AND (path = ?4 OR path LIKE ?5 ESCAPE '\\')
-            AND type IN ('node.started', 'node.waiting', 'node.retrying', 'node.finished', 'item.finished')
-         ORDER BY seq LIMIT ?6",
-        params![root_id, id, after, path, below, limit.min(1000)],
-    )?;
-    events(tx, &rows)
-}
-
-/// Whether a record of an execution names a large output by its hash.
-pub(crate) fn names_output(tx: &mut dyn Connection, root_id: ExecutionId, hash: &str) -> Result<bool> {
-    let named = format!("%\"ref\":\"{hash}\"%");
-    let row = tx.query_one(
-        "SELECT seq FROM journal WHERE root_id = ?1 AND type IN ('node.finished', 'item.finished') AND data LIKE ?2 LIMIT 1",
-        params![root_id, named],
-    )?;
-    Ok(row.is_some())
-}
-
 /// The decisions on steps of an execution behind `after`; from now on they count as read.
 pub(crate) fn take_decisions(
     tx: &mut dyn Connection,
@@ -335,25 +290,6 @@ pub(crate) fn take_decisions(
         params![root_id, id, after],
     )?;
     events(tx, &rows)
-}
-
-/// The newest question that an execution asks at a key, with its path.
-pub(crate) fn question(
-    tx: &mut dyn Connection,
-    root_id: ExecutionId,
-    id: ExecutionId,
-    key: &str,
-) -> Result<Option<(String, ApprovalRequested)>> {
-    let rows = tx.query_all(
-        "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
-         WHERE root_id = ?1 AND execution_id = ?2 AND type = 'approval.requested' ORDER BY seq DESC LIMIT 1000",
-        params![root_id, id],
-    )?;
-    let asked = events(tx, &rows)?.into_iter().filter_map(|event| match event.data {
-        EventData::ApprovalRequested(asked) if asked.key == key => Some((event.path, asked)),
-        _ => None,
-    });
-    Ok(asked.into_iter().next())
 }
 
 /// Where an execution stands, without an end.

@@ -357,7 +357,8 @@ mod tests {
     #[tokio::test]
     async fn budgets_are_matched_and_costs_narrowed_by_index() {
         let [summary_all, entries_all] = [costs::SUMMARY[3], costs::ENTRIES[3]];
-        let queries = [matching::MATCHING, matching::MATCHING_CHILD].into_iter().chain(costs::SUMMARY).chain(costs::ENTRIES);
+        let queries =
+            [matching::MATCHING, matching::MATCHING_CHILD].into_iter().chain(costs::SUMMARY).chain(costs::ENTRIES);
         for query in queries.filter(|&query| query != summary_all && query != entries_all) {
             let explain: &'static str = format!("EXPLAIN QUERY PLAN {query}").leak();
             let places = (1..=13).rev().find(|n| query.contains(&format!("?{n}"))).unwrap();

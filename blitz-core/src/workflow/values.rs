@@ -3,7 +3,7 @@
 //! Large outputs are not here: they are kept by their hash and brought when an expression reads
 //! them. What an item of a map gives stays until the map ends, what its nodes gave until it ends.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorInfo, Result};
 #[derive(Debug)]
 pub(crate) struct Values {
     plan: Arc<Plan>,
-    nodes: HashMap<String, usize>,
+    nodes: BTreeMap<String, usize>,
     input: Value,
     trigger: Value,
     started_at: Timestamp,
@@ -32,7 +32,7 @@ pub(crate) struct Values {
     /// Maps and loops that run, by key.
     contents: BTreeMap<String, Contents>,
     /// Large outputs that this turn reads or has made, by hash.
-    loaded: HashMap<String, Arc<Value>>,
+    loaded: BTreeMap<String, Arc<Value>>,
     /// Why the workflow fails, for its handler.
     error: Option<ErrorInfo>,
 }
@@ -103,7 +103,7 @@ impl Values {
             vars,
             frames: BTreeMap::new(),
             contents: BTreeMap::new(),
-            loaded: HashMap::new(),
+            loaded: BTreeMap::new(),
             error: None,
         }
     }

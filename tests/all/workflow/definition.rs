@@ -1,8 +1,8 @@
 //! Drafts, publication, versions, imports and pictures, as a user meets them.
 
 use blitz::{
-    Edge, ErrorCode, ListOptions, MergeRule, NewAgent, NewUser, NodeType, PictureFormat, ProblemCode, Session, Share,
-    ShareLevel, Workflow, WorkflowDefinition, WorkflowLimits,
+    Edge, ErrorCode, ListOptions, MergeRule, NewAgent, NewRole, NewUser, NodeType, Permission, PictureFormat,
+    ProblemCode, Role, Scope, Session, Share, ShareLevel, Workflow, WorkflowDefinition, WorkflowLimits,
 };
 use serde_json::{Value, json};
 
@@ -274,8 +274,12 @@ async fn pictures_are_text_of_both_kinds() {
 #[tokio::test]
 async fn workflows_have_owners_and_shares_as_agents_have() {
     let (engine, root) = with_analyzer().await;
+    // A business user makes drafts; an author publishes them too.
+    let may = Permission::ALL.iter().copied().filter(|permission| permission.name().starts_with("workflows:"));
+    let author = root.roles().create(NewRole::new("author", may.map(Scope::own))).await.unwrap().name;
     for name in ["ana", "ben"] {
-        let user = NewUser::new(format!("{name}@example.com"), "a long passphrase");
+        let user = NewUser::new(format!("{name}@example.com"), "a long passphrase")
+            .with_role(Role::from_name(&author).unwrap());
         root.users().create(user).await.unwrap();
     }
     let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
@@ -295,4 +299,8 @@ async fn workflows_have_owners_and_shares_as_agents_have() {
     // Whoever publishes must be allowed to use what it names: Ben may not know of the host's agent.
     ben.call("workflows.put", triage()).await.unwrap();
     assert_eq!(problem_codes(&ben.workflows().publish("triage").await.unwrap_err()), ["E_REFERENCE"]);
+    root.users().create(NewUser::new("eve@example.com", "a long passphrase")).await.unwrap();
+    let eve = engine.login("eve@example.com", "a long passphrase").await.unwrap();
+    eve.workflows().put(plain("draft").build()).await.unwrap();
+    assert_eq!(code(eve.workflows().publish("draft").await), ErrorCode::PermissionDenied);
 }

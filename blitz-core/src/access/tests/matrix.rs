@@ -34,7 +34,7 @@ const RESOURCES: &[(Permission, ResourceKind, &str)] = &[
     (Permission::WorkflowsRead, ResourceKind::Workflow, "++-++++"),
     (Permission::WorkflowsRun, ResourceKind::Workflow, "++-d+++"),
     (Permission::WorkflowsEdit, ResourceKind::Workflow, "+d-dd++"),
-    (Permission::WorkflowsPublish, ResourceKind::Workflow, "+d-dd++"),
+    (Permission::WorkflowsPublish, ResourceKind::Workflow, "dd-dddd"),
     (Permission::WorkflowsDelete, ResourceKind::Workflow, "+d-ddd+"),
 ];
 
@@ -53,12 +53,7 @@ const PLAIN: &[(Permission, &str)] = &[
     (Permission::PromptsCreate, "+"),
     (Permission::ToolsCreate, "d"),
     (Permission::AgentsCreate, "+"),
-    (Permission::WorkflowsRead, "+"),
-    (Permission::WorkflowsRun, "+"),
     (Permission::WorkflowsCreate, "+"),
-    (Permission::WorkflowsEdit, "+"),
-    (Permission::WorkflowsPublish, "d"),
-    (Permission::WorkflowsDelete, "+"),
     (Permission::ExecutionsRecover, "d"),
     (Permission::ConversationsRead, "+"),
     (Permission::ConversationsEdit, "+"),

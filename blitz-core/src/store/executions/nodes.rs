@@ -1,0 +1,73 @@
+//! What a workflow's records are read for: its nodes, its questions, its large outputs.
+
+use super::events;
+use crate::domain::{ApprovalRequested, Event, EventData, ExecutionId};
+use crate::error::{Error, Result};
+use crate::store::sql::{Connection, params};
+
+/// Keeps a large body under its hash.
+pub(crate) fn put_blob(tx: &mut dyn Connection, hash: &str, body: &[u8]) -> Result<()> {
+    tx.execute(
+        "INSERT INTO blobs (hash, body) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING",
+        params![hash, body.to_vec()],
+    )?;
+    Ok(())
+}
+
+/// The JSON that is kept under a hash.
+pub(crate) fn blob<T: serde::de::DeserializeOwned>(tx: &mut dyn Connection, hash: &str) -> Result<T> {
+    let row = tx
+        .query_one("SELECT body FROM blobs WHERE hash = ?1", params![hash])?
+        .ok_or_else(|| Error::storage("the body of a journal record is missing"))?;
+    serde_json::from_slice(row.blob(0)?)
+        .map_err(|error| Error::storage("a journal record cannot be read: it is damaged").with_source(error))
+}
+
+/// The records of one execution in a scope of it and below, behind `after`.
+pub(crate) fn journal_below(
+    tx: &mut dyn Connection,
+    root_id: ExecutionId,
+    id: ExecutionId,
+    path: &str,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Event>> {
+    let below = if path.is_empty() { "%".to_owned() } else { format!("{}/%", path.replace('_', "\\_")) };
+    let rows = tx.query_all(
+        "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
+         WHERE root_id = ?1 AND execution_id = ?2 AND seq > ?3 AND (path = ?4 OR path LIKE ?5 ESCAPE '\\')
+            AND type IN ('node.started', 'node.waiting', 'node.retrying', 'node.finished', 'item.finished')
+         ORDER BY seq LIMIT ?6",
+        params![root_id, id, after, path, below, limit.min(1000)],
+    )?;
+    events(tx, &rows)
+}
+
+/// Whether a record of an execution names a large output by its hash.
+pub(crate) fn names_output(tx: &mut dyn Connection, root_id: ExecutionId, hash: &str) -> Result<bool> {
+    let named = format!("%\"ref\":\"{hash}\"%");
+    let row = tx.query_one(
+        "SELECT seq FROM journal WHERE root_id = ?1 AND type IN ('node.finished', 'item.finished') AND data LIKE ?2 LIMIT 1",
+        params![root_id, named],
+    )?;
+    Ok(row.is_some())
+}
+
+/// The newest question that an execution asks at a key, with its path.
+pub(crate) fn question(
+    tx: &mut dyn Connection,
+    root_id: ExecutionId,
+    id: ExecutionId,
+    key: &str,
+) -> Result<Option<(String, ApprovalRequested)>> {
+    let rows = tx.query_all(
+        "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
+         WHERE root_id = ?1 AND execution_id = ?2 AND type = 'approval.requested' ORDER BY seq DESC LIMIT 1000",
+        params![root_id, id],
+    )?;
+    let asked = events(tx, &rows)?.into_iter().filter_map(|event| match event.data {
+        EventData::ApprovalRequested(asked) if asked.key == key => Some((event.path, asked)),
+        _ => None,
+    });
+    Ok(asked.into_iter().next())
+}
