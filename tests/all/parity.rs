@@ -185,7 +185,7 @@ impl Stage {
             .into_iter()
             .map(|event| event.unwrap())
             .map(|event| [event.data.type_name().to_owned(), event.path])
-            .filter(|[name, _]| name != "model.delta" && name != "model.reset")
+            .filter(|[name, _]| !["model.delta", "model.partial", "model.reset"].contains(&name.as_str()))
             .collect();
         events.chunk_by_mut(|a, b| a[0] == b[0]).for_each(<[_]>::sort);
         let done = handle.wait().await.unwrap();

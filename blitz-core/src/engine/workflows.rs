@@ -62,8 +62,12 @@ pub(super) const VERSION_ROWS: &[Method] = &[
     method!("workflows.picture", WorkflowsRead, ToDraw => String, |s, at| async move {
         s.workflows().picture(at.id, at.version, at.format).await
     }),
-    method!("workflows.schema", WorkflowsRead, Nothing => Value, |s, _nothing| async move { s.workflows().schema() }),
+    method!("workflows.schema", WorkflowsRead, Nothing => Value, |s, _nothing| async move {
+        s.read(Permission::WorkflowsRead, Target::None, |_, _| Ok(())).await?;
+        s.workflows().schema()
+    }),
     method!("workflows.node_types", WorkflowsRead, Nothing => Vec<NodeTypeInfo>, |s, _nothing| async move {
+        s.read(Permission::WorkflowsRead, Target::None, |_, _| Ok(())).await?;
         Ok::<_, Error>(s.workflows().node_types())
     }),
 ];
@@ -237,7 +241,9 @@ impl Catalog<WorkflowDefinition> {
     ///
     /// Errors: `InvalidInput` for what is none, `TooLarge`; nothing is kept then.
     pub async fn import(&self, definition: impl Into<Value>, name: Option<String>) -> Result<ImportedWorkflow> {
-        let import::Imported { mut definition, mut problems } = import::read(&definition.into())?;
+        let definition = definition.into();
+        self.session.read(Permission::WorkflowsCreate, Target::None, |_, _| Ok(())).await?;
+        let import::Imported { mut definition, mut problems } = import::read(&definition)?;
         if let Some(name) = name {
             definition.name = name;
         }

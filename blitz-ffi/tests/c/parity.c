@@ -192,7 +192,7 @@ static json_object *events_of(blitz_execution *execution) {
     if (text == NULL) break;
     json_object *event = take_json(text);
     const char *type = string_field(event, "type");
-    if (strcmp(type, "model.delta") != 0 && strcmp(type, "model.reset") != 0) {
+    if (strcmp(type, "model.delta") != 0 && strcmp(type, "model.partial") != 0 && strcmp(type, "model.reset") != 0) {
       json_object *pair = json_object_new_array();
       json_object_array_add(pair, json_object_get(field(event, "type")));
       json_object_array_add(pair, json_object_get(field(event, "path")));

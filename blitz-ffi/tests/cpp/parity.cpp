@@ -101,7 +101,7 @@ class stage {
       blitz::events reader = execution.events();
       for (const std::string &text : reader) {
         json event = json::parse(text);
-        if (event["type"] == "model.delta" || event["type"] == "model.reset") continue;
+        if (event["type"] == "model.delta" || event["type"] == "model.partial" || event["type"] == "model.reset") continue;
         events.emplace_back(event["type"], event["path"]);
       }
       // Neighbours of one type by path: tools that run at the same time end in any order.

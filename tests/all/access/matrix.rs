@@ -9,7 +9,7 @@ use blitz::provider::{Reply, Scripted};
 use blitz::{
     Engine, ErrorCode, Method, MethodKind, NewAgent, NewKey, NewModel, NewPrompt, NewRole, NewTool, NewUser,
     Permission, ResourceId, Role, RoleUpdate, Scope, Session, Share, ShareLevel, TokenKind, User, UserUpdate,
-    Visibility,
+    Visibility, Workflow,
 };
 use serde_json::{Map, Value, json};
 
@@ -118,6 +118,7 @@ impl World {
             "models" => make!(models, NewModel::new(name, "scripted", "any")),
             "prompts" => make!(prompts, NewPrompt::new(name, "Hello")),
             "tools" => make!(tools, tool(&name)),
+            "workflows" => make!(workflows, Workflow::new(name).start("s").end("e").edge("s", "e").build()),
             _ => make!(agents, NewAgent::new(name, "m")),
         }
     }
@@ -137,7 +138,8 @@ fn ownerships(method: &Method) -> Vec<&'static str> {
     let (noun, _) = method.name.split_once('.').unwrap();
     let schema = method.input_schema();
     let about = |field: &str| schema["required"].as_array().is_some_and(|fields| fields.contains(&json!(field)));
-    let resource = ["models", "prompts", "tools", "agents"].contains(&noun) && (about("id") || about("agent"));
+    let resource =
+        ["models", "prompts", "tools", "agents", "workflows"].contains(&noun) && (about("id") || about("agent"));
     let personal = ["executions", "keys", "sessions"].contains(&noun) && about("id");
     if resource {
         OWNERSHIPS.to_vec()
@@ -164,7 +166,9 @@ fn sample(schema: &Value, root: &Value, field: &str, target: &Value, name: &str)
         "name" => return json!(name),
         "model" => return json!("m"),
         "provider" => return json!("scripted"),
-        "limit" => return json!("1"),
+        "limit" | "amount" => return json!("1"),
+        "inputs" if schema["type"] == "array" => return json!(["text"]),
+        "url" => return json!("https://example.com/hook"),
         "scope" if schema["enum"].is_null() && schema["oneOf"].is_null() => return json!("user"),
         "old_password" => return json!("passwd"),
         "password" | "new_password" | "value" => return json!("a long passphrase"),
@@ -212,7 +216,7 @@ async fn cell(world: &mut World, method: &Method, who: Who, ownership: &str) -> 
     let me = world.maker().await;
     let own = ownership == "own";
     let target = match noun {
-        "models" | "prompts" | "tools" | "agents" if ownership != "-" => {
+        "models" | "prompts" | "tools" | "agents" | "workflows" if ownership != "-" => {
             json!(world.resource(noun, ownership, &me).await)
         }
         "executions" if ownership != "-" => {
@@ -278,7 +282,7 @@ async fn cell(world: &mut World, method: &Method, who: Who, ownership: &str) -> 
     }
     match method.name {
         "tools.create" | "tools.put" => input = serde_json::to_value(tool(&name)).unwrap(),
-        "models.import_prices" => {
+        "models.import_prices" | "prices.import" => {
             let price = json!({"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-6,
                 "output_cost_per_token": 1e-6});
             input["prices"] = json!({"gpt-4o": price});
@@ -289,7 +293,8 @@ async fn cell(world: &mut World, method: &Method, who: Who, ownership: &str) -> 
         Ok(_) => '+',
         Err(error) => match error.code() {
             ErrorCode::PermissionDenied => 'd',
-            ErrorCode::NotFound if ownership != "-" => '-',
+            // The model that it asks is hidden from whoever may not use models.
+            ErrorCode::NotFound if ownership != "-" || method.name == "models.embed" => '-',
             ErrorCode::Unauthenticated => panic!("{} of {input}: {error}", method.name),
             _ => '+',
         },

@@ -294,7 +294,7 @@ async fn workflows_have_owners_and_shares_as_agents_have() {
     assert_eq!(ben.workflows().export(hers, Some(1)).await.unwrap()["name"], "mine");
     assert_eq!(code(ben.workflows().publish(hers).await), ErrorCode::PermissionDenied);
     assert_eq!(code(ben.workflows().rollback(hers, 1).await), ErrorCode::PermissionDenied);
-    ana.workflows().share("mine", Share::with_user("ben@example.com", ShareLevel::Edit)).await.unwrap();
+    ana.workflows().share("mine", Share::with_user("ben@example.com", ShareLevel::Manage)).await.unwrap();
     ben.workflows().publish(hers).await.unwrap();
     // Whoever publishes must be allowed to use what it names: Ben may not know of the host's agent.
     ben.call("workflows.put", triage()).await.unwrap();
