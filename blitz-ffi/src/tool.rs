@@ -194,7 +194,7 @@ pub extern "C" fn blitz_tool_result_fatal(result: *mut ToolResult, status: Statu
     status_of(|| {
         let code = code_of(status).unwrap_or(ErrorCode::ToolFailed);
         let error = Error::new(code, handle::text(message, "message")?);
-        handle::get(result)?.place.put(Err(ToolError::Fatal(error)))
+        handle::get(result)?.place.put(Err(ToolError::fatal(error)))
     })
 }
 

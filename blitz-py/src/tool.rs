@@ -29,7 +29,7 @@ pub(crate) fn tool(named: Named, function: Function) -> FunctionTool {
             called.await.map_err(|failure| match failure {
                 Failure::Failed(message) => ToolError::Failed(message),
                 Failure::Retry(hint) => ToolError::Retry(hint),
-                Failure::Fatal(error) => ToolError::Fatal(error),
+                Failure::Fatal(error) => ToolError::fatal(error),
             })
         }
     };

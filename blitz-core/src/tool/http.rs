@@ -121,13 +121,13 @@ impl Tool for HttpTool {
         Box::pin(async move {
             if nowhere {
                 let message = "HTTP calls go nowhere until the host program names hosts: see `egress` of its settings";
-                return Err(ToolError::Typed(Error::denied(message)));
+                return Err(ToolError::typed(Error::denied(message)));
             }
             let asked: Asked = serde_json::from_value(arguments)
-                .map_err(|_| ToolError::Typed(Error::invalid("the request is malformed")))?;
-            let request = request(asked, &context.idempotency_key).map_err(ToolError::Typed)?;
-            let response = guard.fetch(request).await.map_err(ToolError::Typed)?;
-            answer(response, &reading).map_err(ToolError::Typed)
+                .map_err(|_| ToolError::typed(Error::invalid("the request is malformed")))?;
+            let request = request(asked, &context.idempotency_key).map_err(ToolError::typed)?;
+            let response = guard.fetch(request).await.map_err(ToolError::typed)?;
+            answer(response, &reading).map_err(ToolError::typed)
         })
     }
 }

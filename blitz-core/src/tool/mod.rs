@@ -87,15 +87,25 @@ pub enum ToolError {
     /// The model should call again in another way; it is told this hint.
     Retry(String),
     /// It failed with an error of its own: a workflow's retries go by its code, a model is told its message.
-    Typed(Error),
+    Typed(Box<Error>),
     /// The execution must end.
-    Fatal(Error),
+    Fatal(Box<Error>),
 }
 
 impl ToolError {
     /// It failed; the model is told this.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())
+    }
+
+    /// It failed with an error of its own: a workflow's retries go by its code, a model is told its message.
+    pub fn typed(error: Error) -> Self {
+        Self::Typed(Box::new(error))
+    }
+
+    /// The execution must end.
+    pub fn fatal(error: Error) -> Self {
+        Self::Fatal(Box::new(error))
     }
 
     /// The model should call again in another way; it is told this hint.

@@ -239,9 +239,9 @@ impl PreparedTool {
             Err(ToolError::Failed(message) | ToolError::Retry(message)) => failure(call, message),
             Err(ToolError::Typed(error)) => {
                 let outcome = failure(call, error.chain());
-                ToolOutcome { error: Some(error), ..outcome }
+                ToolOutcome { error: Some(*error), ..outcome }
             }
-            Err(ToolError::Fatal(error)) => ToolOutcome { fatal: Some(error), ..failure(call, "the tool gave up") },
+            Err(ToolError::Fatal(error)) => ToolOutcome { fatal: Some(*error), ..failure(call, "the tool gave up") },
         }
     }
 
@@ -257,7 +257,7 @@ impl PreparedTool {
             Err(_) => {
                 cancel.cancel();
                 let message = format!("the tool timed out after {} ms", self.timeout.as_millis());
-                Err(ToolError::Typed(Error::timeout(message)))
+                Err(ToolError::typed(Error::timeout(message)))
             }
         }
     }

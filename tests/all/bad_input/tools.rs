@@ -115,7 +115,7 @@ async fn odd_characters_in_a_result_come_through() {
 
 #[tokio::test]
 async fn a_fatal_tool_ends_the_execution_with_its_error() {
-    let fatal = json_tool(|| Err(ToolError::Fatal(Error::new(ErrorCode::ToolFailed, "the press is on fire"))));
+    let fatal = json_tool(|| Err(ToolError::fatal(Error::new(ErrorCode::ToolFailed, "the press is on fire"))));
     let (_engine, me, provider) = scripted(vec![Reply::tool_call("t", json!({})), Reply::text("never")]).await;
     me.tools().register(fatal).await.unwrap();
     me.agents().put(agent("a", &["t"])).await.unwrap();

@@ -122,7 +122,7 @@ impl Tool for Gated {
             if let Some(gate) = gate {
                 gate.await?;
             }
-            if name == "fatal" { Err(ToolError::Fatal(Error::invalid("no more"))) } else { Ok(json!("done")) }
+            if name == "fatal" { Err(ToolError::fatal(Error::invalid("no more"))) } else { Ok(json!("done")) }
         }
         .boxed()
     }

@@ -31,7 +31,7 @@ async fn engine() -> (Engine, Session, Seen) {
             let until = work.config["fail_until"].as_u64().unwrap_or(u64::MAX);
             if let Some(code) = work.config["fail"].as_str().filter(|_| u64::from(context.attempt) < until) {
                 let code = ErrorCode::from_name(code).unwrap();
-                return Err(ToolError::Typed(blitz::Error::new(code, "it broke")));
+                return Err(ToolError::typed(blitz::Error::new(code, "it broke")));
             }
             match work.config.get("give") {
                 Some(value) => Ok(NodeOutput::new(value.clone())),
