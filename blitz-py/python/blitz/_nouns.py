@@ -27,8 +27,17 @@ NOUNS = {
     "workflows": "Workflows",
     "executions": "Executions",
     "users": "Users",
+    "roles": "Roles",
+    "keys": "Keys",
+    "sessions": "Sessions",
+    "secrets": "Secrets",
     "budgets": "Budgets",
     "costs": "Costs",
+    "usage": "Usage",
+    "prices": "Prices",
+    "limits": "Limits",
+    "alerts": "Alerts",
+    "webhooks": "Webhooks",
     "audit": "Audit",
 }
 

@@ -13,7 +13,27 @@ from ._loop_lazy import mailbox, next_mailbox, settled
 from ._values import Outcome, Record
 
 if TYPE_CHECKING:
-    from ._nouns import Agents, Audit, Budgets, Costs, Executions, Models, Prompts, Tools, Users, Workflows
+    from ._nouns import (
+        Agents,
+        Alerts,
+        Audit,
+        Budgets,
+        Costs,
+        Executions,
+        Keys,
+        Limits,
+        Models,
+        Prices,
+        Prompts,
+        Roles,
+        Secrets,
+        Sessions,
+        Tools,
+        Usage,
+        Users,
+        Webhooks,
+        Workflows,
+    )
 
 T = TypeVar("T")
 N = TypeVar("N")
@@ -118,8 +138,17 @@ class Session:
     workflows = _Noun["Workflows"]("Workflows: drafts and published versions.")
     executions = _Noun["Executions"]("Executions: what runs and what has run.")
     users = _Noun["Users"]("Users and their roles.")
+    roles = _Noun["Roles"]("Roles of the host's own.")
+    keys = _Noun["Keys"]("API keys.")
+    sessions = _Noun["Sessions"]("Logins and their tokens.")
+    secrets = _Noun["Secrets"]("Secrets by name: set, listed, deleted, never read back.")
     budgets = _Noun["Budgets"]("Budgets and their windows.")
     costs = _Noun["Costs"]("What was spent.")
+    usage = _Noun["Usage"]("Spend, tokens, calls, failures and latency over time.")
+    prices = _Noun["Prices"]("Versions of prices.")
+    limits = _Noun["Limits"]("Limits of use.")
+    alerts = _Noun["Alerts"]("Alerts of budgets.")
+    webhooks = _Noun["Webhooks"]("Addresses that alerts are sent to.")
     audit = _Noun["Audit"]("Who did what to what.")
 
     def call(self, method: str, input: Mapping[str, Any] | None = None) -> Any:
