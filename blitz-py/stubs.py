@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from blitz import _errors, _native, _nouns
+from blitz import _errors, _native, _nouns, _values
 
 FOLDER = Path(__file__).parent / "python" / "blitz"
 
@@ -21,6 +21,31 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from ._records import (
+    Alert,
+    AuditExport,
+    AuditSegment,
+    BudgetRaise,
+    BudgetRevision,
+    Delivery,
+    Embeddings,
+    IssuedKey,
+    KeyRecord,
+    ListedPrice,
+    NodeState,
+    PasswordReset,
+    PriceVersion,
+    RateLimit,
+    RerunAs,
+    RoleRecord,
+    SecretName,
+    SessionRecord,
+    TagPolicy,
+    TokenKey,
+    Tokens,
+    UsageReport,
+    Webhook,
+)
 from ._session import Session
 from ._values import (
     AuditCheck,
@@ -66,7 +91,7 @@ def twin_of(verb: str) -> str: ...
 def value_class(title: str) -> str: ...
 """
 
-PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
+PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None", "uint64": "int"}
 NAMED = {
     "Money": "Decimal | str | float",
     "Rate": "Decimal | str | float",
@@ -108,7 +133,7 @@ def result(schema: dict[str, Any]) -> str:
         inner = title.removeprefix("Array_of_")
         if inner == "NodeTypeInfo":
             return "builtins.list[dict[str, Any]]"
-        return f"builtins.list[{inner}]" if inner == "Share" else "builtins.list[int]"
+        return f"builtins.list[{inner}]" if hasattr(_values, inner) else "builtins.list[int]"
     if title == "Outcome":
         return "Outcome[Any]"
     if title == "AnyValue":

@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::convert::{to_json, to_python};
 use crate::error::from_py;
 use crate::mailbox::Mailbox;
-use crate::runtime::is_exiting;
+use crate::runtime::{attached, is_exiting};
 use crate::tool::ToolContext;
 
 /// The most plain functions at work at once; one that waits for the engine is not counted.
@@ -139,7 +139,7 @@ type Answer = oneshot::Receiver<Result<Value, Failure>>;
 async fn on_thread(job: Arc<Job>, answer: Answer) -> Result<Value, Failure> {
     let room = Arc::clone(&ROOM).acquire_owned().await.map_err(|_| Failure::gone())?;
     if QUEUE.push(job, room) {
-        let started = tokio::task::spawn_blocking(|| Python::try_attach(start_thread)).await;
+        let started = tokio::task::spawn_blocking(|| attached(start_thread)).await;
         if !matches!(started, Ok(Some(Ok(())))) {
             QUEUE.drop_one();
         }
@@ -215,7 +215,7 @@ async fn own_mailbox() -> Result<&'static Py<Mailbox>, Failure> {
         return Ok(mailbox);
     }
     let made = tokio::task::spawn_blocking(|| {
-        Python::try_attach(|py| -> PyResult<Py<Mailbox>> {
+        attached(|py| -> PyResult<Py<Mailbox>> {
             Ok(py.import("blitz._loop")?.call_method0("own_mailbox")?.cast_into::<Mailbox>()?.unbind())
         })
     });

@@ -6,7 +6,7 @@
 
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::OnceLock;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -25,6 +25,10 @@ const SIGNALS: Duration = Duration::from_millis(50);
 
 static HOST: OnceLock<Host> = OnceLock::new();
 static EXITING: AtomicBool = AtomicBool::new(false);
+
+/// Threads of the engine that are in Python now: the interpreter must not go away under them.
+static IN_PYTHON: Mutex<usize> = Mutex::new(0);
+static LEFT_PYTHON: Condvar = Condvar::new();
 
 struct Host {
     runtime: Runtime,
@@ -63,6 +67,31 @@ pub(crate) fn is_exiting() -> bool {
     EXITING.load(Ordering::Acquire)
 }
 
+/// Does something in Python on a thread of the engine; nothing where the interpreter is on its way out,
+/// which waits for what has begun: a thread that it ends in the middle takes the process with it.
+pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    struct Inside;
+    impl Drop for Inside {
+        fn drop(&mut self) {
+            *in_python() -= 1;
+            LEFT_PYTHON.notify_all();
+        }
+    }
+    let _inside = {
+        let mut inside = in_python();
+        if is_exiting() {
+            return None;
+        }
+        *inside += 1;
+        Inside
+    };
+    Python::try_attach(work)
+}
+
+fn in_python() -> MutexGuard<'static, usize> {
+    IN_PYTHON.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// At the interpreter's exit: lets the threads that serve Python functions end, and closes what is open.
 ///
 /// What runs gets a grace; all together takes so many seconds at most. No thread of Python's is started:
@@ -72,9 +101,15 @@ pub(crate) fn shut_down(py: Python<'_>, engines: Vec<Py<Engine>>, grace: f64, li
     if is_forked() {
         return Ok(());
     }
-    EXITING.store(true, Ordering::Release);
-    call::wake_all();
     let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    py.detach(|| {
+        let inside = in_python();
+        EXITING.store(true, Ordering::Release);
+        // Whoever is inside may wait for something that does not come.
+        let waited = LEFT_PYTHON.wait_timeout_while(inside, seconds(limit), |inside| *inside > 0);
+        drop(waited);
+    });
+    call::wake_all();
     let closing = engines.iter().map(|engine| engine.get().engine().clone());
     let closing = closing.map(|engine| async move { engine.close_within(seconds(grace)).await });
     let closed = join_all(closing.collect::<Vec<_>>());

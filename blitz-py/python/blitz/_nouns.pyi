@@ -5,6 +5,31 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from ._records import (
+    Alert,
+    AuditExport,
+    AuditSegment,
+    BudgetRaise,
+    BudgetRevision,
+    Delivery,
+    Embeddings,
+    IssuedKey,
+    KeyRecord,
+    ListedPrice,
+    NodeState,
+    PasswordReset,
+    PriceVersion,
+    RateLimit,
+    RerunAs,
+    RoleRecord,
+    SecretName,
+    SessionRecord,
+    TagPolicy,
+    TokenKey,
+    Tokens,
+    UsageReport,
+    Webhook,
+)
 from ._session import Session
 from ._values import (
     AuditCheck,
@@ -1984,7 +2009,7 @@ class Executions(Noun):
         id: int,
         *,
         path: str | None = None,
-    ) -> builtins.list[int]:
+    ) -> builtins.list[NodeState]:
         """``executions.nodes``: The nodes of one scope of an execution.
 
         Args:
@@ -1995,7 +2020,7 @@ class Executions(Noun):
         id: int,
         *,
         path: str | None = None,
-    ) -> builtins.list[int]:
+    ) -> builtins.list[NodeState]:
         """``executions.nodes``: The nodes of one scope of an execution.
 
         Args:
@@ -2640,11 +2665,11 @@ class Sessions(Noun):
 
     def token_keys(
         self,
-    ) -> builtins.list[int]:
+    ) -> builtins.list[TokenKey]:
         """``sessions.token_keys``: Nothing."""
     async def atoken_keys(
         self,
-    ) -> builtins.list[int]:
+    ) -> builtins.list[TokenKey]:
         """``sessions.token_keys``: Nothing."""
 
     def rotate_token_key(
@@ -3271,11 +3296,11 @@ class Budgets(Noun):
 
     def list_tags(
         self,
-    ) -> builtins.list[int]:
+    ) -> builtins.list[TagPolicy]:
         """``budgets.list_tags``: Nothing."""
     async def alist_tags(
         self,
-    ) -> builtins.list[int]:
+    ) -> builtins.list[TagPolicy]:
         """``budgets.list_tags``: Nothing."""
 
 
@@ -3622,11 +3647,11 @@ class Limits(Noun):
 
     def list(
         self,
-    ) -> builtins.list[int]:
+    ) -> builtins.list[RateLimit]:
         """``limits.list``: Nothing."""
     async def alist(
         self,
-    ) -> builtins.list[int]:
+    ) -> builtins.list[RateLimit]:
         """``limits.list``: Nothing."""
 
     def delete(
@@ -3804,7 +3829,7 @@ class Webhooks(Noun):
     def retry(
         self,
         id: int,
-    ) -> uint64:
+    ) -> int:
         """``webhooks.retry``: One webhook.
 
         Args:
@@ -3812,7 +3837,7 @@ class Webhooks(Noun):
     async def aretry(
         self,
         id: int,
-    ) -> uint64:
+    ) -> int:
         """``webhooks.retry``: One webhook.
 
         Args:
@@ -3820,11 +3845,11 @@ class Webhooks(Noun):
 
     def deliver(
         self,
-    ) -> uint64:
+    ) -> int:
         """``webhooks.deliver``: Nothing."""
     async def adeliver(
         self,
-    ) -> uint64:
+    ) -> int:
         """``webhooks.deliver``: Nothing."""
 
 

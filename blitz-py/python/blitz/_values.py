@@ -182,6 +182,8 @@ class Outcome(Value, Generic[T]):
     usage: Usage
     cost: Decimal | None
     steps: int
+    #: Failures of nodes that a workflow went on from; absent where there are none.
+    handled_errors: int | None
     _made = {"error": ErrorInfo, "messages": Message, "usage": Usage, "cost": _money}
     _shown = ("execution_id", "status", "output", "cost", "steps")
 
@@ -419,7 +421,19 @@ class Budget(Value):
     limit: Decimal | None
     hard: bool
     thresholds: list[int]
-    _made = {"created_at": _moment, "updated_at": _moment, "limit": _money}
+    subject: str | None
+    model: str | None
+    unit: str
+    period: str
+    hours: int | None
+    time_zone: str | None
+    on_exceed: str
+    downgrade_to: str | None
+    on_unpriced: str
+    burn_rate: int | None
+    projection: bool
+    sealed_before: datetime | None
+    _made = {"sealed_before": _moment, "created_at": _moment, "updated_at": _moment, "limit": _money}
     _shown = ("id", "name", "scope", "limit", "hard")
 
 
@@ -431,6 +445,7 @@ class BudgetWindow(Value):
     window_start: datetime
     posted: Decimal
     pending: Decimal
+    subject: str | None
     _made = {"window_start": _moment, "posted": _money, "pending": _money}
     _shown = ("budget_id", "scope_id", "posted", "pending")
 
@@ -451,6 +466,14 @@ class LedgerEntry(Value):
     amount: Decimal | None
     usage: Usage | None
     flag: str | None
+    role: str | None
+    key_id: int | None
+    agent_id: int | None
+    workflow_id: int | None
+    prompt: str | None
+    latency_us: int | None
+    failed: bool | None
+    reason: str | None
     _made = {"at": _moment, "amount": _money, "usage": Usage}
     _shown = ("seq", "kind", "model", "amount")
 
@@ -492,6 +515,7 @@ class AuditRecord(Value):
     before: str | None
     after: str | None
     details: Any
+    request_id: str | None
     _made = {"at": _moment}
     _shown = ("seq", "principal", "action", "object", "outcome")
 
@@ -567,3 +591,15 @@ class Page(Sequence[T]):
 for _value in list(globals().values()):
     if isinstance(_value, type) and issubclass(_value, (Value, Page)):
         _value.__module__ = "blitz"
+
+
+def __getattr__(name: str) -> Any:
+    """The values that are made when they are first asked for."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    from . import _records
+
+    found = vars(_records).get(name)
+    if not (isinstance(found, type) and found.__module__ == _records.__name__):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return found
