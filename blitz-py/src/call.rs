@@ -22,11 +22,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::convert::{to_json, to_python};
 use crate::error::from_py;
 use crate::mailbox::Mailbox;
-use crate::runtime::{attached, is_exiting};
+use crate::runtime::{Stay, attached, is_exiting, runtime};
 use crate::tool::ToolContext;
 
 /// The most plain functions at work at once; one that waits for the engine is not counted.
 const MAX_AT_WORK: usize = 64;
+
+/// How long whoever awaits the execution has to be cancelled together with a function on the same loop.
+const CANCELLED_TOO: Duration = Duration::from_millis(200);
 
 static QUEUE: LazyLock<Queue> = LazyLock::new(Queue::default);
 static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MAX_AT_WORK)));
@@ -286,6 +289,7 @@ impl Queue {
 #[pyfunction]
 pub(crate) fn next_call(py: Python<'_>, linger: f64) -> Option<Call> {
     make_room();
+    let _stay = Stay::begin()?;
     let linger = Duration::try_from_secs_f64(linger).unwrap_or(Duration::from_secs(10));
     let (job, room) = py.detach(|| QUEUE.next(linger))?;
     TAKEN.with_borrow_mut(|taken| *taken = Some(room));
@@ -299,6 +303,8 @@ pub(crate) fn make_room() {
 
 /// Lets idle threads look up: the interpreter exits.
 pub(crate) fn wake_all() {
+    // None looks for the exit and goes to sleep behind this.
+    let _line = QUEUE.lock();
     QUEUE.arrived.notify_all();
 }
 
@@ -361,6 +367,19 @@ impl Call {
     /// Answers that the model should call again in another way.
     fn retry(&self, hint: &Bound<'_, PyString>) {
         self.0.answer(Err(Failure::Retry(hint.to_string_lossy().into_owned())));
+    }
+
+    /// Answers, in a moment, that its task was cancelled: where its loop ends, whoever awaits the execution
+    /// there is cancelled too, and that comes first.
+    fn fail_cancelled(&self) {
+        let job = Arc::clone(&self.0);
+        let answer = async move {
+            tokio::time::sleep(CANCELLED_TOO).await;
+            job.answer(Err(Failure::Failed("the function was cancelled".to_owned())));
+        };
+        if let Ok(runtime) = runtime() {
+            runtime.spawn(answer);
+        }
     }
 
     /// Ends the execution by an error.

@@ -16,7 +16,7 @@ use futures_util::future::AbortHandle;
 use pyo3::prelude::*;
 use tokio::runtime::Runtime;
 
-use crate::runtime::is_exiting;
+use crate::runtime::{Stay, is_exiting};
 
 /// What is done on the loop's thread.
 type Work = Box<dyn FnOnce(Python<'_>) + Send>;
@@ -126,6 +126,7 @@ impl Mailbox {
                 Err(error) => return Err(error.into()),
             }
         }
+        let Some(_stay) = Stay::begin() else { return Ok(()) };
         let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         waiting.into_iter().for_each(|work| work(py));
         Ok(())

@@ -26,9 +26,9 @@ const SIGNALS: Duration = Duration::from_millis(50);
 static HOST: OnceLock<Host> = OnceLock::new();
 static EXITING: AtomicBool = AtomicBool::new(false);
 
-/// Threads of the engine that are in Python now: the interpreter must not go away under them.
-static IN_PYTHON: Mutex<usize> = Mutex::new(0);
-static LEFT_PYTHON: Condvar = Condvar::new();
+/// Threads that the interpreter must not end now: Rust is on their stack, and they want the GIL.
+static STAYING: Mutex<usize> = Mutex::new(0);
+static LEFT: Condvar = Condvar::new();
 
 struct Host {
     runtime: Runtime,
@@ -67,29 +67,39 @@ pub(crate) fn is_exiting() -> bool {
     EXITING.load(Ordering::Acquire)
 }
 
-/// Does something in Python on a thread of the engine; nothing where the interpreter is on its way out,
-/// which waits for what has begun: a thread that it ends in the middle takes the process with it.
-pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
-    struct Inside;
-    impl Drop for Inside {
-        fn drop(&mut self) {
-            *in_python() -= 1;
-            LEFT_PYTHON.notify_all();
-        }
-    }
-    let _inside = {
-        let mut inside = in_python();
+/// A thread that the interpreter's exit waits for.
+pub(crate) struct Stay(());
+
+impl Stay {
+    /// Keeps the interpreter from going away; `None` where it is on its way out already.
+    ///
+    /// A thread that asks for the GIL behind the exit is ended on the spot, and with Rust on its stack it
+    /// takes the process with it.
+    pub(crate) fn begin() -> Option<Self> {
+        let mut staying = staying();
         if is_exiting() {
             return None;
         }
-        *inside += 1;
-        Inside
-    };
-    Python::try_attach(work)
+        *staying += 1;
+        Some(Self(()))
+    }
 }
 
-fn in_python() -> MutexGuard<'static, usize> {
-    IN_PYTHON.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Stay {
+    fn drop(&mut self) {
+        *staying() -= 1;
+        LEFT.notify_all();
+    }
+}
+
+fn staying() -> MutexGuard<'static, usize> {
+    STAYING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does something in Python on a thread of the engine; nothing where the interpreter is on its way out.
+pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    let _stay = Stay::begin()?;
+    Python::try_attach(work)
 }
 
 /// At the interpreter's exit: lets the threads that serve Python functions end, and closes what is open.
@@ -103,13 +113,13 @@ pub(crate) fn shut_down(py: Python<'_>, engines: Vec<Py<Engine>>, grace: f64, li
     }
     let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
     py.detach(|| {
-        let inside = in_python();
+        let staying = staying();
         EXITING.store(true, Ordering::Release);
-        // Whoever is inside may wait for something that does not come.
-        let waited = LEFT_PYTHON.wait_timeout_while(inside, seconds(limit), |inside| *inside > 0);
-        drop(waited);
+        call::wake_all();
+        // One may wait for something that does not come.
+        let left = LEFT.wait_timeout_while(staying, seconds(limit), |staying| *staying > 0);
+        drop(left);
     });
-    call::wake_all();
     let closing = engines.iter().map(|engine| engine.get().engine().clone());
     let closing = closing.map(|engine| async move { engine.close_within(seconds(grace)).await });
     let closed = join_all(closing.collect::<Vec<_>>());

@@ -77,7 +77,8 @@ def test_a_grace_of_nothing_does_not_wait(grace: str) -> None:
     engine.close(grace={grace})
     print("closed")
     """
-    assert shown(code).splitlines()[-1] == "closed"
+    # The two threads print at once: their lines may be mixed.
+    assert "closed" in shown(code)
 
 
 def test_a_grace_that_is_no_number_is_refused_and_one_without_end_waits() -> None:

@@ -141,7 +141,7 @@ def _tell(call: _native.Call, error: BaseException) -> None:
         text = str(error)
         call.fail(f"{type(error).__name__}: {text}" if text else type(error).__name__)
     elif isinstance(error, CancelledError):
-        call.fail("the function was cancelled")
+        call.fail_cancelled()
     else:
         _end(call, error)
 
