@@ -6,8 +6,8 @@
 
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use blitz::{Error, Result};

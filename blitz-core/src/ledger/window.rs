@@ -4,7 +4,7 @@
 //! clock does, the newest window goes on.
 
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use jiff::tz::{TimeZone, TimeZoneTransition};
 use jiff::{ToSpan as _, Zoned};
 
 use crate::domain::{BudgetPeriod, Timestamp};
@@ -96,15 +96,26 @@ pub(super) fn span(period: &Period, at: Timestamp) -> Result<(Timestamp, Timesta
     let zone = zone(period.time_zone.as_deref())?;
     let local = jiff::Timestamp::from_microsecond(at.0).map_err(|_| beyond())?.to_zoned(zone.clone());
     if period.kind == BudgetPeriod::Hour {
-        // The hour of the clock, in zones that are half an hour off too.
+        // The hour of the clock, in zones that are half an hour off too; clocks that are set by half an hour
+        // cut it short.
         let offset = i64::from(local.offset().seconds()) * 1_000_000;
         let start = at.0 - (at.0 + offset).rem_euclid(HOUR);
-        return Ok((Timestamp(start), Timestamp(start + HOUR)));
+        let (set, next_set) = clocks_set(&zone, at)?;
+        return Ok((Timestamp(start).max(set), Timestamp(start + HOUR).min(next_set)));
     }
     let today = local.date();
     let (first, next) = days(period.kind, today).map_err(|_| beyond())?;
     let (start, end) = (midnight(first, &zone)?, midnight(next, &zone)?);
     Ok((start.min(at), end))
+}
+
+/// When the clocks of a zone were last set, up to a moment, and when they will be set next.
+fn clocks_set(zone: &TimeZone, at: Timestamp) -> Result<(Timestamp, Timestamp)> {
+    let moment = |micros| jiff::Timestamp::from_microsecond(micros).map_err(|_| beyond());
+    let last = zone.preceding(moment(at.0.saturating_add(1))?).next();
+    let next = zone.following(moment(at.0)?).next();
+    let micros = |set: TimeZoneTransition<'_>| Timestamp(set.timestamp().as_microsecond());
+    Ok((last.map_or(Timestamp(i64::MIN), micros), next.map_or(Timestamp(i64::MAX), micros)))
 }
 
 fn days(kind: BudgetPeriod, today: Date) -> Result<(Date, Date), jiff::Error> {
@@ -194,6 +205,15 @@ mod tests {
         assert_eq!(day("Pacific/Apia", "2011-12-30T09:30:00Z").1, at("2011-12-30T10:00:00Z"));
         assert!(zone(Some("Mars/Olympus")).is_err());
         assert!(zone(Some("../../etc/passwd")).is_err());
+    }
+
+    #[test]
+    fn t21_hours_are_cut_where_clocks_are_set_by_half_an_hour() {
+        let hour = |now: &str| span(&period(BudgetPeriod::Hour, "Australia/Lord_Howe"), at(now)).unwrap();
+        // From 02:00 at +11 back to 01:30 at +10:30, in April 2026.
+        assert_eq!(hour("2026-04-04T14:59:59Z"), (at("2026-04-04T14:00:00Z"), at("2026-04-04T15:00:00Z")));
+        assert_eq!(hour("2026-04-04T15:00:00Z"), (at("2026-04-04T15:00:00Z"), at("2026-04-04T15:30:00Z")));
+        assert_eq!(hour("2026-04-04T15:30:00Z"), (at("2026-04-04T15:30:00Z"), at("2026-04-04T16:30:00Z")));
     }
 
     proptest! {
