@@ -1,9 +1,8 @@
-//! Workflows: from a definition to a plan, and everything that can be said of either without running it.
+//! Workflows: from a definition to a plan, the machine that walks it, and what can be said without running it.
 //!
 //! A [`plan::Plan`] comes from [`validate`] alone: whoever holds one need not check again. Nothing
 //! here has a clock, chance or I/O; what only the world knows (which types a host registered) comes
 //! in as a value, and which agents and tools there are is asked where the catalogue is.
-#![allow(dead_code, reason = "the machine that walks a plan is not here yet")]
 
 pub(crate) mod config;
 pub(crate) mod diff;

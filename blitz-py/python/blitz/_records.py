@@ -51,7 +51,7 @@ class NodeState(Value):
     cost: Decimal | None
     items: dict[str, Any] | None
     _made = {"started_at": _moment, "finished_at": _moment, "usage": Usage, "cost": _money}
-    _shown = ("node", "path")
+    _shown = ("node", "path", "status")
 
 
 class PasswordReset(Value):
