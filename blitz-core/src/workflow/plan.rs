@@ -73,8 +73,6 @@ pub(crate) struct PlanNode {
     pub(crate) task: Task,
     /// What is tried in order where the task failed for good.
     pub(crate) fallback: Vec<Task>,
-    /// The key of its cache, where it has a template of its own.
-    pub(crate) cache_key: Option<Shape>,
     /// The node as it was written.
     pub(crate) spec: Arc<Node>,
 }
@@ -100,12 +98,6 @@ impl Plan {
     /// The place of a node.
     pub(crate) fn index(&self, id: &str) -> Option<usize> {
         self.nodes.iter().position(|node| node.id == id)
-    }
-
-    /// The edges that leave a node by a port.
-    pub(crate) fn leaving(&self, node: usize, port: &str) -> &[usize] {
-        let found = self.nodes[node].outgoing.iter().find(|(name, _)| name == port);
-        found.map_or(&[], |(_, edges)| edges)
     }
 
     /// The containers around a node, the innermost first.

@@ -329,14 +329,9 @@ impl Values {
         hashes
     }
 
-    /// Brings a large output, for the expressions of this turn.
+    /// Brings a large output, for the expressions that read it.
     pub(crate) fn load(&mut self, hash: String, value: Value) {
         self.loaded.insert(hash, Arc::new(value));
-    }
-
-    /// Lets go of the large outputs.
-    pub(crate) fn unload(&mut self) {
-        self.loaded.clear();
     }
 
     fn value(&self, held: &Held) -> Result<Arc<Value>> {

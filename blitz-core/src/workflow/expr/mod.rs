@@ -203,14 +203,6 @@ impl Shape {
         &self.names
     }
 
-    /// The value itself, where nothing in it is evaluated.
-    pub(crate) fn literal(&self) -> Option<&Value> {
-        match &*self.form {
-            Form::Literal(value) => Some(value),
-            _ => None,
-        }
-    }
-
     /// Its value. Errors: as [`Expr::evaluate`].
     pub(crate) fn evaluate(&self, scope: &Scope) -> Result<Value> {
         self.with_secrets(scope, &no_secrets)

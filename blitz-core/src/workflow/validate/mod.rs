@@ -33,11 +33,6 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
-    /// Whether the definition may be published.
-    pub(crate) fn is_publishable(&self) -> bool {
-        !self.problems.iter().any(Problem::is_error)
-    }
-
     /// The plan. Errors: `InvalidInput` with all problems in its details.
     pub(crate) fn into_plan(self) -> Result<Plan> {
         match self.plan {
@@ -126,7 +121,6 @@ fn plan(
                 input: compiled.input,
                 task: compiled.task?,
                 fallback: compiled.fallback,
-                cache_key: compiled.cache_key,
                 spec: Arc::new(spec.clone()),
             })
         })

@@ -87,7 +87,7 @@ fn a_diamond_becomes_a_plan() {
     let ranks: Vec<u32> = plan.nodes.iter().map(|node| node.rank).collect();
     assert_eq!(ranks, [0, 1, 1, 2]);
     assert_eq!(plan.nodes[3].incoming, [2, 3], "edge order, as the list has it");
-    assert_eq!(plan.leaving(0, "out"), [0, 1]);
+    assert_eq!(plan.nodes[0].outgoing, [("out".to_owned(), vec![0, 1])]);
     assert_eq!((&plan.scopes[0].starts, &plan.scopes[0].ends), (&vec![0], &vec![3]));
     assert!(plan.nodes.iter().all(|node| node.reachable));
 }
@@ -122,7 +122,7 @@ fn t12_what_no_path_leads_to_is_a_warning() {
     let found = checked(value);
     assert_eq!(codes(&found), ["W_UNREACHABLE"]);
     assert_eq!(found.problems.len(), 2);
-    assert!(found.is_publishable());
+    assert!(found.plan.is_some());
     let plan = found.into_plan().unwrap();
     assert!(!plan.nodes[2].reachable && !plan.nodes[3].reachable);
     assert_eq!(plan.scopes[0].starts, [0]);
@@ -305,7 +305,7 @@ fn t54_a_pin_is_for_drafts() {
     let pinned = only(value.clone(), ProblemCode::Pin);
     assert!(pinned.is_error());
     let found = checked(value);
-    assert!(!found.is_publishable());
+    assert!(found.plan.is_none());
     assert_eq!(found.into_plan().unwrap().nodes[1].spec.pin, Some(Value::Null));
 }
 
