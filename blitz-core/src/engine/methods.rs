@@ -13,6 +13,7 @@ use super::{
     Session, agents, alerts, audit, budgets, costs, executions, keys, limits, models, prices, prompts, roles, secrets,
     sessions, tools, usage, users, webhooks, workflows,
 };
+use crate::domain::schema::SchemaCheck;
 use crate::domain::{ListOptions, Patch, Permission, ResourceRef};
 use crate::error::{Error, Result};
 use crate::store::catalog::shown;
@@ -112,11 +113,20 @@ pub(super) async fn call(session: Session, name: &str, input: Value) -> Result<V
     handler(session, input).await
 }
 
-/// Reads a method's input; no input at all is an empty object.
-pub(super) fn input<T: DeserializeOwned>(value: Value) -> Result<T> {
+/// Reads a method's input; no input at all is an empty object. Errors: `InvalidInput`, which says where and what, never
+/// the value.
+pub(super) fn input<T: DeserializeOwned + schemars::JsonSchema>(value: Value) -> Result<T> {
     let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
-    serde_json::from_value(value)
-        .map_err(|error| Error::invalid(format!("the input does not fit: {}", without_value(&error.to_string()))))
+    T::deserialize(&value).map_err(|error| {
+        let place = place(&schema::<T>(), &value).map(|path| format!(" at {path}")).unwrap_or_default();
+        Error::invalid(format!("the input does not fit{place}: {}", without_value(&error.to_string())))
+    })
+}
+
+/// Where a value does not fit a schema, as a JSON pointer; `None` where the schema does not say, or for the value as a whole.
+fn place(schema: &Value, value: &Value) -> Option<String> {
+    let problems = SchemaCheck::new(schema).ok()?.check(value).err()?;
+    problems.into_iter().map(|problem| problem.path).find(|path| !path.is_empty())
 }
 
 /// The message of a serde error without the value that it quotes: a value may be a secret in the wrong field.

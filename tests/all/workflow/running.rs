@@ -53,6 +53,17 @@ async fn run(me: &Session, definition: Value, input: Value) -> Outcome {
     tokio::time::timeout(Duration::from_secs(30), me.run(name.as_str(), input)).await.expect("ends").unwrap()
 }
 
+#[tokio::test]
+async fn a_definition_off_its_shape_is_refused_with_the_place() {
+    let (engine, me, _) = engine().await;
+    let nodes = json!([{"id": "s", "type": "start"}, {"id": "w", "type": "work", "input": "{{ a_secret }}"}]);
+    let error = me.call("workflows.put", json!({"name": "bad", "nodes": nodes})).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidInput);
+    assert!(error.chain().contains("/nodes/1/input"), "{}", error.chain());
+    assert!(!error.chain().contains("a_secret"), "{}", error.chain());
+    engine.close().await.unwrap();
+}
+
 /// Edges written as `a>b` and `a.port>b`.
 fn edges(text: &str) -> Value {
     let edge = |part: &str| {
