@@ -4,8 +4,9 @@
 `make prices` runs it in an environment of its own that holds both packages: genai-prices (MIT) and
 the price map of litellm (MIT; nothing of its enterprise part). For every name of a model that
 either of them has, the price of the first that knows it is taken, the other is its witness. What
-neither can say in full (sound, pictures, times of day), and a name on which they differ, is left
-out: unknown is better than wrong.
+neither can say in full (films, times of day), and a name on which they differ, is left out: unknown
+is better than wrong. Classes of service and regions are in the map alone; they are taken where its
+other rates are.
 """
 
 import argparse
@@ -48,10 +49,19 @@ DIMENSIONS = {
     "cache_write": ("cache_write_mtok", "cache_creation_input_token_cost"),
     "cache_write_1h": ("cache_write_1h_mtok", "cache_creation_input_token_cost_above_1hr"),
     "reasoning": ("output_reasoning_mtok", "output_cost_per_reasoning_token"),
+    "audio_input": ("input_audio_mtok", "input_cost_per_audio_token"),
+    "image_input": ("input_image_mtok", "input_cost_per_image_token"),
+    "cache_read_audio": ("cache_audio_read_mtok", "cache_read_input_audio_token_cost"),
+    "audio_output": ("output_audio_mtok", "output_cost_per_audio_token"),
+    "image_output": ("output_image_mtok", "output_cost_per_image_token"),
 }
+# The ends of the map's keys for a class of service.
+CLASSES = {"_batches": "batch", "_flex": "flex", "_priority": "priority", "_ultrafast": "fast"}
+# Whose searches a report of usage counts.
+COUNTS_SEARCHES = ("anthropic", "openai", "azure")
 MILLION = Decimal(1_000_000)
 TIER = re.compile(r"^(?P<key>.+)_above_(?P<thousands>\d+)k_tokens$")
-NOT_TEXT = re.compile(r"audio|realtime|tts|transcribe|image|imagen|whisper|live|veo|lyria|voxtral|ocr|search-preview|sora|native")
+NOT_CHAT = re.compile(r"realtime|tts|transcribe|imagen|gpt-image|whisper|live|veo|lyria|voxtral|ocr|search-preview|sora|native|dall-e")
 
 
 def decimal(value):
@@ -68,22 +78,30 @@ def price(flat, tiers):
     for name in DIMENSIONS:
         if flat.get(name) is not None:
             out[name] = flat[name]
-    # The same as without it.
-    if out.get("reasoning") == out["output"]:
-        del out["reasoning"]
+    without_repeats(out)
     rows = []
-    for start in sorted(tiers):
-        tier = {name: rate for name, rate in tiers[start].items() if rate is not None}
-        if tier.get("reasoning") == tier.get("output"):
-            tier.pop("reasoning", None)
+    for kind, start in sorted(tiers, key=lambda key: (SERVICE_ORDER.index(key[0]), key[1])):
+        tier = {name: rate for name, rate in tiers[kind, start].items() if rate is not None}
+        without_repeats(tier)
         if tier:
-            rows.append({"above": start, **tier})
+            head = {"service_tier": kind} if kind != "standard" else {}
+            rows.append({**head, **({"above": start} if start else {}), **tier})
     if rows:
         out["tiers"] = rows
-    rates = [rate for row in [out, *rows] for name, rate in row.items() if name not in ("above", "tiers")]
+    rates = [rate for row in [out, *rows] for name, rate in row.items() if name in DIMENSIONS]
     if any(rate < 0 or (rate * 1_000_000) % 1 for rate in rates):
         return None
     return out
+
+
+# As the engine orders them.
+SERVICE_ORDER = ["standard", "batch", "flex", "priority", "fast"]
+
+
+def without_repeats(row):
+    """Takes out what costs the same as what it is a part of."""
+    if row.get("reasoning") == row.get("output"):
+        row.pop("reasoning", None)
 
 
 def from_genai(model, today):
@@ -98,10 +116,10 @@ def from_genai(model, today):
         if isinstance(value, TieredPrices):
             flat[name] = value.base
             for tier in value.tiers:
-                tiers[tier.start][name] = tier.price
+                tiers["standard", tier.start][name] = tier.price
         elif value is not None:
             flat[name] = value
-    if any(key.startswith(("output_audio", "output_image", "output_video")) for key in prices.__dict__):
+    if any(key.startswith("output_video") for key, value in prices.__dict__.items() if value is not None):
         return None
     if "output_mtok" not in prices.__dict__ and "embed" not in model.id:
         return None
@@ -112,24 +130,42 @@ def from_map(row):
     flat, tiers = {}, defaultdict(dict)
     keys = {key: name for name, (_, key) in DIMENSIONS.items()}
     for key, value in row.items():
+        end = next((end for end in CLASSES if key.endswith(end)), "")
+        kind, key = CLASSES.get(end, "standard"), key.removesuffix(end)
         tier = TIER.match(key)
         name = keys.get(tier["key"] if tier else key)
         if name is None or not isinstance(value, Decimal | int):
             continue
-        rate = Decimal(value) * MILLION
-        if tier:
-            tiers[int(tier["thousands"]) * 1000][name] = rate
+        start = int(tier["thousands"]) * 1000 if tier else 0
+        if (kind, start) == ("standard", 0):
+            flat[name] = Decimal(value) * MILLION
         else:
-            flat[name] = rate
-    if row.get("output_cost_per_image_token") or row.get("output_cost_per_audio_token"):
-        return None
+            tiers[kind, start][name] = Decimal(value) * MILLION
+    # A class of which the map knows only a part: its rates for long calls, say, but not the usual ones.
+    for kind in {kind for kind, _ in tiers if kind != "standard"}:
+        starts = [0] + [start for other, start in tiers if other == "standard"]
+        if any(not {"input", "output"} & set(tiers.get((kind, start), ())) for start in starts):
+            for key in [key for key in tiers if key[0] == kind]:
+                del tiers[key]
     # A cached read for nothing, or a price of nothing at all, is a gap in the map and no gift.
     for name in ("cache_read", "cache_write"):
         if flat.get(name) == 0:
             del flat[name]
     if not flat.get("input") or (row.get("mode") != "embedding" and not flat.get("output")):
         return None
-    return price(flat, tiers)
+    factors = row.get("provider_specific_entry") or {}
+    if factors.get("fast"):
+        tiers["fast", 0] = {name: rate * Decimal(factors["fast"]) for name, rate in flat.items() if rate is not None}
+    found = price(flat, tiers)
+    if found and factors.get("us"):
+        found["regional_percent"] = int(Decimal(factors["us"]) * 100)
+    searches = row.get("search_context_cost_per_query") or {}
+    if found and searches and COUNTS.get(row["litellm_provider"]) in COUNTS_SEARCHES:
+        found["search"] = max(Decimal(value) for value in searches.values())
+    return found
+
+
+COUNTS = {theirs: ours for ours, (_, map_ids, _) in PROVIDERS.items() for theirs in map_ids}
 
 
 def names_in(match):
@@ -150,15 +186,25 @@ def find(models, name):
 def differs(one, other):
     """The dimensions that both have and that differ."""
     found = [name for name in DIMENSIONS if name in one and name in other and one[name] != other[name]]
-    above = lambda price: {tier["above"]: tier for tier in price.get("tiers", [])}
+    above = lambda price: {tier["above"]: tier for tier in price.get("tiers", []) if "service_tier" not in tier}
     for start, tier in above(one).items():
         twin = above(other).get(start, {})
         found += [f"{name} above {start}" for name in DIMENSIONS if name in tier and name in twin and tier[name] != twin[name]]
     return found
 
 
+def with_classes(price, witness):
+    """A price with what only the map says of it: classes of service, a region, searches."""
+    if witness is None or price is witness:
+        return price
+    tiers = price.get("tiers", []) + [tier for tier in witness.get("tiers", []) if "service_tier" in tier]
+    more = {name: witness[name] for name in ("regional_percent", "search") if name in witness}
+    return {**price, **({"tiers": tiers} if tiers else {}), **more}
+
+
 def shown(price):
-    return {k: [shown(tier) for tier in v] if k == "tiers" else v if k == "above" else decimal(v) for k, v in price.items()}
+    plain = ("above", "service_tier", "regional_percent")
+    return {k: [shown(tier) for tier in v] if k == "tiers" else v if k in plain else decimal(v) for k, v in price.items()}
 
 
 def main():
@@ -176,7 +222,8 @@ def main():
         provider = by_id[genai_id]
         mapped = {}
         for key, row in entries.items():
-            if row.get("litellm_provider") in map_ids and row.get("mode") in MODES:
+            draws = ours == "gemini" and row.get("output_cost_per_image_token")
+            if row.get("litellm_provider") in map_ids and (row.get("mode") in MODES or draws):
                 name = key.removeprefix(prefix).lower()
                 # What is left of a path names a region, a size or a kind of contract.
                 if "/" in name and ours not in ("groq",) or key == "sample_spec" or name.startswith("ft:"):
@@ -187,7 +234,7 @@ def main():
             names |= {name.lower() for name in {model.id} | names_in(model.match)}
         for name in sorted(names):
             # Other makers' models that the same collection lists are sold by another service.
-            if NOT_TEXT.search(name) or ":free" in name or (ours == "gemini" and "gem" not in name):
+            if NOT_CHAT.search(name) or ":free" in name or (ours == "gemini" and "gem" not in name):
                 continue
             model = find(provider.models, name)
             first = model and from_genai(model, now)
@@ -207,6 +254,11 @@ def main():
                 counts[ours]["left out"] += 1
                 continue
             used, source = sources[taken]
+            used = with_classes(used, second)
+            # What speaks or draws has a price for that, or none at all.
+            if "audio" in name and "audio_output" not in used or "image" in name and "image_output" not in used:
+                counts[ours]["left out"] += 1
+                continue
             source = source if source and source.startswith("https://") else provider.pricing_urls[0]
             source = source.split("?")[0]
             if first and second:

@@ -65,10 +65,10 @@ pub use domain::{
     Page, Part, PasswordReset, Patch, Permission, PictureFormat, Position, Price, PriceTier, PriceVersion, Principal,
     Problem, ProblemCode, ProfileOverride, PromptCache, PromptRecord, PromptRef, PromptVersion, Provenance, Queued,
     Rate, RateLimit, Reach, Record, ReservationId, ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RoleName,
-    RoleRecord, RoleUpdate, RunLimits, RunOptions, Scope, Secret, SecretName, SessionId, SessionRecord,
+    RoleRecord, RoleUpdate, RunLimits, RunOptions, Scope, Secret, SecretName, ServiceTier, SessionId, SessionRecord,
     SessionSettings, Severity, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TagPolicy, TemplateFormat,
     ThinkingRule, Timestamp, TokenAlgorithm, TokenKey, TokenKind, Tokens, ToolCall, ToolChoice, ToolKind, ToolRecord,
-    ToolResult, ToolSpec, ToolStarted, Trigger, Usage, UsageBy, UsageQuery, UsageReport, UsageRow, UsageStep, User,
+    ToolResult, ToolSpec, ToolStarted, Trigger, Usage, UsageBy, UsageDetails, UsageQuery, UsageReport, UsageRow, UsageStep, User,
     UserId, UserUpdate, Validation, Var, Visibility, Waiting, Webhook, Workflow, WorkflowDefinition, WorkflowDiff,
     WorkflowLimits, WorkflowRecord, WorkflowVersion,
 };

@@ -1,9 +1,11 @@
 //! Embeddings through the engine: paid like any call, by every name a model has.
 
+use std::time::Duration;
+
 use blitz::provider::EmbeddingRequest;
 use blitz::{
     Amount, CostFilter, Engine, EntryKind, ErrorCode, ListOptions, Money, NewBudget, NewModel, NewUser, Price,
-    Provenance, Session, Visibility,
+    Provenance, RetryPolicy, Session, Visibility,
 };
 use serde_json::{Value, json};
 
@@ -84,14 +86,50 @@ async fn a_refusal_is_void_and_a_break_is_booked() {
     let refused = Reply::json(429, &json!({"error": {"code": "rate_limit_exceeded", "message": KEY}}));
     let (_engine, me, _server) = engine(vec![refused, Reply::close(), vectors(json!({"prompt_tokens": 1}))]).await;
     let mut codes = Vec::new();
-    for _ in 0..2 {
-        let error = me.models().embed("e", ["a", "b"]).await.unwrap_err();
+    for inputs in [vec!["a", "b"], vec!["a", "b"], vec!["only one"]] {
+        let request = EmbeddingRequest::texts("", inputs);
+        let error = me.models().embed_retried("e", request, RetryPolicy::never()).await.unwrap_err();
         assert!(!format!("{error:?} {error}").contains("canary"));
         codes.push(error.code());
     }
-    assert_eq!(codes, [ErrorCode::RateLimited, ErrorCode::Unavailable]);
-    assert_eq!(me.models().embed("e", ["only one"]).await.unwrap_err().code(), ErrorCode::BadOutput);
+    assert_eq!(codes, [ErrorCode::RateLimited, ErrorCode::Unavailable, ErrorCode::BadOutput]);
     assert_eq!(kinds(&me).await, [EntryKind::Void, EntryKind::Settle, EntryKind::Settle]);
+}
+
+fn quick(max_attempts: u32) -> RetryPolicy {
+    RetryPolicy::attempts(max_attempts, Duration::ZERO)
+}
+
+#[tokio::test]
+async fn b41_b42_it_is_tried_again_by_the_rule_of_all_calls() {
+    let busy = || Reply::json(503, &json!({"error": {"message": "busy"}}));
+    let replies = vec![busy(), Reply::close(), vectors(json!({"prompt_tokens": 9})), busy(), busy()];
+    let (_engine, me, server) = engine(replies).await;
+    let request = EmbeddingRequest::texts("", ["a", "b"]);
+    let made = me.models().embed_retried("e", request.clone(), quick(3)).await.unwrap();
+    assert_eq!((made.vectors.len(), made.usage.input_tokens, server.requests().len()), (2, 9, 3));
+    // A refusal costs nothing, a break may have: three attempts, each in the books by itself.
+    assert_eq!(kinds(&me).await, [EntryKind::Void, EntryKind::Settle, EntryKind::Settle]);
+
+    let error = me.models().embed_retried("e", request, quick(2)).await.unwrap_err();
+    assert_eq!((error.code(), error.is_retryable()), (ErrorCode::Unavailable, false));
+    assert_eq!(error.details()["retries_exhausted"], json!(2));
+    assert_eq!(server.requests().len(), 5);
+}
+
+#[tokio::test]
+async fn b41_what_never_retries_is_asked_for_once() {
+    let replies = [
+        Reply::json(400, &json!({"error": {"message": "too long"}})),
+        Reply::json(401, &json!({"error": {"message": "who"}})),
+        Reply::json(429, &json!({"error": {"code": "insufficient_quota"}})),
+    ];
+    for reply in replies {
+        let (_engine, me, server) = engine(vec![reply]).await;
+        let request = EmbeddingRequest::texts("", ["a"]);
+        assert!(me.models().embed_retried("e", request, quick(4)).await.is_err());
+        assert_eq!(server.requests().len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use blitz::provider::{FunctionProvider, Reply};
 use blitz::{
-    Engine, ErrorCode, ExecutionStatus, ModelSettings, Money, NewAgent, NewBudget, NewModel, Outcome, Price, Rate,
-    Session, Usage,
+    CostFilter, Engine, EntryKind, ErrorCode, ExecutionStatus, ListOptions, ModelSettings, Money, NewAgent, NewBudget,
+    NewModel, Outcome, Price, Rate, ServiceTier, Session, Usage,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::support::server::{self, Server};
@@ -137,160 +138,42 @@ async fn t10_a_server_that_the_environment_names_has_no_listed_price() {
     assert!(cost(&run(&me, NewModel::new("m", "openai", "gpt-4o")).await).is_some());
 }
 
-/// Input, output, read from the cache, written to it for the usual time and for an hour; empty where there is none.
-type Rates = [&'static str; 5];
+/// One row of `prices.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Billed {
+    by_hand: String,
+    provider: String,
+    price: Value,
+    usage: Value,
+    /// Further fields of the answer.
+    #[serde(default)]
+    answer: Value,
+    nanos: i64,
+}
 
-/// What recorded answers reported, at prices in USD per million, and what a hand computes: of xAI also what it
-/// billed itself.
-const RECORDED: &[(&str, &str, Rates, i64)] = &[
-    // 114 × 0.15 + 4,352 × 0.075 + 47 × 0.60
-    (
-        "openai",
-        r#"{"prompt_tokens":4466,"completion_tokens":47,"total_tokens":4513,"prompt_tokens_details":{"audio_tokens":0,"cached_tokens":4352},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0}}"#,
-        ["0.15", "0.60", "0.075", "", ""],
-        371_700,
-    ),
-    // 76 × 0.15 + 4,480 × 0.075 + 4 × 0.60
-    (
-        "openai",
-        r#"{"prompt_tokens":4556,"completion_tokens":4,"total_tokens":4560,"prompt_tokens_details":{"audio_tokens":0,"cached_tokens":4480},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0}}"#,
-        ["0.15", "0.60", "0.075", "", ""],
-        349_800,
-    ),
-    // 160 × 0.05 + 154 × 0.40
-    (
-        "openai",
-        r#"{"prompt_tokens":160,"completion_tokens":154,"total_tokens":314,"prompt_tokens_details":{"audio_tokens":0,"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":128,"audio_tokens":0}}"#,
-        ["0.05", "0.40", "0.005", "", ""],
-        69_600,
-    ),
-    // 239 × 1.25 + 1,283 × 0.125 + 30 × 10
-    (
-        "openai_responses",
-        r#"{"input_tokens":1522,"input_tokens_details":{"cache_write_tokens":0,"cached_tokens":1283},"output_tokens":30,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":1552}"#,
-        ["1.25", "10", "0.125", "", ""],
-        759_125,
-    ),
-    // 19 × 3 + 407 × 3.75 + 1,931 × 6 + 61 × 15
-    (
-        "anthropic",
-        r#"{"input_tokens":19,"cache_creation_input_tokens":2338,"cache_read_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":407,"ephemeral_1h_input_tokens":1931},"output_tokens":61,"output_tokens_details":{"thinking_tokens":0},"service_tier":"standard"}"#,
-        ["3", "15", "0.30", "3.75", "6"],
-        14_084_250,
-    ),
-    // 28 × 3 + 1,425 × 6 + 13 × 15
-    (
-        "anthropic",
-        r#"{"input_tokens":28,"cache_creation_input_tokens":1425,"cache_read_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":1425},"output_tokens":13,"output_tokens_details":{"thinking_tokens":7},"service_tier":"standard"}"#,
-        ["3", "15", "0.30", "3.75", "6"],
-        8_829_000,
-    ),
-    // 3 × 3 + 19 × 3.75 + 4,544 × 6 + 6 × 15
-    (
-        "anthropic",
-        r#"{"input_tokens":3,"cache_creation_input_tokens":4563,"cache_read_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":19,"ephemeral_1h_input_tokens":4544},"output_tokens":6,"output_tokens_details":{"thinking_tokens":0},"service_tier":"standard"}"#,
-        ["3", "15", "0.30", "3.75", "6"],
-        27_434_250,
-    ),
-    // 3 × 3 + 19 × 3.75 + 4,546 × 6 + 6 × 15
-    (
-        "anthropic",
-        r#"{"input_tokens":3,"cache_creation_input_tokens":4565,"cache_read_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":19,"ephemeral_1h_input_tokens":4546},"output_tokens":6,"output_tokens_details":{"thinking_tokens":0},"service_tier":"standard"}"#,
-        ["3", "15", "0.30", "3.75", "6"],
-        27_446_250,
-    ),
-    // 716 × 0.30 + 3,747 × 0.03 + 79 × 2.50
-    (
-        "gemini",
-        r#"{"promptTokenCount":4463,"cachedContentTokenCount":3747,"candidatesTokenCount":17,"thoughtsTokenCount":62,"totalTokenCount":4542}"#,
-        ["0.30", "2.50", "0.03", "", ""],
-        524_710,
-    ),
-    // 819 × 0.30 + 3,692 × 0.03 + 51 × 2.50
-    (
-        "gemini",
-        r#"{"promptTokenCount":4511,"cachedContentTokenCount":3692,"candidatesTokenCount":17,"thoughtsTokenCount":34,"totalTokenCount":4562}"#,
-        ["0.30", "2.50", "0.03", "", ""],
-        483_960,
-    ),
-    // 899 × 0.30 + 3,660 × 0.03 + 31 × 2.50
-    (
-        "gemini",
-        r#"{"promptTokenCount":4559,"cachedContentTokenCount":3660,"candidatesTokenCount":3,"thoughtsTokenCount":28,"totalTokenCount":4590}"#,
-        ["0.30", "2.50", "0.03", "", ""],
-        457_000,
-    ),
-    // 155 × 0.28 + 1,024 × 0.028 + 78 × 0.42
-    (
-        "deepseek",
-        r#"{"prompt_tokens":1179,"completion_tokens":78,"total_tokens":1257,"prompt_cache_hit_tokens":1024,"prompt_cache_miss_tokens":155,"completion_tokens_details":{"reasoning_tokens":0}}"#,
-        ["0.28", "0.42", "0.028", "", ""],
-        104_832,
-    ),
-    // 187 × 0.28 + 256 × 0.028 + 137 × 0.42
-    (
-        "deepseek",
-        r#"{"prompt_tokens":443,"completion_tokens":137,"total_tokens":580,"prompt_cache_hit_tokens":256,"prompt_cache_miss_tokens":187,"completion_tokens_details":{"reasoning_tokens":32}}"#,
-        ["0.28", "0.42", "0.028", "", ""],
-        117_068,
-    ),
-    // 108 × 0.28 + 384 × 0.028 + 103 × 0.42
-    (
-        "deepseek",
-        r#"{"prompt_tokens":492,"completion_tokens":103,"total_tokens":595,"prompt_cache_hit_tokens":384,"prompt_cache_miss_tokens":108,"completion_tokens_details":{"reasoning_tokens":25}}"#,
-        ["0.28", "0.42", "0.028", "", ""],
-        84_252,
-    ),
-    // 26 × 0.10 + 2,096 × 0.01 + 26 × 0.30
-    (
-        "mistral",
-        r#"{"prompt_tokens":2122,"completion_tokens":26,"total_tokens":2148,"prompt_tokens_details":{"cached_tokens":2096},"service_tier":"standard"}"#,
-        ["0.10", "0.30", "0.01", "", ""],
-        31_360,
-    ),
-    // 45 × 0.50 + 1,760 × 0.05 + 4 × 1.50
-    (
-        "mistral",
-        r#"{"prompt_tokens":1805,"completion_tokens":4,"total_tokens":1809,"prompt_tokens_details":{"cached_tokens":1760}}"#,
-        ["0.50", "1.50", "0.05", "", ""],
-        116_500,
-    ),
-    // 4,453 × 2.50 + 47 × 10
-    (
-        "cohere",
-        r#"{"billed_units":{"input_tokens":4453,"output_tokens":47},"cached_tokens":112,"tokens":{"input_tokens":5890,"output_tokens":99}}"#,
-        ["2.50", "10", "", "", ""],
-        11_602_500,
-    ),
-    // 1,041 × 0.59 + 36 × 0.79
-    (
-        "groq",
-        r#"{"prompt_tokens":1041,"completion_tokens":36,"total_tokens":1077,"queue_time":0.179872023,"total_time":0.153327955}"#,
-        ["0.59", "0.79", "", "", ""],
-        642_630,
-    ),
-    // 58 × 1.25 + 4,800 × 0.20 + 112 × 2.50
-    (
-        "xai",
-        r#"{"input_tokens":4858,"input_tokens_details":{"cached_tokens":4800},"output_tokens":112,"output_tokens_details":{"reasoning_tokens":109},"total_tokens":4970,"cost_in_usd_ticks":13125000}"#,
-        ["1.25", "2.50", "0.20", "", ""],
-        1_312_500,
-    ),
-    // 4,666 × 1.25 + 192 × 0.20 + 113 × 2.50
-    (
-        "xai",
-        r#"{"input_tokens":4858,"input_tokens_details":{"cached_tokens":192},"output_tokens":113,"output_tokens_details":{"reasoning_tokens":110},"total_tokens":4971,"cost_in_usd_ticks":61534000}"#,
-        ["1.25", "2.50", "0.20", "", ""],
-        6_153_400,
-    ),
-    // 647 × 1.25 + 192 × 0.20 + 432 × 2.50
-    (
-        "xai",
-        r#"{"input_tokens":839,"input_tokens_details":{"cached_tokens":192},"output_tokens":432,"output_tokens_details":{"reasoning_tokens":390},"total_tokens":1271,"cost_in_usd_ticks":19271500}"#,
-        ["1.25", "2.50", "0.20", "", ""],
-        1_927_150,
-    ),
-];
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bills {
+    #[allow(dead_code, reason = "for who reads the file")]
+    about: String,
+    recorded: Vec<Billed>,
+    written: Vec<Billed>,
+}
+
+/// A price of USD per million as the engine takes it: USD per token. A search is no million.
+fn per_token(price: &Value) -> Value {
+    let one = |(name, value): (&String, &Value)| {
+        let value = match (name.as_str(), value) {
+            ("tiers", Value::Array(tiers)) => tiers.iter().map(per_token).collect(),
+            ("service_tier" | "search", _) => value.clone(),
+            (_, Value::String(rate)) => json!(Rate::parse_per_million(rate).unwrap()),
+            _ => value.clone(),
+        };
+        (name.clone(), value)
+    };
+    price.as_object().unwrap().iter().map(one).collect()
+}
 
 /// A whole answer of a dialect with this usage.
 fn whole(provider: &str, usage: &Value) -> Value {
@@ -310,25 +193,51 @@ fn whole(provider: &str, usage: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn recorded_usage_costs_what_a_hand_computes_to_the_nano_dollar() {
-    let providers: BTreeSet<_> = RECORDED.iter().map(|(provider, ..)| provider).collect();
-    assert!(RECORDED.len() >= 20 && providers.len() >= 6);
+async fn b37_b38_reported_usage_costs_what_a_hand_computes_to_the_nano_dollar() {
+    let bills: Bills = serde_json::from_str(include_str!("prices.json")).unwrap();
+    let providers: BTreeSet<_> = bills.recorded.iter().map(|bill| &bill.provider).collect();
+    assert!(bills.recorded.len() >= 20 && providers.len() >= 6);
     let engine = Engine::open(":memory:").await.unwrap();
     let me = engine.root("test");
-    for (provider, usage, [input, output, read, write, hour], expected) in RECORDED {
-        let usage: Value = serde_json::from_str(usage).unwrap();
-        let server = Server::start([server::Reply::json(200, &whole(provider, &usage))]).await;
-        let rate = |text: &str| Rate::parse_per_million(text).unwrap();
-        let mut price = Price::per_million(input, output).unwrap();
-        if !read.is_empty() {
-            price = price.with_cache_read(rate(read));
-        }
-        if !write.is_empty() {
-            price = price.with_cache_write(rate(write), rate(hour));
-        }
-        let model = NewModel::new("m", *provider, "m").with_base_url(server.url()).with_api_key("k");
-        let done = run(&me, model.with_price(price)).await;
-        assert_eq!(done.output, "done", "{provider}: {:?}", done.error);
-        assert_eq!(done.cost, Some(Money::from_nanos(*expected)), "{provider}: {usage}");
+    for Billed { by_hand, provider, price, usage, answer, nanos } in bills.recorded.into_iter().chain(bills.written) {
+        let mut whole = whole(&provider, &usage);
+        whole.as_object_mut().unwrap().extend(answer.as_object().cloned().unwrap_or_default());
+        let server = Server::start([server::Reply::json(200, &whole)]).await;
+        let price: Price = serde_json::from_value(per_token(&price)).unwrap();
+        let model = NewModel::new("m", provider, "m").with_base_url(server.url()).with_api_key("k");
+        let done = run(&me, model.with_price(price.clone())).await;
+        assert_eq!(done.output, "done", "{by_hand}: {:?}", done.error);
+        assert_eq!(done.cost, Some(Money::from_nanos(nanos)), "{by_hand}");
+        // I9: what the books hold is enough to compute the same again.
+        let filter = CostFilter { root_id: Some(done.execution_id), ..CostFilter::default() };
+        let entries = me.costs().list(filter, ListOptions::default()).await.unwrap().items;
+        let booked = entries.iter().find_map(|entry| entry.usage).unwrap();
+        assert_eq!(price.cost(&booked).unwrap().nanos(), nanos, "{by_hand}");
     }
+}
+
+#[tokio::test]
+async fn b38_what_a_class_of_service_costs_is_held_where_it_is_asked_for() {
+    let usage = Usage::new(1_000, 100).with_service_tier(ServiceTier::Priority);
+    let answer = move |_, _| async move { Ok(Reply::text("done").with_usage(usage)) };
+    let provider = FunctionProvider::new("openai", answer);
+    let engine = Engine::builder(":memory:").with_provider(provider).open().await.unwrap();
+    let me = engine.root("test");
+    let asking = |tier: &str| {
+        let mut settings = ModelSettings::default();
+        settings.extra.insert("service_tier".into(), tier.into());
+        NewModel::new("m", "openai", "gpt-5").with_settings(settings)
+    };
+    // 1,000 × 2.50 + 100 × 20
+    assert_eq!(cost(&run(&me, asking("priority")).await).as_deref(), Some("0.0045"));
+    // A list that names no such class prices none.
+    assert_eq!(cost(&run(&me, asking("scale")).await), None);
+    // What is booked is never more than is held where the class was asked for, and an overage where it was not.
+    let overages = async |tier: &str| {
+        let done = run(&me, asking(tier)).await;
+        let filter = CostFilter { root_id: Some(done.execution_id), ..CostFilter::default() };
+        let entries = me.costs().list(filter, ListOptions::default()).await.unwrap().items;
+        entries.iter().filter(|entry| entry.kind == EntryKind::Overage).count()
+    };
+    assert_eq!(overages("priority").await, 0);
 }

@@ -109,16 +109,19 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Picos rounded half-even to whole nanos: the one rounding of a cost. Errors: `InvalidInput` on overflow.
-pub(crate) fn nanos_half_even(picos: i128) -> Result<Money> {
-    let (whole, rest) = (picos.div_euclid(1000), picos.rem_euclid(1000));
-    let up = rest > 500 || (rest == 500 && whole % 2 != 0);
+/// Hundredths of a pico in a nano: costs are summed in those, so that a percentage of a rate is exact.
+const NANO: i128 = 100_000;
+
+/// Hundredths of picos rounded half-even to whole nanos: the one rounding of a cost. Errors: `InvalidInput` on overflow.
+pub(crate) fn nanos_half_even(hundredths: i128) -> Result<Money> {
+    let (whole, rest) = (hundredths.div_euclid(NANO), hundredths.rem_euclid(NANO));
+    let up = rest > NANO / 2 || (rest == NANO / 2 && whole % 2 != 0);
     to_money(whole + i128::from(up))
 }
 
-/// Picos rounded up to whole nanos: for reservations. Errors: `InvalidInput` on overflow.
-pub(crate) fn nanos_up(picos: i128) -> Result<Money> {
-    to_money(picos.div_euclid(1000) + i128::from(picos.rem_euclid(1000) != 0))
+/// Hundredths of picos rounded up to whole nanos: for reservations. Errors: `InvalidInput` on overflow.
+pub(crate) fn nanos_up(hundredths: i128) -> Result<Money> {
+    to_money(hundredths.div_euclid(NANO) + i128::from(hundredths.rem_euclid(NANO) != 0))
 }
 
 fn to_money(nanos: i128) -> Result<Money> {
@@ -255,10 +258,10 @@ mod tests {
 
         #[test]
         fn rounds_half_even_and_reservations_up(picos in -1_000_000_000i128..1_000_000_000) {
-            let even = i128::from(nanos_half_even(picos).unwrap().nanos());
+            let even = i128::from(nanos_half_even(picos * 100).unwrap().nanos());
             prop_assert!((even * 1000 - picos).abs() <= 500);
             if (even * 1000 - picos).abs() == 500 { prop_assert_eq!(even % 2, 0); }
-            let up = i128::from(nanos_up(picos).unwrap().nanos());
+            let up = i128::from(nanos_up(picos * 100).unwrap().nanos());
             prop_assert!(up * 1000 >= picos && up * 1000 - picos < 1000);
         }
     }

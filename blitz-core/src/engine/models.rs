@@ -7,12 +7,14 @@ use serde_json::{Map, Value};
 
 use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, Named, Update, method};
+use super::session::Session;
 use crate::access::Target;
 use crate::domain::{
-    ImportedPrices, ListOptions, ModelLimits, Money, NewModel, Page, Part, Permission, Record, Share, Usage,
+    ImportedPrices, ListOptions, ModelLimits, Money, NewModel, Page, Part, Permission, Record, RetryPolicy, Share,
+    Usage,
 };
 use crate::error::{Error, Result};
-use crate::execution::embed;
+use crate::execution::embed::{self, Attempt, Attempted, Embedded};
 use crate::ledger::price_import;
 use crate::net;
 use crate::provider::EmbeddingRequest;
@@ -46,6 +48,9 @@ struct Embed {
     /// Fields of the provider's request that the engine does not know, passed through as they are.
     #[serde(default)]
     extra: Map<String, Value>,
+    /// When a failed attempt is made again.
+    #[serde(default)]
+    retry: RetryPolicy,
 }
 
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -67,6 +72,12 @@ pub struct Embeddings {
     pub usage: Usage,
     /// What that cost; `None` where the price is unknown.
     pub cost: Option<Money>,
+}
+
+impl From<Embedded> for Embeddings {
+    fn from(Embedded { response, usage, cost }: Embedded) -> Self {
+        Self { vectors: response.vectors, model_name: response.model_name, usage, cost }
+    }
 }
 
 /// A price map to import.
@@ -124,42 +135,40 @@ const MAX_INPUTS: usize = 2_048;
 impl Models {
     /// Makes vectors of texts. The call is reserved and booked like any call of a model, in no execution.
     ///
-    /// It is not tried again: the error says whether that may help. A caller that goes away leaves a call
-    /// that is booked to its end. Errors: `NotFound` for the model, `BudgetExceeded`, `InvalidInput` where
-    /// the provider makes no embeddings, and what the provider gives.
+    /// It is tried again as an agent's calls are, each attempt booked by itself. A caller that goes away
+    /// leaves an attempt that is booked to its end. Errors: `NotFound` for the model, `BudgetExceeded`,
+    /// `InvalidInput` where the provider makes no embeddings, and what the provider gives.
     pub async fn embed<T: Into<String>>(&self, model: &str, texts: impl IntoIterator<Item = T>) -> Result<Embeddings> {
         self.embed_parts(model, EmbeddingRequest::texts("", texts)).await
     }
 
     /// Makes vectors of whatever a request holds; its model is the one that is named. Errors: as [`Models::embed`].
     pub async fn embed_parts(&self, model: &str, request: EmbeddingRequest) -> Result<Embeddings> {
+        self.embed_retried(model, request, RetryPolicy::default()).await
+    }
+
+    /// The same, tried again by a policy. Errors: as [`Models::embed`].
+    pub async fn embed_retried(
+        &self,
+        model: &str,
+        request: EmbeddingRequest,
+        retry: RetryPolicy,
+    ) -> Result<Embeddings> {
         if request.inputs.is_empty() || request.inputs.len() > MAX_INPUTS {
             return Err(Error::invalid(format!("embed wants 1 to {MAX_INPUTS} inputs")));
         }
         if request.dimensions == Some(0) {
             return Err(Error::invalid("dimensions must be at least 1"));
         }
-        let (session, model) = (self.session.clone(), model.to_owned());
-        let runtime = Arc::clone(&session.inner.runtime);
-        let id = embed::fresh_id()?;
-        let whole = async move {
-            let (desk, work) = (Arc::clone(&session.inner.runtime), session.inner.work.clone());
-            let host = Arc::clone(&desk);
-            let held = session
-                .write(Permission::ModelsUse, Target::None, "models.embed", move |tx, grant| {
-                    embed::reserve(tx, grant, &host, &model, &request, id)
-                })
-                .await?;
-            held.perform(desk, work).await
-        };
-        let done = runtime.to_its_end(whole).await?;
-        let response = done.response;
-        Ok(Embeddings {
-            vectors: response.vectors,
-            model_name: response.model_name,
-            usage: done.usage,
-            cost: done.cost,
-        })
+        let runtime = Arc::clone(&self.session.inner.runtime);
+        let mut attempt = Attempt::first(retry)?;
+        loop {
+            // The attempt that is made is booked to its end; the next one is made for a caller who still waits.
+            match runtime.to_its_end(embed_once(self.session.clone(), model.to_owned(), request.clone(), attempt.clone())).await? {
+                Attempted::Done(done) => return Ok(done.into()),
+                Attempted::Again(at) => attempt = attempt.next(&runtime, at).await?,
+            }
+        }
     }
 
     async fn embed_with(&self, embed: Embed) -> Result<Embeddings> {
@@ -169,8 +178,23 @@ impl Models {
         });
         let mut request = EmbeddingRequest::new("", parts.collect());
         (request.dimensions, request.extra) = (embed.dimensions, embed.extra);
-        self.embed_parts(&embed.model, request).await
+        self.embed_retried(&embed.model, request, embed.retry).await
     }
+}
+
+/// One attempt of a call: asked for and reserved in one transaction, then sent and booked.
+async fn embed_once(
+    session: Session,
+    model: String,
+    request: EmbeddingRequest,
+    attempt: Attempt,
+) -> Result<Attempted> {
+    let (runtime, work) = (Arc::clone(&session.inner.runtime), session.inner.work.clone());
+    let host = Arc::clone(&runtime);
+    let held = session.write(Permission::ModelsUse, Target::None, "models.embed", move |tx, grant| {
+        embed::reserve(tx, grant, &host, &model, &request, &attempt)
+    });
+    held.await?.perform(runtime, work).await
 }
 
 impl Noun for NewModel {

@@ -7,16 +7,63 @@ use super::Runtime;
 use super::fresh_seed;
 use super::limits::{DeploymentKey, LineKey};
 use super::pin::ModelsOf;
+use super::retry::RetryDecision;
 use super::setup::lines;
 use crate::access::{EngineWork, Grant};
-use crate::domain::{ExecutionId, ModelResponse, Money, ReservationId, Usage};
+use crate::domain::{ExecutionId, ModelResponse, Money, ReservationId, RetryPolicy, Timestamp, Usage};
 use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::ledger::{self, Booked, Ended, ReserveOutcome, ReserveRequest};
 use crate::provider::{CallContext, EmbeddingRequest, EmbeddingResponse, Provider};
 use crate::store::Connection;
 
-/// How long a call for embeddings may take, its turn included.
+/// How long a call for embeddings may take, its turns, attempts and waits included.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One call for embeddings: which attempt of it is made, and when it is too late for another.
+#[derive(Clone)]
+pub(crate) struct Attempt {
+    id: ExecutionId,
+    number: u32,
+    retry: RetryPolicy,
+    deadline: Timestamp,
+}
+
+impl Attempt {
+    /// The first attempt of a call.
+    ///
+    /// Errors: `Internal` where the system gives no randomness.
+    pub(crate) fn first(retry: RetryPolicy) -> Result<Self> {
+        Ok(Self { id: fresh_id()?, number: 1, retry, deadline: Timestamp::now().plus(PATIENCE) })
+    }
+
+    /// The attempt behind this one, once its time has come.
+    ///
+    /// Errors: `Interrupted` where the engine closes before.
+    pub(crate) async fn next(self, runtime: &Runtime, at: Timestamp) -> Result<Self> {
+        tokio::select! {
+            () = tokio::time::sleep(at.since(Timestamp::now())) => Ok(Self { number: self.number + 1, ..self }),
+            () = runtime.closing.cancelled() => Err(Error::interrupted("the engine closed before the next attempt")),
+        }
+    }
+
+    /// What follows a failure: another attempt at this time, or the end.
+    fn after(&self, error: Error) -> Result<Timestamp> {
+        let seed = self.id.0.unsigned_abs();
+        match self.retry.decide(self.number, &error, Timestamp::now(), self.deadline, seed, None) {
+            RetryDecision::RetryAt(at) => Ok(at),
+            _ if self.number > 1 => Err(Error::RetriesExhausted { attempts: self.number, last: Box::new(error) }),
+            _ => Err(error),
+        }
+    }
+}
+
+/// What came of an attempt.
+pub(crate) enum Attempted {
+    /// Vectors.
+    Done(Embedded),
+    /// Nothing yet: another attempt may be made at this time.
+    Again(Timestamp),
+}
 
 /// A call that is paid for and may be sent once its transaction has committed.
 #[derive(Clone)]
@@ -27,9 +74,10 @@ pub(crate) struct Embedding {
     /// The lines of the limits that hold for it.
     lines: Vec<LineKey>,
     request: EmbeddingRequest,
+    attempt: Attempt,
 }
 
-/// What came of it.
+/// What a call gave, and what that cost.
 pub(crate) struct Embedded {
     pub(crate) response: EmbeddingResponse,
     pub(crate) usage: Usage,
@@ -45,7 +93,7 @@ pub(crate) fn reserve(
     runtime: &Runtime,
     model: &str,
     request: &EmbeddingRequest,
-    id: ExecutionId,
+    attempt: &Attempt,
 ) -> Result<Embedding> {
     let planned = ModelsOf { grant, providers: &runtime.providers }.find(tx, model)?;
     let spec = &planned.model.spec;
@@ -58,10 +106,10 @@ pub(crate) fn reserve(
     let key_id = grant.principal().key_id().map(|id| id.0);
     let free = provider.profile(&spec.model_name).free;
     let held = ReserveRequest {
-        execution_id: id,
-        root_id: id,
+        execution_id: attempt.id,
+        root_id: attempt.id,
         path: "embed".to_owned(),
-        attempt: 1,
+        attempt: attempt.number,
         user_id: grant.user_id(),
         role: grant.user_id().map(|_| grant.role().name().to_owned()),
         key_id,
@@ -81,7 +129,8 @@ pub(crate) fn reserve(
             let deployment = Arc::new(DeploymentKey::new(spec));
             let limits = ledger::limits::of(tx, grant.user_id(), key_id)?;
             let lines = lines(&limits, spec, &deployment);
-            Ok(Embedding { reservation: reserved.id, provider, deployment, lines, request })
+            let attempt = attempt.clone();
+            Ok(Embedding { reservation: reserved.id, provider, deployment, lines, request, attempt })
         }
     }
 }
@@ -90,7 +139,7 @@ pub(crate) fn reserve(
 /// small enough for every JSON reader.
 ///
 /// Errors: `Internal` where the system gives no randomness.
-pub(crate) fn fresh_id() -> Result<ExecutionId> {
+fn fresh_id() -> Result<ExecutionId> {
     const FIRST: i64 = 1 << 52;
     let random = i64::from_ne_bytes(fresh_seed()?.to_ne_bytes());
     Ok(ExecutionId(FIRST | (random & (FIRST - 1))))
@@ -98,8 +147,8 @@ pub(crate) fn fresh_id() -> Result<ExecutionId> {
 
 impl Embedding {
     /// Sends the call and books what it used. Run to its end, whoever goes away: money was held for it.
-    pub(crate) async fn perform(self, runtime: Arc<Runtime>, work: EngineWork) -> Result<Embedded> {
-        let reservation = self.reservation;
+    pub(crate) async fn perform(self, runtime: Arc<Runtime>, work: EngineWork) -> Result<Attempted> {
+        let (reservation, attempt) = (self.reservation, self.attempt.clone());
         let result = tokio::select! {
             result = self.send(&runtime) => result,
             () = runtime.closing.cancelled() => Err(Error::interrupted("the engine closed during the call")),
@@ -109,23 +158,33 @@ impl Embedding {
             Err(Error::Provider { charged: Charged::Unknown, .. }) => (None, serde_json::Value::Null, false),
             Err(error) => (None, serde_json::Value::Null, error.code() != ErrorCode::Interrupted),
         };
+        let result = result.map_err(|error| attempt.after(error));
+        let ended = match &result {
+            Ok(_) => Ended::Well,
+            Err(Ok(_)) => Ended::Retried,
+            Err(Err(_)) => Ended::Failed,
+        };
         let booked = work
             .write(move |tx, standing| match &usage {
-                _ if unsent => ledger::void(tx, standing.now(), reservation, Ended::Failed).map(|()| Booked::default()),
-                Some(usage) => ledger::settle(tx, standing.now(), reservation, usage, &raw, Ended::Well),
-                None => ledger::settle_unknown(tx, standing.now(), reservation, 0, Ended::Failed),
+                _ if unsent => ledger::void(tx, standing.now(), reservation, ended).map(|()| Booked::default()),
+                Some(usage) => ledger::settle(tx, standing.now(), reservation, usage, &raw, ended),
+                None => ledger::settle_unknown(tx, standing.now(), reservation, 0, ended),
             })
             .await?;
-        Ok(Embedded { response: result?, usage: booked.usage, cost: booked.cost })
+        match result {
+            Ok(response) => Ok(Attempted::Done(Embedded { response, usage: booked.usage, cost: booked.cost })),
+            Err(follows) => follows.map(Attempted::Again),
+        }
     }
 
     async fn send(self, runtime: &Runtime) -> Result<EmbeddingResponse> {
-        let Self { provider, deployment, lines, request, .. } = self;
+        let Self { provider, deployment, lines, request, attempt, .. } = self;
         let provider = runtime.providers.answering(provider)?;
-        let mut pass = runtime.deployments.queue(&lines, request.token_bound(), PATIENCE).wait().await?;
+        let left = || attempt.deadline.since(Timestamp::now());
+        let mut pass = runtime.deployments.queue(&lines, request.token_bound(), left()).wait().await?;
         let trial = provider.is_remote().then(|| runtime.deployments.of(&deployment).enter()).transpose()?;
         pass.sent();
-        let result = provider.embed(request, CallContext::new(PATIENCE)).await;
+        let result = provider.embed(request, CallContext::new(left())).await;
         let (told, result) = match result {
             Ok(response) => {
                 let told = ModelResponse { usage: response.usage, ..ModelResponse::new(Vec::new()) };

@@ -13,7 +13,7 @@ use crate::agent::history::{Transcript, input_message};
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
     ExecutionPlan, LimitScope, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, NewModel, OutputSchema,
-    PlannedModel, Price, Queued, RateLimit, ResourceId, ToolChoice, ToolSpec, template,
+    PlannedModel, Price, Queued, RateLimit, ResourceId, ServiceTier, ToolChoice, ToolSpec, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -91,7 +91,7 @@ impl ModelSetup {
             name: model.name.clone(),
             provider_name: model.provider.clone(),
             provider,
-            price: ledger::price_of(model, profile.free, listed_price.filter(|_| is_usual_tier(&settings))),
+            price: price_at(asked_tier(&settings), model, profile.free, listed_price),
             lines: lines(limits, model, &deployment),
             deployment,
             model_name: model.model_name.clone(),
@@ -101,11 +101,23 @@ impl ModelSetup {
     }
 }
 
-/// Whether a call is served at the usual price: what is listed is the price of no other tier.
-fn is_usual_tier(settings: &ModelSettings) -> bool {
-    let asked = ["service_tier", "serviceTier"].iter().filter_map(|name| settings.extra.get(*name));
-    let usual = ["auto", "default", "standard", "standard_only", "on_demand"];
-    asked.into_iter().all(|tier| tier.is_null() || tier.as_str().is_some_and(|tier| usual.contains(&tier)))
+/// The price of a model at the class of service that is asked for (`None`: one that nobody knows): what is
+/// listed is the price of no class that the list does not name.
+fn price_at(asked: Option<ServiceTier>, model: &NewModel, free: bool, listed: Option<&Price>) -> Option<Price> {
+    let listed = listed.filter(|price| asked.is_some_and(|tier| price.names(tier)));
+    ledger::price_of(model, free, listed).map(|price| price.asked_at(asked.unwrap_or_default()))
+}
+
+/// The class of service that the settings ask for, in any provider's words; `None` where the word is not known.
+fn asked_tier(settings: &ModelSettings) -> Option<ServiceTier> {
+    const USUAL: &[&str] = &["auto", "default", "standard", "standard_only", "on_demand"];
+    let asked = ["service_tier", "serviceTier", "speed"].iter().filter_map(|name| settings.extra.get(*name));
+    let words = asked.filter(|asked| !asked.is_null()).map(|asked| asked.get("type").unwrap_or(asked).as_str());
+    words.map(|word| match (word, ServiceTier::of(word?)) {
+        (Some(word), ServiceTier::Standard) => USUAL.contains(&word).then_some(ServiceTier::Standard),
+        (_, tier) => Some(tier),
+    })
+    .try_fold(ServiceTier::Standard, |dearest, asked| Some(dearest.max(asked?)))
 }
 
 /// The lines of a model's calls: those of the limits that hold for it, and its deployment's own.

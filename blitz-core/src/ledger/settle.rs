@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Booked, MAX_CALL_COST, MAX_CALL_TOKENS, alert};
-use crate::domain::{BudgetUnit, EntryFlag, EntryKind, Money, Price, Provenance, ReservationId, Timestamp, Usage};
+use crate::domain::{BudgetUnit, EntryFlag, EntryKind, Money, Price, Provenance, ReservationId, Timestamp, Usage, UsageDetails};
 use crate::error::{Error, Result};
 use crate::store::ledger::matching;
 use crate::store::ledger::{self as sql, Leg, NewEntry, Reservation, Resolution};
@@ -103,29 +103,36 @@ impl Booking {
 
 /// Usage with every part within its whole and every count within reason, and what had to be mended.
 fn within_reason(reported: &Usage) -> (Usage, Option<EntryFlag>) {
-    let buckets = reported.buckets();
+    let b = reported.buckets();
     let held = |count: u64| count.min(MAX_CALL_TOKENS);
+    let details = UsageDetails {
+        audio_input_tokens: held(b.audio_input),
+        image_input_tokens: held(b.image_input),
+        cache_read_audio_tokens: held(b.cache_read_audio),
+        audio_output_tokens: held(b.audio_output),
+        image_output_tokens: held(b.image_output),
+        searches: held(reported.details.searches),
+        ..reported.details
+    };
     let usage = Usage {
         requests: held(reported.requests),
         input_tokens: held(reported.input_tokens),
         output_tokens: held(reported.output_tokens),
-        cache_read_tokens: held(buckets.cache_read),
-        cache_write_tokens: held(buckets.cache_write.saturating_add(buckets.cache_write_1h)),
-        cache_write_1h_tokens: held(buckets.cache_write_1h),
-        reasoning_tokens: held(buckets.reasoning),
+        cache_read_tokens: held(b.cache_read.saturating_add(b.cache_read_audio)),
+        cache_write_tokens: held(b.cache_write.saturating_add(b.cache_write_1h)),
+        cache_write_1h_tokens: held(b.cache_write_1h),
+        reasoning_tokens: held(b.reasoning),
         provenance: reported.provenance,
+        details,
     };
-    let whole = [reported.requests, reported.input_tokens, reported.output_tokens];
-    let parts = [
-        reported.cache_read_tokens,
-        reported.cache_write_tokens,
-        reported.cache_write_1h_tokens,
-        reported.reasoning_tokens,
-    ];
-    let cache_write = buckets.cache_write.saturating_add(buckets.cache_write_1h);
+    let whole = [reported.requests, reported.input_tokens, reported.output_tokens, reported.details.searches];
+    let parts = |usage: &Usage| {
+        let Usage { cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, .. } = *usage;
+        ([cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens], usage.details)
+    };
     let flag = if whole.iter().any(|&count| count > MAX_CALL_TOKENS) {
         Some(EntryFlag::ImplausibleUsage)
-    } else if parts != [buckets.cache_read, cache_write, buckets.cache_write_1h, buckets.reasoning] {
+    } else if parts(&usage) != parts(reported) {
         Some(EntryFlag::InconsistentUsage)
     } else {
         None

@@ -31,11 +31,7 @@ impl EmbeddingRequest {
 
     /// The most input tokens that it can count as: never less than what is billed.
     pub(crate) fn token_bound(&self) -> u64 {
-        let bound = |part: &Part| match part {
-            Part::Text { text } => text.len() as u64,
-            _ => super::profile::image_bound(&self.model_name),
-        };
-        self.inputs.iter().map(|part| super::OVERHEAD + bound(part)).sum()
+        super::tokens::embedding_bound(self)
     }
 
     /// The same as vectors of this length.

@@ -22,6 +22,7 @@ mod reply;
 mod responses;
 pub(crate) mod scripted;
 pub(crate) mod structured;
+mod tokens;
 mod wire;
 
 use std::any::Any;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt};
 
-use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, ProfileOverride, ThinkingRule};
+use crate::domain::{Delta, ModelRequest, ModelResponse, ProfileOverride, ThinkingRule};
 use crate::error::{Error, Result};
 
 pub use anthropic::Anthropic;
@@ -137,9 +138,10 @@ pub trait Provider: Send + Sync + 'static {
     /// The most input tokens that this request can count as: never less than what is billed.
     ///
     /// Units: tokens. The default is the byte length (a byte-level tokenizer makes no more tokens
-    /// than bytes) plus what each message and tool adds, with a fixed bound for an image.
+    /// than bytes) plus what each message and tool adds, with a fixed bound for an image. With the
+    /// feature `tokens` texts are counted exactly where the encoding of the model is known.
     fn input_token_bound(&self, request: &ModelRequest) -> u64 {
-        input_token_bound(request)
+        tokens::input_bound(request)
     }
 }
 
@@ -216,68 +218,6 @@ impl Profile {
             free: self.free,
         }
     }
-}
-
-/// Tokens that a message, tool or request may add around its text.
-const OVERHEAD: u64 = 16;
-/// Tokens that a file may count as where its bytes are elsewhere: a hundred pages, each as text and image.
-const FILE: u64 = 700_000;
-
-fn input_token_bound(request: &ModelRequest) -> u64 {
-    let len = |text: &str| text.len() as u64;
-    let image = profile::image_bound(&request.model_name);
-    let message = |message: &Message| {
-        message.parts.iter().fold(OVERHEAD, |sum, part| {
-            sum + OVERHEAD
-                + match part {
-                    Part::Text { text } | Part::Refusal { text } => len(text),
-                    Part::Thinking { text, signature, .. } => {
-                        len(text) + signature.as_ref().map_or(0, |signature| len(signature))
-                    }
-                    Part::ToolCall(call) => {
-                        len(&call.id)
-                            + len(&call.name)
-                            + len(&call.arguments)
-                            + call.signature.as_ref().map_or(0, |signature| len(signature))
-                    }
-                    Part::ToolResult(result) => len(&result.id) + len(&result.name) + len(&result.as_text()),
-                    Part::Image { .. } => image,
-                    Part::File { data, .. } => len(data).max(FILE),
-                    Part::Opaque { data, .. } => json_len(data),
-                    Part::CachePoint { .. } => 0,
-                }
-        })
-    };
-    let messages: u64 = request.messages.iter().map(message).sum();
-    let tools: u64 = request
-        .tools
-        .iter()
-        .map(|tool| OVERHEAD + len(&tool.name) + len(&tool.description) + json_len(&tool.input_schema))
-        .sum();
-    let schema = request.output_schema.as_ref().map_or(0, |schema| OVERHEAD + json_len(&schema.schema));
-    let tools_prompt = if request.tools.is_empty() { 0 } else { profile::TOOLS_PROMPT };
-    OVERHEAD + messages + tools + tools_prompt + schema
-}
-
-/// How many bytes a value has as JSON, without making them.
-fn json_len(value: &serde_json::Value) -> u64 {
-    struct Counted(u64);
-
-    impl std::io::Write for Counted {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len() as u64;
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let mut counted = Counted(0);
-    // A counter takes every write, and a `Value` always has a JSON form.
-    let _ = serde_json::to_writer(&mut counted, value);
-    counted.0
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ pub(super) fn of_request(request: &ModelRequest, family: Option<&str>) -> Profil
 }
 
 /// Whether a name begins a family: `o3-mini` belongs to `o3`, `o300` does not.
-fn belongs(name: &str, prefix: &str) -> bool {
+pub(super) fn belongs(name: &str, prefix: &str) -> bool {
     name.strip_prefix(prefix).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
 }
 

@@ -6,13 +6,13 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::domain::{Part, Provenance, ToolCall, Usage};
+use crate::domain::{Part, Provenance, ToolCall, Usage, UsageDetails};
 use crate::error::{Error, ErrorCode, Result};
 
 /// One answer of a [`Scripted`](super::Scripted) or [`FunctionProvider`](super::FunctionProvider).
 ///
-/// It is read from data too, with one of `text`, `tool_calls`, `parts` and `error`; `usage` and
-/// `delay_ms` may stand beside it. Arguments that are a string are what the model wrote, to the letter.
+/// It is read from data too, with one of `text`, `tool_calls`, `parts`, `vectors` and `error`; `usage`
+/// and `delay_ms` may stand beside it. Arguments that are a string are what the model wrote, to the letter.
 ///
 /// ```
 /// use blitz::provider::{Reply, Scripted};
@@ -26,15 +26,45 @@ use crate::error::{Error, ErrorCode, Result};
 /// ```
 #[derive(Debug)]
 pub struct Reply {
-    pub(super) answer: Result<Vec<Part>>,
+    pub(super) answer: Result<Answer>,
     pub(super) usage: Option<Usage>,
     pub(super) delay: Duration,
+}
+
+/// What a reply says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Answer {
+    /// To a request for an answer.
+    Parts(Vec<Part>),
+    /// To a request for embeddings.
+    Vectors(Vec<Vec<f32>>),
 }
 
 impl Reply {
     /// An answer of these parts.
     pub fn parts(parts: Vec<Part>) -> Self {
-        Self { answer: Ok(parts), usage: None, delay: Duration::ZERO }
+        Self { answer: Ok(Answer::Parts(parts)), usage: None, delay: Duration::ZERO }
+    }
+
+    /// These vectors, for a request for embeddings.
+    pub fn vectors(vectors: Vec<Vec<f32>>) -> Self {
+        Self { answer: Ok(Answer::Vectors(vectors)), usage: None, delay: Duration::ZERO }
+    }
+
+    /// What it says to a request for an answer.
+    pub(super) fn into_parts(self) -> Result<Vec<Part>> {
+        match self.answer? {
+            Answer::Parts(parts) => Ok(parts),
+            Answer::Vectors(_) => Err(Error::invalid("the reply holds vectors, but an answer was asked for")),
+        }
+    }
+
+    /// What it says to a request for embeddings.
+    pub(super) fn into_vectors(self) -> Result<Vec<Vec<f32>>> {
+        match self.answer? {
+            Answer::Vectors(vectors) => Ok(vectors),
+            Answer::Parts(_) => Err(Error::invalid("the reply holds an answer, but vectors were asked for")),
+        }
     }
 
     /// An answer in words.
@@ -81,6 +111,7 @@ struct ReplyData {
     text: Option<String>,
     tool_calls: Option<Vec<CallData>>,
     parts: Option<Vec<Part>>,
+    vectors: Option<Vec<Vec<f32>>>,
     error: Option<ErrorData>,
     usage: Option<UsageData>,
     #[serde(default)]
@@ -115,6 +146,7 @@ struct UsageData {
     cache_write_tokens: u64,
     reasoning_tokens: u64,
     provenance: Provenance,
+    details: UsageDetails,
 }
 
 impl Default for UsageData {
@@ -127,18 +159,19 @@ impl Default for UsageData {
             cache_write_tokens: 0,
             reasoning_tokens: 0,
             provenance: Provenance::Provider,
+            details: UsageDetails::default(),
         }
     }
 }
 
 impl ReplyData {
     fn reply(self) -> Result<Reply, &'static str> {
-        let reply = match (self.text, self.tool_calls, self.parts, self.error) {
-            (Some(text), None, None, None) => Reply::text(text),
-            (None, Some(calls), None, None) => Reply::parts(calls.into_iter().map(CallData::part).collect()),
-            (None, None, Some(parts), None) => Reply::parts(parts),
-            (None, None, None, Some(error)) => Reply::error(Error::new(error.code, error.message)),
-            _ => return Err("a reply has exactly one of text, tool_calls, parts and error"),
+        let calls = self.tool_calls.map(|calls| Reply::parts(calls.into_iter().map(CallData::part).collect()));
+        let error = self.error.map(|error| Reply::error(Error::new(error.code, error.message)));
+        let (parts, vectors) = (self.parts.map(Reply::parts), self.vectors.map(Reply::vectors));
+        let mut said = [self.text.map(Reply::text), calls, parts, vectors, error].into_iter().flatten();
+        let (Some(reply), None) = (said.next(), said.next()) else {
+            return Err("a reply has exactly one of text, tool_calls, parts, vectors and error");
         };
         let usage = self.usage.map(UsageData::usage);
         Ok(Reply { usage, ..reply }.with_delay(Duration::from_millis(self.delay_ms)))
@@ -161,7 +194,8 @@ impl UsageData {
         let mut usage = Usage::new(self.input_tokens, self.output_tokens)
             .with_cache(self.cache_read_tokens, self.cache_write_tokens)
             .with_reasoning(self.reasoning_tokens)
-            .with_provenance(self.provenance);
+            .with_provenance(self.provenance)
+            .with_details(self.details);
         usage.requests = self.requests;
         usage
     }
@@ -183,10 +217,10 @@ mod tests {
 
     #[test]
     fn each_form_is_read() {
-        assert_eq!(read(json!({"text": "5"})).answer.unwrap(), [Part::text("5")]);
+        assert_eq!(read(json!({"text": "5"})).into_parts().unwrap(), [Part::text("5")]);
         let calls = json!([{"name": "add", "arguments": {"a": 1}}, {"name": "b", "arguments": "{oops"}, {"name": "c"}]);
         let written: Vec<String> = read(json!({"tool_calls": calls}))
-            .answer
+            .into_parts()
             .unwrap()
             .into_iter()
             .map(|part| match part {
@@ -195,7 +229,10 @@ mod tests {
             })
             .collect();
         assert_eq!(written, [r#"{"a":1}"#, "{oops", ""]);
-        assert_eq!(read(json!({"parts": [{"type": "text", "text": "x"}]})).answer.unwrap(), [Part::text("x")]);
+        assert_eq!(read(json!({"parts": [{"type": "text", "text": "x"}]})).into_parts().unwrap(), [Part::text("x")]);
+        assert_eq!(read(json!({"vectors": [[1, 0.5]]})).into_vectors().unwrap(), [[1.0, 0.5]]);
+        assert!(read(json!({"vectors": []})).into_parts().is_err());
+        assert!(read(json!({"text": "5"})).into_vectors().is_err());
         let error = read(json!({"error": {"code": "rate_limited", "message": "slow down"}})).answer.unwrap_err();
         assert_eq!((error.code(), error.to_string().as_str()), (ErrorCode::RateLimited, "slow down"));
     }

@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::{self, StreamExt};
+use serde_json::Value;
 
 use super::reply::Reply;
-use super::{CallContext, ModelStream, Profile, Provider, StreamItem};
-use crate::domain::{Delta, Message, ModelRequest, ModelResponse, Part, Provenance, Usage};
+use super::{
+    CallContext, EmbeddingFuture, EmbeddingRequest, EmbeddingResponse, ModelStream, Profile, Provider, StreamItem,
+};
+use crate::domain::{Delta, Message, MessageRole, ModelRequest, ModelResponse, Part, Provenance, Usage};
 use crate::error::{Error, Result};
 
 /// A provider that answers from a list or by a function, and remembers what it was asked.
@@ -115,6 +118,23 @@ impl Provider for Scripted {
         Profile { free: true, ..Profile::default() }
     }
 
+    /// Takes the next reply of the same list. What it was asked is kept as a message of its inputs.
+    fn embed(&self, request: EmbeddingRequest, _: CallContext) -> EmbeddingFuture {
+        let scripted = self.clone();
+        Box::pin(async move {
+            let inputs = vec![Message::new(MessageRole::User, request.inputs)];
+            let asked = ModelRequest::new(request.model_name, inputs);
+            let (_, reply) = scripted.reply(&asked);
+            if !reply.delay.is_zero() {
+                tokio::time::sleep(reply.delay).await;
+            }
+            let usage = reply.usage.unwrap_or_else(|| counted(&asked.messages, &[]));
+            let vectors = reply.into_vectors()?;
+            let model_name = asked.model_name;
+            Ok(EmbeddingResponse { vectors, usage: Some(usage), raw_usage: Value::Null, model_name })
+        })
+    }
+
     fn is_remote(&self) -> bool {
         false
     }
@@ -134,9 +154,10 @@ fn items(number: usize, request: &ModelRequest, reply: Reply) -> Vec<Result<Stre
 
 /// The whole answer that a reply to request `number` is.
 pub(super) fn response(number: usize, request: &ModelRequest, reply: Reply) -> Result<ModelResponse> {
-    let mut parts = reply.answer?;
+    let usage = reply.usage;
+    let mut parts = reply.into_parts()?;
     name_calls(number, &mut parts);
-    let usage = reply.usage.unwrap_or_else(|| counted(&request.messages, &parts));
+    let usage = usage.unwrap_or_else(|| counted(&request.messages, &parts));
     let mut response = ModelResponse::new(parts).with_usage(usage);
     response.model_name.clone_from(&request.model_name);
     Ok(response)

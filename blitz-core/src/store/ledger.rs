@@ -283,13 +283,15 @@ pub(crate) fn append_corrected(
     let counted = |count: fn(&Usage) -> u64| entry.usage.map_or(SqlValue::Null, |usage| sql::tokens(count(usage)));
     let input_tokens = if tokens == 0 { counted(|usage| usage.input_tokens) } else { tokens.into() };
     let raw_usage = entry.raw_usage.map(sql::to_json).transpose()?.filter(|text| text.len() <= RAW_USAGE_BYTES);
+    let details = entry.usage.map(|usage| &usage.details).filter(|details| !details.is_empty());
+    let details = details.map(sql::to_json).transpose()?;
     tx.execute(
         "INSERT INTO ledger_entries (at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt,
              amount, released, legs, requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
              reasoning_tokens, provenance, flag, raw_usage, cache_write_1h_tokens, role, key_id, agent_id, workflow_id,
-             prompt, latency, failed, reason)
+             prompt, latency, failed, reason, usage_details)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-             ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)",
+             ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
         params![
             now,
             entry.kind.name(),
@@ -321,6 +323,7 @@ pub(crate) fn append_corrected(
             entry.ended.map(|(latency, _)| i64::try_from(latency).unwrap_or(i64::MAX)),
             entry.ended.map(|(_, failed)| failed),
             entry.reason,
+            details,
         ],
     )?;
     Ok(())

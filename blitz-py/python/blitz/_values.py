@@ -125,6 +125,8 @@ class Usage(Value):
     cache_write_1h_tokens: int | None
     reasoning_tokens: int
     provenance: str
+    #: What of it may have a price of its own: sound, pictures, searches, a class of service; absent where there is none.
+    details: dict[str, Any] | None
     _shown = ("input_tokens", "output_tokens", "requests")
 
     @property

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use serde_json::value::RawValue;
 
 use super::table;
-use crate::domain::{ImportedPrices, LeftOut, Money, Price, PriceTier, Rate, Timestamp};
+use crate::domain::{ImportedPrices, LeftOut, Money, Price, PriceTier, Rate, ServiceTier, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::prices::{self, Book};
 use crate::store::{Connection, content_hash};
@@ -119,56 +119,84 @@ fn ours(seller: &str) -> String {
 /// The dimensions of a tier and the beginnings of their fields in the map.
 type Dimension = (&'static str, Field);
 type Field = fn(&mut PriceTier) -> &mut Option<Rate>;
-const DIMENSIONS: [Dimension; 6] = [
+const DIMENSIONS: [Dimension; 11] = [
     ("input_cost_per_token", |tier| &mut tier.input),
     ("output_cost_per_token", |tier| &mut tier.output),
     ("cache_read_input_token_cost", |tier| &mut tier.cache_read),
     ("cache_creation_input_token_cost", |tier| &mut tier.cache_write),
     ("cache_creation_input_token_cost_above_1hr", |tier| &mut tier.cache_write_1h),
     ("output_cost_per_reasoning_token", |tier| &mut tier.reasoning),
+    ("input_cost_per_audio_token", |tier| &mut tier.audio_input),
+    ("input_cost_per_image_token", |tier| &mut tier.image_input),
+    ("cache_read_input_audio_token_cost", |tier| &mut tier.cache_read_audio),
+    ("output_cost_per_audio_token", |tier| &mut tier.audio_output),
+    ("output_cost_per_image_token", |tier| &mut tier.image_output),
+];
+
+/// The ends of the fields that price a class of service.
+const CLASSES: [(&str, ServiceTier); 4] = [
+    ("_batches", ServiceTier::Batch),
+    ("_flex", ServiceTier::Flex),
+    ("_priority", ServiceTier::Priority),
+    ("_ultrafast", ServiceTier::Fast),
 ];
 
 fn price(fields: &Raw<'_>) -> Result<Price, String> {
-    let mut tiers: BTreeMap<u64, PriceTier> = BTreeMap::new();
-    let mut request = None;
+    let mut tiers: BTreeMap<(ServiceTier, u64), PriceTier> = BTreeMap::new();
+    let (mut request, mut search) = (None, None);
     for (field, raw) in fields {
         if raw.get() == "null" {
             continue;
         }
         if field == "input_cost_per_request" {
             request = Some(rate(field, raw)?);
-        } else if let Some((above, dimension)) = dimension(field) {
-            let tier = tiers.entry(above).or_insert_with(|| PriceTier::above(above));
-            *dimension(tier) = Some(rate(field, raw)?);
+        } else if field == "search_context_cost_per_query" {
+            search = dearest_search(field, raw)?;
+        } else if let Some((class, above, dimension)) = dimension(field) {
+            let new = || PriceTier::above(above).with_service_tier(class);
+            *dimension(tiers.entry((class, above)).or_insert_with(new)) = Some(rate(field, raw)?);
         }
     }
-    let base = tiers.remove(&0).unwrap_or_else(|| PriceTier::above(0));
-    let (Some(input), Some(output)) = (base.input, base.output) else {
-        return Err("it has no price per input and output token".to_owned());
-    };
-    if input == Rate::ZERO && output == Rate::ZERO {
+    let base = tiers.remove(&(ServiceTier::Standard, 0)).unwrap_or_else(|| PriceTier::above(0));
+    if base.input == Some(Rate::ZERO) && base.output == Some(Rate::ZERO) {
         return Err("it costs nothing, which in such a map means that nobody knows".to_owned());
     }
-    Ok(Price {
-        cache_read: base.cache_read,
-        cache_write: base.cache_write,
-        cache_write_1h: base.cache_write_1h,
-        reasoning: base.reasoning,
-        request,
-        tiers: tiers.into_values().collect(),
-        ..Price::new(input, output)
-    })
+    let price = Price::of(&base, tiers.into_values().collect());
+    let price = price.ok_or_else(|| "it has no price per input and output token".to_owned())?;
+    Ok(Price { request, search, regional_percent: regional(fields)?, ..price })
 }
 
-/// What a field prices, and above how many input tokens; `None` for what is no price of plain calls.
-fn dimension(field: &str) -> Option<(u64, Field)> {
+/// What a search costs at most: the map prices them by how much they read, which no report of usage says.
+fn dearest_search(field: &str, raw: &RawValue) -> Result<Option<Rate>, String> {
+    let Ok(sizes) = serde_json::from_str::<Raw<'_>>(raw.get()) else { return Ok(None) };
+    let rates: Result<Vec<Rate>, String> = sizes.values().map(|raw| rate(field, raw)).collect();
+    Ok(rates?.into_iter().max())
+}
+
+/// What a call costs that is held to a region: a factor by the region's name, of which the map knows one.
+fn regional(fields: &Raw<'_>) -> Result<Option<u32>, String> {
+    let entry = fields.get("provider_specific_entry").and_then(|raw| serde_json::from_str::<Raw<'_>>(raw.get()).ok());
+    let Some(factor) = entry.as_ref().and_then(|entry| entry.get("us")) else { return Ok(None) };
+    // A factor read as USD per unit is picos of it: ten thousand million of those are one percent.
+    let picos = rate("provider_specific_entry", factor)?.picos();
+    let percent = u32::try_from(picos / PERCENT).ok().filter(|_| picos % PERCENT == 0);
+    percent.map(Some).ok_or_else(|| "its factor for a region is no whole percentage".to_owned())
+}
+
+const PERCENT: i64 = 10_000_000_000;
+
+/// What a field prices, at which class of service and above how many input tokens; `None` for what is no
+/// price of plain calls.
+fn dimension(field: &str) -> Option<(ServiceTier, u64, Field)> {
+    let of_class = CLASSES.iter().find_map(|(end, class)| Some((field.strip_suffix(end)?, *class)));
+    let (field, class) = of_class.unwrap_or((field, ServiceTier::Standard));
     DIMENSIONS.iter().find_map(|(name, dimension)| {
         let rest = field.strip_prefix(name)?;
         if rest.is_empty() {
-            return Some((0, *dimension));
+            return Some((class, 0, *dimension));
         }
         let thousands: u64 = rest.strip_prefix("_above_")?.strip_suffix("k_tokens")?.parse().ok()?;
-        thousands.checked_mul(1_000).filter(|above| *above > 0).map(|above| (above, *dimension))
+        thousands.checked_mul(1_000).filter(|above| *above > 0).map(|above| (class, above, *dimension))
     })
 }
 
@@ -196,18 +224,30 @@ mod tests {
             r#"{"litellm_provider":"openai","input_cost_per_token":2.5e-06,"output_cost_per_token":"0.00001",
                 "cache_read_input_token_cost":1.25E-6,"input_cost_per_token_above_200k_tokens":5e-06,
                 "cache_creation_input_token_cost_above_1hr":0.000006,"cache_read_input_token_cost_above_200k_tokens":null,
-                "input_cost_per_token_batches":1e-9,"input_cost_per_request":0.01,"mode":"chat","source":"https://x"}"#,
+                "input_cost_per_token_batches":1e-9,"input_cost_per_token_above_200k_tokens_priority":2e-6,
+                "input_cost_per_audio_token":4e-5,"output_cost_per_image_token":"0.00003",
+                "search_context_cost_per_query":{"search_context_size_low":0.01,"search_context_size_high":0.025},
+                "provider_specific_entry":{"us":1.1,"fast":2.0},
+                "input_cost_per_request":0.01,"mode":"chat","source":"https://x"}"#,
         )
         .unwrap();
         assert_eq!((provider.as_str(), name.as_str()), ("openai", "gpt-x"));
         let rate = |text: &str| Rate::parse(text).unwrap();
         let tier = PriceTier { input: Some(rate("0.000005")), ..PriceTier::above(200_000) };
+        let batch = PriceTier { input: Some(rate("0.000000001")), ..PriceTier::at(ServiceTier::Batch) };
+        let priority = PriceTier::above(200_000).with_service_tier(ServiceTier::Priority);
+        let priority = PriceTier { input: Some(rate("0.000002")), ..priority };
         let expected = Price {
+            audio_input: Some(rate("0.00004")),
+            image_output: Some(rate("0.00003")),
+            search: Some(rate("0.025")),
+            regional_percent: Some(110),
             cache_read: Some(rate("0.00000125")),
             cache_write_1h: Some(rate("0.000006")),
             request: Some(rate("0.01")),
-            ..Price::per_million("2.5", "10").unwrap().with_tier(tier)
+            ..Price::per_million("2.5", "10").unwrap().with_tier(tier).with_tier(batch).with_tier(priority)
         };
+        assert!(price.check().is_ok());
         assert_eq!(price, expected);
     }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::domain::{Price, PriceTier, Rate, Timestamp};
+use crate::domain::{Price, PriceTier, Rate, ServiceTier, Timestamp};
 use crate::error::{Error, Result};
 
 const TABLE: &str = include_str!("../../../prices/prices.json");
@@ -101,12 +101,22 @@ struct Row {
 struct PerMillion {
     #[serde(default)]
     above: u64,
+    #[serde(default)]
+    service_tier: ServiceTier,
     input: Option<String>,
     output: Option<String>,
     cache_read: Option<String>,
     cache_write: Option<String>,
     cache_write_1h: Option<String>,
     reasoning: Option<String>,
+    audio_input: Option<String>,
+    image_input: Option<String>,
+    cache_read_audio: Option<String>,
+    audio_output: Option<String>,
+    image_output: Option<String>,
+    /// USD per search, not per million.
+    search: Option<String>,
+    regional_percent: Option<u32>,
     #[serde(default)]
     tiers: Vec<PerMillion>,
 }
@@ -121,21 +131,23 @@ impl PerMillion {
             cache_write: rate(&self.cache_write)?,
             cache_write_1h: rate(&self.cache_write_1h)?,
             reasoning: rate(&self.reasoning)?,
-            ..PriceTier::above(self.above)
+            audio_input: rate(&self.audio_input)?,
+            image_input: rate(&self.image_input)?,
+            cache_read_audio: rate(&self.cache_read_audio)?,
+            audio_output: rate(&self.audio_output)?,
+            image_output: rate(&self.image_output)?,
+            ..PriceTier::above(self.above).with_service_tier(self.service_tier)
         })
     }
 
     fn price(&self, as_of: Timestamp) -> Result<Price> {
         let missing = || Error::invalid("a row of the price table has no input or no output rate");
-        let own = self.tier()?;
+        let tiers: Vec<PriceTier> = self.tiers.iter().map(PerMillion::tier).collect::<Result<_>>()?;
         let price = Price {
-            cache_read: own.cache_read,
-            cache_write: own.cache_write,
-            cache_write_1h: own.cache_write_1h,
-            reasoning: own.reasoning,
+            search: self.search.as_deref().map(Rate::parse).transpose()?,
+            regional_percent: self.regional_percent,
             as_of: Some(as_of),
-            tiers: self.tiers.iter().map(PerMillion::tier).collect::<Result<_>>()?,
-            ..Price::new(own.input.ok_or_else(missing)?, own.output.ok_or_else(missing)?)
+            ..Price::of(&self.tier()?, tiers).ok_or_else(missing)?
         };
         price.check().map(|()| price)
     }
@@ -163,7 +175,7 @@ fn read(text: &str) -> Result<HashMap<String, HashMap<String, Price>>> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::domain::Usage;
+    use crate::domain::{Usage, UsageDetails};
 
     #[test]
     fn every_row_has_a_source_a_date_and_names_in_the_form_they_are_looked_up_in() {
@@ -211,6 +223,38 @@ mod tests {
         assert_eq!(cost("mistral", "mistral-large-2512", Usage::new(1_000, 100)), 650_000);
         // 1,000 × 3 + 100 × 15
         assert_eq!(cost("xai", "grok-4", Usage::new(1_000, 100)), 4_500_000);
+    }
+
+    /// The same for what is priced apart.
+    #[test]
+    fn b38_classes_of_service_sound_pictures_regions_and_searches_cost_what_a_hand_computes() {
+        let cost = |service: &str, name: &str, usage: Usage| {
+            find(service, name).unwrap_or_else(|| panic!("{name} has no price")).cost(&usage).unwrap().nanos()
+        };
+        let at = |tier| Usage::new(1_000, 100).with_cache(200, 0).with_service_tier(tier);
+        // 800 × 1.25 + 200 × 0.125 + 100 × 10, then doubled, then halved
+        assert_eq!(cost("openai", "gpt-5", at(ServiceTier::Standard)), 2_025_000);
+        assert_eq!(cost("openai", "gpt-5", at(ServiceTier::Priority)), 4_050_000);
+        assert_eq!(cost("openai", "gpt-5", at(ServiceTier::Flex)), 1_012_500);
+        assert_eq!(cost("openai", "gpt-5", at(ServiceTier::Batch)), 1_012_500);
+        // 1,000 × 1.25 + 100 × 5
+        assert_eq!(cost("azure", "gpt-4o", Usage::new(1_000, 100).with_service_tier(ServiceTier::Batch)), 1_750_000);
+        let with = |usage: Usage, details: UsageDetails| usage.with_details(details);
+        // 900 × 2.50 + 100 × 32 + 40 × 10 + 60 × 64
+        let spoken = UsageDetails { audio_input_tokens: 100, audio_output_tokens: 60, ..UsageDetails::default() };
+        assert_eq!(cost("openai", "gpt-audio", with(Usage::new(1_000, 100), spoken)), 9_690_000);
+        // 700 × 0.30 + 100 × 1 + 150 × 0.03 + 50 × 0.10 + 100 × 2.50
+        let heard = UsageDetails { audio_input_tokens: 100, cache_read_audio_tokens: 50, ..UsageDetails::default() };
+        let usage = Usage::new(1_000, 100).with_cache(200, 0);
+        assert_eq!(cost("gemini", "gemini-2.5-flash", with(usage, heard)), 569_500);
+        // 10 × 0.30 + 5 × 2.50 + 1,290 × 30
+        let drawn = UsageDetails { image_output_tokens: 1_290, ..UsageDetails::default() };
+        assert_eq!(cost("gemini", "gemini-2.5-flash-image", with(Usage::new(10, 1_295), drawn)), 38_715_500);
+        // (1,000 × 5 + 100 × 25) × 110 % + 3 × 0.01 USD; on fast machines the tokens cost twice that.
+        let searched = UsageDetails { regional: true, searches: 3, ..UsageDetails::default() };
+        assert_eq!(cost("anthropic", "claude-opus-5", with(Usage::new(1_000, 100), searched)), 38_250_000);
+        let fast = UsageDetails { service_tier: ServiceTier::Fast, ..searched };
+        assert_eq!(cost("anthropic", "claude-opus-5", with(Usage::new(1_000, 100), fast)), 46_500_000);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
 use super::super::wire::text::{first_count, or_default};
-use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage, UsageDetails};
 
 /// Fields of a message that have a place of their own.
 const KNOWN: &[&str] = &["type", "id", "role", "model", "content", "stop_reason", "usage"];
@@ -202,7 +202,17 @@ fn usage(raw: &Value) -> Option<Usage> {
     let output = output.unwrap_or(0);
     let thought = count("/output_tokens_details/thinking_tokens").unwrap_or(0).min(output);
     let usage = Usage::new(fresh.unwrap_or(0) + read + written, output).with_cache(read, written);
-    Some(usage.with_cache_write_1h(for_an_hour).with_reasoning(thought))
+    let service_tier = match raw["speed"].as_str() {
+        Some("fast") => ServiceTier::Fast,
+        _ => raw["service_tier"].as_str().map_or(ServiceTier::Standard, ServiceTier::of),
+    };
+    let details = UsageDetails {
+        searches: count("/server_tool_use/web_search_requests").unwrap_or(0),
+        service_tier,
+        regional: raw["inference_geo"].as_str().is_some_and(|geo| !matches!(geo, "" | "global" | "not_available")),
+        ..UsageDetails::default()
+    };
+    Some(usage.with_cache_write_1h(for_an_hour).with_reasoning(thought).with_details(details))
 }
 
 #[cfg(test)]
@@ -256,6 +266,21 @@ mod tests {
         assert_eq!(usage(&raw).unwrap(), Usage::new(8, 1).with_cache(0, 5).with_cache_write_1h(4));
         let more = json!({"input_tokens": 3, "output_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": 4}});
         assert_eq!(usage(&more).unwrap(), Usage::new(3, 1), "a part is never more than its whole");
+    }
+
+    #[test]
+    fn searches_class_of_service_and_region_are_priced_apart() {
+        let details = |raw: Value| usage(&raw).unwrap().details;
+        let raw = json!({"input_tokens": 3, "output_tokens": 1, "server_tool_use": {"web_search_requests": 2},
+            "service_tier": "batch", "inference_geo": "us"});
+        let expected =
+            UsageDetails { searches: 2, service_tier: ServiceTier::Batch, regional: true, ..UsageDetails::default() };
+        assert_eq!(details(raw), expected);
+        let fast = details(json!({"input_tokens": 3, "output_tokens": 1, "service_tier": "standard", "speed": "fast"}));
+        assert_eq!(fast.service_tier, ServiceTier::Fast);
+        let usual = json!({"input_tokens": 3, "output_tokens": 1, "service_tier": "standard",
+            "inference_geo": "not_available", "server_tool_use": null, "speed": "standard"});
+        assert!(details(usual).is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::wire::body::{Decode, Framing, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
 use super::super::wire::text::first_count;
-use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage};
 
 pub(super) struct Decoder {
     draft: Draft,
@@ -61,7 +61,8 @@ impl Decoder {
     }
 
     fn count(&mut self, answer: &Value) {
-        self.draft.usage = usage(&answer["usage"]);
+        let named = answer["serviceTier"]["type"].as_str().map_or(ServiceTier::Standard, ServiceTier::of);
+        self.draft.usage = usage(&answer["usage"]).map(|usage| usage.with_service_tier(named));
         self.draft.raw_usage = answer["usage"].clone();
         for name in ["metrics", "trace", "performanceConfig", "serviceTier"] {
             let found = answer.get(name).filter(|found| !found.is_null());

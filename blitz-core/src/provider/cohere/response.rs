@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
 use super::super::wire::text::{first_count, or_default};
-use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage, UsageDetails};
 
 /// The id under which a plan for tools is kept apart from other thoughts.
 pub(super) const TOOL_PLAN: &str = "tool_plan";
@@ -149,7 +149,9 @@ fn usage(raw: &Value) -> Option<Usage> {
     let input = count(&["/billed_units/input_tokens", "/tokens/input_tokens"])?;
     let output = count(&["/billed_units/output_tokens", "/tokens/output_tokens"]).unwrap_or(0);
     let reasoning = count(&["/tokens/reasoning_tokens"]).unwrap_or(0).min(output);
-    Some(Usage::new(input, output).with_reasoning(reasoning))
+    let searches = count(&["/billed_units/search_units"]).unwrap_or(0);
+    let usage = Usage::new(input, output).with_reasoning(reasoning);
+    Some(usage.with_details(UsageDetails { searches, ..UsageDetails::default() }))
 }
 
 #[cfg(test)]

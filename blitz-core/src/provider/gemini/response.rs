@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::{Draft, Key};
 use super::super::wire::text::{first_count, or_default};
-use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage, UsageDetails};
 
 pub(super) struct Decoder {
     draft: Draft,
@@ -185,7 +185,28 @@ fn usage(raw: &Value) -> Option<Usage> {
     let thoughts = count("/thoughtsTokenCount").unwrap_or(0);
     let output = count("/candidatesTokenCount").unwrap_or(0) + thoughts;
     let cached = count("/cachedContentTokenCount").unwrap_or(0).min(input);
-    Some(Usage::new(input, output).with_cache(cached, 0).with_reasoning(thoughts))
+    let of = |lists: &[&str], kind: &str| -> u64 {
+        let details = lists.iter().filter_map(|list| raw[*list].as_array()).flatten();
+        details.filter(|detail| detail["modality"] == kind).filter_map(|one| first_count(one, &["/tokenCount"])).sum()
+    };
+    let (read, answer) = (["promptTokensDetails", "toolUsePromptTokensDetails"], ["candidatesTokensDetails"]);
+    let (fresh, said) = (input - cached, output - thoughts);
+    // The lists of the prompt hold what is cached as well.
+    let not_cached = |kind: &str| of(&read, kind).saturating_sub(of(&["cacheTokensDetails"], kind));
+    let audio_input_tokens = not_cached("AUDIO").min(fresh);
+    let audio_output_tokens = of(&answer, "AUDIO").min(said);
+    let named = ["serviceTier", "trafficType"].iter().find_map(|name| raw[*name].as_str());
+    let details = UsageDetails {
+        audio_input_tokens,
+        image_input_tokens: not_cached("IMAGE").min(fresh - audio_input_tokens),
+        cache_read_audio_tokens: of(&["cacheTokensDetails"], "AUDIO").min(cached),
+        audio_output_tokens,
+        image_output_tokens: of(&answer, "IMAGE").min(said - audio_output_tokens),
+        service_tier: named.map_or(ServiceTier::Standard, ServiceTier::of),
+        ..UsageDetails::default()
+    };
+    let usage = Usage::new(input, output).with_cache(cached, 0).with_reasoning(thoughts);
+    Some(usage.with_details(details))
 }
 
 #[cfg(test)]
@@ -221,6 +242,31 @@ mod tests {
         assert_eq!(response.message.text_content(), "ab");
         assert_eq!(response.message.parts.len(), 3);
         assert!(matches!(read(&chunks[..2]), Err(Unreadable::Cut)));
+    }
+
+    #[test]
+    fn b37_sound_and_pictures_are_disjoint_from_what_is_cached() {
+        let part = |kind: &str, count: u64| json!({"modality": kind, "tokenCount": count});
+        let raw = json!({"promptTokenCount": 100, "cachedContentTokenCount": 40, "candidatesTokenCount": 30,
+            "thoughtsTokenCount": 5, "totalTokenCount": 135, "serviceTier": "priority",
+            "promptTokensDetails": [part("TEXT", 20), part("AUDIO", 50), part("IMAGE", 30)],
+            "cacheTokensDetails": [part("AUDIO", 25), part("IMAGE", 15)],
+            "candidatesTokensDetails": [part("IMAGE", 28), part("TEXT", 2)]});
+        let details = UsageDetails {
+            audio_input_tokens: 25,
+            image_input_tokens: 15,
+            cache_read_audio_tokens: 25,
+            image_output_tokens: 28,
+            service_tier: ServiceTier::Priority,
+            ..UsageDetails::default()
+        };
+        let expected = Usage::new(100, 35).with_cache(40, 0).with_reasoning(5).with_details(details);
+        assert_eq!(usage(&raw).unwrap(), expected);
+        let b = expected.buckets();
+        assert_eq!((b.input, b.audio_input, b.image_input, b.cache_read, b.cache_read_audio), (20, 25, 15, 15, 25));
+        assert_eq!((b.output, b.reasoning, b.image_output), (2, 5, 28));
+        let vertex = json!({"promptTokenCount": 1, "trafficType": "ON_DEMAND_FLEX"});
+        assert_eq!(usage(&vertex).unwrap().details.service_tier, ServiceTier::Flex);
     }
 
     #[test]

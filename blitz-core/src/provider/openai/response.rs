@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::super::wire::calls;
 use super::super::wire::text::{Text, first_count, raw_arguments};
-use crate::domain::{FinishReason, Usage};
+use crate::domain::{FinishReason, ServiceTier, Usage, UsageDetails};
 
 /// A whole answer or a piece of a streamed one.
 #[derive(Default)]
@@ -171,6 +171,11 @@ pub(in crate::provider) fn finish_reason(text: &str) -> Option<FinishReason> {
     })
 }
 
+/// The class of service that an answer names.
+pub(in crate::provider) fn service_tier(named: &Value) -> ServiceTier {
+    named.as_str().map_or(ServiceTier::Standard, ServiceTier::of)
+}
+
 /// Usage as the provider reported it, in the engine's terms; `None` where it is no report.
 ///
 /// A count that is negative is zero, a fraction is rounded up, digits in a string count, and a part
@@ -204,9 +209,30 @@ pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
     ])
     .unwrap_or(0);
     let cached = cached.min(input);
+    let part = |side: &str, details: &str, what: &str| {
+        first(&[&format!("/{side}_tokens_details{details}/{what}_tokens")]).unwrap_or(0)
+    };
+    let of_input = |details: &str, what: &str| part("prompt", details, what).max(part("input", details, what));
+    let of_output = |what: &str| part("completion", "", what).max(part("output", "", what));
+    // What is sound is told of everything and of the cached part: the rest of it was not cached.
+    let cached_audio = of_input("/cached_tokens_details", "audio").min(cached);
+    let cached_image = of_input("/cached_tokens_details", "image").min(cached - cached_audio);
     let written = first(&["/prompt_tokens_details/cache_write_tokens", "/input_tokens_details/cache_write_tokens"]);
     let written = written.unwrap_or(0).min(input - cached);
-    Some(Usage::new(input, output).with_cache(cached, written).with_reasoning(reasoning.min(output)))
+    let (fresh, said) = (input - cached - written, output - reasoning.min(output));
+    let audio_input_tokens = of_input("", "audio").saturating_sub(cached_audio).min(fresh);
+    let audio_output_tokens = of_output("audio").min(said);
+    let details = UsageDetails {
+        audio_input_tokens,
+        image_input_tokens: of_input("", "image").saturating_sub(cached_image).min(fresh - audio_input_tokens),
+        cache_read_audio_tokens: cached_audio,
+        audio_output_tokens,
+        image_output_tokens: of_output("image").min(said - audio_output_tokens),
+        service_tier: service_tier(&raw["service_tier"]),
+        ..UsageDetails::default()
+    };
+    let usage = Usage::new(input, output).with_cache(cached, written).with_reasoning(reasoning.min(output));
+    Some(usage.with_details(details))
 }
 
 #[cfg(test)]
@@ -256,6 +282,32 @@ mod tests {
         assert_eq!(usage(&json!({"prompt_tokens": 10, "total_tokens": 12})).unwrap(), Usage::new(10, 2));
         assert_eq!(usage(&json!({"total_tokens": 12})).unwrap(), Usage::new(12, 0));
         assert_eq!(usage(&json!({"prompt_tokens": 3, "prompt_cache_hit_tokens": 2})).unwrap().cache_read_tokens, 2);
+    }
+
+    #[test]
+    fn b37_sound_and_pictures_are_disjoint_from_what_is_cached() {
+        let raw = json!({"prompt_tokens": 100, "completion_tokens": 60,
+            "prompt_tokens_details": {"cached_tokens": 40, "text_tokens": 50, "audio_tokens": 30, "image_tokens": 20,
+                "cached_tokens_details": {"text_tokens": 15, "audio_tokens": 25}},
+            "completion_tokens_details": {"reasoning_tokens": 10, "audio_tokens": 35, "image_tokens": 0}});
+        let details = UsageDetails {
+            audio_input_tokens: 5,
+            image_input_tokens: 20,
+            cache_read_audio_tokens: 25,
+            audio_output_tokens: 35,
+            ..UsageDetails::default()
+        };
+        let expected = Usage::new(100, 60).with_cache(40, 0).with_reasoning(10).with_details(details);
+        assert_eq!(usage(&raw).unwrap(), expected);
+        let b = expected.buckets();
+        assert_eq!((b.input, b.audio_input, b.image_input, b.cache_read, b.cache_read_audio), (35, 5, 20, 15, 25));
+        assert_eq!((b.output, b.reasoning, b.audio_output), (15, 10, 35));
+        // Parts that claim more than the whole are held at it.
+        let odd = json!({"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"audio_tokens": 99,
+            "image_tokens": 7}, "completion_tokens_details": {"audio_tokens": 9, "image_tokens": 9}});
+        let details = usage(&odd).unwrap().details;
+        assert_eq!((details.audio_input_tokens, details.image_input_tokens), (10, 0));
+        assert_eq!((details.audio_output_tokens, details.image_output_tokens), (5, 0));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::super::wire::calls::{CallIds, Calls};
 use super::super::wire::schema;
 use super::super::wire::think::ThinkTags;
 use super::response::{self, Choice, Chunk, Said};
-use crate::domain::{Delta, FinishReason, ModelRequest, ModelResponse, OutputSchema, Part};
+use crate::domain::{Delta, FinishReason, ModelRequest, ModelResponse, OutputSchema, Part, ServiceTier};
 
 /// One answer as far as it is known.
 #[derive(Default)]
@@ -182,7 +182,11 @@ impl Assembly {
         let unnamed = if calls.is_empty() { FinishReason::Other } else { FinishReason::ToolCalls };
         parts.extend(calls.into_iter().map(Part::ToolCall));
         let mut response = ModelResponse::new(parts).with_finish_reason(self.finish_reason.unwrap_or(unnamed));
-        response.usage = response::usage(&self.usage);
+        let named = self.extra.get("service_tier").map(response::service_tier).unwrap_or_default();
+        response.usage = response::usage(&self.usage).map(|usage| match named {
+            ServiceTier::Standard => usage,
+            named => usage.with_service_tier(named),
+        });
         response.raw_usage = self.usage;
         response.model_name = self.model;
         response.response_id = Some(self.id).filter(|id| !id.is_empty());

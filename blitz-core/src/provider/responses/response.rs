@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::openai::response::usage;
+use super::super::openai::response::{service_tier, usage};
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::{Draft, Key};
 use super::super::wire::text::or_default;
-use crate::domain::{FinishReason, ModelRequest, ModelResponse, OutputSchema};
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, OutputSchema, UsageDetails};
 
 /// Fields of an answer that are known, or repeat the request.
 const KNOWN: &[&str] = &[
@@ -167,7 +167,11 @@ impl Decoder {
         for (index, item) in (0..).zip(list(&response["output"])) {
             self.item(index, item, out)?;
         }
-        self.draft.usage = usage(&response["usage"]);
+        let searches = list(&response["output"]).filter(|item| searched(item)).count() as u64;
+        self.draft.usage = usage(&response["usage"]).map(|usage| {
+            let service_tier = service_tier(&response["service_tier"]);
+            usage.with_details(UsageDetails { searches, service_tier, ..usage.details })
+        });
         self.draft.raw_usage = response["usage"].clone();
         for (name, value) in response.as_object().into_iter().flatten() {
             if !KNOWN.contains(&name.as_str()) && !value.is_null() {
@@ -177,6 +181,11 @@ impl Decoder {
         self.draft.extra.retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
         Ok(())
     }
+}
+
+/// Whether an item is a search of the provider's own tool; it opens pages of what it found for nothing.
+fn searched(item: &Value) -> bool {
+    item["type"] == "web_search_call" && item["action"]["type"].as_str().is_none_or(|action| action == "search")
 }
 
 fn list(value: &Value) -> std::slice::Iter<'_, Value> {
@@ -310,6 +319,16 @@ mod tests {
         assert_eq!(streamed, read(&answer.to_string()).unwrap());
         assert_eq!(streamed.extra["annotations"], json!([note]));
         assert_eq!(streamed.extra["logprobs"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn searches_and_the_class_of_service_are_in_the_usage() {
+        let mut answer = whole();
+        answer["service_tier"] = "flex".into();
+        let call = |action: &str| json!({"type": "web_search_call", "id": "ws", "action": {"type": action}});
+        answer["output"] = json!([call("search"), call("open_page"), call("search"), {"type": "web_search_call"}]);
+        let details = read(&answer.to_string()).unwrap().usage.unwrap().details;
+        assert_eq!((details.searches, details.service_tier), (3, crate::domain::ServiceTier::Flex));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Leg, count, legs, word};
 use crate::domain::{
     CostFilter, CostSummary, EntryKind, ExecutionId, LedgerEntry, Money, Provenance, ReservationId, ResourceId,
-    Timestamp, Usage, UserId,
+    Timestamp, Usage, UsageDetails, UserId,
 };
 use crate::error::Result;
 use crate::store::sql::{Connection, Row, SqlValue, params};
@@ -45,7 +45,8 @@ pub(super) static SUMMARY: [&str; 4] = by_index!(
 pub(super) static ENTRIES: [&str; 4] = by_index!(
     "SELECT seq, at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt, amount,
          requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance, flag,
-         coalesce(cache_write_1h_tokens, 0), role, key_id, agent_id, workflow_id, prompt, latency, failed, reason",
+         coalesce(cache_write_1h_tokens, 0), role, key_id, agent_id, workflow_id, prompt, latency, failed, reason,
+         usage_details",
     "AND seq > ?6 ORDER BY seq LIMIT ?7"
 );
 
@@ -70,7 +71,7 @@ fn bounds(filter: &CostFilter) -> [SqlValue; 5] {
     ]
 }
 
-/// The sums over everything booked that the filter meets.
+/// The sums over everything booked that the filter meets. What is priced apart is on the entries alone.
 pub(crate) fn summary(tx: &mut dyn Connection, filter: &CostFilter) -> Result<CostSummary> {
     let row = tx.query_one(narrowest(&SUMMARY, filter), &bounds(filter))?;
     let Some(row) = row else { return Ok(CostSummary::default()) };
@@ -117,7 +118,10 @@ pub(crate) fn reservation_of(
 
 fn entry(row: &Row) -> Result<LedgerEntry> {
     let used = match row.opt_text(17)? {
-        Some(provenance) => Some(usage(row, 11, 19)?.with_provenance(word(provenance)?)),
+        Some(provenance) => {
+            let details = if row.opt_text(28)?.is_some() { row.json(28)? } else { UsageDetails::default() };
+            Some(usage(row, 11, 19)?.with_provenance(word(provenance)?).with_details(details))
+        }
         None => None,
     };
     Ok(LedgerEntry {
@@ -156,6 +160,7 @@ fn usage(row: &Row, first: usize, hour: usize) -> Result<Usage> {
         cache_write_1h_tokens: count(row, hour)?,
         reasoning_tokens: count(row, first + 5)?,
         provenance: Provenance::default(),
+        details: UsageDetails::default(),
     })
 }
 
@@ -183,7 +188,8 @@ pub(crate) fn last_of(tx: &mut dyn Connection, id: ReservationId) -> Result<Opti
     let row = tx.query_one(
         "SELECT seq, at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt, amount,
              requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance, flag,
-             coalesce(cache_write_1h_tokens, 0), role, key_id, agent_id, workflow_id, prompt, latency, failed, reason
+             coalesce(cache_write_1h_tokens, 0), role, key_id, agent_id, workflow_id, prompt, latency, failed, reason,
+         usage_details
          FROM ledger_entries WHERE root_id = (SELECT root_id FROM reservations WHERE id = ?1)
              AND kind <> 'reserve' AND reservation_id = ?1 ORDER BY seq DESC LIMIT 1",
         params![id],
