@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import pickle
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -200,6 +201,53 @@ def test_output_types_are_checked_values(engine: blitz.Engine) -> None:
     assert corrected.output.title == "a" and corrected.usage.requests == 2
     with pytest.raises(TypeError, match="give one"):
         engine.run("a", "x", output_type=int, output_schema={"type": "integer"})
+
+
+def test_an_output_is_of_its_type_while_it_streams(engine: blitz.Engine) -> None:
+    answer = (
+        '{"title": "a long one", "severity": "high", "places": [{"file": "f", "line": 2}, {"file": "g"}],'
+        ' "cause": {"title": "b", "severity": "low", "places": []}}'
+    )
+    scripted(engine, answer, answer, "[1, 2, 3]", answer)
+    events = list(engine.stream("a", "x", output_type=Finding))
+    some = [event.partial for event in events if event.type == "model.partial"]
+    assert len(some) > 3 and all(one.keys() <= {"title", "severity", "places", "score", "cause"} for one in some)
+    assert some[0] in ({}, {"title": "a "})
+    # Each field is a value of its type as soon as it is one; before, it is as plain as it came.
+    assert {type(one["severity"]) for one in some if "severity" in one} <= {Severity, str}
+    assert some[-1]["severity"] is Severity.HIGH and some[-1]["places"] == [{"file": "f", "line": 2}, {"file": "g"}]
+    assert some[-1]["cause"]["severity"] is Severity.LOW
+    plain = [event.data["output"] for event in events if event.type == "model.partial"]
+    assert plain[-1]["severity"] == "high" and len(plain) == len(some)
+    assert all(event.partial is None for event in events if event.type != "model.partial")
+    kept = next(event for event in events if event.type == "model.partial")
+    assert pickle.loads(pickle.dumps(kept)) == kept
+
+    handle = engine.start("a", "x", output_type=Finding)
+    assert handle.wait().output.severity is Severity.HIGH
+    numbers = [event.partial for event in engine.stream("a", "x", output_type=tuple[int, int, int]) if event.partial]
+    assert numbers[-1] == [1, 2, 3]
+    schema = {"type": "object", "properties": {"title": {"type": "string"}}}
+    untyped = [event.partial for event in engine.stream("a", "x", output_schema=schema) if event.partial]
+    assert untyped[0] == {"title": "a "}
+
+
+def test_what_is_no_value_of_its_type_yet_stays_plain() -> None:
+    @dataclasses.dataclass
+    class Half:
+        when: date
+        amount: Decimal
+        either: Union[Place, Severity, None] = None  # noqa: UP007
+
+    half = shape_of(Half)
+    assert half.so_far({}) == {}
+    assert half.so_far({"when": "2026-0", "amount": "1."}) == {"when": "2026-0", "amount": Decimal("1")}
+    assert half.so_far({"when": "2026-01-02"}) == {"when": date(2026, 1, 2)}
+    assert half.so_far({"either": {"line": 1}}) == {"either": {"line": 1}}
+    assert half.so_far({"either": "low"}) == {"either": Severity.LOW}
+    assert half.so_far({"other": 1}) == {"other": 1}
+    assert half.so_far("text") == "text"
+    assert shape_of(dict[str, list[Severity]]).so_far({"a": ["low", "hi"]}) == {"a": [Severity.LOW, "hi"]}
 
 
 def test_an_output_that_its_type_refuses_is_bad_output(engine: blitz.Engine) -> None:

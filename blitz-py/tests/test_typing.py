@@ -57,8 +57,9 @@ def blocking() -> None:
 async def awaited() -> None:
     assert_type((await engine.arun("a", output_type=City)).output, City)
     assert_type(await engine.agents.aget("a"), blitz.Record)
-    async for event in engine.astream("a"):
+    async for event in engine.astream("a", output_type=City):
         assert_type(event, blitz.Event)
+        assert_type(event.partial, Any)
     handle = await engine.astart("a")
     assert_type(await handle, blitz.Outcome[Any])
     async with await blitz.Engine.aopen(":memory:") as opened:

@@ -12,6 +12,7 @@ use blitz::provider::{
 use blitz::{Error, ErrorCode, Message, ModelRequest, ModelResponse, Secret};
 use serde_json::{Value, json};
 
+use crate::support::canary;
 use crate::support::server::{Reply, Server};
 
 const KEY: &str = "sk-canary-key";
@@ -59,6 +60,7 @@ const DIALECTS: &[(&str, Make, &str)] = &[
 ];
 
 async fn ask(make: Make, server: &Server) -> Result<ModelResponse, Error> {
+    canary::Log::of_process();
     let provider = make(server.url(), Some(Secret::new(&format!(" {KEY}\n")))).unwrap();
     let request = ModelRequest::new("m", vec![Message::user("canary prompt")]);
     complete(provider.stream(request, CallContext::new(Duration::from_secs(60)))).await
@@ -69,8 +71,9 @@ async fn told(name: &str, make: Make, reply: Reply) -> (ErrorCode, bool, Option<
     let server = Server::start([reply]).await;
     let error = ask(make, &server).await.expect_err(name);
     assert_eq!(server.requests().len(), 1, "{name} asked again");
-    let shown = format!("{error} {error:?} {} {}", error.chain(), error.details());
-    assert!(!shown.contains("canary"), "{name}: {shown}");
+    let shown = format!("{} {}", canary::shown(&error), canary::Log::of_process().text());
+    assert!(!shown.contains("canary prompt") && !shown.contains(KEY), "{name}: {shown}");
+    assert!(!canary::shown(&error).contains("canary"), "{name}: {shown}");
     match error {
         Error::Provider { code, retryable, retry_after, charged, .. } => (code, retryable, retry_after, charged),
         other => panic!("{name}: not an error of a provider: {other}"),

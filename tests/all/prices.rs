@@ -209,7 +209,8 @@ async fn b37_b38_reported_usage_costs_what_a_hand_computes_to_the_nano_dollar() 
         assert_eq!(done.output, "done", "{by_hand}: {:?}", done.error);
         assert_eq!(done.cost, Some(Money::from_nanos(nanos)), "{by_hand}");
         // I9: what the books hold is enough to compute the same again.
-        let filter = CostFilter { root_id: Some(done.execution_id), ..CostFilter::default() };
+        let mut filter = CostFilter::default();
+        filter.root_id = Some(done.execution_id);
         let entries = me.costs().list(filter, ListOptions::default()).await.unwrap().items;
         let booked = entries.iter().find_map(|entry| entry.usage).unwrap();
         assert_eq!(price.cost(&booked).unwrap().nanos(), nanos, "{by_hand}");
@@ -235,7 +236,8 @@ async fn b38_what_a_class_of_service_costs_is_held_where_it_is_asked_for() {
     // What is booked is never more than is held where the class was asked for, and an overage where it was not.
     let overages = async |tier: &str| {
         let done = run(&me, asking(tier)).await;
-        let filter = CostFilter { root_id: Some(done.execution_id), ..CostFilter::default() };
+        let mut filter = CostFilter::default();
+        filter.root_id = Some(done.execution_id);
         let entries = me.costs().list(filter, ListOptions::default()).await.unwrap().items;
         entries.iter().filter(|entry| entry.kind == EntryKind::Overage).count()
     };

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 class EventStream(Iterator[Event]):
     """Events as a blocking iterator; one of ``stream`` cancels its execution when it is closed or dropped."""
 
-    __slots__ = ("_events", "_reading", "_ready")
+    __slots__ = ("_events", "_read", "_reading", "_ready")
 
-    def __init__(self, open: Callable[[], _native.Events]) -> None:
+    def __init__(self, open: Callable[[], _native.Events], *read: Callable[[Any], Any]) -> None:
+        self._read = read
         self._events: _native.Events | None = open()
         self._ready: deque[Any] = deque()
         # A signal's handler may come here while its thread reads.
@@ -37,7 +38,7 @@ class EventStream(Iterator[Event]):
             if not self._ready:
                 self._fill()
             try:
-                return Event(self._ready.popleft())
+                return Event(self._ready.popleft(), *self._read)
             except IndexError:
                 # Another thread was quicker.
                 continue
@@ -73,9 +74,10 @@ class EventStream(Iterator[Event]):
 class AsyncEventStream(AsyncIterator[Event]):
     """Events as an async iterator; one of ``astream`` cancels its execution when it is closed or dropped."""
 
-    __slots__ = ("_ended", "_events", "_open", "_reading", "_ready")
+    __slots__ = ("_ended", "_events", "_open", "_read", "_reading", "_ready")
 
-    def __init__(self, open: Callable[[], _native.Events]) -> None:
+    def __init__(self, open: Callable[[], _native.Events], *read: Callable[[Any], Any]) -> None:
+        self._read = read
         self._open = open
         self._events: _native.Events | None = None
         self._ready: deque[Any] = deque()
@@ -88,7 +90,7 @@ class AsyncEventStream(AsyncIterator[Event]):
     async def __anext__(self) -> Event:
         while not self._ready:
             await self._fill()
-        return Event(self._ready.popleft())
+        return Event(self._ready.popleft(), *self._read)
 
     async def _fill(self) -> None:
         if self._reading is None:

@@ -21,6 +21,15 @@ class OutputType:
         """Its JSON Schema."""
         return self._shape.schema
 
+    def partial(self, output: Any) -> Any:
+        """What has come of an output that still streams.
+
+        A dataclass or a ``TypedDict`` is a dict of the fields that are there, each as a value of its type; a
+        list is a list of what is there; what is no value of its type yet is plain JSON, and so is a pydantic
+        model, until it is whole.
+        """
+        return self._shape.so_far(output)
+
     def outcome(self, data: dict[str, Any]) -> Outcome[Any]:
         """The outcome with its output as a value of the type.
 

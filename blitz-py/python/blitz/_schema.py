@@ -29,17 +29,25 @@ class Misfit(ValueError):
 
 
 class Shape(typing.NamedTuple):
-    """A type: its schema, and how JSON is read into it."""
+    """A type: its schema, how JSON is read into it, and how JSON is that is not all there yet."""
 
     schema: JsonSchema
     read: Read
+    some: Read | None = None
+
+    def so_far(self, value: Any) -> Any:
+        """What a value is as far as it has come: what is no value of the type yet stays plain JSON."""
+        try:
+            return _some_of(self, value)
+        except (ValueError, TypeError):
+            return value
 
 
 def shape_of(kind: Any) -> Shape:
     """The shape of a type, whole: what it refers to is in ``$defs``."""
     walk = _Walk()
     inner = walk.shape(kind)
-    return Shape(_whole(inner.schema, walk.defs), inner.read)
+    return inner._replace(schema=_whole(inner.schema, walk.defs))
 
 
 def _whole(schema: JsonSchema, defs: dict[str, JsonSchema]) -> JsonSchema:
@@ -113,7 +121,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self.defs: dict[str, JsonSchema] = {}
-        self._named: dict[Any, tuple[str, list[Read]]] = {}
+        self._named: dict[Any, tuple[str, list[Shape]]] = {}
 
     def shape(self, kind: Any) -> Shape:
         if isinstance(kind, (typing.TypeVar, typing.ParamSpec)):
@@ -147,7 +155,7 @@ class _Walk:
         shape = self.shape(inner)
         described = [note if isinstance(note, str) else getattr(note, "description", None) for note in notes]
         text = next((text for text in described if isinstance(text, str)), None)
-        return shape if text is None else Shape({**shape.schema, "description": text}, shape.read)
+        return shape if text is None else shape._replace(schema={**shape.schema, "description": text})
 
     def _union(self, kinds: tuple[Any, ...]) -> Shape:
         shapes = [self.shape(kind) for kind in kinds]
@@ -160,7 +168,16 @@ class _Walk:
                     continue
             raise Misfit("no alternative fits")
 
-        return Shape({"anyOf": [shape.schema for shape in shapes]}, read)
+        def some(value: Any) -> Any:
+            # The one that it will be is known only at the end: the first that it can be already.
+            for shape in shapes:
+                try:
+                    return _some_of(shape, value)
+                except (ValueError, TypeError):
+                    continue
+            return value
+
+        return Shape({"anyOf": [shape.schema for shape in shapes]}, read, some)
 
     def _generic(self, kind: Any, origin: Any, arguments: tuple[Any, ...]) -> Shape:
         if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
@@ -171,7 +188,7 @@ class _Walk:
             schema: JsonSchema = {"type": "array", "items": item.schema}
             if make in (set, frozenset):
                 schema["uniqueItems"] = True
-            return Shape(schema, _read_items(item.read, make))
+            return Shape(schema, _read_items(item.read, make), _read_items(item.so_far, list))
         if origin in (dict, collections.abc.Mapping, collections.abc.MutableMapping):
             if arguments[0] not in (str, Any):
                 raise _InvalidInput(f"{kind!r}: JSON has text keys only")
@@ -190,7 +207,12 @@ class _Walk:
                 raise Misfit(f"{len(shapes)} items are expected")
             return tuple(shape.read(item) for shape, item in zip(shapes, value, strict=True))
 
-        return Shape(schema, read)
+        def some(value: Any) -> Any:
+            if not isinstance(value, list):
+                raise Misfit("an array is expected")
+            return [shape.so_far(item) for shape, item in zip(shapes, value, strict=False)]
+
+        return Shape(schema, read, some)
 
     def _mapping(self, item: Shape) -> Shape:
         def read(value: Any) -> Any:
@@ -198,7 +220,12 @@ class _Walk:
                 raise Misfit("an object is expected")
             return {key: _at(key, item.read, inner) for key, inner in value.items()}
 
-        return Shape({"type": "object", "additionalProperties": item.schema}, read)
+        def some(value: Any) -> Any:
+            if not isinstance(value, dict):
+                raise Misfit("an object is expected")
+            return {key: item.so_far(inner) for key, inner in value.items()}
+
+        return Shape({"type": "object", "additionalProperties": item.schema}, read, some)
 
     def _class(self, kind: Any) -> Shape:
         if issubclass(kind, enum.Enum):
@@ -222,14 +249,15 @@ class _Walk:
             name = kind.__name__
             while name in self.defs:
                 name += "_"
-            reads: list[Read] = []
-            self._named[kind] = (name, reads)
+            made: list[Shape] = []
+            self._named[kind] = (name, made)
             self.defs[name] = {}
-            shape = make(kind)
-            self.defs[name] = shape.schema
-            reads.append(shape.read)
-        name, reads = self._named[kind]
-        return Shape({"$ref": f"#/$defs/{name}"}, lambda value: reads[0](value))
+            made.append(make(kind))
+            self.defs[name] = made[0].schema
+        name, made = self._named[kind]
+        return Shape(
+            {"$ref": f"#/$defs/{name}"}, lambda value: made[0].read(value), lambda value: _some_of(made[0], value)
+        )
 
     def _dataclass(self, kind: Any) -> Shape:
         hints = hints_of(kind)
@@ -239,7 +267,7 @@ class _Walk:
         required = [f.name for f in fields if f.default is missing and f.default_factory is missing]
         defaults = {f.name: f.default for f in fields if f.default is not missing}
         schema = object_schema(shapes, required, defaults, _doc_of(kind))
-        return Shape(schema, _read_object(shapes, required, lambda values: kind(**values)))
+        return Shape(schema, _read_object(shapes, required, lambda values: kind(**values)), _some_object(shapes))
 
     def _typed_dict(self, kind: Any) -> Shape:
         hints = hints_of(kind)
@@ -252,7 +280,7 @@ class _Walk:
             if said[name] == "Required" or (name in kind.__required_keys__ and said[name] != "NotRequired")
         ]
         schema = object_schema(shapes, required, {}, _doc_of(kind))
-        return Shape(schema, _read_object(shapes, required, dict))
+        return Shape(schema, _read_object(shapes, required, dict), _some_object(shapes))
 
     def _pydantic(self, kind: Any) -> Shape:
         prefix = kind.__name__
@@ -324,6 +352,22 @@ def _read_object(shapes: Mapping[str, Shape], required: list[str], make: Read) -
         return make({name: _at(name, shapes[name].read, item) for name, item in value.items() if name in shapes})
 
     return read
+
+
+def _some_of(shape: Shape, value: Any) -> Any:
+    """As :meth:`Shape.so_far`, but what cannot be of the type is an error."""
+    return shape.read(value) if shape.some is None else shape.some(value)
+
+
+def _some_object(shapes: Mapping[str, Shape]) -> Read:
+    """The fields that have come, each as a value of its type."""
+
+    def some(value: Any) -> Any:
+        if not isinstance(value, dict) or not value.keys() <= shapes.keys():
+            raise Misfit("an object with other fields is expected")
+        return {name: shapes[name].so_far(item) for name, item in value.items()}
+
+    return some
 
 
 def _at(place: str | int, read: Read, value: Any) -> Any:

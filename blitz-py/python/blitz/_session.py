@@ -75,6 +75,11 @@ class _Asked:
     def outcome(self, data: dict[str, Any]) -> Outcome[Any]:
         return Outcome(data) if self.output is None else self.output.outcome(data)
 
+    @property
+    def read(self) -> tuple[Callable[[Any], Any], ...]:
+        """How the output is read that still streams, where its type was said."""
+        return () if self.output is None else (self.output.partial,)
+
 
 class _Noun(Generic[N]):
     """A noun of a session, with its methods."""
@@ -254,7 +259,9 @@ class Session:
         asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return ExecutionHandle(
-            self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context).wait(), asked.outcome
+            self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context).wait(),
+            asked.outcome,
+            *asked.read,
         )
 
     async def astart(
@@ -271,7 +278,9 @@ class Session:
         asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
         return ExecutionHandle(
-            await settled(self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)), asked.outcome
+            await settled(self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)),
+            asked.outcome,
+            *asked.read,
         )
 
     def stream(
@@ -287,7 +296,9 @@ class Session:
         """Starts an agent and gives its events as they happen. Dropping the iterator cancels the execution."""
         asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
-        return EventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, next_mailbox(), context))
+        return EventStream(
+            lambda: self._entry.stream(asked.agent, asked.input, asked.options, next_mailbox(), context), *asked.read
+        )
 
     def astream(
         self,
@@ -302,7 +313,9 @@ class Session:
         """Starts an agent and gives its events for ``async for``. Dropping the iterator cancels the execution."""
         asked = _Asked(agent, input, output_type, output_schema, limits, model)
         context = contextvars.copy_context()
-        return AsyncEventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, mailbox(), context))
+        return AsyncEventStream(
+            lambda: self._entry.stream(asked.agent, asked.input, asked.options, mailbox(), context), *asked.read
+        )
 
     def execution(self, id: int) -> ExecutionHandle[Any]:
         """The handle on an execution whose id is known; nothing is asked yet."""
@@ -413,11 +426,17 @@ class Session:
 class ExecutionHandle(Generic[T]):
     """An execution that was started: it runs by itself, whatever becomes of the handle."""
 
-    __slots__ = ("_handle", "_outcome")
+    __slots__ = ("_handle", "_outcome", "_read")
 
-    def __init__(self, handle: _native.Execution, outcome: Callable[[dict[str, Any]], Outcome[T]]) -> None:
+    def __init__(
+        self,
+        handle: _native.Execution,
+        outcome: Callable[[dict[str, Any]], Outcome[T]],
+        *read: Callable[[Any], Any],
+    ) -> None:
         self._handle = handle
         self._outcome = outcome
+        self._read = read
 
     @property
     def id(self) -> int:
@@ -426,11 +445,11 @@ class ExecutionHandle(Generic[T]):
 
     def events(self, *, after: int = 0) -> EventStream:
         """Its events behind a place: what is written is read again, what comes is awaited."""
-        return EventStream(lambda: self._handle.events(after))
+        return EventStream(lambda: self._handle.events(after), *self._read)
 
     def aevents(self, *, after: int = 0) -> AsyncEventStream:
         """Its events behind a place, for ``async for``."""
-        return AsyncEventStream(lambda: self._handle.events(after))
+        return AsyncEventStream(lambda: self._handle.events(after), *self._read)
 
     def wait(self) -> Outcome[T]:
         """Waits for its end, wherever it runs. Ctrl-C ends the wait, not the execution."""

@@ -7,7 +7,7 @@ that JSON; money is a :class:`decimal.Decimal` in USD, a moment a :class:`dateti
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 if TYPE_CHECKING:
@@ -239,6 +239,26 @@ class Event(Value):
     data: Any
     _made = {"ts": _moment}
     _shown = ("seq", "type", "path")
+
+    __slots__ = ("_read",)
+
+    def __init__(self, data: dict[str, Any], *read: Callable[[Any], Any]) -> None:
+        super().__init__(data)
+        object.__setattr__(self, "_read", read)
+
+    @property
+    def partial(self) -> Any:
+        """The output of a ``model.partial`` as far as it has come; ``None`` for all else.
+
+        Where an ``output_type`` was asked for, a dataclass or a ``TypedDict`` is a dict of the fields that are
+        there, each as a value of its type, and a list is a list of what is there. What is no value of its type
+        yet stays plain JSON, as ``data["output"]`` has it; so does the output of an agent that a tool calls.
+        """
+        if self._data["type"] != "model.partial":
+            return None
+        output = self._data["data"]["output"]
+        # The type is that of the execution itself; the steps of its children have longer paths.
+        return self._read[0](output) if self._read and self._data["path"].count("/") == 1 else output
 
     @property
     def text(self) -> str:

@@ -1,64 +1,23 @@
 //! Ways in are secrets: none of them stands in a log, an error, a file, the trail or what is printed.
 
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
+use std::fmt::Write as _;
 
 use blitz::{Engine, ListOptions, Login, NewKey, NewModel, NewUser, Secret, TokenAlgorithm, TokenKind, UserUpdate};
 use serde_json::json;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 use super::PASSWORD;
-
-/// Keeps every word of every log line, whatever its level.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-impl Visit for Log {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let mut log = self.0.lock().unwrap();
-        let _ = writeln!(log, "{field}={value:?}");
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        attributes.record(&mut self.clone());
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
+use crate::support::canary;
 
 /// An error in every form that it can be shown in.
 fn told<T>(shown: &mut String, result: blitz::Result<T>) {
-    let Err(error) = result else { return };
-    let _ = write!(shown, "{error} {error:?} {} {} ", error.chain(), error.details());
-    let _ = write!(shown, "{:?} {}", error.to_info(), serde_json::to_string(&error.to_info()).unwrap());
+    if let Err(error) = result {
+        shown.push_str(&canary::shown(&error));
+    }
 }
 
 #[tokio::test]
 async fn t58_t59_no_way_in_stands_anywhere() {
-    let log = Log::default();
-    // One process for each test: nobody else's lines are in it.
-    let _ = tracing::subscriber::set_global_default(log.clone());
+    let log = canary::Log::of_process();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.db");
     let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
@@ -125,7 +84,7 @@ async fn t58_t59_no_way_in_stands_anywhere() {
     }
     shown.push_str(&serde_json::to_string(&root.audit().list(ListOptions::limit(1000)).await.unwrap()).unwrap());
     shown.push_str(&root.call("sessions.token_keys", json!({})).await.unwrap().to_string());
-    shown.push_str(&log.0.lock().unwrap());
+    shown.push_str(&log.text());
     let master = std::fs::read_to_string(folder.path().join("a.db.key")).unwrap();
     secrets.push(master.trim().to_owned());
     for secret in &secrets {

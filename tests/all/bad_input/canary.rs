@@ -3,30 +3,18 @@
 use std::time::Duration;
 
 use blitz::{
-    Engine, Error, ErrorCode, ExecutionStatus, ListOptions, NewAgent, NewModel, NewPrompt, NewUser, PromptRef, Role,
-    Secret, UserUpdate, tool_fn,
+    Engine, ErrorCode, ExecutionStatus, ListOptions, NewAgent, NewModel, NewPrompt, NewUser, PromptRef, RetryPolicy,
+    Role, Secret, UserUpdate, tool_fn,
 };
 use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 
+use crate::support::canary::{Log, shown};
 use crate::support::server::{Reply, Server};
 
 const API_KEY: &str = "sk-canary-1f6a0c";
 const PASSWORD: &str = "canary passphrase 7d3e";
 const PROMPT: &str = "canary question 9b21";
-
-/// Every form that an error can be shown in.
-fn shown(error: &Error) -> String {
-    let info = error.to_info();
-    let json = serde_json::to_string(&info).unwrap();
-    let mut sources = String::new();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        sources.push_str(&format!("{cause} {cause:?}"));
-        source = cause.source();
-    }
-    format!("{error} {error:?} {} {} {info:?} {json} {sources}", error.chain(), error.details())
-}
 
 fn silent(text: &str, what: &str) {
     assert!(!text.contains("canary"), "a secret or a prompt is in {what}: {text}");
@@ -97,6 +85,64 @@ async fn t58_no_error_repeats_a_key_a_password_or_a_prompt() {
     );
     let trail = me.audit().list(ListOptions::limit(1000)).await.unwrap();
     silent(&format!("{trail:?}"), "the audit trail");
+}
+
+/// Whatever a server of any dialect says back, the answer's text and its journal apart, nobody repeats it.
+#[tokio::test]
+async fn b36_t58_no_provider_shows_a_key_or_a_prompt_in_a_log_an_error_or_an_event() {
+    let log = Log::of_process();
+    let text = format!("{API_KEY} {PROMPT}");
+    let error = json!({"error": {"code": API_KEY, "message": text, "param": PROMPT, "type": API_KEY, "status": text},
+        "message": text, "detail": [{"msg": text, "input": PROMPT}], "type": "error"});
+    let half = json!({"choices": [{"index": 0, "delta": {"content": text}}], "type": text, "message": text, "candidates": text});
+    let replies = || {
+        let statuses = [400, 401, 403, 404, 413, 422, 429, 500, 503, 529].map(|status| Reply::json(status, &error));
+        let page = format!("<!doctype html><p>{text}");
+        let redirect = Reply::head(307, &[("location", &format!("http://{API_KEY}.example/{PROMPT}"))]);
+        let odd = [
+            Reply::events().send(format!("data: {error}\n\n")),
+            Reply::events().send(format!("data: {half}\n\n")),
+            Reply::events().send(format!("data: {{\"{text}\n\n")),
+            Reply::events().send(format!("event: {text}\ndata: 7\n\n")),
+            Reply::body(200, "text/html", page.clone()),
+            Reply::body(502, &text, page),
+            Reply::json(200, &error),
+            Reply::close(),
+            redirect,
+        ];
+        statuses.into_iter().chain(odd)
+    };
+    let engine = Engine::open(":memory:").await.unwrap();
+    let me = engine.root("test");
+    let providers: Vec<&str> = blitz::provider::names().filter(|name| *name != "bedrock").collect();
+    assert!(providers.len() >= 12, "{providers:?}");
+    for provider in providers {
+        let server = Server::start(replies()).await;
+        let model = NewModel::new("m", provider, "test-model").with_base_url(server.url()).with_api_key(API_KEY);
+        me.models().put(model).await.unwrap();
+        me.agents().put(NewAgent::new("a", "m").retry(RetryPolicy::never())).await.unwrap();
+        for place in 0..replies().count() {
+            let done = me.run("a", PROMPT).await.unwrap();
+            let events: Vec<_> = me.executions().events(done.execution_id, 0).map(Result::unwrap).collect().await;
+            let Some(error) = done.error else { continue };
+            silent(&format!("{error:?} {}", serde_json::to_string(&error).unwrap()), &format!("{provider}, {place}"));
+            // The first event is the question itself.
+            silent(&format!("{:?}", &events[1..]), &format!("the events of {provider}, {place}"));
+        }
+        assert_eq!(server.requests().len(), replies().count(), "{provider}");
+        for reply in replies() {
+            server.push(reply);
+            if let Err(error) = me.models().embed_retried("m", request(), RetryPolicy::never()).await {
+                silent(&shown(&error), &format!("{provider}, embedding"));
+            }
+        }
+    }
+    let found = log.text();
+    assert!(!found.contains(API_KEY) && !found.contains(PROMPT), "{found}");
+}
+
+fn request() -> blitz::provider::EmbeddingRequest {
+    blitz::provider::EmbeddingRequest::texts("", [PROMPT])
 }
 
 #[tokio::test]

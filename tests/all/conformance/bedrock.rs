@@ -14,7 +14,7 @@ use super::recorded::Exchange;
 #[tokio::test]
 async fn bedrock_agrees_with_its_recordings() {
     conform(suite(
-        |base| {
+        |_, base| {
             let model = Bedrock::with_api_key("us-east-1", Secret::new(KEY)).unwrap();
             Arc::new(model.with_base_url(base).unwrap())
         },
@@ -26,7 +26,7 @@ async fn bedrock_agrees_with_its_recordings() {
 #[tokio::test]
 async fn bedrock_signed_agrees_with_its_recordings() {
     conform(suite(
-        |base| {
+        |_, base| {
             let credentials = AwsCredentials::new("AKIDEXAMPLE", Secret::new(KEY)).with_session_token(Secret::new("t"));
             Arc::new(Bedrock::new("us-east-1", credentials).unwrap().with_base_url(base).unwrap())
         },
@@ -35,9 +35,10 @@ async fn bedrock_signed_agrees_with_its_recordings() {
     .await;
 }
 
-fn suite(provider: fn(&str) -> Arc<dyn blitz::provider::Provider>, key: (&'static str, &'static str)) -> Suite {
+fn suite(provider: fn(&str, &str) -> Arc<dyn blitz::provider::Provider>, key: (&'static str, &'static str)) -> Suite {
     Suite {
-        file: "bedrock",
+        file: "bedrock".to_owned(),
+        end: "",
         takes: |exchange| exchange.path.contains("/converse"),
         provider,
         decode,

@@ -7,15 +7,16 @@ use blitz::{Message, MessageRole, ModelRequest, OutputSchema, Part, Secret, Tool
 use serde_json::{Map, Value, json};
 
 use super::player::{KEY, Suite, conform};
-use super::reading::{Reading, list, text};
+use super::reading::{Reading, list, text, without_thought};
 use super::recorded::Exchange;
 
 #[tokio::test]
 async fn ollama_agrees_with_its_recordings() {
     conform(Suite {
-        file: "ollama",
+        file: "ollama".to_owned(),
         takes: |exchange| exchange.path == "/api/chat",
-        provider: |base| Arc::new(Ollama::new(base, Some(Secret::new(KEY))).unwrap()),
+        end: "",
+        provider: |_, base| Arc::new(Ollama::new(base, Some(Secret::new(KEY))).unwrap()),
         decode: |exchange| decode(&exchange.request),
         normalised,
         reading,
@@ -99,7 +100,8 @@ fn normalised(body: &Value) -> Value {
 }
 
 fn reading(exchange: &Exchange) -> Reading {
-    let lines = exchange.text().lines().filter(|line| !line.trim().is_empty());
+    let body = exchange.text();
+    let lines = body.lines().filter(|line| !line.trim().is_empty());
     let before = list(&exchange.request["messages"]).flat_map(|message| list(&message["tool_calls"])).count();
     let mut reading = Reading::default();
     for line in lines.map(|line| serde_json::from_str::<Value>(line).unwrap()) {
@@ -113,16 +115,24 @@ fn reading(exchange: &Exchange) -> Reading {
         }
         reading.model = text(&line["model"]);
         if line["done"] == true {
-            reading.finish_reason = text(&line["done_reason"]);
+            reading.finish_reason = match text(&line["done_reason"]).as_str() {
+                "" => "stop",
+                said @ ("stop" | "length") => said,
+                _ => "other",
+            }
+            .to_owned();
             let count = |name: &str| line[name].as_u64().unwrap_or(0);
             reading.usage = Some([count("prompt_eval_count"), 0, 0, count("eval_count"), 0]);
-            let counts = line.as_object().unwrap().iter();
-            let counts = counts.filter(|(name, _)| name.ends_with("_count") || name.ends_with("_duration"));
+            const OTHERS: &[&str] = &["model", "created_at", "message", "done", "done_reason"];
+            let counts = line.as_object().unwrap().iter().filter(|(name, _)| !OTHERS.contains(&name.as_str()));
             reading.raw_usage = counts.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>().into();
         }
     }
     if reading.finish_reason == "stop" && !reading.calls.is_empty() {
         reading.finish_reason = "tool_calls".to_owned();
+    }
+    if reading.thinking.is_empty() {
+        without_thought(&mut reading);
     }
     reading
 }

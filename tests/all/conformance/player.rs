@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use blitz::provider::{CallContext, ModelStream, Provider, StreamItem};
 use blitz::{Delta, Error, Message, ModelRequest, ModelResponse};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
 
 use super::reading::{self, Reading};
 use super::recorded::{Exchange, exchanges, files};
 use super::table::{self, Row};
+use crate::support::canary;
 use crate::support::server::{Reply, Server};
 
 /// The key that every provider under test is given.
@@ -21,11 +23,13 @@ pub const KEY: &str = "sk-recorded";
 /// One dialect as one file of recordings holds it.
 pub struct Suite {
     /// The file, without its ending.
-    pub file: &'static str,
+    pub file: String,
     /// Which of its exchanges are of this dialect.
     pub takes: fn(&Exchange) -> bool,
+    /// What the path of an exchange ends with; what is before it belongs to the address of the provider.
+    pub end: &'static str,
     /// The provider at the address of the server.
-    pub provider: fn(&str) -> Arc<dyn Provider>,
+    pub provider: fn(file: &str, base: &str) -> Arc<dyn Provider>,
     /// The recorded request as a program would have made it; `None` where the engine cannot say it at all.
     pub decode: fn(&Exchange) -> Option<ModelRequest>,
     /// A wire request with everything that may differ without harm brought to one form.
@@ -38,22 +42,39 @@ pub struct Suite {
 
 /// Plays every exchange and reports all that disagree at once.
 pub async fn conform(suite: Suite) {
-    let Some(all) = exchanges(suite.file) else { return };
-    let exchanges: Vec<_> = all.into_iter().filter(|exchange| (suite.takes)(exchange)).collect();
+    let name = suite_name(&suite.file);
+    let Some((row, problems)) = play_all(&suite, &name).await else { return };
+    assert!(problems.is_empty(), "of {}:\n{}", row.exchanges, problems.join("\n"));
+    let name = name.replace("_agrees_with_its_recordings", "").replace('_', " ");
+    table::compare(&suite, &Row { name, ..row });
+}
+
+/// Plays every exchange of a suite and counts them; `None` where there are none.
+pub async fn play_all(suite: &Suite, name: &str) -> Option<(Row, Vec<String>)> {
+    let mut exchanges = exchanges(&suite.file)?;
+    exchanges.retain(suite.takes);
     if exchanges.is_empty() {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: nothing of this dialect in the recordings of {}", suite.file);
-        return;
+        let _ = writeln!(std::io::stderr(), "SKIPPED: nothing of {name} in the recordings of {}", suite.file);
+        return None;
     }
     let exceptions: BTreeMap<String, String> = serde_json::from_str(include_str!("exceptions.json")).unwrap();
+    let log = canary::Log::of_process();
     let server = Server::start([]).await;
-    let model = (suite.provider)(server.url());
+    let mut models: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
     let (mut problems, mut wrong, mut excepted) = (Vec::new(), 0, 0);
     let mut counts = vec![0; table::BEHAVIOURS.len()];
     for exchange in &exchanges {
-        let found = play(&suite, exchange, &server, &*model).await;
+        let root = exchange.path.strip_suffix(suite.end).filter(|_| !suite.end.is_empty()).unwrap_or_default().to_owned();
+        let base = format!("{}{root}", server.url());
+        let model = Arc::clone(models.entry(root).or_insert_with(|| (suite.provider)(&suite.file, &base)));
+        let before = log.text().len();
+        // What the plain reading does not know is a wrong reading of one exchange, not of all of them.
+        let played = AssertUnwindSafe(play(suite, exchange, &server, &*model)).catch_unwind().await;
+        let mut found = played.unwrap_or_else(|_| vec![format!("{}: the reading of it broke off", exchange.name)]);
+        found.extend(told_too_much(exchange, &log.text()[before..]));
         match (found.is_empty(), exceptions.contains_key(&exchange.name)) {
             (true, false) => {
-                let reading = (exchange.status == 200).then(|| (suite.reading)(exchange));
+                let reading = exchange.is_answer().then(|| (suite.reading)(exchange));
                 let shown = table::shows(exchange, (suite.decode)(exchange).as_ref(), reading.as_ref());
                 counts.iter_mut().zip(shown).for_each(|(count, shows)| *count += usize::from(shows));
             }
@@ -66,13 +87,8 @@ pub async fn conform(suite: Suite) {
         }
     }
     let right = exchanges.len() - wrong - excepted;
-    report(
-        &suite_name(suite.file),
-        &format!("{}: {right} read right, {wrong} read wrong, {excepted} not supported", suite.file),
-    );
-    assert!(problems.is_empty(), "{} of {}:\n{}", wrong, exchanges.len(), problems.join("\n"));
-    let name = suite_name(suite.file).replace("_agrees_with_its_recordings", "").replace('_', " ");
-    table::compare(&suite, &Row { name, exchanges: exchanges.len(), right, excepted, counts });
+    report(name, &format!("{}: {right} read right, {wrong} read wrong, {excepted} not supported", suite.file));
+    Some((Row { name: name.to_owned(), exchanges: exchanges.len(), right, excepted, counts }, problems))
 }
 
 /// The name of the test that plays a suite.
@@ -81,7 +97,7 @@ fn suite_name(file: &str) -> String {
     thread.name().and_then(|name| name.rsplit("::").next()).unwrap_or(file).to_owned()
 }
 
-/// What no suite takes: files of providers that are not spoken to, and calls that make no chat and no embeddings.
+/// What no suite takes: calls that make no chat and no embeddings.
 #[test]
 fn conformance_says_what_is_of_a_kind_that_is_not_supported() {
     const SPOKEN: &[&str] = &[
@@ -97,28 +113,13 @@ fn conformance_says_what_is_of_a_kind_that_is_not_supported() {
         "/embed",
         ":batchembedcontents",
     ];
-    const FILES: &[&str] = &[
-        "anthropic",
-        "bedrock",
-        "cohere",
-        "deepseek",
-        "gemini",
-        "groq",
-        "llamacpp",
-        "mistral",
-        "ollama",
-        "openai",
-        "openrouter",
-        "xai",
-    ];
     for file in files() {
         let all = exchanges(&file).unwrap_or_default();
         let is_spoken = |exchange: &&Exchange| {
             let path = exchange.path.split('?').next().unwrap_or_default().to_lowercase();
             exchange.method == "POST" && SPOKEN.iter().any(|end| path.ends_with(end))
         };
-        let spoken = if FILES.contains(&file.as_str()) { all.iter().filter(is_spoken).count() } else { 0 };
-        let others = all.len() - spoken;
+        let others = all.len() - all.iter().filter(is_spoken).count();
         if others > 0 {
             report(&format!("{file}_others"), &format!("{file}: {others} of a kind that is not supported"));
         }
@@ -126,7 +127,7 @@ fn conformance_says_what_is_of_a_kind_that_is_not_supported() {
 }
 
 /// Keeps the counts where `make conformance` finds them.
-fn report(name: &str, counts: &str) {
+pub fn report(name: &str, counts: &str) {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
     std::fs::create_dir_all(&folder).unwrap();
     let line = format!("{counts} ({name})\n");
@@ -146,6 +147,9 @@ async fn play(suite: &Suite, exchange: &Exchange, server: &Server, model: &dyn P
         server.push(reply);
         let context = CallContext::new(Duration::from_secs(30));
         let outcome = collect(model.stream(request.clone(), context)).await;
+        if let Err(error) = &outcome {
+            problems.extend(told_too_much(exchange, &canary::shown(error)));
+        }
         problems.extend(compare_answer(suite, exchange, outcome));
     }
     if decoded.is_some() {
@@ -153,6 +157,25 @@ async fn play(suite: &Suite, exchange: &Exchange, server: &Server, model: &dyn P
     }
     problems.dedup();
     problems
+}
+
+/// What of the key and of the request an error or a log line repeats.
+fn told_too_much(exchange: &Exchange, said: &str) -> Option<String> {
+    fn texts<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::String(text) => found.push(text),
+            Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+            Value::Object(fields) => fields.values().for_each(|value| texts(value, found)),
+            _ => {}
+        }
+    }
+    let mut private = vec![KEY];
+    for name in ["messages", "contents", "input", "system", "instructions", "systemInstruction"] {
+        texts(&exchange.request[name], &mut private);
+    }
+    // A shorter one may be any word.
+    let repeated = private.into_iter().find(|text| (*text == KEY || text.len() >= 12) && said.contains(text))?;
+    Some(format!("{}: an error or a log repeats {repeated:?}: {said}", exchange.name))
 }
 
 /// Stands in for a request that the engine cannot make, so that its answer is read all the same.
@@ -215,20 +238,26 @@ fn compare_answer(
 ) -> Option<String> {
     let name = &exchange.name;
     match outcome {
-        Ok(_) if exchange.status != 200 => Some(format!("{name}: an error was read as an answer")),
+        Ok(_) if !exchange.is_answer() => Some(format!("{name}: an error was read as an answer")),
         Ok((response, shown)) => {
-            let (found, expected) = (reading::provided(&response), (suite.reading)(exchange));
+            let (mut found, expected) = (reading::provided(&response), (suite.reading)(exchange));
+            // A call without an id gets one, whichever that is.
+            for (found, expected) in found.calls.iter_mut().zip(&expected.calls).filter(|(_, call)| call.0.is_empty()) {
+                found.0.clone_from(&expected.0);
+            }
             let same_shown =
                 (&shown.text, &shown.thinking, &shown.refusal) == (&found.text, &found.thinking, &found.refusal);
             let problem =
                 (found != expected).then(|| format!("{name}:\n  read     {found:?}\n  recorded {expected:?}"));
             problem.or_else(|| (!same_shown).then(|| format!("{name}: the deltas are not the answer")))
         }
-        Err(error) if exchange.status == 200 => Some(format!("{name}: {error}")),
-        Err(error) => {
-            let expected = reading::error_code(exchange.status, exchange.text());
-            (error.code() != expected).then(|| format!("{name}: {} in place of {expected}", error.code()))
-        }
+        Err(error) if exchange.is_answer() => Some(format!("{name}: {error}")),
+        // Behind a status of 200 only its words say which error it is, in each provider's own.
+        Err(_) if exchange.status < 300 => None,
+        Err(error) => (!reading::agrees(error.code(), exchange.status, &exchange.text())).then(|| {
+            let expected = reading::error_code(exchange.status, &exchange.text());
+            format!("{name}: {} in place of {expected}", error.code())
+        }),
     }
 }
 

@@ -63,6 +63,46 @@ pub fn provided(response: &ModelResponse) -> Reading {
     reading
 }
 
+/// Whether a code is what a recorded error means: the expected one, or a finer one that its words bear out.
+pub fn agrees(code: ErrorCode, status: u16, body: &str) -> bool {
+    let expected = error_code(status, body);
+    let said = body.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    // Words that the plain reading knows by themselves leave no choice.
+    let is_plain = expected == error_code(status, "");
+    code == expected
+        || (is_plain && (400..500).contains(&status))
+            && match code {
+                ErrorCode::ContextOverflow => says(&["context", "token", "too long", "too large", "length"]),
+                ErrorCode::ContentFiltered => says(&["filter", "safety", "policy", "moderation", "flagged"]),
+                ErrorCode::ProviderAuth => says(&["key", "quota", "billing", "credit", "balance"]),
+                ErrorCode::NotFound => says(&["model"]),
+                _ => false,
+            }
+}
+
+/// Why a model stopped, in the words of [`Reading`], by those of Chat Completions and of all that copy it.
+pub fn finish_reason(said: &str, calls: bool) -> String {
+    match said {
+        "stop" | "eos" | "end_turn" | "stop_sequence" => "stop",
+        "tool_calls" | "tool_call" | "function_call" => "tool_calls",
+        "length" | "max_tokens" | "model_length" => "length",
+        "content_filter" => "content_filter",
+        "" if calls => "tool_calls",
+        _ => "other",
+    }
+    .to_owned()
+}
+
+/// A thought that a server leaves in the text: what is between `<think>` at its beginning and `</think>`.
+pub fn without_thought(reading: &mut Reading) {
+    if let Some(rest) = reading.text.trim_start().strip_prefix("<think>") {
+        let (thought, answer) = rest.split_once("</think>").unwrap_or((rest, ""));
+        reading.thinking += thought;
+        reading.text = answer.trim_start().to_owned();
+    }
+}
+
 /// The code that a recorded error means: its status, but for what servers say in words.
 pub fn error_code(status: u16, body: &str) -> ErrorCode {
     let said = body.to_lowercase();

@@ -21,11 +21,35 @@ pub struct Exchange {
 impl Exchange {
     /// Whether the answer came in pieces.
     pub fn streams(&self) -> bool {
+        let begins = |word: &str| self.body.trim_ascii_start().starts_with(word.as_bytes());
         ["event-stream", "eventstream", "ndjson"].iter().any(|kind| self.content_type.contains(kind))
+            || ["data:", "event:", ": "].iter().any(|word| begins(word))
     }
 
-    pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).unwrap()
+    /// Whether it is an answer: not an error by its status, nor one that came behind a status of 200.
+    pub fn is_answer(&self) -> bool {
+        if !(200..300).contains(&self.status) {
+            return false;
+        }
+        let fails = |said: &Value| {
+            let error = said.get("error").or_else(|| said["response"].get("error"));
+            error.is_some_and(|error| !error.is_null())
+                || said["type"] == "error"
+                || said["finish_reason"] == "ERROR"
+                || said["delta"]["finish_reason"] == "ERROR"
+        };
+        match std::str::from_utf8(&self.body) {
+            Ok(text) if self.streams() => {
+                let pieces = text.lines().filter_map(|line| line.strip_prefix("data:").or(Some(line)));
+                !pieces.filter_map(|piece| serde_json::from_str(piece.trim()).ok()).any(|piece| fails(&piece))
+            }
+            Ok(text) => serde_json::from_str(text).is_ok_and(|body| !fails(&body)),
+            Err(_) => true,
+        }
+    }
+
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
     }
 
     pub fn json(&self) -> Value {
@@ -34,8 +58,11 @@ impl Exchange {
 
     /// The JSON of each event of an event stream.
     pub fn events(&self) -> Vec<Value> {
-        let data = self.text().lines().filter_map(|line| line.strip_prefix("data:"));
-        data.map(str::trim).filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
+        let text = self.text();
+        let data = text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
+        data.filter(|data| !data.is_empty() && *data != "[DONE]")
+            .map(|data| serde_json::from_str(data).unwrap())
+            .collect()
     }
 }
 

@@ -31,7 +31,7 @@ pub fn shows(exchange: &Exchange, request: Option<&ModelRequest>, reading: Optio
         of_request(&has_media),
         of_answer(&|reading| reading.usage.is_some_and(|usage| usage[1] > 0)),
         of_answer(&|reading| reading.finish_reason == "length"),
-        exchange.status != 200,
+        !exchange.is_answer(),
     ]
 }
 
@@ -59,7 +59,7 @@ impl Row {
 
 /// Compares a suite's row with the one in docs/providers.md, or writes it where `BLITZ_BLESS` is set.
 pub fn compare(suite: &Suite, row: &Row) {
-    let Some(mark) = mark(suite.file) else { return };
+    let Some(mark) = mark(&suite.file) else { return };
     let (text, begin) = (row.text(&mark), format!("| {} | ", row.name));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/providers.md");
     let bless = std::env::var_os("BLITZ_BLESS").is_some();

@@ -1,5 +1,6 @@
 //! What several topics need.
 
+pub mod canary;
 pub(crate) mod engine;
 pub mod server;
 pub mod variables;

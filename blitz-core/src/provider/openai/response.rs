@@ -41,23 +41,49 @@ pub(super) struct Choice<'a> {
 }
 
 /// What the model said, whole or in part.
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Default)]
 pub(super) struct Said<'a> {
-    #[serde(borrow)]
     pub content: Content<'a>,
-    #[serde(borrow)]
     pub reasoning_content: Text<'a>,
-    #[serde(borrow)]
     pub reasoning: Text<'a>,
-    #[serde(borrow)]
     pub refusal: Text<'a>,
-    #[serde(borrow)]
     pub tool_calls: Option<Vec<CallPiece<'a>>>,
-    #[serde(borrow)]
-    pub annotations: Option<&'a RawValue>,
     /// The form in which OpenRouter wants thoughts back.
     pub reasoning_details: Option<Vec<Value>>,
+    /// Fields that the engine does not know (sound, notes, the work of the server's own tools), not parsed.
+    pub extra: Vec<(Cow<'a, str>, &'a RawValue)>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Said<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Said<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("what a model said")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Said<'de>, A::Error> {
+                let mut said = Said::default();
+                while let Some(Text(key)) = map.next_key()? {
+                    match &*key {
+                        "content" => said.content = map.next_value()?,
+                        "reasoning_content" => said.reasoning_content = map.next_value()?,
+                        "reasoning" => said.reasoning = map.next_value()?,
+                        "refusal" => said.refusal = map.next_value()?,
+                        "tool_calls" => said.tool_calls = map.next_value()?,
+                        "reasoning_details" => said.reasoning_details = map.next_value()?,
+                        // What it says of calls comes as `tool_calls` too.
+                        "role" | "function_call" => drop(map.next_value::<IgnoredAny>()?),
+                        _ => said.extra.push((key, map.next_value()?)),
+                    }
+                }
+                Ok(said)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 impl Said<'_> {

@@ -123,8 +123,8 @@ impl Assembly {
         for detail in said.reasoning_details.iter().flatten() {
             merge_detail(&mut self.reasoning_details, detail);
         }
-        if let Some(annotations) = said.annotations.filter(|list| list.get() != "[]") {
-            keep_unknown(&mut self.extra, "annotations", annotations);
+        for (name, value) in &said.extra {
+            merge_unknown(&mut self.extra, name, value);
         }
         Ok(())
     }
@@ -210,6 +210,32 @@ fn keep_unknown(extra: &mut Map<String, Value>, name: &str, value: &RawValue) {
     }
     if let Ok(value) = serde_json::from_str(text) {
         extra.insert(name.to_owned(), value);
+    }
+}
+
+/// Adds a piece of a field that the engine does not know to those before it: lists grow, and of an object what
+/// comes in pieces (sound and its transcript); all else is replaced.
+fn merge_unknown(extra: &mut Map<String, Value>, name: &str, piece: &RawValue) {
+    if matches!(piece.get(), "null" | "[]" | "{}" | "\"\"") {
+        return;
+    }
+    let Ok(piece) = serde_json::from_str::<Value>(piece.get()) else { return };
+    match (extra.get_mut(name), piece) {
+        (Some(Value::Array(kept)), Value::Array(more)) => kept.extend(more),
+        (Some(Value::Object(kept)), Value::Object(more)) => {
+            for (name, value) in more {
+                match (kept.get_mut(&name), value) {
+                    (Some(Value::String(text)), Value::String(more))
+                        if matches!(name.as_str(), "data" | "transcript") =>
+                    {
+                        text.push_str(&more);
+                    }
+                    (Some(_), Value::Null) => {}
+                    (_, value) => drop(kept.insert(name, value)),
+                }
+            }
+        }
+        (_, piece) => drop(extra.insert(name.to_owned(), piece)),
     }
 }
 

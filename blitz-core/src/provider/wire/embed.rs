@@ -1,5 +1,7 @@
 //! How a call for embeddings is sent and its answer read.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -67,8 +69,12 @@ pub(in crate::provider) fn images(request: &EmbeddingRequest) -> Option<Vec<Stri
     request.inputs.iter().map(image).collect()
 }
 
-/// A list of numbers.
+/// A list of numbers, or the bytes of them (`encoding_format: base64`).
 pub(in crate::provider) fn vector(value: &Value) -> Vec<f32> {
+    if let Some(bytes) = value.as_str().and_then(|text| STANDARD.decode(text).ok()) {
+        let numbers = bytes.chunks_exact(4).filter_map(|four| Some(f32::from_le_bytes(four.try_into().ok()?)));
+        return if bytes.len() % 4 == 0 { numbers.collect() } else { Vec::new() };
+    }
     value.as_array().into_iter().flatten().filter_map(|number| Some(number.as_f64()? as f32)).collect()
 }
 
@@ -95,5 +101,19 @@ pub(in crate::provider) fn openai_answer(answer: &Value) -> EmbeddingResponse {
         usage: used.map(|tokens| Usage::new(tokens, 0)),
         raw_usage: answer["usage"].clone(),
         model_name: answer["model"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_come_as_numbers_or_as_their_bytes() {
+        assert_eq!(vector(&json!([1, -0.5])), [1.0, -0.5]);
+        assert_eq!(vector(&json!("AACAPwAAAL8=")), [1.0, -0.5]);
+        for nothing in [json!(null), json!(""), json!("no base64"), json!("AACA"), json!({})] {
+            assert!(vector(&nothing).is_empty(), "{nothing}");
+        }
     }
 }

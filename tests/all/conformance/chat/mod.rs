@@ -8,19 +8,21 @@ use std::sync::Arc;
 use blitz::Secret;
 use blitz::provider::{ChatServer, OpenAi};
 
-use super::player::{KEY, Suite, conform};
+use super::player::{KEY, Suite, conform, play_all};
+use super::recorded::files;
+
+/// What the path of every exchange ends with.
+const END: &str = "/chat/completions";
 
 macro_rules! suites {
-    ($($test:ident: $file:literal, $server:ident, $root:literal, $normalised:ident;)*) => {$(
+    ($($test:ident: $file:literal, $server:ident, $normalised:ident;)*) => {$(
         #[tokio::test]
         async fn $test() {
             conform(Suite {
-                file: $file,
-                takes: |exchange| exchange.path == concat!($root, "/chat/completions"),
-                provider: |base| {
-                    let base = format!("{base}{}", $root);
-                    Arc::new(OpenAi::on(ChatServer::$server, &base, Some(Secret::new(KEY))).unwrap())
-                },
+                file: $file.to_owned(),
+                takes: |exchange| exchange.path.ends_with(END),
+                end: END,
+                provider: |_, base| Arc::new(OpenAi::on(ChatServer::$server, base, Some(Secret::new(KEY))).unwrap()),
                 decode: |exchange| requests::decode(&exchange.request),
                 normalised: requests::$normalised,
                 reading: oracle::recorded,
@@ -32,10 +34,38 @@ macro_rules! suites {
 }
 
 suites! {
-    openai_chat_agrees_with_its_recordings: "openai", Other, "/v1", normalised;
-    llamacpp_chat_agrees_with_its_recordings: "llamacpp", LlamaCpp, "/v1", normalised;
-    mistral_agrees_with_its_recordings: "mistral", Mistral, "/v1", with_numbered_ids;
-    deepseek_agrees_with_its_recordings: "deepseek", DeepSeek, "", normalised;
-    groq_agrees_with_its_recordings: "groq", Groq, "/openai/v1", normalised;
-    openrouter_agrees_with_its_recordings: "openrouter", OpenRouter, "/api/v1", normalised;
+    openai_chat_agrees_with_its_recordings: "openai", Other, normalised;
+    llamacpp_chat_agrees_with_its_recordings: "llamacpp", LlamaCpp, normalised;
+    mistral_agrees_with_its_recordings: "mistral", Mistral, with_numbered_ids;
+    deepseek_agrees_with_its_recordings: "deepseek", DeepSeek, normalised;
+    groq_agrees_with_its_recordings: "groq", Groq, normalised;
+    openrouter_agrees_with_its_recordings: "openrouter", OpenRouter, normalised;
+}
+
+/// The same dialect by whoever else was recorded with it.
+#[tokio::test]
+async fn conformance_of_chat_in_the_other_recordings() {
+    let own = ["openai", "llamacpp", "mistral", "deepseek", "groq", "openrouter"];
+    let mut problems = Vec::new();
+    for file in files().into_iter().filter(|file| !own.contains(&file.as_str())) {
+        let suite = Suite {
+            file: file.clone(),
+            takes: |exchange| exchange.path.ends_with(END),
+            end: END,
+            provider: |file, base| {
+                let server = match file {
+                    "xai" => ChatServer::Xai,
+                    "vllm" => ChatServer::Vllm,
+                    _ => ChatServer::Other,
+                };
+                Arc::new(OpenAi::on(server, base, Some(Secret::new(KEY))).unwrap())
+            },
+            decode: |exchange| requests::decode(&exchange.request),
+            normalised: requests::normalised,
+            reading: oracle::recorded,
+            key: ("authorization", "Bearer sk-recorded"),
+        };
+        problems.extend(play_all(&suite, &format!("{file}_chat")).await.into_iter().flat_map(|(_, problems)| problems));
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

@@ -1,19 +1,35 @@
 //! A plain reading of a recorded answer, by JSON paths only.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::conformance::reading::{Reading, arguments, list, text};
+use crate::conformance::reading::{Reading, arguments, finish_reason, list, text, without_thought};
 use crate::conformance::recorded::Exchange;
 
 /// What the recorded body of an answer says.
 pub fn recorded(exchange: &Exchange) -> Reading {
-    if exchange.streams() { streamed_reading(exchange.events().into_iter()) } else { whole_reading(&exchange.json()) }
+    let mut reading = match exchange.streams() {
+        true => streamed_reading(exchange.events().into_iter()),
+        false => whole_reading(&exchange.json()),
+    };
+    reading.finish_reason = finish_reason(&reading.finish_reason, !reading.calls.is_empty());
+    // These are known to part thinking from text by themselves.
+    let file = exchange.name.split(':').next().unwrap_or_default();
+    if !["mistral", "deepseek", "openrouter", "xai", "llamacpp"].contains(&file) && reading.thinking.is_empty() {
+        without_thought(&mut reading);
+    }
+    reading
+}
+
+/// The text of a content, which is one or a list of parts.
+fn said(content: &Value) -> String {
+    text(content) + &list(content).map(|part| text(&part["text"])).collect::<String>()
 }
 
 /// Where a server puts its thoughts.
-fn thinking(said: &Value) -> String {
+fn thinking(message: &Value) -> String {
     let names = ["reasoning_content", "reasoning"];
-    names.iter().map(|name| text(&said[*name])).find(|text| !text.is_empty()).unwrap_or_default()
+    let named = names.iter().map(|name| text(&message[*name])).find(|text| !text.is_empty());
+    named.unwrap_or_else(|| list(&message["content"]).map(|part| said(&part["thinking"])).collect())
 }
 
 /// Thoughts in the form of OpenRouter, pieces of one put together.
@@ -34,11 +50,11 @@ fn details<'a>(pieces: impl Iterator<Item = &'a Value>) -> Vec<Value> {
 }
 
 fn whole_reading(body: &Value) -> Reading {
-    let choice = body["choices"].as_array().unwrap().iter().find(|choice| choice["index"] == 0).unwrap();
+    let choice = &body["choices"][0];
     let message = &choice["message"];
     let calls = message["tool_calls"].as_array().into_iter().flatten();
     Reading {
-        text: text(&message["content"]),
+        text: said(&message["content"]),
         thinking: thinking(message),
         opaque: details(list(&message["reasoning_details"])),
         refusal: text(&message["refusal"]),
@@ -58,53 +74,70 @@ fn whole_reading(body: &Value) -> Reading {
 
 fn streamed_reading(chunks: impl Iterator<Item = Value>) -> Reading {
     let mut reading = Reading::default();
-    let (mut calls, mut thoughts): (Map<String, Value>, Vec<Value>) = (Map::new(), Vec::new());
+    let (mut calls, mut thoughts): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
     for chunk in chunks {
-        reading.model = text(&chunk["model"]);
-        reading.id = text(&chunk["id"]);
+        for (field, kept) in [("model", &mut reading.model), ("id", &mut reading.id)] {
+            if kept.is_empty() {
+                *kept = text(&chunk[field]);
+            }
+        }
         if chunk["usage"].is_object() {
             reading.usage = usage(&chunk["usage"]);
             reading.raw_usage = chunk["usage"].clone();
         }
-        for choice in chunk["choices"].as_array().unwrap().iter().filter(|choice| choice["index"] == 0) {
+        for choice in list(&chunk["choices"]).filter(|choice| choice["index"].as_u64().unwrap_or(0) == 0) {
             let delta = &choice["delta"];
-            reading.text += &text(&delta["content"]);
+            reading.text += &said(&delta["content"]);
             reading.thinking += &thinking(delta);
             thoughts.extend(list(&delta["reasoning_details"]).cloned());
             reading.refusal += &text(&delta["refusal"]);
             if reading.finish_reason.is_empty() {
                 reading.finish_reason = text(&choice["finish_reason"]);
             }
-            for piece in delta["tool_calls"].as_array().into_iter().flatten() {
-                let call =
-                    calls.entry(piece["index"].to_string()).or_insert(json!({"id": "", "name": "", "arguments": ""}));
-                for (field, value) in [
-                    ("id", &piece["id"]),
-                    ("name", &piece["function"]["name"]),
-                    ("arguments", &piece["function"]["arguments"]),
-                ] {
-                    call[field] = json!(text(&call[field]) + &text(value));
-                }
-            }
+            list(&delta["tool_calls"]).for_each(|piece| take_call(piece, &mut calls));
         }
     }
     reading.opaque = details(thoughts.iter());
     reading.calls = calls
-        .values()
+        .iter()
         .map(|call| (text(&call["id"]), text(&call["name"]), arguments(&text(&call["arguments"]))))
         .collect();
     reading
 }
 
+/// A piece of a call goes to the one of its index, unless it brings another id: that is another call.
+fn take_call(piece: &Value, calls: &mut Vec<Value>) {
+    let (id, function) = (text(&piece["id"]), &piece["function"]);
+    let mine = |call: &&mut Value| {
+        call["index"] == piece["index"] && (id.is_empty() || call["id"] == "" || call["id"] == id.as_str())
+    };
+    let call = match calls.iter_mut().rev().find(mine) {
+        Some(call) => call,
+        None => {
+            calls.push(json!({"index": piece["index"], "id": "", "name": "", "arguments": ""}));
+            calls.last_mut().unwrap()
+        }
+    };
+    for (field, said) in [("id", &id), ("name", &text(&function["name"]))] {
+        if call[field] == "" {
+            call[field] = json!(said);
+        }
+    }
+    // Some servers give them as an object, whole.
+    let arguments = &function["arguments"];
+    let piece = if arguments.is_object() { arguments.to_string() } else { text(arguments) };
+    call["arguments"] = json!(text(&call["arguments"]) + &piece);
+}
+
 fn usage(usage: &Value) -> Option<[u64; 5]> {
     let count = |path: &str| usage.pointer(path).and_then(Value::as_u64).unwrap_or(0);
-    usage.is_object().then(|| {
-        [
-            count("/prompt_tokens"),
-            count("/prompt_tokens_details/cached_tokens"),
-            count("/prompt_tokens_details/cache_write_tokens"),
-            count("/completion_tokens"),
-            count("/completion_tokens_details/reasoning_tokens"),
-        ]
-    })
+    let (input, output) = (count("/prompt_tokens"), count("/completion_tokens"));
+    let reasoning = count("/completion_tokens_details/reasoning_tokens");
+    // xAI counts thoughts beside its output.
+    let beside = if count("/total_tokens") == input + output + reasoning { reasoning } else { 0 };
+    let details = "/prompt_tokens_details";
+    let cached = count(&format!("{details}/cached_tokens")).max(count("/prompt_cache_hit_tokens"));
+    usage
+        .is_object()
+        .then(|| [input, cached, count(&format!("{details}/cache_write_tokens")), output + beside, reasoning])
 }

@@ -80,7 +80,12 @@ fn message(message: &Value, tool_names: &mut HashMap<String, String>) -> Option<
         "assistant" => MessageRole::Assistant,
         "tool" => {
             let id = string(&message["tool_call_id"]);
-            let result = ToolResult::new(&id, tool_names.get(&id)?, message["content"].clone());
+            let name = tool_names.get(&id).cloned().unwrap_or_default();
+            let content = match &message["content"] {
+                Value::Array(parts) => parts.iter().map(|part| string(&part["text"])).collect::<String>().into(),
+                said => said.clone(),
+            };
+            let result = ToolResult::new(&id, name, content);
             return Some(Message::new(MessageRole::Tool, vec![Part::ToolResult(result)]));
         }
         _ => return None,
@@ -198,6 +203,11 @@ fn normalise_message(message: &mut Value) {
     message["content"] = content;
     if message["prefix"] == false {
         message.as_object_mut().unwrap().remove("prefix");
+    }
+    if message["role"] == "tool" {
+        let parts = message["content"].as_array().into_iter().flatten();
+        let said: String = parts.filter_map(|part| part["text"].as_str()).collect();
+        message["content"] = json!([{"type": "text", "text": said}]);
     }
     for part in message["content"].as_array_mut().unwrap() {
         part.as_object_mut().unwrap().remove("document_name");

@@ -229,3 +229,32 @@ proptest! {
         drop(read([body.as_slice()]));
     }
 }
+
+#[test]
+fn fields_of_a_message_that_are_not_known_are_kept_whole() {
+    let chunks = [
+        delta(json!({"role": "assistant", "audio": {"id": "a1", "transcript": "Hel"}, "annotations": []})),
+        delta(json!({"audio": {"data": "AAA"}, "executed_tools": [{"index": 0, "output": "1"}]})),
+        delta(json!({"audio": {"data": "BBB", "transcript": "lo"}, "executed_tools": [{"index": 1}], "x": null})),
+        delta(json!({"audio": {"expires_at": 9}, "annotations": [{"type": "url_citation"}], "function_call": null})),
+        stop("stop"),
+    ];
+    let (response, _) = events(&chunks).unwrap();
+    let audio = json!({"id": "a1", "transcript": "Hello", "data": "AAABBB", "expires_at": 9});
+    assert_eq!(response.extra["audio"], audio);
+    assert_eq!(response.extra["executed_tools"], json!([{"index": 0, "output": "1"}, {"index": 1}]));
+    assert_eq!(response.extra["annotations"], json!([{"type": "url_citation"}]));
+    assert_eq!(response.extra.len(), 3);
+    let whole = json!({"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": null, "audio": audio}}]});
+    let (response, _) = read([whole.to_string().as_bytes()]).unwrap();
+    assert_eq!(response.extra["audio"], audio);
+}
+
+#[test]
+fn b38_the_class_of_service_that_the_answer_names_is_in_the_usage() {
+    let mut last = stop("stop");
+    last["service_tier"] = "priority".into();
+    last["usage"] = json!({"prompt_tokens": 3, "completion_tokens": 1});
+    let usage = events(&[delta(json!({"content": "hi"})), last]).unwrap().0.usage.unwrap();
+    assert_eq!(usage, Usage::new(3, 1).with_service_tier(ServiceTier::Priority));
+}
