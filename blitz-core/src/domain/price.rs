@@ -158,8 +158,13 @@ impl Price {
     ///
     /// Units: tokens in, nano-USD out. Errors: `InvalidInput` if a count overflows.
     pub fn cost(&self, usage: &Usage) -> Result<Money> {
-        let (buckets, rates) = (usage.buckets(), self.rates(usage.input_tokens));
-        nanos_half_even(sum_picos(&[
+        nanos_half_even(sum_picos(&self.items(usage, usage.input_tokens))?)
+    }
+
+    /// What is counted of `usage`, each with its rate in a call of so many input tokens.
+    fn items(&self, usage: &Usage, input_tokens: u64) -> [(u64, Rate); 7] {
+        let (buckets, rates) = (usage.buckets(), self.rates(input_tokens));
+        [
             (buckets.input, rates.input),
             (buckets.cache_read, rates.cache_read),
             (buckets.cache_write, rates.cache_write),
@@ -167,7 +172,7 @@ impl Price {
             (buckets.output, rates.output),
             (buckets.reasoning, rates.reasoning),
             (usage.requests, self.request.unwrap_or_default()),
-        ])?)
+        ]
     }
 
     /// The most that so many input and output tokens can cost, rounded up: the dearest rate of each
@@ -319,6 +324,29 @@ mod tests {
         )
     }
 
+    /// The same with rates of its own for what is read, written and reasoned, and for the request.
+    fn priced() -> impl Strategy<Value = Price> {
+        let rate = || prop::option::of((0i64..1_000_000).prop_map(Rate::from_picos));
+        (rising(), rate(), rate(), rate()).prop_map(|(price, read, reasoning, request)| Price {
+            cache_read: read,
+            reasoning,
+            request,
+            ..price
+        })
+    }
+
+    /// Tokens of each kind: plain input, read, written, written for an hour, output, reasoning.
+    fn parts() -> impl Strategy<Value = [u64; 6]> {
+        prop::array::uniform6(0u64..1 << 20)
+    }
+
+    fn usage_of([input, read, write, hour, output, reasoning]: [u64; 6]) -> Usage {
+        Usage::new(input + read + write + hour, output + reasoning)
+            .with_cache(read, write + hour)
+            .with_cache_write_1h(hour)
+            .with_reasoning(reasoning)
+    }
+
     proptest! {
         /// I8: more tokens never cost less, and the bound holds every split.
         #[test]
@@ -331,6 +359,40 @@ mod tests {
             prop_assert!(price.upper_bound(input, output).unwrap() >= cost);
             // What a bound of the input pays for, fewer tokens do not pass.
             prop_assert!(price.upper_bound(input + more, output).unwrap() >= cost);
+        }
+
+        /// I8: one more token of any kind never makes a call cheaper, a longer input that reaches a tier neither.
+        #[test]
+        fn i8_cost_is_monotone_in_each_bucket(price in priced(), parts in parts(), bucket in 0usize..6, more in 1u64..1 << 20) {
+            let mut greater = parts;
+            greater[bucket] += more;
+            prop_assert!(price.cost(&usage_of(greater)).unwrap() >= price.cost(&usage_of(parts)).unwrap());
+        }
+
+        /// I8: before it is rounded a cost is a sum over tokens, whatever order they come in.
+        #[test]
+        fn i8_cost_does_not_depend_on_the_order_of_the_buckets(price in priced(), parts in parts(), seed: u64) {
+            let usage = usage_of(parts);
+            let mut items = price.items(&usage, usage.input_tokens).to_vec();
+            let whole = sum_picos(&items).unwrap();
+            for at in (1..items.len()).rev() {
+                items.swap(at, (seed >> (at * 8)) as usize % (at + 1));
+            }
+            prop_assert_eq!(sum_picos(&items).unwrap(), whole);
+        }
+
+        /// I8: what a call used may be told in any parts: before rounding they cost what the whole does, and each
+        /// rounding moves a sum by half a nano at most.
+        #[test]
+        fn i8_cost_does_not_depend_on_how_the_usage_is_split(price in priced(), parts in parts(), cut in prop::array::uniform6(0u64..=1 << 20)) {
+            let whole = usage_of(parts);
+            let first: [u64; 6] = std::array::from_fn(|at| cut[at].min(parts[at]));
+            let rest: [u64; 6] = std::array::from_fn(|at| parts[at] - first[at]);
+            let picos = |usage: &Usage| sum_picos(&price.items(usage, whole.input_tokens)).unwrap();
+            let (first, rest) = (usage_of(first), Usage { requests: 0, ..usage_of(rest) });
+            prop_assert_eq!(picos(&first) + picos(&rest), picos(&whole));
+            let rounded = |usage: &Usage| i128::from(nanos_half_even(picos(usage)).unwrap().nanos());
+            prop_assert!((rounded(&first) + rounded(&rest) - rounded(&whole)).abs() <= 1);
         }
 
         /// What a sum of money pays for costs no more than that sum, and one token more would.
