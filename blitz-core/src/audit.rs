@@ -3,21 +3,28 @@
 //! Line i carries `h[i] = HMAC-SHA-256(key, h[i-1] || line i)`. The key is not in the database, so
 //! whoever edits, deletes or reorders lines there cannot mend the chain. A cut tail leaves a whole,
 //! shorter chain: it shows only against a head that was kept elsewhere.
+//!
+//! The words of a line (how the principal came in, the further values, the request's number) stand in the
+//! chain as a salted hash. So they can be redacted: words and salt go, the hash stays, and nobody can
+//! guess them from it. What was redacted by the engine carries its mark; who else blanks a line is found.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ring::hmac;
+use ring::{digest, hmac};
 use serde_json::Value;
 
-use crate::domain::{AuditCheck, AuditOutcome, AuditSegment, Timestamp};
+use crate::domain::{AuditCheck, AuditOutcome, AuditRedaction, AuditSegment, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::Connection;
-use crate::store::audit::{self as lines, Segment, StoredLine};
-use crate::store::seal::hex;
+use crate::store::audit::{self as lines, Segment, StoredLine, Words};
+use crate::store::seal::{hex, random};
 use crate::store::sql::to_json;
 
 /// Lines read in one transaction of a check.
 const PAGE: i64 = 1000;
+
+/// Bytes of the salt of a line's words.
+const SALT: usize = 16;
 
 /// What the first line is chained to.
 const GENESIS: [u8; 32] = [0; 32];
@@ -144,7 +151,10 @@ impl Audit {
             details: to_json(&line.details)?,
             request_id: line.request_id.map(str::to_owned),
             hash: Vec::new(),
+            words: Words::Plain,
         };
+        let salt = random::<SALT>().to_vec();
+        stored.words = Words::Hashed { hash: words_hash(&salt, &stored), salt };
         stored.hash = self.link(&previous, &stored).as_ref().to_vec();
         self.newest.fetch_max(stored.seq, Ordering::AcqRel);
         lines::insert(tx, stored)
@@ -198,6 +208,44 @@ impl Audit {
         Ok(sealed)
     }
 
+    /// Forgets the words of the next lines behind a place that somebody wrote or that are about them: how they
+    /// came in, the further values, the request's number. Their salted hash stays, and so the chain.
+    ///
+    /// Gives the place of the rest, where there is any.
+    pub(crate) fn redact(
+        &self,
+        tx: &mut dyn Connection,
+        about: &str,
+        after: i64,
+    ) -> Result<(AuditRedaction, Option<i64>)> {
+        const SLICE: u32 = 500;
+        let found = lines::lines_about(tx, about, after, SLICE)?;
+        let mut done = AuditRedaction::default();
+        for (seq, hash) in &found {
+            match hash {
+                Some(hash) => {
+                    lines::redact(tx, *seq, hmac::sign(&self.key, &redacted_bytes(*seq, hash)).as_ref().to_vec())?;
+                    done.redacted += 1;
+                }
+                None => done.kept += 1,
+            }
+        }
+        let more = found.len() == SLICE as usize;
+        Ok((done, found.last().map(|(seq, _)| *seq).filter(|_| more)))
+    }
+
+    /// Whether the words of a line are those that it was written with, or were redacted by the engine.
+    fn has_its_words(&self, line: &StoredLine) -> bool {
+        match &line.words {
+            Words::Plain => true,
+            Words::Hashed { salt, hash } => words_hash(salt, line) == *hash,
+            Words::Redacted { hash, mac } => {
+                let blank = line.via.is_empty() && line.details == "null" && line.request_id.is_none();
+                blank && hmac::verify(&self.key, &redacted_bytes(line.seq, hash), mac).is_ok()
+            }
+        }
+    }
+
     /// The number of the first line that is not what was written, if `line` shows it.
     fn first_fault(&self, at: &Progress, line: &StoredLine, head: Option<&Head>) -> Option<i64> {
         if line.seq != at.seq + 1 {
@@ -205,7 +253,7 @@ impl Audit {
         }
         let true_hash = self.link(&at.hash, line);
         let forked = head.is_some_and(|head| head.seq == line.seq && head.hash != hex(&line.hash));
-        (true_hash.as_ref() != line.hash || forked).then_some(line.seq)
+        (true_hash.as_ref() != line.hash || forked || !self.has_its_words(line)).then_some(line.seq)
     }
 
     fn link(&self, previous: &[u8], line: &StoredLine) -> hmac::Tag {
@@ -265,18 +313,55 @@ impl Head {
 /// A line as bytes that no other line has: every text is led by its length.
 fn canonical(line: &StoredLine) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(160 + line.details.len());
-    bytes.extend(line.seq.to_be_bytes());
-    bytes.extend(line.at.0.to_be_bytes());
-    for text in [&line.principal, &line.via, &line.action, &line.object, &line.outcome, &line.details] {
-        push(&mut bytes, text);
+    match &line.words {
+        Words::Hashed { hash, .. } | Words::Redacted { hash, .. } => {
+            // The first word keeps it apart from a line whose words are in the chain themselves.
+            bytes.extend(b"line");
+            bytes.extend(line.seq.to_be_bytes());
+            bytes.extend(line.at.0.to_be_bytes());
+            for text in [&line.principal, &line.action, &line.object, &line.outcome] {
+                push(&mut bytes, text);
+            }
+            push_change(&mut bytes, line);
+            bytes.extend(hash);
+        }
+        Words::Plain => {
+            bytes.extend(line.seq.to_be_bytes());
+            bytes.extend(line.at.0.to_be_bytes());
+            for text in [&line.principal, &line.via, &line.action, &line.object, &line.outcome, &line.details] {
+                push(&mut bytes, text);
+            }
+            push_change(&mut bytes, line);
+            if let Some(request_id) = &line.request_id {
+                push(&mut bytes, request_id);
+            }
+        }
     }
+    bytes
+}
+
+fn push_change(bytes: &mut Vec<u8>, line: &StoredLine) {
     for hash in [&line.before, &line.after] {
         bytes.push(u8::from(hash.is_some()));
-        push(&mut bytes, hash.as_deref().unwrap_or_default());
+        push(bytes, hash.as_deref().unwrap_or_default());
     }
-    if let Some(request_id) = &line.request_id {
-        push(&mut bytes, request_id);
-    }
+}
+
+/// What stands in the chain for the words of a line. Without the salt it tells nothing of them.
+fn words_hash(salt: &[u8], line: &StoredLine) -> Vec<u8> {
+    let mut bytes = salt.to_vec();
+    push(&mut bytes, &line.via);
+    push(&mut bytes, &line.details);
+    bytes.push(u8::from(line.request_id.is_some()));
+    push(&mut bytes, line.request_id.as_deref().unwrap_or_default());
+    digest::digest(&digest::SHA256, &bytes).as_ref().to_vec()
+}
+
+/// A redaction as bytes. The first word keeps it apart from lines and segments.
+fn redacted_bytes(seq: i64, words_hash: &[u8]) -> Vec<u8> {
+    let mut bytes = b"redacted".to_vec();
+    bytes.extend(seq.to_be_bytes());
+    bytes.extend(words_hash);
     bytes
 }
 

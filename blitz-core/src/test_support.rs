@@ -46,6 +46,7 @@ impl Ledger {
             model: "m".to_owned(),
             provider: "bench".to_owned(),
             price: Some(price),
+            listing: None,
             input_bound: usage.input_tokens,
             output_cap: usage.output_tokens,
             clamp: true,

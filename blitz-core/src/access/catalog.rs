@@ -104,8 +104,10 @@ impl Gate {
             if visibility == Visibility::Shared {
                 refuse_publishing(grant, S::KIND)?;
             }
-            let row = catalog::set_visibility::<S>(tx, grant.target()?, visibility, grant.now())?;
-            grant.audit(tx, &row.label(), None, None, json!({"visibility": visibility}))?;
+            let before = grant.target()?;
+            let row = catalog::set_visibility::<S>(tx, before, visibility, grant.now())?;
+            let details = json!({"visibility": visibility});
+            grant.audit_change_with(tx, &row.label(), Some(&before.visibility), Some(&visibility), details)?;
             row.record()
         })
         .await
@@ -118,8 +120,11 @@ impl Gate {
         self.write(caller, permission, target, action(S::KIND, "share"), move |tx, grant| {
             let row = grant.target()?;
             let grantee = grantee(tx, &share)?;
+            let before = catalog::shares(tx, row.id)?;
             catalog::share(tx, row.id, &grantee, share.level, grant.now())?;
-            grant.audit(tx, &row.label(), None, None, json!({"with": label(&grantee), "level": share.level}))
+            let (after, details) =
+                (catalog::shares(tx, row.id)?, json!({"with": label(&grantee), "level": share.level}));
+            grant.audit_change_with(tx, &row.label(), Some(&before), Some(&after), details)
         })
         .await
     }
@@ -131,10 +136,12 @@ impl Gate {
         self.write(caller, permission, target, action(S::KIND, "unshare"), move |tx, grant| {
             let row = grant.target()?;
             let grantee = grantee(tx, &share)?;
+            let before = catalog::shares(tx, row.id)?;
             if !catalog::unshare(tx, row.id, &grantee)? {
                 return Err(Error::not_found("it is not shared with this user or role"));
             }
-            grant.audit(tx, &row.label(), None, None, json!({"with": label(&grantee)}))
+            let (after, details) = (catalog::shares(tx, row.id)?, json!({"with": label(&grantee)}));
+            grant.audit_change_with(tx, &row.label(), Some(&before), Some(&after), details)
         })
         .await
     }

@@ -16,12 +16,12 @@ use super::standing::{EngineWork, ExecutionStore, Standing};
 use super::trail::Heads;
 use crate::audit::{Actor, Audit, AuditLine};
 use crate::domain::{
-    AuditOutcome, Deed, ExecutionId, Permission, Powers, Principal, Reach, ResourceId, ResourceKind, ResourceRef, Role,
-    Secret, SessionId, SessionSettings, Timestamp, UserId,
+    AuditOutcome, Deed, ExecutionId, ModelRecord, Permission, Powers, Principal, Reach, ResourceId, ResourceKind,
+    ResourceRef, Role, Secret, SessionId, SessionSettings, Timestamp, UserId,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::boot::Boot;
-use crate::store::catalog::{ResourceRow, Viewer};
+use crate::store::catalog::{self, ResourceRow, Viewer};
 use crate::store::seal::Keys;
 use crate::store::sql::to_json;
 use crate::store::{self, Connection, Store, access, content_hash};
@@ -281,6 +281,14 @@ impl Parts {
     pub(super) fn secret(&self, tx: &mut dyn Connection, id: ResourceId, column: &str) -> Result<Option<Secret>> {
         access::secret(tx, &self.keys, "resources", id.0, column)
     }
+
+    /// The value of a secret by its name, for what refers to it.
+    ///
+    /// Errors: `InvalidInput` where there is none any more.
+    pub(super) fn named_secret(&self, tx: &mut dyn Connection, name: &str) -> Result<Secret> {
+        access::named_secret(tx, &self.keys, name)?
+            .ok_or_else(|| Error::invalid(format!("the secret {} is gone: set it again", catalog::shown(name))))
+    }
 }
 
 /// One call on its way through the gate.
@@ -533,9 +541,21 @@ impl Grant {
         before: Option<&T>,
         after: Option<&T>,
     ) -> Result<()> {
+        self.audit_change_with(tx, object, before, after, Value::Null)
+    }
+
+    /// The same with further values.
+    pub(crate) fn audit_change_with<T: serde::Serialize>(
+        &self,
+        tx: &mut dyn Connection,
+        object: &str,
+        before: Option<&T>,
+        after: Option<&T>,
+        details: Value,
+    ) -> Result<()> {
         let hash = |value: &T| to_json(value).map(|json| content_hash(json.as_bytes()));
         let (before, after) = (before.map(hash).transpose()?, after.map(hash).transpose()?);
-        self.audit(tx, object, before.as_deref(), after.as_deref(), Value::Null)
+        self.audit(tx, object, before.as_deref(), after.as_deref(), details)
     }
 
     /// The standing of the principal in this very transaction, for the first step of its execution.
@@ -561,11 +581,17 @@ impl Grant {
     }
 
     /// The key of a model that the caller may use, to be sent with a request and kept nowhere.
-    pub(crate) fn model_key(&self, tx: &mut dyn Connection, model: ResourceId) -> Result<Option<Secret>> {
+    ///
+    /// Errors: `InvalidInput` where it names a secret that is gone.
+    pub(crate) fn model_key(&self, tx: &mut dyn Connection, model: &ModelRecord) -> Result<Option<Secret>> {
         if self.permission != Some(Permission::ModelsUse) {
             return Err(Error::internal("a model's key is read only by a call that uses models"));
         }
-        self.parts.secret(tx, model, "api_key")
+        let own = self.parts.secret(tx, model.id, "api_key")?;
+        match (own, &model.spec.api_key_secret) {
+            (None, Some(name)) => self.parts.named_secret(tx, name).map(Some),
+            (own, _) => Ok(own),
+        }
     }
 
     pub(super) fn keys(&self) -> &Keys {

@@ -93,9 +93,10 @@ impl Gate {
     /// Takes a key back: it ends at once, and so do executions that run by it at their next step.
     pub(crate) async fn revoke_key(&self, caller: &Caller, id: KeyId) -> Result<()> {
         self.write(caller, Permission::KeysManage, Target::None, "keys.revoke", move |tx, grant| {
-            let row = found(tx, grant, id)?;
+            let before = found(tx, grant, id)?.record;
             access::revoke_key(tx, id, grant.now())?;
-            grant.audit(tx, &format!("key:{id}"), None, None, json!({"user": row.record.user_id}))
+            let (after, details) = (found(tx, grant, id)?.record, json!({"user": before.user_id}));
+            grant.audit_change_with(tx, &format!("key:{id}"), Some(&before), Some(&after), details)
         })
         .await
     }
@@ -180,8 +181,8 @@ fn issue(
     let draft = KeyDraft { user_id, name, public: &public, mac: &mac, scopes, expires_at };
     let id = access::insert_key(tx, &draft, grant.now())?;
     let details = json!({"user": user_id, "scopes": scopes, "expires_at": expires_at});
-    grant.audit(tx, &format!("key:{id}"), None, None, details)?;
     let row = access::key(tx, id)?.ok_or_else(|| Error::internal("a key that was just made is missing"))?;
+    grant.audit_change_with(tx, &format!("key:{id}"), None, Some(&row.record), details)?;
     Ok(IssuedKey::new(key, row.record))
 }
 

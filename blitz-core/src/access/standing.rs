@@ -10,8 +10,8 @@ use crate::domain::{
     Timestamp, UserId,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
+use crate::store::Connection;
 use crate::store::catalog::{self, ResourceRow};
-use crate::store::{Connection, access};
 
 /// The store as one execution may use it. Made only from a [`Grant`](super::Grant).
 #[derive(Clone)]
@@ -259,8 +259,7 @@ impl Standing {
     ///
     /// Errors: `InvalidInput` where there is none any more.
     pub(crate) fn named_secret(&self, tx: &mut dyn Connection, name: &str) -> Result<Secret> {
-        access::named_secret(tx, &self.parts.keys, name)?
-            .ok_or_else(|| Error::invalid(format!("the secret {} is gone: set it again", catalog::shown(name))))
+        self.parts.named_secret(tx, name)
     }
 }
 

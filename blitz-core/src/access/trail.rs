@@ -9,7 +9,8 @@ use super::caller::Caller;
 use super::gate::{Gate, Grant, Parts, Target};
 use crate::audit::{Head, Progress, Step};
 use crate::domain::{
-    AuditCheck, AuditExport, AuditFormat, AuditRecord, AuditSegment, ListOptions, Page, Permission, Timestamp,
+    AuditCheck, AuditExport, AuditFormat, AuditRecord, AuditRedaction, AuditSegment, ListOptions, Page, Permission,
+    Timestamp,
 };
 use crate::error::{Error, Result};
 use crate::store::sql::to_json;
@@ -57,6 +58,28 @@ impl Gate {
             Ok(AuditExport::new(text, records, page.next_cursor))
         })
         .await
+    }
+
+    /// Forgets the words of every line that somebody wrote or that is about them; the chain stays whole.
+    pub(crate) async fn redact_audit(&self, caller: &Caller, about: &str) -> Result<AuditRedaction> {
+        if about.is_empty() || about.len() > 200 {
+            return Err(Error::invalid("say whose lines: user:7, or another principal or object of the trail"));
+        }
+        let (mut sum, mut after) = (AuditRedaction::default(), Some(0));
+        while let Some(place) = after {
+            let (parts, about) = (self.parts.clone(), about.to_owned());
+            let (done, next) = self
+                .write(caller, Permission::SystemConfig, Target::None, "audit.redact", move |tx, grant| {
+                    let (done, next) = parts.audit.redact(tx, &about, place)?;
+                    grant.audit(tx, &about, None, None, json!({"redacted": done.redacted, "kept": done.kept}))?;
+                    Ok((done, next))
+                })
+                .await?;
+            sum.redacted += done.redacted;
+            sum.kept += done.kept;
+            after = next;
+        }
+        Ok(sum)
     }
 
     /// Seals the lines before a time and prunes them. The chain stays whole: it goes on behind the seal.
@@ -149,7 +172,7 @@ fn jsonl(records: &[AuditRecord]) -> Result<String> {
 fn csv(records: &[AuditRecord], with_names: bool) -> Result<String> {
     let mut text = String::new();
     if with_names {
-        text.push_str("seq,at,principal,via,action,object,outcome,before,after,details,request_id\r\n");
+        text.push_str("seq,at,principal,via,action,object,outcome,before,after,details,redacted,request_id\r\n");
     }
     for record in records {
         let cells = [
@@ -163,6 +186,7 @@ fn csv(records: &[AuditRecord], with_names: bool) -> Result<String> {
             record.before.clone().unwrap_or_default(),
             record.after.clone().unwrap_or_default(),
             to_json(&record.details)?,
+            record.redacted.to_string(),
             record.request_id.clone().unwrap_or_default(),
         ];
         text.push_str(&cells.map(|cell| quoted(&cell)).join(","));

@@ -85,6 +85,15 @@ async fn t60_an_edit_of_any_column_is_found() {
         "UPDATE audit_logs SET after = NULL WHERE seq = 3",
         "UPDATE audit_logs SET details = '{}' WHERE seq = 3",
         "UPDATE audit_logs SET hash = x'00' WHERE seq = 3",
+        "UPDATE audit_logs SET request_id = 'r' WHERE seq = 3",
+        "UPDATE audit_logs SET salt = x'00' WHERE seq = 3",
+        "UPDATE audit_logs SET salt = NULL WHERE seq = 3",
+        "UPDATE audit_logs SET words_hash = x'00' WHERE seq = 3",
+        "UPDATE audit_logs SET words_hash = NULL, salt = NULL WHERE seq = 3",
+        "UPDATE audit_logs SET redacted = x'00' WHERE seq = 3",
+        // Blanked by somebody without the key.
+        "UPDATE audit_logs SET via = '', details = 'null', salt = NULL, redacted = x'00' WHERE seq = 3",
+        "UPDATE audit_logs SET via = '', details = 'null', salt = NULL, redacted = hash WHERE seq = 3",
         // Text moved over the border between two columns.
         "UPDATE audit_logs SET principal = 'user:1p', via = 'assword' WHERE seq = 3",
     ];
@@ -93,6 +102,63 @@ async fn t60_an_edit_of_any_column_is_found() {
         trail.sql(edit, vec![]).await;
         assert_eq!(trail.check(None).await.first_bad, Some(3), "{edit}");
     }
+}
+
+#[tokio::test]
+async fn t60_redacted_words_leave_the_chain_whole_and_their_mark_fits_no_other_line() {
+    let trail = Trail::open(5).await;
+    let head = trail.check(None).await.head;
+    let audit = trail.audit();
+    let done = trail.store.write(move |tx| audit.redact(tx, "agent:2", 0)).await.unwrap();
+    assert_eq!((done.0.redacted, done.0.kept, done.1), (1, 0, None));
+    assert_eq!(trail.check(Some(&head)).await.first_bad, None);
+    let audit = trail.audit();
+    let again = trail.store.write(move |tx| audit.redact(tx, "agent:2", 0)).await.unwrap();
+    assert_eq!(again.0.redacted, 0);
+    // What was put back in its place was not there.
+    trail.sql("UPDATE audit_logs SET details = '{\"n\":9}' WHERE seq = 3", vec![]).await;
+    assert_eq!(trail.check(None).await.first_bad, Some(3));
+    trail.sql("UPDATE audit_logs SET details = 'null' WHERE seq = 3", vec![]).await;
+    let moved = "UPDATE audit_logs SET via = '', details = 'null', salt = NULL,
+         redacted = (SELECT o.redacted FROM audit_logs o WHERE o.seq = 3) WHERE seq = 4";
+    trail.sql(moved, vec![]).await;
+    assert_eq!(trail.check(None).await.first_bad, Some(4));
+}
+
+#[tokio::test]
+async fn a_line_from_before_words_could_be_redacted_is_kept_and_still_checked() {
+    let trail = Trail::open(1).await;
+    // As such a line was written: its words are in the chain themselves.
+    let key = trail.key.clone();
+    let written = trail.store.write(move |tx| {
+        let (last, previous) = lines::last(tx)?.unwrap();
+        let mut old = StoredLine {
+            seq: last + 1,
+            at: Timestamp(7),
+            principal: "user:1".into(),
+            via: "password".into(),
+            action: "agents.put".into(),
+            object: "agent:7".into(),
+            outcome: "ok".into(),
+            before: None,
+            after: None,
+            details: "{}".into(),
+            request_id: Some("r-1".into()),
+            hash: Vec::new(),
+            words: Words::Plain,
+        };
+        old.hash = Audit::new(key.clone()).link(&previous, &old).as_ref().to_vec();
+        lines::insert(tx, old)
+    });
+    written.await.unwrap();
+    trail.append(1).await;
+    assert_eq!(trail.check(None).await.first_bad, None);
+    let audit = trail.audit();
+    let done = trail.store.write(move |tx| audit.redact(tx, "user:1", 0)).await.unwrap().0;
+    assert_eq!((done.redacted, done.kept), (2, 1));
+    assert_eq!(trail.check(None).await.first_bad, None);
+    trail.sql("UPDATE audit_logs SET details = 'null' WHERE seq = 2", vec![]).await;
+    assert_eq!(trail.check(None).await.first_bad, Some(2));
 }
 
 #[tokio::test]

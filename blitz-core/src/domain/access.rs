@@ -333,6 +333,19 @@ pub struct AuditRecord {
     /// The host's own number of the request in which it was done: see `Session::with_request_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Whether its words were redacted: how the principal came in, the further values and the request's number.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
+}
+
+/// What a redaction of the trail came to.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct AuditRedaction {
+    /// How many lines were redacted.
+    pub redacted: u64,
+    /// Lines from before words could be redacted, which only a seal and its pruning take away.
+    pub kept: u64,
 }
 
 /// How the trail is written out.

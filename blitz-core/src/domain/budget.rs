@@ -442,6 +442,9 @@ pub struct Budget {
     /// Windows that begin before this moment are sealed: nothing is corrected in them any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_before: Option<Timestamp>,
+    /// When its windows began anew by hand the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_at: Option<Timestamp>,
     /// The fields it was put with.
     #[serde(flatten)]
     pub spec: NewBudget,

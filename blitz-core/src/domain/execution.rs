@@ -233,6 +233,9 @@ pub struct ExecutionPlan {
     /// The price that was listed for its model, where the record has none of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_price: Option<super::price::Price>,
+    /// By which name that price was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<super::ledger::PriceListing>,
     /// The models that it falls back to, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<PlannedModel>,
@@ -295,11 +298,17 @@ pub struct PlannedModel {
     /// The price that was listed for it, where the record has none of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_price: Option<super::price::Price>,
+    /// By which name that price was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<super::ledger::PriceListing>,
 }
 
 impl PlannedModel {
-    pub(crate) fn new(model: super::catalog::ModelRecord, listed_price: Option<super::price::Price>) -> Self {
-        Self { model, listed_price }
+    pub(crate) fn new(
+        model: super::catalog::ModelRecord,
+        (listed_price, listing): (Option<super::price::Price>, Option<super::ledger::PriceListing>),
+    ) -> Self {
+        Self { model, listed_price, listing }
     }
 }
 
@@ -321,6 +330,7 @@ impl ExecutionPlan {
             tools,
             agents,
             listed_price: None,
+            listing: None,
             fallbacks: Vec::new(),
             downgrades: Vec::new(),
         }

@@ -7,6 +7,7 @@ use super::money::Money;
 use super::price::Price;
 use super::time::Timestamp;
 use super::usage::Usage;
+use crate::error::Result;
 
 /// What a ledger entry does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -105,6 +106,9 @@ pub struct LedgerEntry {
     pub amount: Option<Money>,
     /// What was used, on the entry that settles.
     pub usage: Option<Usage>,
+    /// The version of prices that it was rated by, where an imported one was in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_version: Option<i64>,
     /// What is doubtful about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flag: Option<EntryFlag>,
@@ -185,6 +189,108 @@ pub struct ListedPrice {
     /// The imported version in force, where there is one; the shipped table fills its gaps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
+}
+
+/// By which name the price of a model is listed, and where it was looked up.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PriceListing {
+    /// Whose list: `openai`.
+    pub service: String,
+    /// The name in it.
+    pub model: String,
+    /// The imported version that was in force; absent where none was, and the shipped table alone held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
+}
+
+/// Calls to rate anew by a version of prices: all that meet every field that is given.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rerate {
+    /// By which version of prices; the one in force now where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
+    /// Reserved at this moment or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// Reserved before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
+    /// One model's, by its catalogue name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// One provider's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// One user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// Whether only to say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Why.
+    pub reason: String,
+}
+
+impl Rerate {
+    /// Every call whose price was looked up, by the version in force now.
+    pub fn all(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), ..Self::default() }
+    }
+
+    /// The same calls by another version.
+    pub fn by_version(self, version: i64) -> Self {
+        Self { version: Some(version), ..self }
+    }
+
+    /// Of the same calls those of one model, by its catalogue name.
+    pub fn of_model(self, model: impl Into<String>) -> Self {
+        Self { model: Some(model.into()), ..self }
+    }
+
+    /// Of the same calls those that were reserved from one moment on and before another.
+    pub fn between(self, from: Timestamp, to: Timestamp) -> Self {
+        Self { from: Some(from), to: Some(to), ..self }
+    }
+
+    /// The same question, and nothing is booked.
+    pub fn only_tell(self) -> Self {
+        Self { dry_run: true, ..self }
+    }
+}
+
+/// What rating calls anew came to.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Rerated {
+    /// The version that they were rated by.
+    pub version: i64,
+    /// How many calls were looked at.
+    pub calls: u64,
+    /// How many of them cost something else now.
+    pub changed: u64,
+    /// Calls that keep what they cost, for no list has their price: it is their record's own, or unknown.
+    pub unlisted: u64,
+    /// Calls that keep what they cost, for a window that counts them is sealed.
+    pub sealed: u64,
+    /// By how much all of them together cost more now; less where it is negative.
+    pub amount: Money,
+}
+
+impl Rerated {
+    /// This with what further calls came to.
+    pub(crate) fn and(self, more: &Rerated) -> Result<Self> {
+        Ok(Self {
+            version: more.version,
+            calls: self.calls + more.calls,
+            changed: self.changed + more.changed,
+            unlisted: self.unlisted + more.unlisted,
+            sealed: self.sealed + more.sealed,
+            amount: self.amount.add(more.amount)?,
+        })
+    }
 }
 
 /// A model that an import left out: its price stays as unknown as it was.

@@ -276,26 +276,30 @@ impl Price {
     ///
     /// Units: tokens in, nano-USD out. Errors: `InvalidInput` if a count overflows.
     pub fn cost(&self, usage: &Usage) -> Result<Money> {
+        nanos_half_even(sum(&self.items(usage, usage.input_tokens))?)
+    }
+
+    /// What is counted of `usage`, each with its rate in a call of so many input tokens and how much percent
+    /// of it is charged.
+    fn items(&self, usage: &Usage, input_tokens: u64) -> [Item; 13] {
         let (b, details) = (usage.buckets(), &usage.details);
-        let rates = self.rates(usage.input_tokens, details.service_tier);
-        let tokens = sum_picos(&[
-            (b.input, rates.input),
-            (b.audio_input, rates.audio_input),
-            (b.image_input, rates.image_input),
-            (b.cache_read, rates.cache_read),
-            (b.cache_read_audio, rates.cache_read_audio),
-            (b.cache_write, rates.cache_write),
-            (b.cache_write_1h, rates.cache_write_1h),
-            (b.output, rates.output),
-            (b.reasoning, rates.reasoning),
-            (b.audio_output, rates.audio_output),
-            (b.image_output, rates.image_output),
-        ])?;
+        let rates = self.rates(input_tokens, details.service_tier);
         let percent = self.regional_percent.filter(|_| details.regional).unwrap_or(100);
-        let search = self.search.unwrap_or_default();
-        let others =
-            sum_picos(&[(usage.requests, self.request.unwrap_or_default()), (details.searches, search)])?;
-        nanos_half_even(hundredths(tokens, percent)?.checked_add(hundredths(others, 100)?).ok_or_else(too_much)?)
+        [
+            (b.input, rates.input, percent),
+            (b.audio_input, rates.audio_input, percent),
+            (b.image_input, rates.image_input, percent),
+            (b.cache_read, rates.cache_read, percent),
+            (b.cache_read_audio, rates.cache_read_audio, percent),
+            (b.cache_write, rates.cache_write, percent),
+            (b.cache_write_1h, rates.cache_write_1h, percent),
+            (b.output, rates.output, percent),
+            (b.reasoning, rates.reasoning, percent),
+            (b.audio_output, rates.audio_output, percent),
+            (b.image_output, rates.image_output, percent),
+            (usage.requests, self.request.unwrap_or_default(), 100),
+            (details.searches, self.search.unwrap_or_default(), 100),
+        ]
     }
 
     /// The most that so many input and output tokens can cost, rounded up: the dearest rate of each
@@ -315,7 +319,7 @@ impl Price {
         if spare < 0 {
             return None;
         }
-        match hundredths(i128::from(self.dearest(input_tokens).1.picos()), self.dearest_percent()).ok()? {
+        match sum(&[(1, self.dearest(input_tokens).1, self.dearest_percent())]).ok()? {
             0 => Some(u64::MAX),
             rate => Some(u64::try_from(spare / rate).unwrap_or(u64::MAX)),
         }
@@ -336,9 +340,8 @@ impl Price {
     /// The bound of a call in hundredths of a pico-USD.
     fn bound(&self, input_tokens: u64, output_tokens: u64) -> Result<i128> {
         let (input, output) = self.dearest(input_tokens);
-        let tokens = sum_picos(&[(input_tokens, input), (output_tokens, output)])?;
-        let request = i128::from(self.request.unwrap_or_default().picos());
-        hundredths(tokens, self.dearest_percent())?.checked_add(hundredths(request, 100)?).ok_or_else(too_much)
+        let (percent, request) = (self.dearest_percent(), self.request.unwrap_or_default());
+        sum(&[(input_tokens, input, percent), (output_tokens, output, percent), (1, request, 100)])
     }
 
     fn dearest_percent(&self) -> u32 {
@@ -394,7 +397,8 @@ impl Price {
     /// usual class of service and at the one that it may be given.
     fn dearest(&self, input_tokens: u64) -> (Rate, Rate) {
         let reached = self.tiers.iter().filter(|tier| input_tokens > tier.above).map(|tier| tier.above + 1);
-        let lengths = reached.chain([0]).flat_map(|length| [(length, ServiceTier::Standard), (length, self.service_tier)]);
+        let lengths =
+            reached.chain([0]).flat_map(|length| [(length, ServiceTier::Standard), (length, self.service_tier)]);
         lengths.map(|(length, class)| self.rates(length, class)).fold(
             (Rate::ZERO, Rate::ZERO),
             |(input, output), rates| {
@@ -422,22 +426,16 @@ struct Rates {
     image_output: Rate,
 }
 
-/// So much percent of some picos, in hundredths of one: no share of it is lost before the one rounding.
-fn hundredths(picos: i128, percent: u32) -> Result<i128> {
-    picos.checked_mul(percent.into()).ok_or_else(too_much)
-}
+/// So many at a rate, of which so much percent is charged.
+type Item = (u64, Rate, u32);
 
-fn too_much() -> Error {
-    Error::invalid("a cost is out of range")
-}
-
-fn sum_picos(items: &[(u64, Rate)]) -> Result<i128> {
-    items.iter().try_fold(0i128, |sum, (count, rate)| {
-        i128::from(*count)
-            .checked_mul(i128::from(rate.picos()))
-            .and_then(|picos| sum.checked_add(picos))
-            .ok_or_else(too_much)
-    })
+/// The sum of some items in hundredths of a pico-USD: no share of it is lost before the one rounding.
+fn sum(items: &[Item]) -> Result<i128> {
+    let one = |(count, rate, percent): &Item| {
+        i128::from(*count).checked_mul(i128::from(rate.picos()))?.checked_mul(i128::from(*percent))
+    };
+    let sum = items.iter().try_fold(0i128, |sum, item| sum.checked_add(one(item)?));
+    sum.ok_or_else(|| Error::invalid("a cost is out of range"))
 }
 
 #[cfg(test)]
@@ -574,6 +572,29 @@ mod tests {
         )
     }
 
+    /// The same with rates of its own for what is read, written and reasoned, and for the request.
+    fn priced() -> impl Strategy<Value = Price> {
+        let rate = || prop::option::of((0i64..1_000_000).prop_map(Rate::from_picos));
+        (rising(), rate(), rate(), rate()).prop_map(|(price, read, reasoning, request)| Price {
+            cache_read: read,
+            reasoning,
+            request,
+            ..price
+        })
+    }
+
+    /// Tokens of each kind: plain input, read, written, written for an hour, output, reasoning.
+    fn parts() -> impl Strategy<Value = [u64; 6]> {
+        prop::array::uniform6(0u64..1 << 20)
+    }
+
+    fn usage_of([input, read, write, hour, output, reasoning]: [u64; 6]) -> Usage {
+        Usage::new(input + read + write + hour, output + reasoning)
+            .with_cache(read, write + hour)
+            .with_cache_write_1h(hour)
+            .with_reasoning(reasoning)
+    }
+
     proptest! {
         /// I8: more tokens never cost less, and the bound holds every split.
         #[test]
@@ -586,6 +607,40 @@ mod tests {
             prop_assert!(price.upper_bound(input, output).unwrap() >= cost);
             // What a bound of the input pays for, fewer tokens do not pass.
             prop_assert!(price.upper_bound(input + more, output).unwrap() >= cost);
+        }
+
+        /// I8: one more token of any kind never makes a call cheaper, a longer input that reaches a tier neither.
+        #[test]
+        fn i8_cost_is_monotone_in_each_bucket(price in priced(), parts in parts(), bucket in 0usize..6, more in 1u64..1 << 20) {
+            let mut greater = parts;
+            greater[bucket] += more;
+            prop_assert!(price.cost(&usage_of(greater)).unwrap() >= price.cost(&usage_of(parts)).unwrap());
+        }
+
+        /// I8: before it is rounded a cost is a sum over tokens, whatever order they come in.
+        #[test]
+        fn i8_cost_does_not_depend_on_the_order_of_the_buckets(price in priced(), parts in parts(), seed: u64) {
+            let usage = usage_of(parts);
+            let mut items = price.items(&usage, usage.input_tokens).to_vec();
+            let whole = sum(&items).unwrap();
+            for at in (1..items.len()).rev() {
+                items.swap(at, (seed >> (at * 8)) as usize % (at + 1));
+            }
+            prop_assert_eq!(sum(&items).unwrap(), whole);
+        }
+
+        /// I8: what a call used may be told in any parts: before rounding they cost what the whole does, and each
+        /// rounding moves a sum by half a nano at most.
+        #[test]
+        fn i8_cost_does_not_depend_on_how_the_usage_is_split(price in priced(), parts in parts(), cut in prop::array::uniform6(0u64..=1 << 20)) {
+            let whole = usage_of(parts);
+            let first: [u64; 6] = std::array::from_fn(|at| cut[at].min(parts[at]));
+            let rest: [u64; 6] = std::array::from_fn(|at| parts[at] - first[at]);
+            let picos = |usage: &Usage| sum(&price.items(usage, whole.input_tokens)).unwrap();
+            let (first, rest) = (usage_of(first), Usage { requests: 0, ..usage_of(rest) });
+            prop_assert_eq!(picos(&first) + picos(&rest), picos(&whole));
+            let rounded = |usage: &Usage| i128::from(nanos_half_even(picos(usage)).unwrap().nanos());
+            prop_assert!((rounded(&first) + rounded(&rest) - rounded(&whole)).abs() <= 1);
         }
 
         /// What a sum of money pays for costs no more than that sum, and one token more would.

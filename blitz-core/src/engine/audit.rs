@@ -4,7 +4,9 @@ use serde::Deserialize;
 
 use super::Session;
 use super::methods::{Method, method};
-use crate::domain::{AuditCheck, AuditExport, AuditFormat, AuditRecord, AuditSegment, ListOptions, Page, Timestamp};
+use crate::domain::{
+    AuditCheck, AuditExport, AuditFormat, AuditRecord, AuditRedaction, AuditSegment, ListOptions, Page, Timestamp,
+};
 use crate::error::Result;
 
 /// The audit trail, through a session.
@@ -17,6 +19,9 @@ pub(super) const ROWS: &[Method] = &[
     method!("audit.verify", AuditVerify, Verify => AuditCheck, |s, verify| s.audit().verify(verify.head.as_deref())),
     method!("audit.export", AuditExport, Export => AuditExport, |s, export| async move {
         s.audit().export(export.format, export.page).await
+    }),
+    method!("audit.redact", SystemConfig, Redact => AuditRedaction, |s, redact| async move {
+        s.audit().redact(&redact.about).await
     }),
     method!("audit.prune", SystemConfig, Prune => AuditSegment, |s, prune| s.audit().prune(prune.before)),
 ];
@@ -44,6 +49,14 @@ impl AuditTrail {
         self.session.inner.gate.export_audit(&self.session.caller, format, options).await
     }
 
+    /// Forgets the words of every line that somebody wrote or that is about them (`user:7`): how they came in,
+    /// the further values, the request's number. A salted hash of them stays, so the chain stays whole.
+    ///
+    /// That it was done is a line of the trail.
+    pub async fn redact(&self, about: &str) -> Result<AuditRedaction> {
+        self.session.inner.gate.redact_audit(&self.session.caller, about).await
+    }
+
     /// Seals the lines from before a time and deletes them: the chain stays whole behind the seal. Export
     /// them first.
     ///
@@ -63,6 +76,14 @@ struct Export {
     /// Which part: at most 1,000 lines.
     #[serde(default)]
     page: ListOptions,
+}
+
+/// Whose words are redacted.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Redact {
+    /// A principal or an object, as lines name it: `user:7`.
+    about: String,
 }
 
 /// How far back the trail is kept.

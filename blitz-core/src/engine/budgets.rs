@@ -1,6 +1,7 @@
 //! Budgets and what they have counted.
 
 use serde::Deserialize;
+use serde_json::json;
 
 use super::Session;
 use super::methods::{Method, Nothing, PageOf, method};
@@ -139,8 +140,10 @@ impl Budgets {
     pub async fn put(&self, new: NewBudget) -> Result<Budget> {
         self.session
             .write(Permission::BudgetsManage, Target::None, "budgets.put", move |tx, grant| {
+                let before = ledger::named_budget(tx, &new.name)?;
                 let budget = ledger::put_budget(tx, grant.now(), &new)?;
-                grant.audit_change(tx, &label(budget.id), None, Some(&budget.spec))?;
+                let before = before.as_ref().map(|before| &before.spec);
+                grant.audit_change(tx, &label(budget.id), before, Some(&budget.spec))?;
                 Ok(budget)
             })
             .await
@@ -212,8 +215,9 @@ impl Budgets {
     pub async fn reset(&self, id: BudgetId) -> Result<Budget> {
         self.session
             .write(Permission::BudgetsManage, Target::None, "budgets.reset", move |tx, grant| {
+                let before = ledger::get_budget(tx, id)?;
                 let budget = ledger::reset_budget(tx, grant.now(), id)?;
-                grant.audit_change(tx, &label(id), None, Some(&budget.spec))?;
+                grant.audit_change(tx, &label(id), Some(&before), Some(&budget))?;
                 Ok(budget)
             })
             .await
@@ -223,8 +227,9 @@ impl Budgets {
     pub async fn seal(&self, id: BudgetId, before: Timestamp) -> Result<Budget> {
         self.session
             .write(Permission::BudgetsManage, Target::None, "budgets.seal", move |tx, grant| {
+                let unsealed = ledger::get_budget(tx, id)?;
                 let budget = ledger::seal_budget(tx, grant.now(), id, before)?;
-                grant.audit(tx, &label(id), None, None, serde_json::json!({"before": before}))?;
+                grant.audit_change_with(tx, &label(id), Some(&unsealed), Some(&budget), json!({"before": before}))?;
                 Ok(budget)
             })
             .await
@@ -242,8 +247,10 @@ impl Budgets {
         let (amount, reason) = (amount.into(), reason.to_owned());
         self.session
             .write(Permission::BudgetsManage, Target::None, "budgets.raise", move |tx, grant| {
+                let before = ledger::newest_raises(tx, id)?;
                 let raise = ledger::raise_budget(tx, id, amount, (from, until), &reason)?;
-                grant.audit_change(tx, &label(id), None, Some(&raise))?;
+                let after = ledger::newest_raises(tx, id)?;
+                grant.audit_change_with(tx, &label(id), Some(&before), Some(&after), json!({"raise": raise.id}))?;
                 Ok(raise)
             })
             .await
@@ -260,8 +267,10 @@ impl Budgets {
     pub async fn end_raises(&self, id: BudgetId) -> Result<()> {
         self.session
             .write(Permission::BudgetsManage, Target::None, "budgets.end_raises", move |tx, grant| {
+                let before = ledger::newest_raises(tx, id)?;
                 let ended = ledger::end_raises(tx, grant.now(), id)?;
-                grant.audit(tx, &label(id), None, None, serde_json::json!({"ended": ended}))
+                let after = ledger::newest_raises(tx, id)?;
+                grant.audit_change_with(tx, &label(id), Some(&before), Some(&after), json!({"ended": ended}))
             })
             .await
     }
@@ -270,8 +279,9 @@ impl Budgets {
     pub async fn put_tags(&self, policy: TagPolicy) -> Result<()> {
         self.session
             .write(Permission::BudgetsManage, Target::None, "budgets.put_tags", move |tx, grant| {
+                let before = ledger::tags::policy_like(tx, &policy)?;
                 ledger::tags::put_policy(tx, grant.now(), &policy)?;
-                grant.audit_change(tx, "tags", None, Some(&policy))
+                grant.audit_change(tx, "tags", before.as_ref(), Some(&policy))
             })
             .await
     }
@@ -279,8 +289,11 @@ impl Budgets {
     /// Removes a policy of tags. Errors: `NotFound`.
     pub async fn delete_tags(&self, scope: BudgetScope, scope_id: Option<i64>, subject: Option<String>) -> Result<()> {
         self.session
-            .write(Permission::BudgetsManage, Target::None, "budgets.delete_tags", move |tx, _| {
-                ledger::tags::delete_policy(tx, scope, scope_id, subject.as_deref())
+            .write(Permission::BudgetsManage, Target::None, "budgets.delete_tags", move |tx, grant| {
+                let gone = TagPolicy { scope, scope_id, subject: subject.clone(), ..TagPolicy::of_all() };
+                let before = ledger::tags::policy_like(tx, &gone)?;
+                ledger::tags::delete_policy(tx, scope, scope_id, subject.as_deref())?;
+                grant.audit_change(tx, "tags", before.as_ref(), None)
             })
             .await
     }

@@ -5,7 +5,9 @@ use serde::Deserialize;
 use super::Session;
 use super::methods::{Method, method};
 use crate::access::{Grant, Target};
-use crate::domain::{Correction, CostFilter, CostSummary, LedgerEntry, ListOptions, Page, Permission, Reach};
+use crate::domain::{
+    Correction, CostFilter, CostSummary, LedgerEntry, ListOptions, Page, Permission, Reach, Rerate, Rerated,
+};
 use crate::error::Result;
 use crate::ledger;
 
@@ -18,6 +20,7 @@ pub(super) const ROWS: &[Method] = &[
     method!("costs.summary", CostsRead, CostFilter => CostSummary, |s, filter| s.costs().summary(filter)),
     method!("costs.list", CostsRead, ListCosts => Page<LedgerEntry>, |s, list| s.costs().list(list.filter, list.page)),
     method!("costs.adjust", BudgetsManage, Correction => LedgerEntry, |s, correction| s.costs().adjust(correction)),
+    method!("costs.rerate", PricesManage, Rerate => Rerated, |s, asked| s.costs().rerate(asked)),
     method!("costs.refund", BudgetsManage, Correction => LedgerEntry, |s, correction| s.costs().refund(correction)),
 ];
 
@@ -81,6 +84,52 @@ impl Costs {
                 Ok(entry)
             })
             .await
+    }
+}
+
+impl Costs {
+    /// Rates calls anew by a version of prices: where one costs something else by it, an `adjust` entry books
+    /// the difference on the windows that counted the call. No entry and no version is changed, corrections by
+    /// hand stay as they are, and what was rated by that version already changes nothing.
+    ///
+    /// Errors: `NotFound` where there is no such version; `InvalidInput` without a reason.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// use blitz::{Engine, Rerate};
+    ///
+    /// let engine = Engine::open(":memory:").await?;
+    /// let me = engine.root("the new price list");
+    /// let list = r#"{"gpt-4o": {"litellm_provider": "openai", "input_cost_per_token": 2e-6, "output_cost_per_token": 8e-6}}"#;
+    /// let version = me.prices().import(list, "the provider's letter", None).await?.version;
+    /// let would = me.costs().rerate(Rerate::all("the new list").by_version(version).only_tell()).await?;
+    /// assert_eq!((would.calls, would.changed), (0, 0));
+    /// # engine.close().await
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn rerate(&self, asked: Rerate) -> Result<Rerated> {
+        let (mut sum, mut after) = (Rerated::default(), Some(0));
+        while let Some(place) = after {
+            let asked = asked.clone();
+            // The version in force may change between two slices: the first one decides.
+            let asked = Rerate { version: asked.version.or((sum.version > 0).then_some(sum.version)), ..asked };
+            let (slice, next) = self
+                .session
+                .write(Permission::PricesManage, Target::None, "costs.rerate", move |tx, grant| {
+                    grant.require(Permission::BudgetsManage)?;
+                    let (slice, next) = ledger::rerate(tx, grant.now(), &asked, place)?;
+                    if slice.changed > 0 && !asked.dry_run {
+                        let details = serde_json::to_value(slice).unwrap_or_default();
+                        grant.audit(tx, &format!("prices:{}", slice.version), None, None, details)?;
+                    }
+                    Ok((slice, next))
+                })
+                .await?;
+            sum = sum.and(&slice)?;
+            after = next;
+        }
+        Ok(sum)
     }
 }
 

@@ -29,8 +29,9 @@ impl RateLimits {
     pub async fn put(&self, limit: RateLimit) -> Result<()> {
         self.session
             .write(Permission::QuotasManage, Target::None, "limits.put", move |tx, grant| {
+                let before = ledger::limits::limit_like(tx, &limit)?;
                 ledger::limits::put_limit(tx, grant.now(), &limit)?;
-                grant.audit_change(tx, "limits", None, Some(&limit))
+                grant.audit_change(tx, "limits", before.as_ref(), Some(&limit))
             })
             .await
     }
@@ -44,8 +45,9 @@ impl RateLimits {
     pub async fn delete(&self, limit: RateLimit) -> Result<()> {
         self.session
             .write(Permission::QuotasManage, Target::None, "limits.delete", move |tx, grant| {
+                let before = ledger::limits::limit_like(tx, &limit)?;
                 ledger::limits::delete_limit(tx, &limit)?;
-                grant.audit_change(tx, "limits", Some(&limit), None)
+                grant.audit_change(tx, "limits", before.as_ref(), None)
             })
             .await
     }

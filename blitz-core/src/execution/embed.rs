@@ -97,7 +97,7 @@ pub(crate) fn reserve(
 ) -> Result<Embedding> {
     let planned = ModelsOf { grant, providers: &runtime.providers }.find(tx, model)?;
     let spec = &planned.model.spec;
-    let key = grant.model_key(tx, planned.model.id)?;
+    let key = grant.model_key(tx, &planned.model)?;
     let provider = runtime.providers.connect(&spec.provider, spec.base_url.as_deref(), key)?;
     let mut request = EmbeddingRequest { model_name: spec.model_name.clone(), ..request.clone() };
     for (name, value) in &spec.settings.extra {
@@ -119,6 +119,7 @@ pub(crate) fn reserve(
         model: spec.name.clone(),
         provider: spec.provider.clone(),
         price: ledger::price_of(spec, free, planned.listed_price.as_ref()),
+        listing: planned.listing.clone().filter(|_| spec.price.is_none() && !free),
         input_bound: request.token_bound(),
         output_cap: 0,
         clamp: false,

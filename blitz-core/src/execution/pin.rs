@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::access::{Grant, Standing};
 use crate::domain::{
-    AgentRecord, ExecutionPlan, ModelRecord, NewModel, Permission, PlannedModel, Price, PromptRef, PromptVersion,
-    RateLimit, ResourceId, ResourceKind, ResourceRef, RunOptions, Secret, Timestamp, ToolRecord, UserId, Visibility,
-    WorkflowPlan,
+    AgentRecord, ExecutionPlan, ModelRecord, NewModel, Permission, PlannedModel, Price, PriceListing, PromptRef,
+    PromptVersion, RateLimit, ResourceId, ResourceKind, ResourceRef, RunOptions, Secret, Timestamp, ToolRecord, UserId,
+    Visibility, WorkflowPlan,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;
@@ -139,7 +139,7 @@ fn plan(
     }
     let agent: AgentRecord = row.record()?;
     let (spec, grant) = (&agent.spec, models.grant);
-    let PlannedModel { model, listed_price, .. } = models.find(tx, model.unwrap_or(&spec.model))?;
+    let PlannedModel { model, listed_price, listing, .. } = models.find(tx, model.unwrap_or(&spec.model))?;
     let fallbacks = spec.fallback.iter().flat_map(|fallback| &fallback.models);
     let fallbacks = fallbacks.map(|model| models.find(tx, model)).collect::<Result<_>>()?;
     let mut downgrades = Vec::new();
@@ -163,7 +163,8 @@ fn plan(
         agents.push(plan(tx, models, &child, None, above)?);
     }
     above.pop();
-    Ok(ExecutionPlan { listed_price, fallbacks, downgrades, ..ExecutionPlan::new(agent, model, prompt, tools, agents) })
+    let new = ExecutionPlan::new(agent, model, prompt, tools, agents);
+    Ok(ExecutionPlan { listed_price, listing, fallbacks, downgrades, ..new })
 }
 
 /// The id of a model that is no record: no record has it.
@@ -192,13 +193,13 @@ impl ModelsOf<'_> {
             }
             (found, _) => found?.record()?,
         };
-        let listed_price = self.listed_price(tx, &model.spec)?;
-        Ok(PlannedModel::new(model, listed_price))
+        let listed = self.listed(tx, &model.spec)?;
+        Ok(PlannedModel::new(model, listed))
     }
 
     /// The price that is listed for what a model really is: at the address that the environment names, and
     /// of the model behind a deployment. A provider of the host's own is at no address.
-    fn listed_price(&self, tx: &mut dyn Connection, model: &NewModel) -> Result<Option<Price>> {
+    fn listed(&self, tx: &mut dyn Connection, model: &NewModel) -> Result<(Option<Price>, Option<PriceListing>)> {
         let mut meant = model.clone();
         let own = model.settings.profile.as_ref().and_then(|profile| profile.family.clone());
         let behind = match model.base_url {
@@ -207,14 +208,14 @@ impl ModelsOf<'_> {
         };
         meant.base_url = self.providers.address(&model.provider, model.base_url.as_deref());
         meant.model_name = own.or(behind).unwrap_or(meant.model_name);
-        ledger::listed_price(tx, self.grant.now(), &meant)
+        ledger::listed(tx, self.grant.now(), &meant)
     }
 
     /// The model of a reference, with the price that is listed for it.
     pub(super) fn find_by(&self, tx: &mut dyn Connection, model: &ResourceRef) -> Result<PlannedModel> {
         let model: ModelRecord = self.grant.find(tx, Permission::ModelsUse, ResourceKind::Model, model)?.record()?;
-        let listed_price = self.listed_price(tx, &model.spec)?;
-        Ok(PlannedModel::new(model, listed_price))
+        let listed = self.listed(tx, &model.spec)?;
+        Ok(PlannedModel::new(model, listed))
     }
 
     /// A model that is in no catalogue, as a record.

@@ -13,7 +13,7 @@ use crate::agent::history::{Transcript, input_message};
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
     ExecutionPlan, LimitScope, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, NewModel, OutputSchema,
-    PlannedModel, Price, Queued, RateLimit, ResourceId, ServiceTier, ToolChoice, ToolSpec, template,
+    PlannedModel, Price, PriceListing, Queued, RateLimit, ResourceId, ServiceTier, ToolChoice, ToolSpec, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -58,6 +58,8 @@ pub(crate) struct ModelSetup {
     pub(crate) provider_name: String,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) price: Option<Price>,
+    /// By which name its price is listed, where it is not the record's own.
+    pub(crate) listing: Option<PriceListing>,
     pub(crate) deployment: Arc<DeploymentKey>,
     /// The lines that its calls queue in, in order; none where nothing is limited.
     pub(crate) lines: Vec<LineKey>,
@@ -69,7 +71,7 @@ pub(crate) struct ModelSetup {
 impl ModelSetup {
     fn new(
         record: &ModelRecord,
-        listed_price: Option<&Price>,
+        (listed_price, listing): (Option<&Price>, Option<&PriceListing>),
         over: &ModelSettings,
         keys: &Keys,
         limits: &[RateLimit],
@@ -87,11 +89,14 @@ impl ModelSetup {
         let model_cap = caps.into_iter().flatten().min().unwrap_or(u64::MAX);
         settings.max_output_tokens =
             Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
+        let asked = asked_tier(&settings);
+        let is_listed = asked.is_some_and(|tier| listed_price.is_none_or(|price| price.names(tier)));
         Ok(Self {
             name: model.name.clone(),
             provider_name: model.provider.clone(),
             provider,
-            price: price_at(asked_tier(&settings), model, profile.free, listed_price),
+            price: price_at(asked, model, profile.free, listed_price),
+            listing: listing.filter(|_| model.price.is_none() && !profile.free && is_listed).cloned(),
             lines: lines(limits, model, &deployment),
             deployment,
             model_name: model.model_name.clone(),
@@ -113,11 +118,12 @@ fn asked_tier(settings: &ModelSettings) -> Option<ServiceTier> {
     const USUAL: &[&str] = &["auto", "default", "standard", "standard_only", "on_demand"];
     let asked = ["service_tier", "serviceTier", "speed"].iter().filter_map(|name| settings.extra.get(*name));
     let words = asked.filter(|asked| !asked.is_null()).map(|asked| asked.get("type").unwrap_or(asked).as_str());
-    words.map(|word| match (word, ServiceTier::of(word?)) {
-        (Some(word), ServiceTier::Standard) => USUAL.contains(&word).then_some(ServiceTier::Standard),
-        (_, tier) => Some(tier),
-    })
-    .try_fold(ServiceTier::Standard, |dearest, asked| Some(dearest.max(asked?)))
+    words
+        .map(|word| match (word, ServiceTier::of(word?)) {
+            (Some(word), ServiceTier::Standard) => USUAL.contains(&word).then_some(ServiceTier::Standard),
+            (_, tier) => Some(tier),
+        })
+        .try_fold(ServiceTier::Standard, |dearest, asked| Some(dearest.max(asked?)))
 }
 
 /// The lines of a model's calls: those of the limits that hold for it, and its deployment's own.
@@ -165,13 +171,21 @@ impl Setup {
         let Around { limits, providers, host, .. } = *around;
         let lineage: Vec<ResourceId> = std::iter::once(plan.agent.id).chain(above.iter().copied()).collect();
         let over = &plan.agent.spec.settings;
-        let own = ModelSetup::new(&plan.model, plan.listed_price.as_ref(), over, keys, limits, providers)?;
+        let own = ModelSetup::new(
+            &plan.model,
+            (plan.listed_price.as_ref(), plan.listing.as_ref()),
+            over,
+            keys,
+            limits,
+            providers,
+        )?;
         let mut fallbacks = Vec::with_capacity(plan.fallbacks.len() + plan.downgrades.len());
-        for PlannedModel { model, listed_price, .. } in plan.fallbacks.iter().chain(&plan.downgrades) {
+        for PlannedModel { model, listed_price, listing, .. } in plan.fallbacks.iter().chain(&plan.downgrades) {
             // Fields of one provider's request mean nothing to another's.
             let same = model.spec.provider == plan.model.spec.provider;
             let over = if same { over.clone() } else { ModelSettings { extra: Map::new(), ..over.clone() } };
-            fallbacks.push(ModelSetup::new(model, listed_price.as_ref(), &over, keys, limits, providers)?);
+            let listed = (listed_price.as_ref(), listing.as_ref());
+            fallbacks.push(ModelSetup::new(model, listed, &over, keys, limits, providers)?);
         }
         let mut offers = Vec::with_capacity(plan.tools.len() + plan.agents.len());
         let mut specs = Vec::with_capacity(offers.capacity());

@@ -360,6 +360,7 @@ impl Writer<'_> {
             model: model.name.clone(),
             provider: model.provider_name.clone(),
             price: model.price.clone(),
+            listing: model.listing.clone(),
             input_bound: start.input_bound,
             output_cap: start.output_cap,
             clamp: true,

@@ -5,7 +5,7 @@ use crate::domain::{Correction, EntryKind, LedgerEntry, Money, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::ledger::costs;
 use crate::store::ledger::matching;
-use crate::store::ledger::{self as sql, Count, Leg, NewEntry};
+use crate::store::ledger::{self as sql, Count, Leg, NewEntry, Rated, Reservation};
 use crate::store::sql::Connection;
 
 use super::alert;
@@ -36,10 +36,7 @@ fn correct(
     correction: &Correction,
     amount: Money,
 ) -> Result<LedgerEntry> {
-    let reason = correction.reason.trim();
-    if reason.is_empty() || reason.len() > MAX_REASON {
-        return Err(Error::invalid(format!("a correction has a reason of 1 to {MAX_REASON} bytes")));
-    }
+    let reason = checked_reason(&correction.reason)?;
     if amount == Money::ZERO && correction.tokens == 0 {
         return Err(Error::invalid("a correction corrects something: give an amount or tokens"));
     }
@@ -54,16 +51,41 @@ fn correct(
             booked.cost
         )));
     }
+    let difference = Difference { amount, tokens: correction.tokens, reason, rated: Rated::default() };
+    let legs = legs(tx, &reservation, &difference)?;
+    book(tx, now, kind, &reservation, &difference, &legs)?;
+    costs::last_of(tx, reservation.id)?.ok_or_else(|| Error::internal("an entry was not kept"))
+}
+
+/// What is booked beside what a call was settled at.
+pub(super) struct Difference<'a> {
+    pub(super) amount: Money,
+    pub(super) tokens: i64,
+    pub(super) reason: &'a str,
+    pub(super) rated: Rated,
+}
+
+/// A reason as it is kept. Errors: `InvalidInput` for none, or for a long one.
+pub(super) fn checked_reason(reason: &str) -> Result<&str> {
+    let reason = reason.trim();
+    if reason.is_empty() || reason.len() > MAX_REASON {
+        return Err(Error::invalid(format!("a correction has a reason of 1 to {MAX_REASON} bytes")));
+    }
+    Ok(reason)
+}
+
+/// The windows that a difference moves. Errors: `Conflict` where one of them is sealed.
+pub(super) fn legs(tx: &mut dyn Connection, reservation: &Reservation, by: &Difference<'_>) -> Result<Vec<Leg>> {
     let mut legs = Vec::with_capacity(reservation.legs.len());
     for leg in &reservation.legs {
         let leg = match leg.count {
             None => *leg,
             Some(count) => {
-                let used = if count.unit == BudgetUnit::Tokens { correction.tokens } else { 0 };
+                let used = if count.unit == BudgetUnit::Tokens { by.tokens } else { 0 };
                 Leg { count: Some(Count { held: 0, used, ..count }), ..*leg }
             }
         };
-        if leg.count.map_or(amount.nanos(), |count| count.used) == 0 {
+        if leg.count.map_or(by.amount.nanos(), |count| count.used) == 0 {
             continue;
         }
         if leg.start < crate::store::ledger::budgets::sealed_before(tx, leg.budget)? {
@@ -74,21 +96,34 @@ fn correct(
         }
         legs.push(leg);
     }
+    Ok(legs)
+}
+
+/// Books a difference on these windows and writes it down.
+pub(super) fn book(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    kind: EntryKind,
+    reservation: &Reservation,
+    by: &Difference<'_>,
+    legs: &[Leg],
+) -> Result<()> {
     let entry = NewEntry {
         kind,
         reservation: reservation.id,
         call: reservation.call(),
-        amount: Some(amount),
+        amount: Some(by.amount),
         released: Money::ZERO,
-        legs: &legs,
+        legs,
         usage: None,
         flag: None,
         raw_usage: None,
         ended: None,
-        reason: Some(reason),
+        reason: Some(by.reason),
+        rated: by.rated,
     };
-    for &leg in &legs {
-        let units = leg.count.map_or(amount.nanos(), |count| count.used);
+    for &leg in legs {
+        let units = leg.count.map_or(by.amount.nanos(), |count| count.used);
         if !matching::post(tx, leg, 0, units)? {
             return Err(Error::invalid(format!("budget {} would have counted less than nothing", leg.budget)));
         }
@@ -96,6 +131,5 @@ fn correct(
             alert::raise(tx, now, leg, units)?;
         }
     }
-    sql::append_corrected(tx, now, &entry, correction.tokens)?;
-    costs::last_of(tx, reservation.id)?.ok_or_else(|| Error::internal("an entry was not kept"))
+    sql::append_corrected(tx, now, &entry, by.tokens)
 }

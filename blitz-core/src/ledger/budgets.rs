@@ -63,6 +63,11 @@ pub(crate) fn find_budget(tx: &mut dyn Connection, name: &str) -> Result<Budget>
     sql::find(tx, name)?.ok_or_else(|| Error::not_found(format!("there is no budget {}", shown(name))))
 }
 
+/// The budget of a name, where there is one.
+pub(crate) fn named_budget(tx: &mut dyn Connection, name: &str) -> Result<Option<Budget>> {
+    sql::find(tx, name)
+}
+
 /// A page of the budgets, in order of id. Errors: `InvalidInput` for a cursor that no page gave.
 pub(crate) fn list_budgets(tx: &mut dyn Connection, options: &ListOptions) -> Result<Page<Budget>> {
     page(options, |after, limit| sql::list(tx, BudgetId(after), limit), |budget| budget.id.0)
@@ -143,6 +148,12 @@ pub(crate) fn raise_budget(
 pub(crate) fn list_raises(tx: &mut dyn Connection, id: BudgetId, options: &ListOptions) -> Result<Page<BudgetRaise>> {
     let unit = get_budget(tx, id)?.spec.unit;
     page(options, |after, limit| sql::raises(tx, id, unit, after, limit), |raise| raise.id)
+}
+
+/// The newest raises of a budget, as the trail holds one state against the next. Errors: `NotFound`.
+pub(crate) fn newest_raises(tx: &mut dyn Connection, id: BudgetId) -> Result<Vec<BudgetRaise>> {
+    let unit = get_budget(tx, id)?.spec.unit;
+    sql::newest_raises(tx, id, unit)
 }
 
 /// Ends a budget's raises now. Errors: `NotFound`.

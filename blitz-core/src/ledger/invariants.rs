@@ -2,6 +2,8 @@
 //! every one. A turn is one transaction, as the driver makes it.
 #![allow(clippy::unwrap_used)]
 
+mod over_time;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

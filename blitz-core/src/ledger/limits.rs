@@ -41,6 +41,13 @@ pub(crate) fn put_limit(tx: &mut dyn Connection, now: Timestamp, limit: &RateLim
     put(tx, now, &subject(limit)?, limit)
 }
 
+/// The limit that one of the same scope and subject would take the place of. Errors: `InvalidInput`.
+pub(crate) fn limit_like(tx: &mut dyn Connection, like: &RateLimit) -> Result<Option<RateLimit>> {
+    let wanted = subject(like)?;
+    let same = |limit: &RateLimit| limit.scope == like.scope && subject(limit).is_ok_and(|subject| subject == wanted);
+    Ok(sql::list(tx)?.into_iter().find(same))
+}
+
 /// Removes a limit. Errors: `NotFound`; `InvalidInput`.
 pub(crate) fn delete_limit(tx: &mut dyn Connection, limit: &RateLimit) -> Result<()> {
     if delete(tx, limit.scope, &subject(limit)?)? {

@@ -13,6 +13,7 @@ mod costs;
 pub(crate) mod limits;
 pub(crate) mod outbox;
 mod price;
+mod rerate;
 mod reserve;
 mod settle;
 pub(crate) mod tags;
@@ -26,7 +27,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use crate::domain::{Alert, ExecutionId, Money, Price, ReservationId, ResourceId, Usage, UserId};
+use crate::domain::{Alert, ExecutionId, Money, Price, PriceListing, ReservationId, ResourceId, Usage, UserId};
 use crate::error::Error;
 
 pub(crate) use crate::store::ledger::budgets::downgrades;
@@ -35,12 +36,14 @@ pub(crate) use adjust::{adjust, refund};
 pub(crate) use alert::list as list_alerts;
 pub(crate) use budgets::{
     cap_execution, create_budget, delete_budget, end_raises, find_budget, get_budget, list_budgets, list_raises,
-    list_revisions, list_windows, put_budget, raise_budget, reset_budget, seal_budget, update_budget,
+    list_revisions, list_windows, named_budget, newest_raises, put_budget, raise_budget, reset_budget, seal_budget,
+    update_budget,
 };
 #[cfg(test)]
 pub(crate) use costs::rebuild_windows;
 pub(crate) use costs::{booked, execution_cost, list_entries, summary, verify_windows};
-pub(crate) use price::{find as find_price, import as price_import, list as list_prices, listed_price, price_of};
+pub(crate) use price::{find as find_price, import as price_import, list as list_prices, listed, price_of};
+pub(crate) use rerate::rerate;
 pub(crate) use reserve::reserve;
 pub(crate) use settle::{Ended, settle, settle_dead, settle_unknown, void};
 
@@ -80,6 +83,8 @@ pub(crate) struct ReserveRequest {
     pub(crate) provider: String,
     /// What its tokens cost; unknown where absent.
     pub(crate) price: Option<Price>,
+    /// By which name that price is listed, where it is not the model's own.
+    pub(crate) listing: Option<PriceListing>,
     /// The most input tokens the call can count as.
     pub(crate) input_bound: u64,
     /// The most output tokens it asks for.

@@ -5,7 +5,7 @@ mod table;
 
 use std::collections::BTreeMap;
 
-use crate::domain::{ListOptions, ListedPrice, NewModel, Page, Price, PriceVersion, Timestamp};
+use crate::domain::{ListOptions, ListedPrice, NewModel, Page, Price, PriceListing, PriceVersion, Timestamp};
 use crate::error::Result;
 use crate::store::{Connection, prices};
 
@@ -15,27 +15,49 @@ pub(crate) fn price_of(model: &NewModel, provider_is_free: bool, listed: Option<
     model.price.clone().or_else(|| provider_is_free.then_some(Price::FREE)).or_else(|| listed.cloned())
 }
 
+/// By which name a model without a price of its own is listed; `None` where nobody lists it.
+fn listing(tx: &mut dyn Connection, now: Timestamp, model: &NewModel) -> Result<Option<PriceListing>> {
+    let Some(service) = table::service(&model.provider, model.base_url.as_deref()) else { return Ok(None) };
+    let version = prices::version_at(tx, now)?;
+    Ok(Some(PriceListing { service: service.to_owned(), model: model.model_name.clone(), version }))
+}
+
+/// What a name is listed at in a version.
+pub(super) fn in_version(
+    tx: &mut dyn Connection,
+    version: Option<i64>,
+    PriceListing { service, model, .. }: &PriceListing,
+) -> Result<Option<Price>> {
+    let mut imported = match version {
+        Some(version) => prices::of_version(tx, version, service)?,
+        None => BTreeMap::new(),
+    };
+    let found = table::spellings(service, model).find_map(|name| imported.remove(&name));
+    Ok(found.or_else(|| table::find(service, model).cloned()))
+}
+
 /// The price that is listed for a model without one of its own: in the imported prices in force,
 /// else in the shipped table.
 ///
 /// A name counts in lower case and without its provider's prefix, and else as it is: a similar name
 /// may have another price.
-pub(crate) fn listed_price(tx: &mut dyn Connection, now: Timestamp, model: &NewModel) -> Result<Option<Price>> {
+///
+/// With it the name that it was looked for by, which is there for a price that nobody lists yet too.
+pub(crate) fn listed(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    model: &NewModel,
+) -> Result<(Option<Price>, Option<PriceListing>)> {
     if model.price.is_some() {
-        return Ok(None);
+        return Ok((None, None));
     }
-    let Some(service) = table::service(&model.provider, model.base_url.as_deref()) else { return Ok(None) };
-    let mut imported = match prices::version_at(tx, now)? {
-        Some(version) => prices::of_version(tx, version, service)?,
-        None => BTreeMap::new(),
-    };
-    let found = table::spellings(service, &model.model_name).find_map(|name| imported.remove(&name));
-    Ok(found.or_else(|| table::find(service, &model.model_name).cloned()))
+    let Some(listing) = listing(tx, now, model)? else { return Ok((None, None)) };
+    Ok((in_version(tx, listing.version, &listing)?, Some(listing)))
 }
 
 /// What a model is listed at, and by which version.
 pub(crate) fn find(tx: &mut dyn Connection, at: Timestamp, model: &NewModel) -> Result<ListedPrice> {
-    Ok(ListedPrice { price: listed_price(tx, at, model)?, version: prices::version_at(tx, at)? })
+    Ok(ListedPrice { price: listed(tx, at, model)?.0, version: prices::version_at(tx, at)? })
 }
 
 /// A page of the imported versions, oldest first. Errors: `InvalidInput` for a cursor that no page gave.
@@ -54,7 +76,7 @@ mod tests {
     }
 
     async fn listed(model: NewModel) -> Option<Price> {
-        store::memory().store.write(move |tx| listed_price(tx, Timestamp::now(), &model)).await.unwrap()
+        store::memory().store.write(move |tx| Ok(super::listed(tx, Timestamp::now(), &model)?.0)).await.unwrap()
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{Follow, MAX_CALL_COST, MAX_CALL_TOKENS, Refusal, ReserveOutcome, Res
 use crate::domain::{Amount, BudgetUnit, EntryKind, Money, OnExceed, OnUnpriced, Price, Timestamp};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::ledger::matching::{self, Caller, MatchedBudget};
-use crate::store::ledger::{self as sql, Call, Count, Leg, NewEntry, NewReservation};
+use crate::store::ledger::{self as sql, Call, Count, Leg, NewEntry, NewReservation, Rated};
 use crate::store::sql::Connection;
 
 /// A clamped cap is not lowered below this: fewer tokens are no answer.
@@ -295,6 +295,7 @@ fn write(
         call,
         path: &request.path,
         price: request.price.as_ref(),
+        listing: request.listing.as_ref(),
         input_bound: request.input_bound,
         output_cap,
         amount,
@@ -320,6 +321,7 @@ fn write(
         raw_usage: None,
         ended: None,
         reason: None,
+        rated: Rated::default(),
     };
     sql::append(tx, now, &entry)?;
     Ok(Reserved { id, amount, output_cap })

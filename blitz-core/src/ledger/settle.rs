@@ -3,10 +3,12 @@
 use serde_json::Value;
 
 use super::{Booked, MAX_CALL_COST, MAX_CALL_TOKENS, alert};
-use crate::domain::{BudgetUnit, EntryFlag, EntryKind, Money, Price, Provenance, ReservationId, Timestamp, Usage, UsageDetails};
+use crate::domain::{
+    BudgetUnit, EntryFlag, EntryKind, Money, Price, Provenance, ReservationId, Timestamp, Usage, UsageDetails,
+};
 use crate::error::{Error, Result};
 use crate::store::ledger::matching;
-use crate::store::ledger::{self as sql, Leg, NewEntry, Reservation, Resolution};
+use crate::store::ledger::{self as sql, Leg, NewEntry, Rated, Reservation, Resolution};
 use crate::store::sql::Connection;
 
 /// How the attempt ended that a reservation was for.
@@ -224,5 +226,6 @@ fn entry<'a>(
         raw_usage: None,
         ended: None,
         reason: None,
+        rated: Rated { version: reservation.price_version(), prices: false },
     }
 }

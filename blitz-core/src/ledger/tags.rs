@@ -58,6 +58,12 @@ pub(crate) fn put_policy(tx: &mut dyn Connection, now: Timestamp, policy: &TagPo
     sql::put(tx, now, &subject(policy.scope, policy.scope_id, policy.subject.as_deref())?, policy)
 }
 
+/// The policy that one of the same scope and subject would take the place of. Errors: `InvalidInput`.
+pub(crate) fn policy_like(tx: &mut dyn Connection, like: &TagPolicy) -> Result<Option<TagPolicy>> {
+    let rules = sql::rules(tx, like.scope, &subject(like.scope, like.scope_id, like.subject.as_deref())?)?;
+    Ok(rules.map(|(tags, required)| TagPolicy { tags, required, ..like.clone() }))
+}
+
 /// Removes a policy. Errors: `NotFound`; `InvalidInput`.
 pub(crate) fn delete_policy(
     tx: &mut dyn Connection,

@@ -146,6 +146,7 @@ pub(super) fn call(execution: i64) -> ReserveRequest {
         model: "m".into(),
         provider: "scripted".into(),
         price: Some(price()),
+        listing: None,
         input_bound: 100,
         output_cap: 100,
         clamp: false,

@@ -3,6 +3,7 @@
 
 mod corrections;
 mod records;
+mod rerate;
 mod windows;
 
 use serde_json::json;

@@ -186,7 +186,7 @@ fn row(query: &UsageQuery, dims: &Dims, sums: &Sums) -> UsageRow {
         prompt: text(&dims.prompt),
         tags: text(&dims.tags),
         cost: Money::from_nanos(sums.cost),
-        unpriced: sums.unpriced,
+        unpriced: u64::try_from(sums.unpriced).unwrap_or(0),
         calls: sums.calls,
         attempts: sums.attempts,
         failures: sums.failures,
@@ -208,7 +208,7 @@ impl Sums {
         let latency = used.latency.and_then(|latency| u64::try_from(latency).ok()).filter(|_| ends && used.failed == 0);
         self.add(&Sums {
             cost: used.amount.unwrap_or(0),
-            unpriced: u64::from(used.kind == EntryKind::Settle && used.amount.is_none()),
+            unpriced: i64::from(used.kind == EntryKind::Settle && used.amount.is_none()) - i64::from(used.prices),
             calls: u64::from(ends && used.failed != 2),
             attempts: u64::from(ends),
             failures: u64::from(ends && used.failed != 0),
@@ -226,6 +226,7 @@ impl Sums {
         let out_of_range = || Error::storage("the sums of the ledger are out of range");
         for (sum, more) in [
             (&mut self.cost, more.cost),
+            (&mut self.unpriced, more.unpriced),
             (&mut self.input, more.input),
             (&mut self.output, more.output),
             (&mut self.cache_read, more.cache_read),
@@ -235,7 +236,6 @@ impl Sums {
             *sum = sum.checked_add(more).ok_or_else(out_of_range)?;
         }
         for (sum, more) in [
-            (&mut self.unpriced, more.unpriced),
             (&mut self.calls, more.calls),
             (&mut self.attempts, more.attempts),
             (&mut self.failures, more.failures),

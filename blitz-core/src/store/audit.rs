@@ -19,6 +19,17 @@ pub(crate) struct StoredLine {
     pub(crate) details: String,
     pub(crate) request_id: Option<String>,
     pub(crate) hash: Vec<u8>,
+    pub(crate) words: Words,
+}
+
+/// How the words of a line stand in the chain: `via`, `details` and `request_id`, which may be redacted.
+pub(crate) enum Words {
+    /// Themselves: a line from before words could be redacted.
+    Plain,
+    /// As the hash of a salt and of them.
+    Hashed { salt: Vec<u8>, hash: Vec<u8> },
+    /// As that hash; they and the salt are gone, and `mac` says that the engine did it.
+    Redacted { hash: Vec<u8>, mac: Vec<u8> },
 }
 
 /// What was sealed, and may be pruned.
@@ -37,9 +48,13 @@ pub(crate) fn last(tx: &mut dyn Connection) -> Result<Option<(i64, Vec<u8>)>> {
 }
 
 pub(crate) fn insert(tx: &mut dyn Connection, line: StoredLine) -> Result<()> {
+    let (salt, words_hash) = match line.words {
+        Words::Hashed { salt, hash } => (Some(salt), Some(hash)),
+        Words::Plain | Words::Redacted { .. } => (None, None),
+    };
     tx.execute(
         "INSERT INTO audit_logs (seq, at, principal, via, action, object, outcome, before, after, details, hash,
-         request_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+         request_id, salt, words_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             line.seq,
             line.at,
@@ -52,7 +67,9 @@ pub(crate) fn insert(tx: &mut dyn Connection, line: StoredLine) -> Result<()> {
             line.after,
             line.details,
             line.hash,
-            line.request_id
+            line.request_id,
+            salt,
+            words_hash
         ],
     )?;
     Ok(())
@@ -61,11 +78,38 @@ pub(crate) fn insert(tx: &mut dyn Connection, line: StoredLine) -> Result<()> {
 /// The lines behind `after`, in order.
 pub(crate) fn lines(tx: &mut dyn Connection, after: i64, limit: i64) -> Result<Vec<StoredLine>> {
     let rows = tx.query_all(
-        "SELECT seq, at, principal, via, action, object, outcome, before, after, details, hash, request_id
+        "SELECT seq, at, principal, via, action, object, outcome, before, after, details, hash, request_id, salt,
+             words_hash, redacted
          FROM audit_logs WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         params![after, limit],
     )?;
     rows.iter().map(line).collect()
+}
+
+/// At most `limit` lines behind one that somebody wrote or that are about them, with the hash of their
+/// words where those can be redacted. Lines that are redacted already, and those that say so, are left out.
+pub(crate) fn lines_about(
+    tx: &mut dyn Connection,
+    about: &str,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<(i64, Option<Vec<u8>>)>> {
+    let rows = tx.query_all(
+        "SELECT seq, words_hash FROM audit_logs
+         WHERE seq > ?2 AND (principal = ?1 OR object = ?1) AND redacted IS NULL AND action <> 'audit.redact'
+         ORDER BY seq LIMIT ?3",
+        params![about, after, limit],
+    )?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.opt_blob(1)?.map(<[u8]>::to_vec)))).collect()
+}
+
+/// Forgets the words of a line and their salt; the chain stays over their hash.
+pub(crate) fn redact(tx: &mut dyn Connection, seq: i64, mac: Vec<u8>) -> Result<()> {
+    tx.execute(
+        "UPDATE audit_logs SET via = '', details = 'null', request_id = NULL, salt = NULL, redacted = ?2 WHERE seq = ?1",
+        params![seq, mac],
+    )?;
+    Ok(())
 }
 
 /// A page of the trail, oldest first.
@@ -135,6 +179,12 @@ fn line(row: &Row) -> Result<StoredLine> {
         details: row.text(9)?.to_owned(),
         hash: row.blob(10)?.to_vec(),
         request_id: row.opt_text(11)?.map(str::to_owned),
+        words: match (row.opt_blob(12)?, row.opt_blob(13)?, row.opt_blob(14)?) {
+            (_, Some(hash), Some(mac)) => Words::Redacted { hash: hash.to_vec(), mac: mac.to_vec() },
+            (Some(salt), Some(hash), None) => Words::Hashed { salt: salt.to_vec(), hash: hash.to_vec() },
+            // With a part of it missing it is a line that nobody wrote: its hash will not fit.
+            _ => Words::Plain,
+        },
     })
 }
 
@@ -152,5 +202,6 @@ fn record(line: StoredLine) -> Result<AuditRecord> {
         after: line.after,
         details: serde_json::from_str(&line.details).map_err(|_| damaged())?,
         request_id: line.request_id,
+        redacted: matches!(line.words, Words::Redacted { .. }),
     })
 }

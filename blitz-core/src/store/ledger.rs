@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::sql::{self, Connection, Row, SqlValue, params};
 use crate::domain::{
-    EntryFlag, EntryKind, ExecutionId, Money, Price, ReservationId, ResourceId, Timestamp, Usage, UserId,
+    EntryFlag, EntryKind, ExecutionId, Money, Price, PriceListing, ReservationId, ResourceId, Timestamp, Usage, UserId,
 };
 use crate::error::{Error, Result};
 pub(crate) use matching::{Count, Leg};
@@ -45,6 +45,7 @@ pub(crate) struct NewReservation<'a> {
     pub(crate) call: Call<'a>,
     pub(crate) path: &'a str,
     pub(crate) price: Option<&'a Price>,
+    pub(crate) listing: Option<&'a PriceListing>,
     pub(crate) input_bound: u64,
     pub(crate) output_cap: u64,
     pub(crate) amount: Option<Money>,
@@ -67,6 +68,7 @@ pub(crate) struct Reservation {
     provider: String,
     attempt: u32,
     pub(crate) price: Option<Price>,
+    pub(crate) listing: Option<PriceListing>,
     pub(crate) input_bound: u64,
     pub(crate) output_cap: u64,
     pub(crate) amount: Option<Money>,
@@ -90,6 +92,11 @@ impl Reservation {
             provider: &self.provider,
             attempt: self.attempt,
         }
+    }
+
+    /// The version of prices that was in force.
+    pub(crate) fn price_version(&self) -> Option<i64> {
+        self.listing.as_ref().and_then(|listing| listing.version)
     }
 
     /// The money it holds; nothing where the price is unknown.
@@ -116,8 +123,9 @@ pub(crate) fn insert_reservation(
 ) -> Result<Option<ReservationId>> {
     let id = tx.insert(
         "INSERT INTO reservations (execution_id, root_id, path, attempt, user_id, model, provider, price,
-             input_bound, output_cap, amount, legs, state, boot_id, created_at, role, key_id, agent_id, workflow_id, prompt)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+             input_bound, output_cap, amount, legs, state, boot_id, created_at, role, key_id, agent_id, workflow_id, prompt,
+             listing)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
          ON CONFLICT (execution_id, path, attempt) DO NOTHING",
         params![
             new.call.execution_id,
@@ -139,6 +147,7 @@ pub(crate) fn insert_reservation(
             new.call.agent_id,
             new.call.workflow_id,
             new.call.prompt,
+            new.listing.map(sql::to_json).transpose()?,
         ],
     )?;
     Ok(id.map(ReservationId))
@@ -156,7 +165,7 @@ pub(crate) fn resolve_reservation(
     };
     let open = tx.query_one(
         "SELECT execution_id, root_id, user_id, model, provider, attempt, price, input_bound, output_cap, amount, legs,
-             role, key_id, agent_id, workflow_id, prompt, created_at
+             role, key_id, agent_id, workflow_id, prompt, created_at, listing
          FROM reservations WHERE id = ?1 AND state = 'open'",
         params![id],
     )?;
@@ -169,7 +178,7 @@ pub(crate) fn resolve_reservation(
 pub(crate) fn settled_reservation(tx: &mut dyn Connection, id: ReservationId) -> Result<Option<Reservation>> {
     let row = tx.query_one(
         "SELECT execution_id, root_id, user_id, model, provider, attempt, price, input_bound, output_cap, amount, legs,
-             role, key_id, agent_id, workflow_id, prompt, created_at
+             role, key_id, agent_id, workflow_id, prompt, created_at, listing
          FROM reservations WHERE id = ?1 AND state = 'settled'",
         params![id],
     )?;
@@ -191,6 +200,7 @@ fn reservation(id: ReservationId, row: &Row) -> Result<Reservation> {
         provider: row.text(4)?.to_owned(),
         attempt: count(row, 5)?,
         price: row.opt_json(6)?,
+        listing: row.opt_json(17)?,
         input_bound: count(row, 7)?,
         output_cap: count(row, 8)?,
         amount: row.opt_int(9)?.map(Money::from_nanos),
@@ -263,6 +273,17 @@ pub(crate) struct NewEntry<'a> {
     pub(crate) ended: Option<(u64, i64)>,
     /// Why, where a person made the entry.
     pub(crate) reason: Option<&'a str>,
+    /// By which prices.
+    pub(crate) rated: Rated,
+}
+
+/// By which prices an entry was rated.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rated {
+    /// The imported version, where one was in force. On an `adjust` it says that the call was rated anew.
+    pub(crate) version: Option<i64>,
+    /// Whether this entry gives a price to a call that had none.
+    pub(crate) prices: bool,
 }
 
 /// What the provider said of a call is kept up to this length; more is no usage.
@@ -289,9 +310,9 @@ pub(crate) fn append_corrected(
         "INSERT INTO ledger_entries (at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt,
              amount, released, legs, requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
              reasoning_tokens, provenance, flag, raw_usage, cache_write_1h_tokens, role, key_id, agent_id, workflow_id,
-             prompt, latency, failed, reason, usage_details)
+             prompt, latency, failed, reason, price_version, priced, usage_details)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-             ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
+             ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)",
         params![
             now,
             entry.kind.name(),
@@ -323,6 +344,8 @@ pub(crate) fn append_corrected(
             entry.ended.map(|(latency, _)| i64::try_from(latency).unwrap_or(i64::MAX)),
             entry.ended.map(|(_, failed)| failed),
             entry.reason,
+            entry.rated.version,
+            entry.rated.prices.then_some(1_i64),
             details,
         ],
     )?;

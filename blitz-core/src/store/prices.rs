@@ -52,6 +52,11 @@ pub(crate) fn version_at(tx: &mut dyn Connection, at: Timestamp) -> Result<Optio
     row.map(|row| row.int(0)).transpose()
 }
 
+/// Whether there is a version of this number.
+pub(crate) fn is_version(tx: &mut dyn Connection, version: i64) -> Result<bool> {
+    Ok(tx.query_one("SELECT id FROM price_books WHERE id = ?1", params![version])?.is_some())
+}
+
 /// The prices of one provider's models in a version.
 pub(crate) fn of_version(tx: &mut dyn Connection, version: i64, provider: &str) -> Result<BTreeMap<String, Price>> {
     let row = tx

@@ -85,6 +85,14 @@ impl Row {
         }
     }
 
+    /// Bytes or NULL.
+    pub fn opt_blob(&self, column: usize) -> Result<Option<&[u8]>> {
+        match self.value(column)? {
+            SqlValue::Null => Ok(None),
+            _ => self.blob(column).map(Some),
+        }
+    }
+
     /// A boolean kept as 0 or 1.
     pub fn bool(&self, column: usize) -> Result<bool> {
         Ok(self.int(column)? != 0)

@@ -86,6 +86,99 @@ async fn what_is_pruned_leaves_a_chain_that_is_whole() {
 }
 
 #[tokio::test]
+async fn the_words_of_a_user_are_redacted_and_the_chain_stays_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
+    let root = engine.root("test");
+    let (ana, _) = member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
+    let login = |password: &'static str| {
+        let login = blitz::Login::new("ana@example.com", password).from("203.0.113.77");
+        async { engine.login_with(login).await }
+    };
+    login("a wrong passphrase").await.map(drop).unwrap_err();
+    let session = login(super::PASSWORD).await.unwrap().with_request_id("req-of-ana");
+    session.prompts().put(NewPrompt::new("p", "x")).await.unwrap();
+    let about = format!("user:{}", ana.id);
+    let shown =
+        || async { serde_json::to_string(&root.audit().list(ListOptions::limit(1000)).await.unwrap()).unwrap() };
+    assert!(shown().await.contains("203.0.113.77") && shown().await.contains("req-of-ana"));
+    let head = root.audit().verify(None).await.unwrap().head;
+
+    assert_eq!(code(session.audit().redact(&about).await), ErrorCode::PermissionDenied);
+    for nothing in ["", &"x".repeat(201)] {
+        assert_eq!(code(root.audit().redact(nothing).await), ErrorCode::InvalidInput);
+    }
+    let done = root.call("audit.redact", json!({"about": about})).await.unwrap();
+    assert!(done["redacted"].as_u64().unwrap() >= 4 && done["kept"] == json!(0), "{done}");
+    let after = shown().await;
+    assert!(!after.contains("203.0.113.77") && !after.contains("req-of-ana"), "{after}");
+    let lines = root.audit().list(ListOptions::limit(1000)).await.unwrap().items;
+    let own = lines.iter().filter(|line| line.principal == about || line.object == about);
+    assert!(own.clone().all(|line| line.redacted == (line.action != "audit.redact")));
+    assert!(own.clone().any(|line| line.action == "prompts.put" && line.after.is_some()), "hashes stay");
+    assert_eq!(lines.last().unwrap().action, "audit.redact");
+    assert_eq!(root.audit().verify(Some(&head)).await.unwrap().first_bad, None);
+    assert!(root.audit().export(AuditFormat::Csv, ListOptions::default()).await.unwrap().text.contains(",true,"));
+
+    // The file lets nobody else do it, and whoever takes the lock off it is found.
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let whole = "UPDATE audit_logs SET via = '', details = 'null', request_id = NULL, salt = NULL, redacted = x'00'";
+    assert!(file.execute("UPDATE audit_logs SET details = 'null'", []).is_err());
+    assert!(file.execute(&format!("{whole}, object = 'x' WHERE redacted IS NULL"), []).is_err());
+    assert!(file.execute(&format!("{whole} WHERE redacted IS NOT NULL"), []).is_err());
+    file.execute(&format!("{whole} WHERE seq = (SELECT max(seq) FROM audit_logs)"), []).unwrap();
+    assert!(root.audit().verify(None).await.unwrap().first_bad.is_some());
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn changes_are_kept_as_hashes_of_before_and_behind() {
+    let (_engine, root, _) = scripted(vec![]).await;
+    let call = |method: &'static str, input: Value| {
+        let root = root.clone();
+        async move { root.call(method, input).await.unwrap() }
+    };
+    call("prompts.put", json!({"name": "p", "template": "x"})).await;
+    let user = call("users.create", json!({"email": "ana@example.com", "password": super::PASSWORD})).await;
+    let budget = call("budgets.put", json!({"name": "b", "scope": "all", "limit": "1"})).await["id"].clone();
+    let key = call("keys.create", json!({"name": "k", "user_id": user["id"]})).await;
+    let until = soon();
+    let changes = [
+        ("budgets.put", json!({"name": "b", "scope": "all", "limit": "2"})),
+        ("budgets.update", json!({"id": budget, "patch": {"limit": "3"}})),
+        ("budgets.raise", json!({"id": budget, "amount": "1", "until": until, "reason": "x"})),
+        ("budgets.end_raises", json!({"id": budget})),
+        ("budgets.reset", json!({"id": budget})),
+        ("budgets.seal", json!({"id": budget, "before": Timestamp(Timestamp::now().0 - 1_000_000)})),
+        ("budgets.put_tags", json!({"scope": "all", "tags": {"team": "blue"}})),
+        ("budgets.put_tags", json!({"scope": "all", "tags": {"team": "red"}})),
+        ("budgets.delete_tags", json!({"scope": "all"})),
+        ("budgets.delete", json!({"id": budget})),
+        ("limits.put", json!({"scope": "all", "requests_per_minute": 5})),
+        ("limits.put", json!({"scope": "all", "requests_per_minute": 6})),
+        ("limits.delete", json!({"scope": "all"})),
+        ("prompts.share", json!({"id": "p", "user": "ana@example.com", "level": "view"})),
+        ("prompts.unshare", json!({"id": "p", "user": "ana@example.com"})),
+        ("prompts.set_visibility", json!({"id": "p", "visibility": "shared"})),
+        ("prompts.delete", json!({"id": "p"})),
+        ("keys.revoke", json!({"id": key["id"]})),
+        ("users.update", json!({"id": user["id"], "name": "Ana"})),
+        ("users.delete", json!({"id": user["id"]})),
+    ];
+    for (method, input) in changes {
+        call(method, input.clone()).await;
+        let line = root.audit().list(ListOptions::limit(1000)).await.unwrap().items.pop().unwrap();
+        assert_eq!(line.action, method);
+        let (before, after) = (line.before, line.after);
+        assert!(before != after, "{method} {input}: {before:?} {after:?}");
+        let (is_first, is_last) =
+            (input["tags"]["team"] == "blue" || input["requests_per_minute"] == 5, method.contains("delete"));
+        assert_eq!((before.is_some(), after.is_some()), (!is_first, !is_last), "{method} {input}");
+    }
+}
+
+#[tokio::test]
 async fn t60_a_seal_that_was_forged_moved_or_taken_out_is_found() {
     for (what, sql) in [
         ("a line of the segment is kept out", "UPDATE audit_segments SET last_seq = last_seq - 1"),

@@ -5,6 +5,7 @@
 mod following;
 mod limits;
 mod race;
+mod rerating;
 mod usage;
 mod webhooks;
 

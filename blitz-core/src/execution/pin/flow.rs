@@ -115,7 +115,7 @@ impl Pinning<'_> {
         llm: &LlmTask,
     ) -> Result<ExecutionPlan> {
         let row = &found.row;
-        let PlannedModel { model, listed_price, .. } = match &llm.model {
+        let PlannedModel { model, listed_price, listing, .. } = match &llm.model {
             ResourceRef::Name(name) => self.models().find(tx, name)?,
             id => self.models().find_by(tx, id)?,
         };
@@ -135,7 +135,7 @@ impl Pinning<'_> {
             updated_at: row.updated_at,
             spec,
         };
-        Ok(ExecutionPlan { listed_price, ..ExecutionPlan::new(agent, model, None, Vec::new(), Vec::new()) })
+        Ok(ExecutionPlan { listed_price, listing, ..ExecutionPlan::new(agent, model, None, Vec::new(), Vec::new()) })
     }
 }
 

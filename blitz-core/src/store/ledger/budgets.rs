@@ -150,17 +150,27 @@ pub(crate) fn raises(
          WHERE budget_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
         params![id, after, limit],
     )?;
-    let raise = |row: &Row| {
-        Ok(BudgetRaise {
-            id: row.int(0)?,
-            budget_id: id,
-            amount: Amount::of(unit, row.int(1)?),
-            from: Timestamp(row.int(2)?),
-            until: Timestamp(row.int(3)?),
-            reason: row.text(4)?.to_owned(),
-        })
-    };
-    rows.iter().map(raise).collect()
+    rows.iter().map(|row| raise(row, id, unit)).collect()
+}
+
+/// The newest raises of a budget, the last one first.
+pub(crate) fn newest_raises(tx: &mut dyn Connection, id: BudgetId, unit: BudgetUnit) -> Result<Vec<BudgetRaise>> {
+    let rows = tx.query_all(
+        "SELECT id, amount, from_at, until_at, reason FROM budget_raises WHERE budget_id = ?1 ORDER BY id DESC LIMIT 1000",
+        params![id],
+    )?;
+    rows.iter().map(|row| raise(row, id, unit)).collect()
+}
+
+fn raise(row: &Row, id: BudgetId, unit: BudgetUnit) -> Result<BudgetRaise> {
+    Ok(BudgetRaise {
+        id: row.int(0)?,
+        budget_id: id,
+        amount: Amount::of(unit, row.int(1)?),
+        from: Timestamp(row.int(2)?),
+        until: Timestamp(row.int(3)?),
+        reason: row.text(4)?.to_owned(),
+    })
 }
 
 /// Ends the raises of a budget that hold at a moment or later; says how many there were.
@@ -191,7 +201,8 @@ pub(crate) fn delete(tx: &mut dyn Connection, now: Timestamp, id: BudgetId) -> R
 pub(crate) fn get(tx: &mut dyn Connection, id: BudgetId) -> Result<Option<Budget>> {
     let row = tx.query_one(
         "SELECT id, name, scope, scope_id, amount, hard, thresholds, revision, created_at, updated_at, subject, model, unit,
-             period, hours, time_zone, on_exceed, downgrade_to, on_unpriced, burn_rate, projection, sealed_before
+             period, hours, time_zone, on_exceed, downgrade_to, on_unpriced, burn_rate, projection, sealed_before,
+             epoch
          FROM budgets WHERE id = ?1 AND name IS NOT NULL AND deleted_at IS NULL",
         params![id],
     )?;
@@ -202,7 +213,8 @@ pub(crate) fn get(tx: &mut dyn Connection, id: BudgetId) -> Result<Option<Budget
 pub(crate) fn find(tx: &mut dyn Connection, name: &str) -> Result<Option<Budget>> {
     let row = tx.query_one(
         "SELECT id, name, scope, scope_id, amount, hard, thresholds, revision, created_at, updated_at, subject, model, unit,
-             period, hours, time_zone, on_exceed, downgrade_to, on_unpriced, burn_rate, projection, sealed_before
+             period, hours, time_zone, on_exceed, downgrade_to, on_unpriced, burn_rate, projection, sealed_before,
+             epoch
          FROM budgets WHERE name = ?1 AND deleted_at IS NULL",
         params![name],
     )?;
@@ -213,7 +225,8 @@ pub(crate) fn find(tx: &mut dyn Connection, name: &str) -> Result<Option<Budget>
 pub(crate) fn list(tx: &mut dyn Connection, after: BudgetId, limit: u32) -> Result<Vec<Budget>> {
     let rows = tx.query_all(
         "SELECT id, name, scope, scope_id, amount, hard, thresholds, revision, created_at, updated_at, subject, model, unit,
-             period, hours, time_zone, on_exceed, downgrade_to, on_unpriced, burn_rate, projection, sealed_before
+             period, hours, time_zone, on_exceed, downgrade_to, on_unpriced, burn_rate, projection, sealed_before,
+             epoch
          FROM budgets WHERE id > ?1 AND name IS NOT NULL AND deleted_at IS NULL ORDER BY id LIMIT ?2",
         params![after, limit],
     )?;
@@ -284,6 +297,7 @@ fn budget(row: &Row) -> Result<Budget> {
         created_at: Timestamp(row.int(8)?),
         updated_at: Timestamp(row.int(9)?),
         sealed_before: (sealed_before > 0).then_some(Timestamp(sealed_before)),
+        reset_at: Some(row.int(22)?).filter(|epoch| *epoch > 0).map(Timestamp),
     })
 }
 

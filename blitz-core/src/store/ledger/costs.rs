@@ -2,8 +2,8 @@
 
 use super::{Leg, count, legs, word};
 use crate::domain::{
-    CostFilter, CostSummary, EntryKind, ExecutionId, LedgerEntry, Money, Provenance, ReservationId, ResourceId,
-    Timestamp, Usage, UsageDetails, UserId,
+    CostFilter, CostSummary, EntryFlag, EntryKind, ExecutionId, LedgerEntry, Money, Provenance, Rerate, ReservationId,
+    ResourceId, Timestamp, Usage, UsageDetails, UserId,
 };
 use crate::error::Result;
 use crate::store::sql::{Connection, Row, SqlValue, params};
@@ -30,7 +30,7 @@ macro_rules! by_index {
 
 pub(super) static SUMMARY: [&str; 4] = by_index!(
     "SELECT CAST(coalesce(sum(amount), 0) AS BIGINT),
-         count(CASE WHEN kind = 'settle' AND amount IS NULL THEN 1 END),
+         count(CASE WHEN kind = 'settle' AND amount IS NULL THEN 1 END) - count(priced),
          CAST(coalesce(sum(requests), 0) AS BIGINT),
          CAST(coalesce(sum(input_tokens), 0) AS BIGINT),
          CAST(coalesce(sum(output_tokens), 0) AS BIGINT),
@@ -46,7 +46,7 @@ pub(super) static ENTRIES: [&str; 4] = by_index!(
     "SELECT seq, at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt, amount,
          requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance, flag,
          coalesce(cache_write_1h_tokens, 0), role, key_id, agent_id, workflow_id, prompt, latency, failed, reason,
-         usage_details",
+         price_version, usage_details",
     "AND seq > ?6 ORDER BY seq LIMIT ?7"
 );
 
@@ -77,7 +77,8 @@ pub(crate) fn summary(tx: &mut dyn Connection, filter: &CostFilter) -> Result<Co
     let Some(row) = row else { return Ok(CostSummary::default()) };
     Ok(CostSummary {
         cost: Money::from_nanos(row.int(0)?),
-        unpriced_calls: count(&row, 1)?,
+        // A price may have come behind the time that is asked about, or for a call from before it.
+        unpriced_calls: u64::try_from(row.int(1)?).unwrap_or(0),
         usage: Usage {
             provenance: match row.int(8)? {
                 0 => Provenance::Provider,
@@ -119,8 +120,7 @@ pub(crate) fn reservation_of(
 fn entry(row: &Row) -> Result<LedgerEntry> {
     let used = match row.opt_text(17)? {
         Some(provenance) => {
-            let details = if row.opt_text(28)?.is_some() { row.json(28)? } else { UsageDetails::default() };
-            Some(usage(row, 11, 19)?.with_provenance(word(provenance)?).with_details(details))
+            Some(usage(row, 11, 19)?.with_provenance(word(provenance)?).with_details(details(row, 29)?))
         }
         None => None,
     };
@@ -146,7 +146,13 @@ fn entry(row: &Row) -> Result<LedgerEntry> {
         latency_us: row.opt_int(25)?.map(|_| count(row, 25)).transpose()?,
         failed: row.opt_int(26)?.map(|failed| failed != 0),
         reason: row.opt_text(27)?.map(str::to_owned),
+        price_version: row.opt_int(28)?,
     })
+}
+
+/// What of a call's usage may have a price of its own: most have nothing of the kind.
+fn details(row: &Row, index: usize) -> Result<UsageDetails> {
+    if row.opt_text(index)?.is_some() { row.json(index) } else { Ok(UsageDetails::default()) }
 }
 
 /// The six counts that begin at a column, and the tokens written for an hour in another.
@@ -189,12 +195,85 @@ pub(crate) fn last_of(tx: &mut dyn Connection, id: ReservationId) -> Result<Opti
         "SELECT seq, at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt, amount,
              requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, provenance, flag,
              coalesce(cache_write_1h_tokens, 0), role, key_id, agent_id, workflow_id, prompt, latency, failed, reason,
-         usage_details
+             price_version, usage_details
          FROM ledger_entries WHERE root_id = (SELECT root_id FROM reservations WHERE id = ?1)
              AND kind <> 'reserve' AND reservation_id = ?1 ORDER BY seq DESC LIMIT 1",
         params![id],
     )?;
     row.as_ref().map(entry).transpose()
+}
+
+/// A call to rate anew: what it was held and booked for.
+pub(crate) struct Ratable {
+    /// What its settle booked; with a flag where that is doubtful.
+    pub(crate) usage: Usage,
+    pub(crate) is_implausible: bool,
+    /// Whether its price was unknown when it was settled, and still is.
+    pub(crate) is_unpriced: bool,
+    /// What it was rated at so far: by its end and by rating it anew, corrections by hand left out.
+    pub(crate) rated: Money,
+    /// What was booked for it in all.
+    pub(crate) booked: Money,
+}
+
+/// At most `limit` settled reservations behind a place that are meant, in order.
+pub(crate) fn settled_like(
+    tx: &mut dyn Connection,
+    asked: &Rerate,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<ReservationId>> {
+    let at = |bound: Option<Timestamp>, open: i64| SqlValue::Int(bound.map_or(open, |at| at.0));
+    let rows = tx.query_all(
+        "SELECT id FROM reservations WHERE id > ?1 AND state = 'settled' AND created_at >= ?2 AND created_at < ?3
+             AND (?4 IS NULL OR model = ?4) AND (?5 IS NULL OR provider = ?5) AND (?6 IS NULL OR user_id = ?6)
+         ORDER BY id LIMIT ?7",
+        params![
+            after,
+            at(asked.from, i64::MIN),
+            at(asked.to, i64::MAX),
+            asked.model.as_deref(),
+            asked.provider.as_deref(),
+            asked.user_id,
+            limit
+        ],
+    )?;
+    rows.iter().map(|row| row.int(0).map(ReservationId)).collect()
+}
+
+/// What one settled reservation was booked for; the index of its root narrows its entries.
+pub(crate) fn ratable(tx: &mut dyn Connection, id: ReservationId) -> Result<Option<Ratable>> {
+    let rows = tx.query_all(
+        "SELECT kind, amount, requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+             reasoning_tokens, provenance, flag, coalesce(cache_write_1h_tokens, 0), price_version, priced,
+             usage_details
+         FROM ledger_entries WHERE root_id = (SELECT root_id FROM reservations WHERE id = ?1)
+             AND kind <> 'reserve' AND reservation_id = ?1 ORDER BY seq LIMIT 1000",
+        params![id],
+    )?;
+    let mut found: Option<Ratable> = None;
+    for row in &rows {
+        let (kind, amount): (EntryKind, _) = (word(row.text(0)?)?, row.opt_int(1)?);
+        if let (EntryKind::Settle, Some(provenance)) = (kind, row.opt_text(8)?) {
+            found = Some(Ratable {
+                usage: usage(row, 2, 10)?.with_provenance(word(provenance)?).with_details(details(row, 13)?),
+                is_implausible: row.opt_text(9)? == Some(EntryFlag::ImplausibleUsage.name()),
+                is_unpriced: amount.is_none(),
+                rated: Money::ZERO,
+                booked: Money::ZERO,
+            });
+        }
+        let Some(ratable) = &mut found else { continue };
+        let amount = Money::from_nanos(amount.unwrap_or(0));
+        ratable.booked = ratable.booked.add(amount)?;
+        let rates = matches!(kind, EntryKind::Settle | EntryKind::Overage)
+            || (kind == EntryKind::Adjust && row.opt_int(11)?.is_some());
+        if rates {
+            ratable.rated = ratable.rated.add(amount)?;
+        }
+        ratable.is_unpriced &= row.opt_int(12)?.is_none();
+    }
+    Ok(found)
 }
 
 /// What an entry does to the windows on its legs.

@@ -27,7 +27,8 @@ pub(crate) struct Dims {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sums {
     pub(crate) cost: i64,
-    pub(crate) unpriced: u64,
+    /// Falls again where a call gets a price later.
+    pub(crate) unpriced: i64,
     pub(crate) calls: u64,
     pub(crate) attempts: u64,
     pub(crate) failures: u64,
@@ -54,6 +55,8 @@ pub(crate) struct Used {
     pub(crate) latency: Option<i64>,
     /// 0 well, 1 failed, 2 failed and made again.
     pub(crate) failed: i64,
+    /// Whether it gives a price to a call that had none.
+    pub(crate) prices: bool,
 }
 
 /// At most `limit` entries behind a place, in order.
@@ -62,7 +65,7 @@ pub(crate) fn entries(tx: &mut dyn Connection, after: i64, limit: u32) -> Result
         "SELECT seq, at, root_id, kind, coalesce(user_id, 0), coalesce(role, ''), coalesce(key_id, 0), model, provider,
              coalesce(agent_id, 0), coalesce(workflow_id, 0), coalesce(prompt, ''), attempt, amount,
              coalesce(input_tokens, 0), coalesce(output_tokens, 0), coalesce(cache_read_tokens, 0),
-             coalesce(cache_write_tokens, 0), coalesce(reasoning_tokens, 0), latency, coalesce(failed, 0)
+             coalesce(cache_write_tokens, 0), coalesce(reasoning_tokens, 0), latency, coalesce(failed, 0), priced
          FROM ledger_entries WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         params![after, limit],
     )?;
@@ -88,6 +91,7 @@ pub(crate) fn entries(tx: &mut dyn Connection, after: i64, limit: u32) -> Result
             tokens: [row.int(14)?, row.int(15)?, row.int(16)?, row.int(17)?, row.int(18)?],
             latency: row.opt_int(19)?,
             failed: row.int(20)?,
+            prices: row.opt_int(21)?.is_some(),
         })
     };
     rows.iter().map(used).collect()
