@@ -164,7 +164,10 @@ impl Models {
         let mut attempt = Attempt::first(retry)?;
         loop {
             // The attempt that is made is booked to its end; the next one is made for a caller who still waits.
-            match runtime.to_its_end(embed_once(self.session.clone(), model.to_owned(), request.clone(), attempt.clone())).await? {
+            match runtime
+                .to_its_end(embed_once(self.session.clone(), model.to_owned(), request.clone(), attempt.clone()))
+                .await?
+            {
                 Attempted::Done(done) => return Ok(done.into()),
                 Attempted::Again(at) => attempt = attempt.next(&runtime, at).await?,
             }
@@ -183,12 +186,7 @@ impl Models {
 }
 
 /// One attempt of a call: asked for and reserved in one transaction, then sent and booked.
-async fn embed_once(
-    session: Session,
-    model: String,
-    request: EmbeddingRequest,
-    attempt: Attempt,
-) -> Result<Attempted> {
+async fn embed_once(session: Session, model: String, request: EmbeddingRequest, attempt: Attempt) -> Result<Attempted> {
     let (runtime, work) = (Arc::clone(&session.inner.runtime), session.inner.work.clone());
     let host = Arc::clone(&runtime);
     let held = session.write(Permission::ModelsUse, Target::None, "models.embed", move |tx, grant| {

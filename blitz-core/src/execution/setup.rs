@@ -113,11 +113,12 @@ fn asked_tier(settings: &ModelSettings) -> Option<ServiceTier> {
     const USUAL: &[&str] = &["auto", "default", "standard", "standard_only", "on_demand"];
     let asked = ["service_tier", "serviceTier", "speed"].iter().filter_map(|name| settings.extra.get(*name));
     let words = asked.filter(|asked| !asked.is_null()).map(|asked| asked.get("type").unwrap_or(asked).as_str());
-    words.map(|word| match (word, ServiceTier::of(word?)) {
-        (Some(word), ServiceTier::Standard) => USUAL.contains(&word).then_some(ServiceTier::Standard),
-        (_, tier) => Some(tier),
-    })
-    .try_fold(ServiceTier::Standard, |dearest, asked| Some(dearest.max(asked?)))
+    words
+        .map(|word| match (word, ServiceTier::of(word?)) {
+            (Some(word), ServiceTier::Standard) => USUAL.contains(&word).then_some(ServiceTier::Standard),
+            (_, tier) => Some(tier),
+        })
+        .try_fold(ServiceTier::Standard, |dearest, asked| Some(dearest.max(asked?)))
 }
 
 /// The lines of a model's calls: those of the limits that hold for it, and its deployment's own.

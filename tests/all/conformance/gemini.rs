@@ -202,8 +202,15 @@ fn reading(exchange: &Exchange) -> Reading {
                 Some("STOP") => reading.finish_reason = "stop".to_owned(),
                 Some("MAX_TOKENS") => reading.finish_reason = "length".to_owned(),
                 Some(
-                    "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "LANGUAGE" | "IMAGE_SAFETY"
-                    | "IMAGE_PROHIBITED_CONTENT" | "IMAGE_RECITATION",
+                    "SAFETY"
+                    | "RECITATION"
+                    | "BLOCKLIST"
+                    | "PROHIBITED_CONTENT"
+                    | "SPII"
+                    | "LANGUAGE"
+                    | "IMAGE_SAFETY"
+                    | "IMAGE_PROHIBITED_CONTENT"
+                    | "IMAGE_RECITATION",
                 ) => reading.finish_reason = "content_filter".to_owned(),
                 Some(_) => reading.finish_reason = "other".to_owned(),
                 None => {}

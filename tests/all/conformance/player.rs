@@ -64,7 +64,8 @@ pub async fn play_all(suite: &Suite, name: &str) -> Option<(Row, Vec<String>)> {
     let (mut problems, mut wrong, mut excepted) = (Vec::new(), 0, 0);
     let mut counts = vec![0; table::BEHAVIOURS.len()];
     for exchange in &exchanges {
-        let root = exchange.path.strip_suffix(suite.end).filter(|_| !suite.end.is_empty()).unwrap_or_default().to_owned();
+        let root =
+            exchange.path.strip_suffix(suite.end).filter(|_| !suite.end.is_empty()).unwrap_or_default().to_owned();
         let base = format!("{}{root}", server.url());
         let model = Arc::clone(models.entry(root).or_insert_with(|| (suite.provider)(&suite.file, &base)));
         let before = log.text().len();

@@ -246,11 +246,7 @@ fn reading(exchange: &Exchange) -> Reading {
                 }
             }
             "function_call" => {
-                reading.calls.push((
-                    text(&item["call_id"]),
-                    text(&item["name"]),
-                    arguments(&text(&item["arguments"])),
-                ));
+                reading.calls.push((text(&item["call_id"]), text(&item["name"]), arguments(&text(&item["arguments"]))));
                 if reading.finish_reason == "stop" {
                     reading.finish_reason = "tool_calls".to_owned();
                 }

@@ -164,7 +164,8 @@ mod tests {
             let count = Encoding::O200k.count(&text);
             assert!(count > 0 && count <= text.len() as u64, "{count}");
         }
-        let prose = "It was a bright cold day in April, and 13 clocks didn't strike; \u{2014} so be it.\n\n".repeat(400);
+        let prose =
+            "It was a bright cold day in April, and 13 clocks didn't strike; \u{2014} so be it.\n\n".repeat(400);
         assert_eq!(Encoding::O200k.count(&prose), whole(Encoding::O200k, &prose));
         assert_eq!(Encoding::O200k.count(&prose), whole(Encoding::O200k, &prose), "remembered");
     }

@@ -46,9 +46,7 @@ pub(super) fn input_bound(request: &ModelRequest) -> u64 {
     let tools: u64 = request
         .tools
         .iter()
-        .map(|tool| {
-            OVERHEAD + count.text(&tool.name) + count.text(&tool.description) + count.json(&tool.input_schema)
-        })
+        .map(|tool| OVERHEAD + count.text(&tool.name) + count.text(&tool.description) + count.json(&tool.input_schema))
         .sum();
     let schema = request.output_schema.as_ref().map_or(0, |schema| OVERHEAD + count.json(&schema.schema));
     let tools_prompt = if request.tools.is_empty() { 0 } else { profile::TOOLS_PROMPT };

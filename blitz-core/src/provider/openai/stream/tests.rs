@@ -245,7 +245,8 @@ fn fields_of_a_message_that_are_not_known_are_kept_whole() {
     assert_eq!(response.extra["executed_tools"], json!([{"index": 0, "output": "1"}, {"index": 1}]));
     assert_eq!(response.extra["annotations"], json!([{"type": "url_citation"}]));
     assert_eq!(response.extra.len(), 3);
-    let whole = json!({"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": null, "audio": audio}}]});
+    let whole =
+        json!({"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": null, "audio": audio}}]});
     let (response, _) = read([whole.to_string().as_bytes()]).unwrap();
     assert_eq!(response.extra["audio"], audio);
 }
