@@ -4,9 +4,9 @@
 `make prices` runs it in an environment of its own that holds both packages: genai-prices (MIT) and
 the price map of litellm (MIT; nothing of its enterprise part). For every name of a model that
 either of them has, the price of the first that knows it is taken, the other is its witness. What
-neither can say in full (films, times of day), and a name on which they differ, is left out: unknown
-is better than wrong. Classes of service and regions are in the map alone; they are taken where its
-other rates are.
+neither can say in full (films), and a name on which they differ, is left out: unknown
+is better than wrong. Classes of service, regions and hours are in the map alone; they are taken where
+its other rates are.
 """
 
 import argparse
@@ -159,6 +159,18 @@ def from_map(row):
     found = price(flat, tiers)
     if found and factors.get("us"):
         found["regional_percent"] = int(Decimal(factors["us"]) * 100)
+    hours = row.get("off_peak_pricing")
+    if found and hours:
+        rates = {keys[key]: Decimal(value) * MILLION for key, value in hours.items() if key in keys}
+        spans = []
+        for window in hours["windows"]:
+            for span in [window["hours_utc"]] if isinstance(window["hours_utc"], str) else window["hours_utc"]:
+                begin, end = span.split("-")
+                spans.append({"days": window.get("weekdays", []), "from": begin, "to": end})
+        # What it does not say it cannot halve.
+        if set(hours) - {"windows"} != {key for key, name in keys.items() if name in rates}:
+            return None
+        found["off_peak"] = {"hours": spans, "rates": rates}
     searches = row.get("search_context_cost_per_query") or {}
     if found and searches and COUNTS.get(row["litellm_provider"]) in COUNTS_SEARCHES:
         found["search"] = max(Decimal(value) for value in searches.values())
@@ -198,13 +210,21 @@ def with_classes(price, witness):
     if witness is None or price is witness:
         return price
     tiers = price.get("tiers", []) + [tier for tier in witness.get("tiers", []) if "service_tier" in tier]
-    more = {name: witness[name] for name in ("regional_percent", "search") if name in witness}
+    more = {name: witness[name] for name in ("regional_percent", "search", "off_peak") if name in witness}
     return {**price, **({"tiers": tiers} if tiers else {}), **more}
 
 
 def shown(price):
-    plain = ("above", "service_tier", "regional_percent")
-    return {k: [shown(tier) for tier in v] if k == "tiers" else v if k in plain else decimal(v) for k, v in price.items()}
+    plain = ("above", "service_tier", "regional_percent", "hours")
+
+    def one(name, value):
+        if name == "tiers":
+            return [shown(tier) for tier in value]
+        if name in ("off_peak", "rates"):
+            return shown(value)
+        return value if name in plain else decimal(value)
+
+    return {name: one(name, value) for name, value in price.items()}
 
 
 def main():

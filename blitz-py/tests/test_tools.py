@@ -30,7 +30,7 @@ def test_the_fifteen_lines() -> None:
     engine.close()
 
 
-def test_plain_functions_run_on_threads_and_async_ones_on_the_loop(engine: blitz.Engine) -> None:
+def test_b10_plain_functions_run_on_threads_and_async_ones_on_the_loop(engine: blitz.Engine) -> None:
     where: dict[str, Any] = {}
 
     @engine.tool
@@ -197,7 +197,7 @@ def test_a_failure_that_cannot_be_told_is_answered_all_the_same(engine: blitz.En
         assert engine.run("a", "x", limits={"timeout_ms": 20_000}).error.code == "tool_failed"  # type: ignore[union-attr]
 
 
-def test_a_call_that_nobody_answers_any_more_fails(engine: blitz.Engine) -> None:
+def test_b10_a_call_that_nobody_answers_any_more_fails(engine: blitz.Engine) -> None:
     from blitz import _calls
 
     @engine.tool
@@ -363,7 +363,7 @@ def test_a_blocking_run_inside_of_an_async_tool(engine: blitz.Engine) -> None:
         assert told(done) == ["bottom"], (how, done)
 
 
-def test_time_limits_and_cancellation_reach_tools(engine: blitz.Engine) -> None:
+def test_b10_b46_time_limits_and_cancellation_reach_tools(engine: blitz.Engine) -> None:
     released = threading.Event()
     seen: list[str] = []
 

@@ -88,7 +88,7 @@ fn failing(status: u16, headers: &[(&str, &str)], body: &Value) -> Reply {
 }
 
 #[tokio::test]
-async fn b41_every_dialect_reads_status_and_retry_after() {
+async fn fault_b41_every_dialect_reads_429_529_and_retry_after() {
     use ErrorCode::*;
     let error = json!({"error": {"message": "canary"}, "message": "canary"});
     for (name, make, _) in DIALECTS {
@@ -112,7 +112,7 @@ async fn b41_every_dialect_reads_status_and_retry_after() {
 }
 
 #[tokio::test]
-async fn b32_b18_b41_every_dialect_names_what_never_passes_by_itself() {
+async fn fault_b32_b18_b41_overflow_filter_and_quota_are_named_and_never_retried() {
     use ErrorCode::*;
     for (name, make, _) in DIALECTS {
         for (status, error, code) in [
@@ -128,7 +128,7 @@ async fn b32_b18_b41_every_dialect_names_what_never_passes_by_itself() {
 }
 
 #[tokio::test]
-async fn b35_azure_tells_an_unknown_deployment_and_a_missing_version() {
+async fn fault_b35_azure_tells_an_unknown_deployment_and_a_missing_version() {
     let make = DIALECTS.iter().find(|(name, ..)| *name == "azure").unwrap().1;
     let unknown = json!({"error": {"code": "DeploymentNotFound", "message": "canary does not exist"}});
     assert_eq!(told("azure", make, failing(404, &[], &unknown)).await.0, ErrorCode::NotFound);

@@ -148,7 +148,7 @@ async fn a_function_that_fails_or_panics_fails_its_execution_only() {
 }
 
 #[tokio::test]
-async fn a_cancelled_execution_tells_the_function() {
+async fn b46_a_cancelled_execution_tells_the_function() {
     let (engine, me) = on_own().await;
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     engine.register_provider(FunctionProvider::new("own", move |_, call: ProviderCall| {

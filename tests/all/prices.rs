@@ -68,7 +68,7 @@ async fn another_service_tier_has_no_listed_price_and_is_not_guessed() {
 }
 
 #[tokio::test]
-async fn t10_an_unknown_model_stays_unpriced_and_is_refused_under_a_hard_budget() {
+async fn b40_t10_an_unknown_model_stays_unpriced_and_is_refused_under_a_hard_budget() {
     let (_engine, me) = engine(usage()).await;
     assert_eq!(cost(&run(&me, model("nobody-lists-this")).await), None);
     me.budgets().create(NewBudget::per_execution("cap", Money::parse("1").unwrap())).await.unwrap();

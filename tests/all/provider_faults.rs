@@ -240,7 +240,7 @@ async fn b22_null_deltas_and_empty_choices_are_skipped() {
 }
 
 #[tokio::test]
-async fn b21_an_error_in_the_stream_is_an_error() {
+async fn fault_b21_an_error_object_in_a_200_stream_is_an_error() {
     let after_text = |object: Value| Reply::events().event(&text("half")).event(&object);
     assert_eq!(failure(after_text(echo("server_error"))).await, (ErrorCode::Unavailable, true, Charged::Unknown));
     assert_eq!(failure(after_text(echo("rate_limit_exceeded"))).await.0, ErrorCode::RateLimited);
@@ -248,7 +248,7 @@ async fn b21_an_error_in_the_stream_is_an_error() {
 }
 
 #[tokio::test]
-async fn b36_the_key_does_not_follow_a_redirect() {
+async fn fault_b36_the_key_does_not_follow_a_redirect() {
     let elsewhere = Server::start([]).await;
     for status in [301, 302, 307, 308] {
         let location = format!("{}/v1/chat/completions", elsewhere.url());
@@ -299,7 +299,7 @@ async fn nothing_is_sent_before_the_stream_is_polled() {
 }
 
 #[tokio::test]
-async fn a_compressed_bomb_is_cut_off() {
+async fn fault_a_gzip_bomb_is_cut_off() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     let blank = vec![b' '; 1 << 20];
     for _ in 0..80 {
@@ -312,7 +312,7 @@ async fn a_compressed_bomb_is_cut_off() {
 }
 
 #[tokio::test]
-async fn endless_bodies_are_cut_off() {
+async fn fault_an_endless_body_and_a_line_of_100_mb_are_cut_off() {
     let megabyte = vec![b'x'; 1 << 20];
     let head = |status| Reply::head(status, &[("content-type", "application/json")]);
     assert_eq!(failure(head(200).send("{\"").endless(&megabyte)).await.0, ErrorCode::BadOutput);
@@ -325,7 +325,7 @@ async fn endless_bodies_are_cut_off() {
 }
 
 #[tokio::test]
-async fn a_million_tiny_pieces_are_one_answer() {
+async fn fault_a_million_tiny_chunks_are_one_answer() {
     // In each run a tenth of them.
     let thousands = if std::env::var_os("BLITZ_TORTURE").is_some() { 10_000 } else { 1_000 };
     let piece = http_chunk(format!("data: {}\n\n", text("é")).as_bytes());
@@ -336,7 +336,7 @@ async fn a_million_tiny_pieces_are_one_answer() {
 }
 
 #[tokio::test]
-async fn odd_bytes_and_line_ends_are_read() {
+async fn fault_invalid_utf8_and_cr_only_line_ends_are_read() {
     let event = |text: &str, end: &str| format!("data: {}{end}{end}", self::text(text));
     let carriage_returns = event("a", "\r") + &event("b", "\r") + &format!("data: {}\r\r", finish());
     assert_eq!(answer(Reply::events().send(carriage_returns)).await.unwrap().message.text_content(), "ab");
@@ -349,7 +349,7 @@ async fn odd_bytes_and_line_ends_are_read() {
 }
 
 #[tokio::test]
-async fn a_duplicate_final_chunk_and_a_wrong_content_type_do_no_harm() {
+async fn fault_a_duplicate_final_chunk_and_a_wrong_content_type_do_no_harm() {
     let last = json!({"choices": [{"index": 0, "delta": {"content": "!"}, "finish_reason": "stop"}]});
     let body = format!("data: {}\n\ndata: {last}\n\ndata: {last}\n\ndata: [DONE]\n\n", text("hi"));
     for content_type in ["application/json", "text/plain", "text/html"] {
@@ -362,7 +362,7 @@ async fn a_duplicate_final_chunk_and_a_wrong_content_type_do_no_harm() {
 }
 
 #[tokio::test]
-async fn b36_a_key_is_sent_trimmed_and_shown_nowhere() {
+async fn fault_b36_a_key_with_a_stray_newline_is_sent_trimmed_and_shown_nowhere() {
     let server = Server::start([Reply::json(401, &echo("invalid_api_key"))]).await;
     let provider = OpenAi::new(server.url(), Some(Secret::new(&format!(" {KEY}\r\n")))).unwrap();
     assert!(!format!("{provider:?}").contains("canary"));

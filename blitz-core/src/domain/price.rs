@@ -1,11 +1,15 @@
 //! What a token costs: rates by bucket, and dearer ones for long calls.
 
+mod hours;
+
 use serde::{Deserialize, Serialize};
 
 use super::money::{Money, Rate, nanos_half_even, nanos_up};
 use super::time::Timestamp;
 use super::usage::{ServiceTier, Usage};
 use crate::error::{Error, Result};
+
+pub use hours::{OffPeak, PriceHours, TimeOfDay};
 
 /// What a model's tokens cost.
 ///
@@ -60,6 +64,9 @@ pub struct Price {
     /// What a call costs that is held to a region, in percent of the same call elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regional_percent: Option<u32>,
+    /// Rates that hold at some hours of the week in place of its own; those of `tiers` stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off_peak: Option<OffPeak>,
     /// The class of service that calls may be given without asking for it: money is held for it too.
     #[serde(default, skip_serializing_if = "ServiceTier::is_standard")]
     pub service_tier: ServiceTier,
@@ -201,6 +208,7 @@ impl Price {
         search: None,
         tiers: Vec::new(),
         regional_percent: None,
+        off_peak: None,
         service_tier: ServiceTier::Standard,
         as_of: None,
     };
@@ -268,11 +276,13 @@ impl Price {
     /// Whether nothing costs anything.
     pub fn is_free(&self) -> bool {
         let own = self.own();
-        let rates = self.tiers.iter().chain([&own]).flat_map(PriceTier::all);
+        let off_peak = self.off_peak.as_ref().map(|off_peak| &off_peak.rates);
+        let rates = self.tiers.iter().chain([&own]).chain(off_peak).flat_map(PriceTier::all);
         rates.chain([self.request, self.search].into_iter().flatten()).all(|rate| rate == Rate::ZERO)
     }
 
-    /// Cost of `usage` at this price, rounded half-even once to a whole nano-dollar.
+    /// Cost of `usage` at this price, rounded half-even once to a whole nano-dollar. Where it depends on the
+    /// hour, [`Price::at`] gives the one that holds.
     ///
     /// Units: tokens in, nano-USD out. Errors: `InvalidInput` if a count overflows.
     pub fn cost(&self, usage: &Usage) -> Result<Money> {
@@ -394,8 +404,15 @@ impl Price {
     }
 
     /// The dearest rates of input and output that a call with at most so many input tokens can meet: at the
-    /// usual class of service and at the one that it may be given.
+    /// usual class of service and at the one that it may be given, at every hour.
     fn dearest(&self, input_tokens: u64) -> (Rate, Rate) {
+        let (input, output) = self.dearest_now(input_tokens);
+        let (at_others, out_at_others) =
+            self.off_peak().map_or((input, output), |price| price.dearest_now(input_tokens));
+        (input.max(at_others), output.max(out_at_others))
+    }
+
+    fn dearest_now(&self, input_tokens: u64) -> (Rate, Rate) {
         let reached = self.tiers.iter().filter(|tier| input_tokens > tier.above).map(|tier| tier.above + 1);
         let lengths =
             reached.chain([0]).flat_map(|length| [(length, ServiceTier::Standard), (length, self.service_tier)]);
@@ -440,222 +457,4 @@ fn sum(items: &[Item]) -> Result<i128> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::super::usage::UsageDetails;
-    use super::*;
-    use proptest::prelude::*;
-
-    fn rate(text: &str) -> Rate {
-        Rate::parse_per_million(text).unwrap()
-    }
-
-    #[test]
-    fn t07_zero_usage_costs_nothing() {
-        let price = Price::per_million("2.5", "10").unwrap();
-        assert_eq!(price.cost(&Usage::new(0, 0)).unwrap(), Money::ZERO);
-    }
-
-    #[test]
-    fn t09_a_long_call_moves_whole_to_the_higher_tier_and_is_reserved_so() {
-        let tier = PriceTier::above(200_000).rates(rate("2.5"), rate("15"));
-        let price = Price::per_million("1.25", "10").unwrap().with_tier(tier);
-        let cost = |input, output| price.cost(&Usage::new(input, output)).unwrap().to_string();
-        assert_eq!(cost(200_000, 1_000), "0.26");
-        assert_eq!(cost(200_001, 1_000), "0.5150025");
-        assert_eq!(price.upper_bound(200_000, 1_000).unwrap().to_string(), "0.26");
-        assert_eq!(price.upper_bound(200_001, 1_000).unwrap().to_string(), "0.5150025");
-        let cached = Usage::new(200_001, 0).with_cache(200_001, 0);
-        let with_cache = price.clone().with_cache_read(rate("0.125"));
-        assert_eq!(with_cache.cost(&cached).unwrap(), Money::from_nanos(25_000_125));
-    }
-
-    #[test]
-    fn writes_for_an_hour_have_their_own_rate_else_the_usual_one() {
-        let price = Price::per_million("3", "15").unwrap().with_cache_write(rate("3.75"), rate("6"));
-        let usage = Usage::new(3_000, 0).with_cache(0, 2_000).with_cache_write_1h(1_000);
-        assert_eq!(price.cost(&usage).unwrap().to_string(), "0.01275");
-        let usual = Price { cache_write_1h: None, ..price };
-        assert_eq!(usual.cost(&usage).unwrap().to_string(), "0.0105");
-    }
-
-    #[test]
-    fn tiers_that_do_not_rise_are_refused() {
-        let price = Price { tiers: vec![PriceTier::above(9), PriceTier::above(9)], ..Price::FREE };
-        assert!(price.check().is_err());
-        assert!(Price::FREE.with_tier(PriceTier::above(9)).with_tier(PriceTier::above(3)).check().is_ok());
-    }
-
-    #[test]
-    fn a_class_of_service_has_its_rates_and_the_usual_ones_where_none_are_named() {
-        let usual = Price::per_million("2", "8").unwrap().with_cache_read(rate("0.5"));
-        let price = usual
-            .with_tier(PriceTier::at(ServiceTier::Priority).rates(rate("4"), rate("16")).with_cache_read(rate("1")))
-            .with_tier(PriceTier::at(ServiceTier::Flex).rates(rate("1"), rate("4")))
-            .with_tier(PriceTier::above(200_000).rates(rate("3"), rate("12")))
-            .with_tier(PriceTier::above(200_000).with_service_tier(ServiceTier::Flex).rates(rate("1.5"), rate("6")));
-        assert!(price.check().is_ok());
-        let cost = |tier, input, output, cached| {
-            let usage = Usage::new(input, output).with_cache(cached, 0).with_service_tier(tier);
-            price.cost(&usage).unwrap().nanos()
-        };
-        // 900 × 2 + 100 × 0.50 + 10 × 8; the same doubled; flex has no rate of its own for the cache.
-        assert_eq!(cost(ServiceTier::Standard, 1_000, 10, 100), 1_930_000);
-        assert_eq!(cost(ServiceTier::Priority, 1_000, 10, 100), 3_860_000);
-        assert_eq!(cost(ServiceTier::Flex, 1_000, 10, 100), 990_000);
-        // Nobody sells it in a batch: the usual rates. Long calls: 3 and 12, in flex 1.50 and 6.
-        assert_eq!(cost(ServiceTier::Batch, 1_000, 10, 100), 1_930_000);
-        assert_eq!(cost(ServiceTier::Standard, 200_001, 10, 0), 600_123_000);
-        assert_eq!(cost(ServiceTier::Flex, 200_001, 10, 0), 300_061_500);
-        // Nothing is held for what nobody asks for, and all of what somebody does.
-        assert_eq!(price.upper_bound(1_000, 10).unwrap().nanos(), 2_080_000);
-        assert_eq!(price.clone().asked_at(ServiceTier::Priority).upper_bound(1_000, 10).unwrap().nanos(), 4_160_000);
-        assert_eq!(price.asked_at(ServiceTier::Flex).upper_bound(1_000, 10).unwrap().nanos(), 2_080_000);
-    }
-
-    #[test]
-    fn sound_pictures_searches_and_a_region_are_priced_apart() {
-        let price = Price {
-            audio_input: Some(rate("10")),
-            audio_output: Some(rate("20")),
-            image_input: Some(rate("5")),
-            image_output: Some(rate("30")),
-            cache_read: Some(rate("0.1")),
-            cache_read_audio: Some(rate("0.4")),
-            search: Some(Rate::parse("0.01").unwrap()),
-            regional_percent: Some(110),
-            ..Price::per_million("1", "2").unwrap()
-        };
-        let details = UsageDetails {
-            audio_input_tokens: 100,
-            image_input_tokens: 50,
-            cache_read_audio_tokens: 20,
-            audio_output_tokens: 30,
-            image_output_tokens: 7,
-            ..UsageDetails::default()
-        };
-        let usage = Usage::new(1_000, 100).with_cache(200, 0).with_details(details);
-        // 650 × 1 + 100 × 10 + 50 × 5 + 180 × 0.10 + 20 × 0.40 + 63 × 2 + 30 × 20 + 7 × 30
-        let nanos = 650_000 + 1_000_000 + 250_000 + 18_000 + 8_000 + 126_000 + 600_000 + 210_000;
-        assert_eq!(price.cost(&usage).unwrap().nanos(), nanos);
-        // Two searches at 0.01; in a region the tokens cost a tenth more, the searches do not.
-        let mut more = usage;
-        (more.details.searches, more.details.regional) = (2, true);
-        assert_eq!(price.cost(&more).unwrap().nanos(), nanos / 10 * 11 + 20_000_000);
-        // One token of 1 USD a million is 1,000 nanos and held at the dearest way in, in a region.
-        assert_eq!(price.upper_bound(1, 0).unwrap().nanos(), 11_000);
-        // Without rates of its own a part costs as what it is a part of.
-        let plain = Price::per_million("1", "2").unwrap();
-        assert_eq!(plain.cost(&usage).unwrap(), plain.cost(&Usage::new(1_000, 100)).unwrap());
-    }
-
-    #[test]
-    fn b38_one_rounding_holds_for_a_percentage_too() {
-        // 1 token at 0.0005 USD a million is half a nano, 110 % of it is 0.55: up; 90 %, 0.45: down.
-        let price = |percent| Price { regional_percent: Some(percent), ..Price::per_million("0.0005", "0").unwrap() };
-        let regional = Usage::new(1, 0).with_details(UsageDetails { regional: true, ..UsageDetails::default() });
-        assert_eq!(price(110).cost(&regional).unwrap().nanos(), 1);
-        assert_eq!(price(90).cost(&regional).unwrap().nanos(), 0);
-        assert_eq!(price(110).cost(&Usage::new(1, 0)).unwrap().nanos(), 0, "half-even");
-    }
-
-    /// A price whose tiers only get dearer, as all do.
-    fn rising() -> impl Strategy<Value = Price> {
-        (0i64..1_000_000, 0i64..1_000_000, 0u64..1 << 20, 1i64..4, any::<bool>()).prop_map(
-            |(input, output, above, factor, tiered)| {
-                let of = |rate: i64| Rate::from_picos(rate);
-                let price = Price::new(of(input), of(output))
-                    .with_cache_read(of(input / 10))
-                    .with_cache_write(of(input / 4 * 5), of(input * 2));
-                let tier = PriceTier::above(above).rates(of(input * factor), of(output * factor));
-                if tiered { price.with_tier(tier) } else { price }
-            },
-        )
-    }
-
-    /// The same with rates of its own for what is read, written and reasoned, and for the request.
-    fn priced() -> impl Strategy<Value = Price> {
-        let rate = || prop::option::of((0i64..1_000_000).prop_map(Rate::from_picos));
-        (rising(), rate(), rate(), rate()).prop_map(|(price, read, reasoning, request)| Price {
-            cache_read: read,
-            reasoning,
-            request,
-            ..price
-        })
-    }
-
-    /// Tokens of each kind: plain input, read, written, written for an hour, output, reasoning.
-    fn parts() -> impl Strategy<Value = [u64; 6]> {
-        prop::array::uniform6(0u64..1 << 20)
-    }
-
-    fn usage_of([input, read, write, hour, output, reasoning]: [u64; 6]) -> Usage {
-        Usage::new(input + read + write + hour, output + reasoning)
-            .with_cache(read, write + hour)
-            .with_cache_write_1h(hour)
-            .with_reasoning(reasoning)
-    }
-
-    proptest! {
-        /// I8: more tokens never cost less, and the bound holds every split.
-        #[test]
-        fn i8_cost_is_monotone_and_bounded(price in rising(), input in 0u64..1 << 21, output in 0u64..1 << 32, more in 0u64..1000, read: u32, write: u32, hour: u32) {
-            let usage = Usage::new(input, output).with_cache(u64::from(read).min(input), write.into()).with_cache_write_1h(hour.into());
-            let cost = price.cost(&usage).unwrap();
-            let (longer, plain) = (Usage { output_tokens: output + more, ..usage }, Usage::new(input, output));
-            prop_assert!(price.cost(&longer).unwrap() >= cost);
-            prop_assert!(price.cost(&Usage::new(input + more, output)).unwrap() >= price.cost(&plain).unwrap());
-            prop_assert!(price.upper_bound(input, output).unwrap() >= cost);
-            // What a bound of the input pays for, fewer tokens do not pass.
-            prop_assert!(price.upper_bound(input + more, output).unwrap() >= cost);
-        }
-
-        /// I8: one more token of any kind never makes a call cheaper, a longer input that reaches a tier neither.
-        #[test]
-        fn i8_cost_is_monotone_in_each_bucket(price in priced(), parts in parts(), bucket in 0usize..6, more in 1u64..1 << 20) {
-            let mut greater = parts;
-            greater[bucket] += more;
-            prop_assert!(price.cost(&usage_of(greater)).unwrap() >= price.cost(&usage_of(parts)).unwrap());
-        }
-
-        /// I8: before it is rounded a cost is a sum over tokens, whatever order they come in.
-        #[test]
-        fn i8_cost_does_not_depend_on_the_order_of_the_buckets(price in priced(), parts in parts(), seed: u64) {
-            let usage = usage_of(parts);
-            let mut items = price.items(&usage, usage.input_tokens).to_vec();
-            let whole = sum(&items).unwrap();
-            for at in (1..items.len()).rev() {
-                items.swap(at, (seed >> (at * 8)) as usize % (at + 1));
-            }
-            prop_assert_eq!(sum(&items).unwrap(), whole);
-        }
-
-        /// I8: what a call used may be told in any parts: before rounding they cost what the whole does, and each
-        /// rounding moves a sum by half a nano at most.
-        #[test]
-        fn i8_cost_does_not_depend_on_how_the_usage_is_split(price in priced(), parts in parts(), cut in prop::array::uniform6(0u64..=1 << 20)) {
-            let whole = usage_of(parts);
-            let first: [u64; 6] = std::array::from_fn(|at| cut[at].min(parts[at]));
-            let rest: [u64; 6] = std::array::from_fn(|at| parts[at] - first[at]);
-            let picos = |usage: &Usage| sum(&price.items(usage, whole.input_tokens)).unwrap();
-            let (first, rest) = (usage_of(first), Usage { requests: 0, ..usage_of(rest) });
-            prop_assert_eq!(picos(&first) + picos(&rest), picos(&whole));
-            let rounded = |usage: &Usage| i128::from(nanos_half_even(picos(usage)).unwrap().nanos());
-            prop_assert!((rounded(&first) + rounded(&rest) - rounded(&whole)).abs() <= 1);
-        }
-
-        /// What a sum of money pays for costs no more than that sum, and one token more would.
-        #[test]
-        fn output_within_is_the_exact_inverse_of_the_bound(input in 0u64..1 << 32, nanos in 0i64..1 << 50, rate in 1i64..1_000_000, reasoning in 0i64..1_000_000, above in 0u64..1 << 32) {
-            let tier = PriceTier::above(above).rates(Rate::from_picos(rate), Rate::from_picos(rate * 2));
-            let price = Price { reasoning: Some(Rate::from_picos(reasoning)), ..Price::new(Rate::from_picos(rate / 4), Rate::from_picos(rate)) }.with_tier(tier);
-            let money = Money::from_nanos(nanos);
-            match price.output_within(input, money) {
-                None => prop_assert!(price.upper_bound(input, 0).unwrap() > money),
-                Some(output) => {
-                    prop_assert!(price.upper_bound(input, output).unwrap() <= money);
-                    prop_assert!(price.upper_bound(input, output + 1).unwrap() > money);
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -35,7 +35,7 @@ pub(crate) fn settle(
     ended: Ended,
 ) -> Result<Booked> {
     let reservation = resolve(tx, reservation, Resolution::Settled)?;
-    let booking = Booking::reported(&reservation, usage);
+    let booking = Booking::reported(&reservation, usage, now);
     book(tx, now, &reservation, &booking, Some(raw_usage).filter(|raw| !raw.is_null()), ended)
 }
 
@@ -83,10 +83,10 @@ struct Booking {
 }
 
 impl Booking {
-    /// By the provider's report. Where the cost of it is beyond all reason, by what was reserved.
-    fn reported(reservation: &Reservation, reported: &Usage) -> Self {
+    /// By the provider's report and the hour. Where the cost of it is beyond all reason, by what was reserved.
+    fn reported(reservation: &Reservation, reported: &Usage, now: Timestamp) -> Self {
         let (usage, flag) = within_reason(reported);
-        let believed = |price: &Price| price.cost(reported).ok().filter(|cost| *cost <= MAX_CALL_COST);
+        let believed = |price: &Price| price.at(now).cost(reported).ok().filter(|cost| *cost <= MAX_CALL_COST);
         match reservation.price.as_ref().map(believed) {
             None => Self { cost: None, usage, flag },
             Some(Some(cost)) => Self { cost: Some(cost), usage, flag },

@@ -56,10 +56,10 @@ async fn post(url: Url) -> Result<u16, NetError> {
 
 /// Whom the process trusts is read from the environment, so the test runs itself in another one.
 #[tokio::test]
-async fn an_expired_certificate_ends_the_call_before_anything_is_sent() {
+async fn fault_an_expired_certificate_ends_the_call_before_anything_is_sent() {
     const INNER: &str = "BLITZ_TEST_AUTHORITY";
     if std::env::var_os(INNER).is_none() {
-        let name = "net::tls_tests::an_expired_certificate_ends_the_call_before_anything_is_sent";
+        let name = "net::tls_tests::fault_an_expired_certificate_ends_the_call_before_anything_is_sent";
         let mut inner = std::process::Command::new(std::env::current_exe().unwrap());
         inner.args(["--exact", name]).env(INNER, "1").env("SSL_CERT_FILE", AUTHORITY).env_remove("SSL_CERT_DIR");
         ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].iter().for_each(|name| {

@@ -384,6 +384,7 @@ class Models(Noun):
         *,
         dimensions: int | None = None,
         extra: Mapping[str, Any] | None = None,
+        retry: Mapping[str, Any] | None = None,
     ) -> Embeddings:
         """``models.embed``: What is to be embedded.
 
@@ -391,7 +392,8 @@ class Models(Noun):
             model: The model: a catalogue name, or `provider:model`.
             inputs: Texts, or images where the model sees; each becomes one vector.
             dimensions: How long the vectors should be, where the model can choose.
-            extra: Fields of the provider's request that the engine does not know, passed through as they are."""
+            extra: Fields of the provider's request that the engine does not know, passed through as they are.
+            retry: When a failed attempt is made again."""
     async def aembed(
         self,
         model: str,
@@ -399,6 +401,7 @@ class Models(Noun):
         *,
         dimensions: int | None = None,
         extra: Mapping[str, Any] | None = None,
+        retry: Mapping[str, Any] | None = None,
     ) -> Embeddings:
         """``models.embed``: What is to be embedded.
 
@@ -406,7 +409,8 @@ class Models(Noun):
             model: The model: a catalogue name, or `provider:model`.
             inputs: Texts, or images where the model sees; each becomes one vector.
             dimensions: How long the vectors should be, where the model can choose.
-            extra: Fields of the provider's request that the engine does not know, passed through as they are."""
+            extra: Fields of the provider's request that the engine does not know, passed through as they are.
+            retry: When a failed attempt is made again."""
 
 
 class Prompts(Noun):

@@ -118,10 +118,11 @@ async fn b36_t58_no_provider_shows_a_key_or_a_prompt_in_a_log_an_error_or_an_eve
     assert!(providers.len() >= 12, "{providers:?}");
     for provider in providers {
         let server = Server::start(replies()).await;
-        let model = NewModel::new("m", provider, "test-model").with_base_url(server.url()).with_api_key(API_KEY);
-        me.models().put(model).await.unwrap();
-        me.agents().put(NewAgent::new("a", "m").retry(RetryPolicy::never())).await.unwrap();
+        // Another model each time: one that keeps failing is left alone for a while.
+        let model = |name: String| NewModel::new("m", provider, name).with_base_url(server.url()).with_api_key(API_KEY);
         for place in 0..replies().count() {
+            me.models().put(model(format!("says-{place}"))).await.unwrap();
+            me.agents().put(NewAgent::new("a", "m").retry(RetryPolicy::never())).await.unwrap();
             let done = me.run("a", PROMPT).await.unwrap();
             let events: Vec<_> = me.executions().events(done.execution_id, 0).map(Result::unwrap).collect().await;
             let Some(error) = done.error else { continue };
@@ -130,8 +131,9 @@ async fn b36_t58_no_provider_shows_a_key_or_a_prompt_in_a_log_an_error_or_an_eve
             silent(&format!("{:?}", &events[1..]), &format!("the events of {provider}, {place}"));
         }
         assert_eq!(server.requests().len(), replies().count(), "{provider}");
-        for reply in replies() {
+        for (place, reply) in replies().enumerate() {
             server.push(reply);
+            me.models().put(model(format!("embeds-{place}"))).await.unwrap();
             if let Err(error) = me.models().embed_retried("m", request(), RetryPolicy::never()).await {
                 silent(&shown(&error), &format!("{provider}, embedding"));
             }

@@ -188,7 +188,7 @@ async fn a_byte_a_second_ends_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_is_asked_again_and_both_attempts_are_booked() {
+async fn b39_a_stream_that_breaks_is_asked_again_and_both_attempts_are_booked() {
     let broken = Reply::events().event(&text("half an ")).event(&text("answ"));
     let world = World::new([broken, good()]).await;
 

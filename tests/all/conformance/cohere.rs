@@ -4,13 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use blitz::provider::Cohere;
-use blitz::{
-    Message, MessageRole, ModelRequest, OutputSchema, Part, Secret, ToolCall, ToolChoice, ToolResult, ToolSpec,
-};
+use blitz::{Message, MessageRole, ModelRequest, OutputSchema, Part, Secret, ToolCall, ToolChoice, ToolResult};
 use serde_json::{Value, json};
 
 use super::player::{KEY, Suite, conform};
-use super::reading::{Reading, arguments, list, text};
+use super::reading::{Reading, arguments, function_tools, list, text};
 use super::recorded::Exchange;
 
 #[tokio::test]
@@ -35,12 +33,7 @@ fn decode(body: &Value) -> Option<ModelRequest> {
     let messages = take("messages");
     let messages = list(&messages).map(|message| self::message(message, &mut names)).collect::<Option<Vec<_>>>()?;
     let mut request = ModelRequest::new(take("model").as_str()?, messages);
-    let tools = take("tools");
-    let specs = list(&tools).map(|tool| {
-        let function = &tool["function"];
-        ToolSpec::new(text(&function["name"]), text(&function["description"]), function["parameters"].clone())
-    });
-    request.tools = specs.collect::<Vec<_>>().into();
+    request.tools = function_tools(&take("tools")).into();
     request.tool_choice = match take("tool_choice").as_str() {
         Some("REQUIRED") => ToolChoice::Required,
         Some("NONE") => ToolChoice::None,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use blitz::provider::Ollama;
-use blitz::{Message, MessageRole, ModelRequest, OutputSchema, Part, Secret, ToolCall, ToolResult, ToolSpec};
+use blitz::{Message, MessageRole, ModelRequest, OutputSchema, Part, Secret, ToolCall, ToolResult};
 use serde_json::{Map, Value, json};
 
 use super::player::{KEY, Suite, conform};
-use super::reading::{Reading, list, text, without_thought};
+use super::reading::{Reading, function_tools, list, text, without_thought};
 use super::recorded::Exchange;
 
 #[tokio::test]
@@ -31,12 +31,7 @@ fn decode(body: &Value) -> Option<ModelRequest> {
     let messages = take("messages");
     let messages = list(&messages).enumerate().map(|(number, message)| self::message(message, number));
     let mut request = ModelRequest::new(take("model").as_str()?, messages.collect::<Option<Vec<_>>>()?);
-    let tools = take("tools");
-    let specs = list(&tools).map(|tool| {
-        let function = &tool["function"];
-        ToolSpec::new(text(&function["name"]), text(&function["description"]), function["parameters"].clone())
-    });
-    request.tools = specs.collect::<Vec<_>>().into();
+    request.tools = function_tools(&take("tools")).into();
     request.settings.stream = Some(take("stream") != false);
     let format = take("format");
     let mut options = take("options").as_object().cloned().unwrap_or_default();

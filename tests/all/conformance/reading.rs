@@ -1,6 +1,6 @@
 //! What an answer says, in a form that both readings of it can be brought to.
 
-use blitz::{ErrorCode, FinishReason, ModelResponse, Part};
+use blitz::{ErrorCode, FinishReason, ModelResponse, Part, ToolSpec};
 use serde_json::Value;
 
 #[derive(Debug, Default, PartialEq)]
@@ -126,6 +126,14 @@ pub fn error_code(status: u16, body: &str) -> ErrorCode {
         500.. => ErrorCode::Unavailable,
         _ => ErrorCode::InvalidInput,
     }
+}
+
+/// Functions on offer in the form of Chat Completions, which most others took over.
+pub fn function_tools(tools: &Value) -> Vec<ToolSpec> {
+    let spec = |function: &Value| {
+        ToolSpec::new(text(&function["name"]), text(&function["description"]), function["parameters"].clone())
+    };
+    list(tools).map(|tool| spec(&tool["function"])).collect()
 }
 
 pub fn text(value: &Value) -> String {

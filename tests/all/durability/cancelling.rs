@@ -54,7 +54,7 @@ async fn an_interrupted_execution_ends_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_running_execution_ends_wherever_it_is() {
+async fn b46_a_running_execution_ends_wherever_it_is() {
     for (tools, place) in PLACES {
         let (_stage, life, id) = held(tools, place).await;
         life.me.executions().cancel(id).await.unwrap();

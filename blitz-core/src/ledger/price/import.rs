@@ -6,7 +6,9 @@ use std::collections::btree_map::Entry;
 use serde_json::value::RawValue;
 
 use super::table;
-use crate::domain::{ImportedPrices, LeftOut, Money, Price, PriceTier, Rate, ServiceTier, Timestamp};
+use crate::domain::{
+    ImportedPrices, LeftOut, Money, OffPeak, Price, PriceHours, PriceTier, Rate, ServiceTier, Timestamp,
+};
 use crate::error::{Error, Result};
 use crate::store::prices::{self, Book};
 use crate::store::{Connection, content_hash};
@@ -161,9 +163,54 @@ fn price(fields: &Raw<'_>) -> Result<Price, String> {
     if base.input == Some(Rate::ZERO) && base.output == Some(Rate::ZERO) {
         return Err("it costs nothing, which in such a map means that nobody knows".to_owned());
     }
+    let off_peak = fields.get("off_peak_pricing").map(|raw| off_peak(raw)).transpose()?;
     let price = Price::of(&base, tiers.into_values().collect());
     let price = price.ok_or_else(|| "it has no price per input and output token".to_owned())?;
-    Ok(Price { request, search, regional_percent: regional(fields)?, ..price })
+    Ok(Price { request, search, off_peak, regional_percent: regional(fields)?, ..price })
+}
+
+/// The rates of some hours of the week, each span as `"HH:MM-HH:MM"`.
+fn off_peak(raw: &RawValue) -> Result<OffPeak, String> {
+    #[derive(serde::Deserialize)]
+    struct Window {
+        hours_utc: OneOrMore,
+        #[serde(default)]
+        weekdays: Vec<u8>,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    let bad = |_| "off_peak_pricing has a form that this version does not know".to_owned();
+    let fields: Raw<'_> = serde_json::from_str(raw.get()).map_err(bad)?;
+    let mut rates = PriceTier::above(0);
+    for (field, raw) in fields.iter().filter(|(field, _)| *field != "windows") {
+        let (ServiceTier::Standard, 0, dimension) = dimension(field).ok_or_else(|| bad_hours(field))? else {
+            return Err(bad_hours(field));
+        };
+        *dimension(&mut rates) = Some(rate(field, raw)?);
+    }
+    let windows = fields.get("windows").map_or("[]", |raw| raw.get());
+    let windows: Vec<Window> = serde_json::from_str(windows).map_err(bad)?;
+    let mut hours = Vec::new();
+    for Window { hours_utc, weekdays } in windows {
+        let spans = match hours_utc {
+            OneOrMore::One(span) => vec![span],
+            OneOrMore::More(spans) => spans,
+        };
+        for span in spans {
+            let ends = span.split_once('-').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+            let (from, to) = ends.ok_or_else(|| bad_hours("hours_utc"))?;
+            hours.push(PriceHours::new(weekdays.clone(), from, to));
+        }
+    }
+    Ok(OffPeak::new(hours, rates))
+}
+
+fn bad_hours(field: &str) -> String {
+    format!("off_peak_pricing: {field} is not known to this version")
 }
 
 /// What a search costs at most: the map prices them by how much they read, which no report of usage says.
@@ -263,6 +310,32 @@ mod tests {
         assert!(only(r#"{"litellm_provider":"p","input_cost_per_token":0.0,"output_cost_per_token":0}"#).is_err());
         for text in ["", "[]", "{\"a\":", "{\"a\":NaN}", "null"] {
             assert!(read(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hours_of_the_week_are_read_or_the_model_is_left_out() {
+        let entry = |off_peak: &str| {
+            only(&format!(
+                r#"{{"litellm_provider":"openai","input_cost_per_token":2e-6,"output_cost_per_token":4e-6,"off_peak_pricing":{off_peak}}}"#
+            ))
+        };
+        let price = entry(
+            r#"{"input_cost_per_token":1e-6,"windows":[{"hours_utc":["10:00-00:00","04:00-06:00"],"weekdays":[1,5]},{"hours_utc":"00:00-00:00","weekdays":[7]}]}"#,
+        );
+        let off_peak = price.unwrap().2.off_peak.unwrap();
+        assert_eq!(off_peak.rates.input, Some(Rate::parse("0.000001").unwrap()));
+        let shown: Vec<_> =
+            off_peak.hours.iter().map(|span| format!("{:?} {}-{}", span.days, span.from, span.to)).collect();
+        assert_eq!(shown, ["[1, 5] 10:00-00:00", "[1, 5] 04:00-06:00", "[7] 00:00-00:00"]);
+        for odd in [
+            "7",
+            r#"{"windows":[{"hours_utc":"25:00-26:00"}]}"#,
+            r#"{"windows":[{"hours":1}]}"#,
+            r#"{"input_cost_per_token_above_200k_tokens":1e-6,"windows":[]}"#,
+            r#"{"factor":0.5,"windows":[]}"#,
+        ] {
+            assert!(entry(odd).is_err(), "{odd}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::domain::{Price, PriceTier, Rate, ServiceTier, Timestamp};
+use crate::domain::{OffPeak, Price, PriceHours, PriceTier, Rate, ServiceTier, Timestamp};
 use crate::error::{Error, Result};
 
 const TABLE: &str = include_str!("../../../prices/prices.json");
@@ -117,8 +117,17 @@ struct PerMillion {
     /// USD per search, not per million.
     search: Option<String>,
     regional_percent: Option<u32>,
+    off_peak: Option<AtHours>,
     #[serde(default)]
     tiers: Vec<PerMillion>,
+}
+
+/// A price at some hours.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AtHours {
+    hours: Vec<PriceHours>,
+    rates: Box<PerMillion>,
 }
 
 impl PerMillion {
@@ -146,6 +155,10 @@ impl PerMillion {
         let price = Price {
             search: self.search.as_deref().map(Rate::parse).transpose()?,
             regional_percent: self.regional_percent,
+            off_peak: match &self.off_peak {
+                Some(AtHours { hours, rates }) => Some(OffPeak::new(hours.clone(), rates.tier()?)),
+                None => None,
+            },
             as_of: Some(as_of),
             ..Price::of(&self.tier()?, tiers).ok_or_else(missing)?
         };
@@ -255,6 +268,18 @@ mod tests {
         assert_eq!(cost("anthropic", "claude-opus-5", with(Usage::new(1_000, 100), searched)), 38_250_000);
         let fast = UsageDetails { service_tier: ServiceTier::Fast, ..searched };
         assert_eq!(cost("anthropic", "claude-opus-5", with(Usage::new(1_000, 100), fast)), 46_500_000);
+    }
+
+    #[test]
+    fn b38_hours_cost_what_a_hand_computes() {
+        let price = find("deepseek", "deepseek-v4-flash").unwrap();
+        let at = |text: &str| Timestamp(text.parse::<jiff::Timestamp>().unwrap().as_microsecond());
+        let usage = Usage::new(1_000, 100).with_cache(200, 0);
+        let cost = |moment: &str| price.at(at(moment)).cost(&usage).unwrap().nanos();
+        // 800 × 0.30 + 200 × 0.006 + 100 × 1.20 on a Monday at two, half of it at five and on a Sunday
+        assert_eq!(cost("2026-11-23T02:00:00Z"), 361_200);
+        assert_eq!(cost("2026-11-23T05:00:00Z"), 180_600);
+        assert_eq!(cost("2026-11-29T02:00:00Z"), 180_600);
     }
 
     #[test]

@@ -9,8 +9,6 @@ mod sign;
 
 use std::sync::Arc;
 
-use reqwest::header::HeaderMap;
-
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider};
 use super::{Profile, profile};
@@ -80,12 +78,8 @@ impl Dialect for Converse {
         let verb = if streams { "converse-stream" } else { "converse" };
         // Names hold colons, those of profiles slashes too: both belong to one piece of the path.
         let name = sign::encoded(&request.model_name);
-        Ok(Encoded {
-            url: endpoint.url("", &format!("/model/{name}/{verb}")),
-            headers: HeaderMap::new(),
-            body: request::encode(&endpoint.name, request)?,
-            streams,
-            decoder: Box::new(response::Decoder::new(&endpoint.name, request)),
-        })
+        let body = request::encode(&endpoint.name, request)?;
+        let url = endpoint.url("", &format!("/model/{name}/{verb}"));
+        Ok(Encoded::plain(url, body, streams, response::Decoder::new(&endpoint.name, request)))
     }
 }

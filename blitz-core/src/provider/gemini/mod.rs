@@ -7,7 +7,7 @@ mod request;
 mod response;
 mod schema;
 
-use reqwest::header::{HeaderMap, HeaderName};
+use reqwest::header::HeaderName;
 use serde_json::json;
 
 use super::wire::embed::{self, EmbeddingCall};
@@ -59,8 +59,7 @@ impl Dialect for Content {
             url.query_pairs_mut().append_pair("alt", "sse");
         }
         let body = request::encode(&endpoint.name, request)?;
-        let decoder = Box::new(response::Decoder::new(&endpoint.name, request));
-        Ok(Encoded { url, headers: HeaderMap::new(), body, streams, decoder })
+        Ok(Encoded::plain(url, body, streams, response::Decoder::new(&endpoint.name, request)))
     }
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {

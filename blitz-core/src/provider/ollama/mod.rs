@@ -3,7 +3,6 @@
 mod request;
 mod response;
 
-use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use super::wire::embed::{self, EmbeddingCall};
@@ -47,13 +46,9 @@ struct Chat;
 
 impl Dialect for Chat {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
-        Ok(Encoded {
-            url: endpoint.url("/api", "/chat"),
-            headers: HeaderMap::new(),
-            body: request::encode(&endpoint.name, request)?,
-            streams: request.settings.stream != Some(false),
-            decoder: Box::new(response::Decoder::new(&endpoint.name, request)),
-        })
+        let (body, streams) = (request::encode(&endpoint.name, request)?, request.settings.stream != Some(false));
+        let decoder = response::Decoder::new(&endpoint.name, request);
+        Ok(Encoded::plain(endpoint.url("/api", "/chat"), body, streams, decoder))
     }
 
     fn profile(&self, model_name: &str) -> Profile {

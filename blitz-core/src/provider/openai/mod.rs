@@ -8,8 +8,6 @@ pub(super) mod response;
 mod server;
 mod stream;
 
-use reqwest::header::HeaderMap;
-
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::error::Failure;
@@ -67,13 +65,9 @@ impl Dialect for Chat {
             request::Dialect { provider: &endpoint.name, quirks: self.server.quirks(), family: self.family.as_deref() };
         let encoded = request::encode(request, &dialect, !plain)?;
         let assembly = stream::Assembly::new(&endpoint.name, request, encoded.nullable);
-        Ok(Encoded {
-            url: endpoint.url(self.server.root(), "/chat/completions"),
-            headers: HeaderMap::new(),
-            body: encoded.body,
-            streams: encoded.streams,
-            decoder: Box::new(assembly.with_think_tags(self.server.quirks().think_tags)),
-        })
+        let decoder = assembly.with_think_tags(self.server.quirks().think_tags);
+        let url = endpoint.url(self.server.root(), "/chat/completions");
+        Ok(Encoded::plain(url, encoded.body, encoded.streams, decoder))
     }
 
     fn profile(&self, model_name: &str) -> Profile {

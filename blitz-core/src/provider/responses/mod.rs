@@ -5,8 +5,6 @@
 mod request;
 mod response;
 
-use reqwest::header::HeaderMap;
-
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider};
 use crate::domain::{ModelRequest, Secret};
@@ -47,12 +45,7 @@ pub(super) struct Responses {
 impl Dialect for Responses {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
         let wire = request::encode(&endpoint.name, self.family.as_deref(), request)?;
-        Ok(Encoded {
-            url: endpoint.url("/v1", "/responses"),
-            headers: HeaderMap::new(),
-            body: wire.body,
-            streams: wire.streams,
-            decoder: Box::new(response::Decoder::new(&endpoint.name, request, wire.nullable)),
-        })
+        let decoder = response::Decoder::new(&endpoint.name, request, wire.nullable);
+        Ok(Encoded::plain(endpoint.url("/v1", "/responses"), wire.body, wire.streams, decoder))
     }
 }

@@ -75,6 +75,13 @@ pub(super) struct Encoded {
     pub decoder: Box<dyn Decode>,
 }
 
+impl Encoded {
+    /// A request without headers of its own.
+    pub(super) fn plain(url: Url, body: Vec<u8>, streams: bool, decoder: impl Decode + 'static) -> Self {
+        Self { url, headers: HeaderMap::new(), body, streams, decoder: Box::new(decoder) }
+    }
+}
+
 /// A provider as a dialect at an endpoint.
 #[derive(Clone)]
 pub(super) struct Link {

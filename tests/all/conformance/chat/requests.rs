@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use blitz::{
-    Message, MessageRole, ModelRequest, ModelSettings, OutputSchema, Part, ToolCall, ToolChoice, ToolResult, ToolSpec,
-};
+use blitz::{Message, MessageRole, ModelRequest, ModelSettings, OutputSchema, Part, ToolCall, ToolChoice, ToolResult};
 use serde_json::{Map, Value, json};
 
-use crate::conformance::reading::drop_unknown_formats;
+use crate::conformance::reading::{drop_unknown_formats, function_tools};
 
 /// The recorded request as a program would have made it; `None` where the engine cannot say it at all.
 pub fn decode(body: &Value) -> Option<ModelRequest> {
@@ -16,7 +14,7 @@ pub fn decode(body: &Value) -> Option<ModelRequest> {
     let messages = messages(fields.remove("messages")?.as_array()?)?;
     let mut request = ModelRequest::new(model.as_str()?, messages);
     if let Some(tools) = fields.remove("tools") {
-        request = request.with_tools(tools.as_array()?.iter().map(tool).collect::<Vec<_>>());
+        request = request.with_tools(function_tools(&tools));
     }
     if let Some(choice) = fields.remove("tool_choice") {
         request = request.with_tool_choice(tool_choice(&choice));
@@ -49,12 +47,6 @@ fn settings(mut fields: Map<String, Value>) -> Option<ModelSettings> {
     };
     settings.extra = fields;
     Some(settings)
-}
-
-fn tool(tool: &Value) -> ToolSpec {
-    let function = &tool["function"];
-    let text = |name: &str| function[name].as_str().unwrap_or_default();
-    ToolSpec::new(text("name"), text("description"), function["parameters"].clone())
 }
 
 fn tool_choice(choice: &Value) -> ToolChoice {
