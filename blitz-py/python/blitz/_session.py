@@ -53,6 +53,8 @@ class _Asked:
         output_schema: Mapping[str, Any] | None,
         limits: Mapping[str, Any] | None,
         model: str | None,
+        tags: Mapping[str, str] | None,
+        client_key: str | None,
     ) -> None:
         self.agent = agent
         self.input = input
@@ -71,6 +73,10 @@ class _Asked:
             self.options["limits"] = limits
         if model is not None:
             self.options["model"] = model
+        if tags is not None:
+            self.options["tags"] = tags
+        if client_key is not None:
+            self.options["client_key"] = client_key
 
     def outcome(self, data: dict[str, Any]) -> Outcome[Any]:
         return Outcome(data) if self.output is None else self.output.outcome(data)
@@ -168,6 +174,8 @@ class Session:
         output_type: type[T],
         limits: Mapping[str, Any] | None = ...,
         model: str | None = ...,
+        tags: Mapping[str, str] | None = ...,
+        client_key: str | None = ...,
     ) -> Outcome[T]: ...
     @overload
     def run(
@@ -179,6 +187,8 @@ class Session:
         output_schema: Mapping[str, Any] | None = ...,
         limits: Mapping[str, Any] | None = ...,
         model: str | None = ...,
+        tags: Mapping[str, str] | None = ...,
+        client_key: str | None = ...,
     ) -> Outcome[Any]: ...
     def run(
         self,
@@ -189,13 +199,16 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> Outcome[Any]:
         """Runs an agent to its end. Ctrl-C cancels the execution.
 
         The outcome of an agent that failed says so in ``status`` and ``error``: its messages, usage and
-        cost are there all the same. Errors: the execution could not begin.
+        cost are there all the same. ``tags`` are what it is counted under; by the same ``client_key`` the same
+        run is begun once in a day. Errors: the execution could not begin.
         """
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return asked.outcome(self._entry.run(asked.agent, asked.input, asked.options, next_mailbox(), context).wait())
 
@@ -208,6 +221,8 @@ class Session:
         output_type: type[T],
         limits: Mapping[str, Any] | None = ...,
         model: str | None = ...,
+        tags: Mapping[str, str] | None = ...,
+        client_key: str | None = ...,
     ) -> Outcome[T]: ...
     @overload
     async def arun(
@@ -219,6 +234,8 @@ class Session:
         output_schema: Mapping[str, Any] | None = ...,
         limits: Mapping[str, Any] | None = ...,
         model: str | None = ...,
+        tags: Mapping[str, str] | None = ...,
+        client_key: str | None = ...,
     ) -> Outcome[Any]: ...
     async def arun(
         self,
@@ -229,12 +246,14 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> Outcome[Any]:
         """Runs an agent to its end. Cancelling the task cancels the execution.
 
         Async tools run on the loop that awaits this.
         """
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return asked.outcome(
             await settled(self._entry.run(asked.agent, asked.input, asked.options, mailbox(), context))
@@ -249,9 +268,11 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> ExecutionHandle[Any]:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return ExecutionHandle(
             self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context).wait(), asked.outcome
@@ -266,9 +287,11 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> ExecutionHandle[Any]:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return ExecutionHandle(
             await settled(self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)), asked.outcome
@@ -283,9 +306,11 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> EventStream:
         """Starts an agent and gives its events as they happen. Dropping the iterator cancels the execution."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return EventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, next_mailbox(), context))
 
@@ -298,9 +323,11 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> AsyncEventStream:
         """Starts an agent and gives its events for ``async for``. Dropping the iterator cancels the execution."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return AsyncEventStream(lambda: self._entry.stream(asked.agent, asked.input, asked.options, mailbox(), context))
 
