@@ -24,6 +24,7 @@ from typing import Any, Literal
 from ._records import (
     Alert,
     AuditExport,
+    AuditRedaction,
     AuditSegment,
     BudgetRaise,
     BudgetRevision,
@@ -36,6 +37,7 @@ from ._records import (
     PasswordReset,
     PriceVersion,
     RateLimit,
+    Rerated,
     RerunAs,
     RoleRecord,
     SecretName,

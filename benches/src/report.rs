@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::measure::{Sample, median};
-use crate::{Row, Variant};
+use crate::{Metric, Row, Variant};
 
 /// All samples of one variant.
 pub struct Finding {
@@ -38,6 +38,17 @@ impl Finding {
         values.fold((f64::INFINITY, 0.0), |(low, high), value| (low.min(value), high.max(value)))
     }
 
+    /// Beside time on the wall: how many a second, and the CPU of each.
+    fn rate(&self) -> String {
+        if !matches!(self.row.metric, Metric::WallPerItem) {
+            return String::new();
+        }
+        let of = |value: fn(&Sample) -> f64| median(&mut self.samples.iter().map(value).collect::<Vec<_>>());
+        let rate = of(|sample| sample.items as f64 / sample.wall.as_secs_f64().max(1e-9));
+        let cpu = of(|sample| sample.cpu.as_secs_f64() * 1e6 / sample.items.max(1) as f64);
+        format!("{rate:>9.0}/s {:>6} us CPU  ", figure(cpu))
+    }
+
     /// How it compares with the floor, and whether that is good enough.
     fn verdict(&self, floor: f64) -> String {
         match self.variant.bar {
@@ -56,12 +67,13 @@ pub fn table(findings: &[Finding]) -> String {
     for finding in findings {
         let (low, high) = finding.range();
         let line = format!(
-            "  {:<18} {:>10}   {:>10} .. {:<10} {:>7.2}x  {}",
+            "  {:<18} {:>10}   {:>10} .. {:<10} {:>7.2}x  {}{}",
             finding.variant.name,
             figure(finding.value()),
             figure(low),
             figure(high),
             finding.value() / base,
+            finding.rate(),
             finding.verdict(base),
         );
         writeln!(text, "{}", line.trim_end()).expect("a String takes any text");
@@ -119,6 +131,21 @@ mod tests {
         assert!(text.contains("arithmetic") && text.contains("2.00x  <= 1 MISSED"), "{text}");
         let text = table(&findings(&[10, 10, 10], &[5, 5, 50]));
         assert!(text.contains("0.50x  <= 1 held"), "{text}");
+    }
+
+    #[test]
+    fn time_on_the_wall_is_told_as_a_rate_with_its_cpu_too() {
+        let row = rows::named("budget").expect("it is listed");
+        let sample = Sample {
+            items: 1_000,
+            cpu: Duration::from_millis(20),
+            wall: Duration::from_millis(50),
+            p50: None,
+            memory: 0,
+        };
+        let finding = Finding { row, variant: &row.variants[0], samples: vec![sample] };
+        let text = table(&[finding]);
+        assert!(text.contains("50.0") && text.contains("20000/s   20.0 us CPU"), "{text}");
     }
 
     #[test]

@@ -28,6 +28,21 @@ pub(crate) fn open(session: *const Session) -> Result<Arc<Session>> {
     Ok(session)
 }
 
+/// Any way in: what `way` gives becomes the session.
+fn enter(
+    engine: *const Engine,
+    out_session: *mut *mut Session,
+    out_error: *mut *mut Failure,
+    way: impl FnOnce(&Host) -> Result<blitz::Session>,
+) -> Status {
+    guard(out_error, || {
+        let out = Out::new(out_session, "out_session")?;
+        let host = Arc::clone(&handle::get(engine)?.host);
+        let session = way(&host)?;
+        out.set_handle(Session { host, session })
+    })
+}
+
 /// The host's own session: trusted, and audited with the reason it gives. On BLITZ_OK the caller owns *out_session:
 /// blitz_session_free().
 #[unsafe(no_mangle)]
@@ -37,12 +52,9 @@ pub extern "C" fn blitz_engine_root(
     out_session: *mut *mut Session,
     out_error: *mut *mut Failure,
 ) -> Status {
-    guard(out_error, || {
-        let out = Out::new(out_session, "out_session")?;
-        let host = Arc::clone(&handle::get(engine)?.host);
+    enter(engine, out_session, out_error, |host| {
         host.check_open()?;
-        let session = host.engine.root(handle::text(reason, "reason")?);
-        out.set_handle(Session { host, session })
+        Ok(host.engine.root(handle::text(reason, "reason")?))
     })
 }
 
@@ -56,12 +68,9 @@ pub extern "C" fn blitz_engine_login(
     out_session: *mut *mut Session,
     out_error: *mut *mut Failure,
 ) -> Status {
-    guard(out_error, || {
-        let out = Out::new(out_session, "out_session")?;
-        let host = Arc::clone(&handle::get(engine)?.host);
+    enter(engine, out_session, out_error, |host| {
         let (email, password) = (handle::text(email, "email")?, handle::text(password, "password")?);
-        let session = host.wait(host.engine.login(email, password))??;
-        out.set_handle(Session { host, session })
+        host.wait(host.engine.login(email, password))?
     })
 }
 
@@ -74,12 +83,8 @@ pub extern "C" fn blitz_engine_login_with(
     out_session: *mut *mut Session,
     out_error: *mut *mut Failure,
 ) -> Status {
-    guard(out_error, || {
-        let out = Out::new(out_session, "out_session")?;
-        let host = Arc::clone(&handle::get(engine)?.host);
-        let login = json::read_as(login_json, "login_json")?;
-        let session = host.wait(host.engine.login_with(login))??;
-        out.set_handle(Session { host, session })
+    enter(engine, out_session, out_error, |host| {
+        host.wait(host.engine.login_with(json::read_as(login_json, "login_json")?))?
     })
 }
 
@@ -92,13 +97,7 @@ pub extern "C" fn blitz_engine_authenticate(
     out_session: *mut *mut Session,
     out_error: *mut *mut Failure,
 ) -> Status {
-    guard(out_error, || {
-        let out = Out::new(out_session, "out_session")?;
-        let host = Arc::clone(&handle::get(engine)?.host);
-        let token = handle::text(token, "token")?;
-        let session = host.wait(host.engine.authenticate(token))??;
-        out.set_handle(Session { host, session })
-    })
+    enter(engine, out_session, out_error, |host| host.wait(host.engine.authenticate(handle::text(token, "token")?))?)
 }
 
 /// A session by an API key: it may what the key's scopes and its owner's role both allow. On BLITZ_OK the caller owns
@@ -110,13 +109,7 @@ pub extern "C" fn blitz_engine_api_key(
     out_session: *mut *mut Session,
     out_error: *mut *mut Failure,
 ) -> Status {
-    guard(out_error, || {
-        let out = Out::new(out_session, "out_session")?;
-        let host = Arc::clone(&handle::get(engine)?.host);
-        let key = handle::text(key, "key")?;
-        let session = host.wait(host.engine.api_key(key))??;
-        out.set_handle(Session { host, session })
-    })
+    enter(engine, out_session, out_error, |host| host.wait(host.engine.api_key(handle::text(key, "key")?))?)
 }
 
 /// The next tokens for a refresh token, which is good once, as a JSON object. On BLITZ_OK the caller owns *out_json:

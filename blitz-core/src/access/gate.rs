@@ -483,6 +483,11 @@ impl Grant {
         self.refused.set(Refusal::of(error, object))
     }
 
+    /// The same about something that the trail names otherwise.
+    pub(crate) fn refuse_about(&self, error: Error, object: String) -> Error {
+        self.refused.set(Refusal::of(error, object))
+    }
+
     /// Refuses where the caller may not do this with a further resource.
     pub(crate) fn may(&self, permission: Permission, row: &ResourceRow) -> Result<()> {
         self.subject.allow(permission, row).map_err(|refusal| self.refused.set(refusal))

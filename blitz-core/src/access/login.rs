@@ -17,7 +17,7 @@ use super::password::Compared;
 use super::policy::Way;
 use super::users;
 use crate::audit::{Actor, AuditLine};
-use crate::domain::{AuditOutcome, Login, Principal, Secret, SessionId, Timestamp};
+use crate::domain::{AuditOutcome, Login, Principal, Secret, SessionId, Timestamp, UserId};
 use crate::error::{Error, Result};
 use crate::store::Connection;
 use crate::store::access::{self, SessionDraft, UserRow};
@@ -61,13 +61,17 @@ impl Gate {
     /// The password hash and session version of an address, where there is such a user.
     async fn known(&self, email: String) -> Result<Option<(Secret, i64)>> {
         let parts = self.parts.clone();
-        let read = self.parts.store.read(move |tx| {
-            let Some(row) = access::user_by_email(tx, &email)? else { return Ok(None) };
-            let hash = users::password_hash(tx, &parts.keys, row.user.id)?;
-            Ok(hash.map(|hash| (hash, row.session_version)))
-        });
+        let read = self.parts.store.read(move |tx| known_in(tx, &parts, &email));
         read.await
     }
+}
+
+/// The password hash and session version of an address. Nobody has the number 0: for an unknown address the
+/// same statements find no row.
+fn known_in(tx: &mut dyn Connection, parts: &Parts, email: &str) -> Result<Option<(Secret, i64)>> {
+    let row = access::user_by_email(tx, email)?;
+    let hash = users::password_hash(tx, &parts.keys, row.as_ref().map_or(UserId(0), |row| row.user.id))?;
+    Ok(row.zip(hash).map(|(row, hash)| (hash, row.session_version)))
 }
 
 /// A login after the comparison, on its way into the store.
@@ -97,10 +101,11 @@ impl Attempt {
             account => {
                 // One write for every failure: its time does not tell whether the account exists.
                 access::count_failed_login(tx)?;
-                if let Some(row) = account.as_ref().filter(|row| !held(row) && !self.source_held) {
-                    let failed = row.failed_logins.saturating_add(1);
-                    access::set_failures(tx, row.user.id, failed, hold(failed).map(|time| self.now.plus(time)))?;
-                }
+                let counted = account.as_ref().filter(|row| !held(row) && !self.source_held);
+                let failed = counted.map_or(0, |row| row.failed_logins.saturating_add(1));
+                // Nobody has the number 0: for an unknown address the same statement finds no row.
+                let id = counted.map_or(UserId(0), |row| row.user.id);
+                access::set_failures(tx, id, failed, hold(failed).map(|time| self.now.plus(time)))?;
                 self.note_failure(tx, parts, account.as_ref())?;
                 Ok(None)
             }
@@ -171,6 +176,7 @@ mod tests {
     use super::super::tests::World;
     use super::*;
     use crate::domain::Role;
+    use crate::store::{Row, SqlValue};
 
     #[test]
     fn t34_the_hold_doubles_from_the_fifth_failure_and_has_an_end() {
@@ -205,6 +211,68 @@ mod tests {
         }
         assert!(!finish(&world, true, 1, at(0)).await, "the right one among many guesses fails too");
         assert!(finish(&world, true, 1, at(2)).await, "and works once the account is free");
+    }
+
+    /// A transaction that notes what is asked of it.
+    struct Noting<'a> {
+        inner: &'a mut dyn Connection,
+        asked: Vec<&'static str>,
+    }
+
+    impl Connection for Noting<'_> {
+        fn execute(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<usize> {
+            self.asked.push(sql);
+            self.inner.execute(sql, params)
+        }
+
+        fn insert(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Option<i64>> {
+            self.asked.push(sql);
+            self.inner.insert(sql, params)
+        }
+
+        fn query_one(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Option<Row>> {
+            self.asked.push(sql);
+            self.inner.query_one(sql, params)
+        }
+
+        fn query_all(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Vec<Row>> {
+            self.asked.push(sql);
+            self.inner.query_all(sql, params)
+        }
+    }
+
+    /// Everything that the store is asked for in a login with a wrong password.
+    async fn work_of(world: &World, email: &str) -> Vec<&'static str> {
+        let (parts, email) = (world.gate.parts.clone(), email.to_owned());
+        let asked = world.gate.parts.store.write(move |tx| {
+            let mut noting = Noting { inner: tx, asked: Vec::new() };
+            let known = known_in(&mut noting, &parts, &email)?;
+            let attempt = Attempt {
+                email: email.clone(),
+                source: None,
+                source_held: false,
+                session_version: known.map(|known| known.1),
+                compared: Compared { matches: false, rehashed: None },
+                now: Timestamp(0),
+            };
+            assert!(attempt.finish(&mut noting, &parts)?.is_none());
+            Ok(noting.asked)
+        });
+        asked.await.unwrap()
+    }
+
+    /// Beside the comparison, whose work is the same by `t33_nobody_costs_what_somebody_costs`.
+    #[tokio::test]
+    async fn t33_an_unknown_address_asks_the_store_for_the_same_as_a_wrong_password() {
+        let world = World::new();
+        world.user("ana@example.com", Role::Admin).await;
+        let known = work_of(&world, "ana@example.com").await;
+        assert!(known.len() >= 5, "{known:#?}");
+        assert_eq!(work_of(&world, "nobody@example.com").await, known);
+        // An account that is held back is no other.
+        for _ in 0..6 {
+            assert_eq!(work_of(&world, "ana@example.com").await, known);
+        }
     }
 
     #[tokio::test]

@@ -47,7 +47,14 @@ pub struct RunOptions {
     /// What this run is counted under; what a policy of the caller says wins.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// The caller's own key of this run: for a day the same run by the same key is the one that there is, and
+    /// another run by it is a conflict. Whoever repeats a request that may have been heard pays once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<String>,
 }
+
+/// The longest key of a caller's own, in bytes.
+const MAX_CLIENT_KEY: usize = 200;
 
 /// Limits that one run lowers; see [`Limits`]. What is absent stays the agent's.
 #[non_exhaustive]
@@ -96,6 +103,11 @@ impl RunOptions {
         self
     }
 
+    /// The same options with a key of the caller's own.
+    pub fn with_client_key(self, key: impl Into<String>) -> Self {
+        Self { client_key: Some(key.into()), ..self }
+    }
+
     /// Whether they change nothing.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
@@ -103,6 +115,9 @@ impl RunOptions {
 
     /// Errors: `InvalidInput` for a limit that no agent may have. The schema is checked where it is prepared.
     pub(crate) fn check(&self) -> Result<()> {
+        if self.client_key.as_ref().is_some_and(|key| !(1..=MAX_CLIENT_KEY).contains(&key.len())) {
+            return Err(Error::invalid(format!("client_key has 1 to {MAX_CLIENT_KEY} bytes")));
+        }
         let limits = &self.limits;
         if limits.max_turns == Some(0) || limits.max_parallel_tools == Some(0) || limits.timeout_ms == Some(0) {
             return Err(Error::invalid("limits.max_turns, max_parallel_tools and timeout_ms must be at least 1"));

@@ -151,8 +151,8 @@ impl Catalog<NewAgent> {
         options: RunOptions,
     ) -> Result<ExecutionHandle> {
         let run = Run { agent: agent.into(), input: input.into(), options };
-        let (started, _) = self.session.begin(run, CancellationToken::new(), Audience::Open).await?;
-        Ok(ExecutionHandle::new(self.session.clone(), started.id))
+        let first = self.session.begin(run, CancellationToken::new(), Audience::Open).await?;
+        Ok(ExecutionHandle::new(self.session.clone(), first.id()))
     }
 
     /// Starts an agent and gives its events. Dropping the stream cancels the execution.

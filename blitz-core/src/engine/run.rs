@@ -15,7 +15,7 @@ use crate::access::Target;
 use crate::domain::schema::admit_kept;
 use crate::domain::{Decision, Event, ExecutionId, Outcome, Permission, ResourceRef, RunOptions};
 use crate::error::{Error, Result};
-use crate::execution::begin::{Beginning, What, begin};
+use crate::execution::begin::{Beginning, Begins, What, begin};
 use crate::execution::rerun::Rerun;
 use crate::execution::{Started, fresh_seed, recover};
 
@@ -80,32 +80,58 @@ pub(super) struct Run {
 
 /// A root execution that ends when its caller goes away.
 pub(super) struct Owned {
-    started: Started,
+    ending: Ending,
     guard: DropGuard,
+}
+
+/// How the caller of a run hears of its end.
+#[derive(Debug)]
+enum Ending {
+    /// Whoever began it is told.
+    Begun(oneshot::Receiver<Result<Outcome>>),
+    /// It was begun before, under the same key of the caller's own.
+    Known(Session, ExecutionId),
+}
+
+impl Ending {
+    async fn wait(self) -> Result<Outcome> {
+        match self {
+            Self::Begun(outcome) => outcome.await.map_err(|_| broken_off())?,
+            Self::Known(session, id) => session.executions().wait(id).await,
+        }
+    }
+}
+
+/// A run behind its first transaction.
+pub(super) enum First {
+    /// It was begun here.
+    Begun(Started, Option<Ear>),
+    /// It was begun before, under the same key of the caller's own.
+    Known(ExecutionId),
+}
+
+impl First {
+    /// The execution's id.
+    pub(super) fn id(&self) -> ExecutionId {
+        match self {
+            Self::Begun(started, _) => started.id,
+            Self::Known(id) => *id,
+        }
+    }
 }
 
 impl Session {
     /// Begins an execution in one transaction and drives it in a task of its own.
     ///
     /// Whoever stops waiting for this in the middle leaves no execution that nobody drives.
-    pub(super) async fn begin(
-        &self,
-        run: Run,
-        cancel: CancellationToken,
-        audience: Audience,
-    ) -> Result<(Started, Option<Ear>)> {
+    pub(super) async fn begin(&self, run: Run, cancel: CancellationToken, audience: Audience) -> Result<First> {
         admit_kept("the input", &run.input)?;
         run.options.check()?;
         let session = self.clone();
         self.inner.runtime.to_its_end(async move { session.begin_here(run, cancel, audience).await }).await
     }
 
-    async fn begin_here(
-        &self,
-        run: Run,
-        cancel: CancellationToken,
-        audience: Audience,
-    ) -> Result<(Started, Option<Ear>)> {
+    async fn begin_here(&self, run: Run, cancel: CancellationToken, audience: Audience) -> Result<First> {
         let Run { agent, input, options } = run;
         let runtime = Arc::clone(&self.inner.runtime);
         let seed = fresh_seed()?;
@@ -116,7 +142,13 @@ impl Session {
                 begin(tx, grant, &runtime, &what, seed)
             })
             .await?;
-        Ok(self.launch(beginning, cancel, audience))
+        Ok(match beginning {
+            Begins::New(beginning) => {
+                let (started, ear) = self.launch(*beginning, cancel, audience);
+                First::Begun(started, ear)
+            }
+            Begins::Known(id) => First::Known(id),
+        })
     }
 
     /// Runs a workflow again; the execution runs by itself.
@@ -138,7 +170,10 @@ impl Session {
                 begin(tx, grant, &runtime, &What::Again { of, rerun: &rerun }, seed)
             })
             .await?;
-        Ok(self.launch(beginning, CancellationToken::new(), Audience::Open).0.id)
+        Ok(match beginning {
+            Begins::New(beginning) => self.launch(*beginning, CancellationToken::new(), Audience::Open).0.id,
+            Begins::Known(id) => id,
+        })
     }
 
     fn launch(&self, beginning: Beginning, cancel: CancellationToken, audience: Audience) -> (Started, Option<Ear>) {
@@ -157,20 +192,28 @@ impl Session {
     pub(super) async fn begin_owned(&self, run: Run) -> Result<Owned> {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
-        let (started, _) = self.begin(run, cancel, Audience::Outcome).await?;
-        Ok(Owned { started, guard })
+        let ending = match self.begin(run, cancel, Audience::Outcome).await? {
+            First::Begun(started, _) => Ending::Begun(started.outcome),
+            First::Known(id) => Ending::Known(self.clone(), id),
+        };
+        Ok(Owned { ending, guard })
     }
 
     /// The same for a caller that reads its events: it hears the first one too.
     pub(super) async fn begin_heard(&self, run: Run) -> Result<HeardRun> {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
-        let (Started { id, outcome }, ear) = self.begin(run, cancel.clone(), Audience::Events).await?;
-        let events = match ear {
-            Some(ear) => EventStream::from_the_first(self.clone(), id, ear),
-            None => EventStream::new(self.clone(), id, 0),
+        let (events, ending) = match self.begin(run, cancel.clone(), Audience::Events).await? {
+            First::Begun(Started { id, outcome }, ear) => {
+                let events = match ear {
+                    Some(ear) => EventStream::from_the_first(self.clone(), id, ear),
+                    None => EventStream::new(self.clone(), id, 0),
+                };
+                (events, Ending::Begun(outcome))
+            }
+            First::Known(id) => (EventStream::new(self.clone(), id, 0), Ending::Known(self.clone(), id)),
         };
-        Ok(HeardRun { events: events.owning(guard), cancel, outcome })
+        Ok(HeardRun { events: events.owning(guard), cancel, ending })
     }
 
     /// Goes on with every interrupted execution that this process can run.
@@ -208,7 +251,7 @@ pub(super) enum Audience {
 impl Owned {
     /// Waits for the end; dropping this future cancels.
     pub(super) async fn outcome(self) -> Result<Outcome> {
-        let outcome = self.started.outcome.await.map_err(|_| broken_off())?;
+        let outcome = self.ending.wait().await;
         self.guard.disarm();
         outcome
     }
@@ -247,7 +290,7 @@ fn broken_off() -> Error {
 pub struct HeardRun {
     events: EventStream,
     cancel: CancellationToken,
-    outcome: oneshot::Receiver<Result<Outcome>>,
+    ending: Ending,
 }
 
 impl HeardRun {
@@ -256,7 +299,7 @@ impl HeardRun {
         self.events.next().await
     }
 
-    /// Asks for the end of the execution.
+    /// Asks for the end of the execution; one that was begun before, under the same `client_key`, goes on.
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
@@ -265,8 +308,8 @@ impl HeardRun {
     ///
     /// Errors: `Interrupted` where the engine closes first.
     pub async fn outcome(self) -> Result<Outcome> {
-        let Self { mut events, outcome, .. } = self;
-        let outcome = outcome.await.map_err(|_| broken_off())?;
+        let Self { mut events, ending, .. } = self;
+        let outcome = ending.wait().await;
         events.disown();
         outcome
     }

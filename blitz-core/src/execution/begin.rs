@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Runtime;
 use super::cache::{Generation, SetupKey};
+use super::client_key::ClientKey;
 use super::pin::flow::{FoundWorkflow, Pinning};
 use super::pin::{Use, pin};
 use super::rerun::{self, Rerun};
@@ -57,20 +58,38 @@ pub(crate) struct Beginning {
     pub(crate) keep: Option<(SetupKey, Generation, Prepared)>,
 }
 
+/// What comes of a call that begins an execution.
+pub(crate) enum Begins {
+    /// A new one.
+    New(Box<Beginning>),
+    /// The one that the caller's own key stands for already.
+    Known(ExecutionId),
+}
+
 /// Begins an execution of what the call is about. May run again: it changes nothing outside `tx`.
 ///
 /// Errors: `NotFound`, `PermissionDenied` for what it names, `InvalidInput` for an input off its
-/// schema, a definition that cannot run or a tool that this process does not have.
+/// schema, a definition that cannot run or a tool that this process does not have; `Conflict` where the
+/// caller's own key stands for another run.
 pub(crate) fn begin(
     tx: &mut dyn Connection,
     grant: &Grant,
     runtime: &Runtime,
     what: &What<'_>,
     seed: u64,
-) -> Result<Beginning> {
+) -> Result<Begins> {
     let store = grant.execution_store()?;
     let standing = grant.standing(&store);
     let resource = grant.resource().ok_or_else(|| Error::internal("a run has nothing as its target"))?;
+    let client_key = match what {
+        What::Run { input, options, .. } => ClientKey::of(grant, resource, input, options)?,
+        What::Again { .. } => None,
+    };
+    if let Some(key) = &client_key
+        && let Some(known) = key.known(tx, grant)?
+    {
+        return Ok(Begins::Known(known));
+    }
     let (setup, launch, keep) = match what {
         What::Run { input, options, trigger } => {
             let (prepared, key, generation) = prepared(tx, grant, &standing, runtime, resource, options)?;
@@ -97,7 +116,10 @@ pub(crate) fn begin(
     };
     let (begun, events) = begin.write(tx, now, &desk)?;
     grant.audit(tx, &format!("execution:{}", begun.ids.id), None, Some(setup.hash()), Value::Null)?;
-    Ok(Beginning { setup, begun, events, store, keep })
+    if let Some(key) = &client_key {
+        key.keep(tx, now, begun.ids.id)?;
+    }
+    Ok(Begins::New(Box::new(Beginning { setup, begun, events, store, keep })))
 }
 
 /// What is to run, pinned and made runnable, or as it was kept.
@@ -144,8 +166,10 @@ fn prepared(
 }
 
 fn hash_of(options: &RunOptions) -> Result<Option<String>> {
+    // A key of the caller's own says nothing of what runs.
+    let options = RunOptions { client_key: None, ..options.clone() };
     if options.is_default() {
         return Ok(None);
     }
-    to_json(options).map(|json| Some(content_hash(json.as_bytes())))
+    to_json(&options).map(|json| Some(content_hash(json.as_bytes())))
 }

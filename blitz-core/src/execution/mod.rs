@@ -8,6 +8,7 @@
 pub(crate) mod begin;
 pub(crate) mod bell;
 pub(crate) mod cache;
+mod client_key;
 pub(crate) mod control;
 pub(crate) mod driver;
 pub(crate) mod effects;

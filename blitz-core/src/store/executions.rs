@@ -1,5 +1,6 @@
 //! Executions and their journal: the SQL, written once.
 
+mod keys;
 mod nodes;
 
 use serde_json::Value;
@@ -10,6 +11,7 @@ use crate::domain::{
     Queued, ResourceId, Step, StepKind, Timestamp, UserId, Waiting, WorkflowPlan,
 };
 use crate::error::{Error, Result};
+pub(crate) use keys::{client_key, forget_client_keys, put_client_key};
 pub(crate) use nodes::{blob, journal_below, names_output, put_blob, question};
 
 /// Version of the form of journal records.

@@ -190,13 +190,43 @@ class TagPolicy(Value):
     _shown = ("scope",)
 
 
+class UsageRow(Value):
+    """One row of usage: what it is of, and its sums."""
+
+    start: datetime | None
+    user_id: int | None
+    role: str | None
+    key_id: int | None
+    model: str | None
+    provider: str | None
+    agent_id: int | None
+    agent: str | None
+    workflow_id: int | None
+    prompt: str | None
+    tags: str | None
+    cost: Decimal
+    unpriced: int
+    calls: int
+    attempts: int
+    failures: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    latency_us: int | None
+    max_latency_us: int | None
+    _made = {"start": _moment, "cost": _money}
+    _shown = ("start", "model", "agent", "cost", "calls")
+
+
 class UsageReport(Value):
     """The answer to a question about usage."""
 
     to: datetime | None
-    rows: list[dict[str, Any]]
-    total: dict[str, Any]
-    _made = {"from": _moment, "to": _moment}
+    rows: list[UsageRow]
+    total: UsageRow
+    _made = {"from": _moment, "to": _moment, "rows": UsageRow, "total": UsageRow}
     _shown = ("from", "to")
     _fields = frozenset({"from"})
 
@@ -204,6 +234,41 @@ class UsageReport(Value):
     def from_(self) -> datetime | None:
         """The field `from`."""
         return getattr(self, "from")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to_frame(self) -> Any:
+        """A DataFrame of the rows, one column a figure: of pandas, or of polars where that is what is there."""
+        from ._display import frame
+
+        return frame(self.rows)
+
+    def _repr_html_(self) -> str:
+        from ._display import table
+
+        return table([row.to_dict() for row in (*self.rows, self.total)])
+
+
+class Rerated(Value):
+    """What rating calls anew came to."""
+
+    version: int
+    calls: int
+    changed: int
+    unlisted: int
+    sealed: int
+    amount: Decimal
+    _made = {"amount": _money}
+    _shown = ("version", "changed", "amount")
+
+
+class AuditRedaction(Value):
+    """What a redaction of the trail came to."""
+
+    redacted: int
+    kept: int
+    _shown = ("redacted", "kept")
 
 
 class PriceVersion(Value):

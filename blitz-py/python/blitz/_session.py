@@ -53,6 +53,8 @@ class _Asked:
         output_schema: Mapping[str, Any] | None,
         limits: Mapping[str, Any] | None,
         model: str | None,
+        tags: Mapping[str, str] | None,
+        client_key: str | None,
     ) -> None:
         self.agent = agent
         self.input = input
@@ -71,6 +73,10 @@ class _Asked:
             self.options["limits"] = limits
         if model is not None:
             self.options["model"] = model
+        if tags is not None:
+            self.options["tags"] = tags
+        if client_key is not None:
+            self.options["client_key"] = client_key
 
     def outcome(self, data: dict[str, Any]) -> Outcome[Any]:
         return Outcome(data) if self.output is None else self.output.outcome(data)
@@ -173,6 +179,8 @@ class Session:
         output_type: type[T],
         limits: Mapping[str, Any] | None = ...,
         model: str | None = ...,
+        tags: Mapping[str, str] | None = ...,
+        client_key: str | None = ...,
     ) -> Outcome[T]: ...
     @overload
     def run(
@@ -184,6 +192,8 @@ class Session:
         output_schema: Mapping[str, Any] | None = ...,
         limits: Mapping[str, Any] | None = ...,
         model: str | None = ...,
+        tags: Mapping[str, str] | None = ...,
+        client_key: str | None = ...,
     ) -> Outcome[Any]: ...
     def run(
         self,
@@ -194,13 +204,16 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> Outcome[Any]:
         """Runs an agent to its end. Ctrl-C cancels the execution.
 
         The outcome of an agent that failed says so in ``status`` and ``error``: its messages, usage and
-        cost are there all the same. Errors: the execution could not begin.
+        cost are there all the same. ``tags`` are what it is counted under; by the same ``client_key`` the same
+        run is begun once in a day. Errors: the execution could not begin.
         """
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return asked.outcome(self._entry.run(asked.agent, asked.input, asked.options, next_mailbox(), context).wait())
 
@@ -213,6 +226,8 @@ class Session:
         output_type: type[T],
         limits: Mapping[str, Any] | None = ...,
         model: str | None = ...,
+        tags: Mapping[str, str] | None = ...,
+        client_key: str | None = ...,
     ) -> Outcome[T]: ...
     @overload
     async def arun(
@@ -224,6 +239,8 @@ class Session:
         output_schema: Mapping[str, Any] | None = ...,
         limits: Mapping[str, Any] | None = ...,
         model: str | None = ...,
+        tags: Mapping[str, str] | None = ...,
+        client_key: str | None = ...,
     ) -> Outcome[Any]: ...
     async def arun(
         self,
@@ -234,12 +251,14 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> Outcome[Any]:
         """Runs an agent to its end. Cancelling the task cancels the execution.
 
         Async tools run on the loop that awaits this.
         """
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return asked.outcome(
             await settled(self._entry.run(asked.agent, asked.input, asked.options, mailbox(), context))
@@ -254,9 +273,11 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> ExecutionHandle[Any]:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return ExecutionHandle(
             self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context).wait(),
@@ -273,9 +294,11 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> ExecutionHandle[Any]:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return ExecutionHandle(
             await settled(self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)),
@@ -292,9 +315,11 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> EventStream:
         """Starts an agent and gives its events as they happen. Dropping the iterator cancels the execution."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return EventStream(
             lambda: self._entry.stream(asked.agent, asked.input, asked.options, next_mailbox(), context), *asked.read
@@ -309,9 +334,11 @@ class Session:
         output_schema: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        client_key: str | None = None,
     ) -> AsyncEventStream:
         """Starts an agent and gives its events for ``async for``. Dropping the iterator cancels the execution."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model)
+        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
         return AsyncEventStream(
             lambda: self._entry.stream(asked.agent, asked.input, asked.options, mailbox(), context), *asked.read

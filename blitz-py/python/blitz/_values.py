@@ -455,7 +455,8 @@ class Budget(Value):
     burn_rate: int | None
     projection: bool
     sealed_before: datetime | None
-    _made = {"sealed_before": _moment, "created_at": _moment, "updated_at": _moment, "limit": _money}
+    reset_at: datetime | None
+    _made = {"sealed_before": _moment, "reset_at": _moment, "created_at": _moment, "updated_at": _moment, "limit": _money}
     _shown = ("id", "name", "scope", "limit", "hard")
 
 
@@ -495,6 +496,7 @@ class LedgerEntry(Value):
     prompt: str | None
     latency_us: int | None
     failed: bool | None
+    price_version: int | None
     reason: str | None
     _made = {"at": _moment, "amount": _money, "usage": Usage}
     _shown = ("seq", "kind", "model", "amount")
@@ -538,6 +540,7 @@ class AuditRecord(Value):
     after: str | None
     details: Any
     request_id: str | None
+    redacted: bool | None
     _made = {"at": _moment}
     _shown = ("seq", "principal", "action", "object", "outcome")
 

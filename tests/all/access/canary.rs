@@ -69,6 +69,34 @@ async fn t58_t59_no_way_in_stands_anywhere() {
             told(&mut shown, root.call(method, input).await);
         }
     }
+    // A webhook with its secret, calls by each way in, and everything that is written out.
+    secrets.push("whsec-canary-of-a-webhook".to_owned());
+    let hook = json!({"name": "h", "url": "https://hooks.example.com/in", "events": ["budget.alert"],
+        "secret": "whsec-canary-of-a-webhook"});
+    shown.push_str(&root.call("webhooks.put", hook).await.unwrap().to_string());
+    root.models().put(NewModel::new("off", "offline", "offline")).await.unwrap();
+    root.models().set_visibility("off", blitz::Visibility::Shared).await.unwrap();
+    root.agents().put(blitz::NewAgent::new("a", "off")).await.unwrap();
+    root.agents().set_visibility("a", blitz::Visibility::Shared).await.unwrap();
+    engine.api_key(&rotated.key).await.unwrap().run("a", "rivers carry water").await.unwrap();
+    engine.authenticate(&next.access_token).await.unwrap().run("a", "rivers carry water").await.unwrap();
+    root.clone().with_request_id("r-1").run("a", "rivers carry water").await.unwrap();
+    let everything = json!(["user", "role", "key", "model", "provider", "agent", "workflow", "prompt", "tags"]);
+    for (method, input) in [
+        ("usage.query", json!({"by": everything, "every": "hour"})),
+        ("usage.export", json!({"query": {"by": everything}, "format": "csv"})),
+        ("usage.export", json!({"query": {"by": everything}, "format": "jsonl"})),
+        ("audit.export", json!({"format": "csv", "page": {"limit": 1000}})),
+        ("audit.export", json!({"format": "jsonl", "page": {"limit": 1000}})),
+        ("costs.list", json!({})),
+        ("costs.summary", json!({})),
+        ("executions.list", json!({})),
+        ("webhooks.list", json!({})),
+        ("alerts.list", json!({})),
+        ("prices.versions", json!({})),
+    ] {
+        shown.push_str(&root.call(method, input).await.unwrap().to_string());
+    }
     // A replay, and the end of everything.
     told(&mut shown, engine.refresh(jwt.refresh_token.as_deref().unwrap()).await);
     engine.set_password(&reset.token, "another passphrase").await.unwrap();

@@ -41,6 +41,31 @@ async fn t33_every_failed_login_is_the_same_error() {
     assert!(!shown[0].1.contains("passphrase"));
 }
 
+/// The time of a login tells nothing either. By the clock, so only where the machine is left alone: `make torture`.
+#[tokio::test]
+async fn t33_an_unknown_address_takes_as_long_as_a_wrong_password() {
+    if std::env::var_os("BLITZ_TORTURE").is_none() {
+        return;
+    }
+    let (engine, root, _) = scripted(vec![]).await;
+    member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..1_000 {
+        for (email, times) in ["ana@example.com", "nobody@example.com"].into_iter().zip(&mut times) {
+            let began = std::time::Instant::now();
+            assert_eq!(code(engine.login(email, "a wrong passphrase").await), ErrorCode::Unauthenticated);
+            times.push(began.elapsed());
+        }
+    }
+    let [known, unknown] = times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    });
+    println!("login: {known:?} for a wrong password, {unknown:?} for an unknown address");
+    let (low, high) = (known.min(unknown), known.max(unknown));
+    assert!(high - low < low / 20, "{known:?} and {unknown:?}");
+}
+
 #[tokio::test]
 async fn t35_odd_passwords_are_refused_before_they_are_hashed() {
     let (engine, root, _) = scripted(vec![]).await;

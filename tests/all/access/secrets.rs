@@ -134,3 +134,34 @@ async fn the_master_key_of_a_host_is_replaced() {
     assert_eq!(engine.root("test").audit().verify(None).await.unwrap().first_bad, None);
     engine.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_secret_by_its_name_goes_with_every_kind_of_call_and_is_read_anew_for_each() {
+    use crate::support::server::{Reply, Server};
+    let answer = json!({"choices": [{"index": 0, "message": {"content": "hello"}, "finish_reason": "stop"}]});
+    let vectors = json!({"data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": 1}});
+    let server = Server::start([
+        Reply::json(200, &answer),
+        Reply::json(200, &vectors),
+        Reply::json(200, &answer),
+        Reply::json(200, &vectors),
+    ])
+    .await;
+    let engine = Engine::open(":memory:").await.unwrap();
+    let root = engine.root("test");
+    root.secrets().set("key", Secret::new(CANARY)).await.unwrap();
+    let model = NewModel::new("m", "openai", "any").with_base_url(server.url()).with_api_key_secret("key");
+    root.models().put(model).await.unwrap();
+    root.agents().put(blitz::NewAgent::new("a", "m")).await.unwrap();
+    for value in [CANARY, "sk-the-next-one"] {
+        root.secrets().set("key", Secret::new(value)).await.unwrap();
+        root.run("a", "x").await.unwrap().text();
+        let bearer = format!("Bearer {value}");
+        assert_eq!(server.last_request().header("authorization"), Some(bearer.as_str()), "a run");
+        root.models().embed("m", ["x"]).await.unwrap();
+        assert_eq!(server.last_request().header("authorization"), Some(bearer.as_str()), "an embedding");
+    }
+    root.secrets().delete("key").await.unwrap();
+    assert_eq!(code(root.models().embed("m", ["x"]).await), ErrorCode::InvalidInput);
+    assert_eq!(code(root.run("a", "x").await), ErrorCode::InvalidInput);
+}

@@ -155,15 +155,15 @@ async fn changes_are_kept_as_hashes_of_before_and_behind() {
         ("budgets.put_tags", json!({"scope": "all", "tags": {"team": "red"}})),
         ("budgets.delete_tags", json!({"scope": "all"})),
         ("budgets.delete", json!({"id": budget})),
-        ("limits.put", json!({"scope": "all", "requests_per_minute": 5})),
-        ("limits.put", json!({"scope": "all", "requests_per_minute": 6})),
-        ("limits.delete", json!({"scope": "all"})),
-        ("prompts.share", json!({"id": "p", "user": "ana@example.com", "level": "view"})),
-        ("prompts.unshare", json!({"id": "p", "user": "ana@example.com"})),
+        ("limits.put", json!({"scope": "all", "limits": {"requests_per_minute": 5}})),
+        ("limits.put", json!({"scope": "all", "limits": {"requests_per_minute": 6}})),
+        ("limits.delete", json!({"scope": "all", "limits": {}})),
+        ("prompts.share", json!({"id": "p", "share": {"user": "ana@example.com", "level": "view"}})),
+        ("prompts.unshare", json!({"id": "p", "share": {"user": "ana@example.com", "level": "view"}})),
         ("prompts.set_visibility", json!({"id": "p", "visibility": "shared"})),
         ("prompts.delete", json!({"id": "p"})),
-        ("keys.revoke", json!({"id": key["id"]})),
-        ("users.update", json!({"id": user["id"], "name": "Ana"})),
+        ("keys.revoke", json!({"id": key["record"]["id"]})),
+        ("users.update", json!({"id": user["id"], "update": {"name": "Ana"}})),
         ("users.delete", json!({"id": user["id"]})),
     ];
     for (method, input) in changes {
@@ -173,7 +173,7 @@ async fn changes_are_kept_as_hashes_of_before_and_behind() {
         let (before, after) = (line.before, line.after);
         assert!(before != after, "{method} {input}: {before:?} {after:?}");
         let (is_first, is_last) =
-            (input["tags"]["team"] == "blue" || input["requests_per_minute"] == 5, method.contains("delete"));
+            (input["tags"]["team"] == "blue" || input["limits"]["requests_per_minute"] == 5, method.contains("delete"));
         assert_eq!((before.is_some(), after.is_some()), (!is_first, !is_last), "{method} {input}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The ledger's own rules are tested beside it; here they are met through executions.
 
+mod calls;
 mod following;
 mod limits;
 mod race;

@@ -27,3 +27,16 @@ CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit_logs
         AND NEW.object = OLD.object AND NEW.outcome = OLD.outcome AND NEW.before IS OLD.before
         AND NEW.after IS OLD.after AND NEW.words_hash = OLD.words_hash AND NEW.hash = OLD.hash)
     BEGIN SELECT RAISE(ABORT, 'the audit trail is append only: only the words of a line are redacted'); END;
+
+-- Keys of callers' own --------------------------------------------------------------------------------
+
+-- For a day a key stands for the execution that was begun by it.
+CREATE TABLE client_keys (
+    principal    TEXT NOT NULL,
+    key          TEXT NOT NULL,
+    body_hash    TEXT NOT NULL,
+    execution_id INTEGER NOT NULL,
+    created_at   INTEGER NOT NULL,
+    PRIMARY KEY (principal, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX client_keys_age ON client_keys (created_at);

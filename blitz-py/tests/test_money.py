@@ -1,0 +1,227 @@
+"""Ways in, roles, limits, alerts, usage and the trail, as a program in Python meets them."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import blitz
+import pytest
+from conftest import scripted
+
+PASSWORD = "a long passphrase"
+PRICE = blitz.price_per_million(input="1000", output="1000")
+
+
+@pytest.fixture
+def open_to_all(engine: blitz.Engine) -> Iterator[blitz.Engine]:
+    """An engine whose agent ``a`` is for everybody, and a user."""
+    engine.models.put("m", "scripted", model_name="any", price=PRICE)
+    scripted(engine, *(["hello"] * 20))
+    engine.models.set_visibility("m", "shared")
+    engine.agents.set_visibility("a", "shared")
+    engine.users.create("ana@example.com", PASSWORD)
+    yield engine
+
+
+def test_logins_give_tokens_that_open_sessions_and_end_at_once(open_to_all: blitz.Engine) -> None:
+    engine = open_to_all
+    login = engine.login("ana@example.com", PASSWORD, source="203.0.113.7")
+    for kind in ("session", "jwt"):
+        tokens = login.sessions.tokens(kind=kind)
+        assert engine.authenticate(tokens.access_token).run("a").output == "hello"
+        assert tokens.access_token not in repr(tokens)
+    assert tokens.expires_at > datetime.now(timezone.utc)
+    following = engine.refresh(tokens.refresh_token)
+    assert engine.authenticate(following.access_token).principal["type"] == "user"
+    with pytest.raises(blitz.UnauthenticatedError):
+        engine.refresh(tokens.refresh_token)
+    # Its replay ended the login, and with it every token.
+    for dead in (tokens.access_token, following.access_token):
+        with pytest.raises(blitz.UnauthenticatedError):
+            engine.authenticate(dead)
+    with pytest.raises(blitz.UnauthenticatedError):
+        login.agents.list()
+    for wrong in ("", "not a token", "a.b.c"):
+        with pytest.raises(blitz.UnauthenticatedError):
+            engine.authenticate(wrong)
+
+
+def test_the_twins_of_the_ways_in(open_to_all: blitz.Engine) -> None:
+    engine = open_to_all
+
+    async def come_in() -> None:
+        login = await engine.alogin("ana@example.com", PASSWORD)
+        tokens = await login.sessions.atokens(kind="jwt")
+        following = await engine.arefresh(tokens.refresh_token)
+        session = await engine.aauthenticate(following.access_token)
+        assert (await session.arun("a")).output == "hello"
+        key = await session.keys.acreate("k")
+        assert (await (await engine.aapi_key(key.key)).arun("a")).output == "hello"
+
+    asyncio.run(come_in())
+
+
+def test_a_password_is_reset_by_a_token(open_to_all: blitz.Engine) -> None:
+    engine = open_to_all
+    session = engine.login("ana@example.com", PASSWORD)
+    reset = engine.users.reset_password(session.principal["id"])
+    engine.set_password(reset.token, "another passphrase")
+    with pytest.raises(blitz.UnauthenticatedError):
+        session.agents.list()
+    with pytest.raises(blitz.UnauthenticatedError):
+        engine.set_password(reset.token, "a third passphrase")
+    engine.login("ana@example.com", "another passphrase")
+
+
+def test_keys_have_scopes_ends_and_budgets_of_their_own(open_to_all: blitz.Engine) -> None:
+    engine = open_to_all
+    ana = engine.login("ana@example.com", PASSWORD)
+    issued = ana.keys.create("ci", scopes=["agents:run:own", "models:use:own"])
+    assert issued.key.startswith("bz_") and issued.key not in repr(issued)
+    assert issued.key not in json.dumps(ana.keys.list().to_dicts())
+    by_key = engine.api_key(issued.key)
+    engine.budgets.put("of the key", "key", scope_id=issued.record["id"], limit="10")
+    assert by_key.run("a").output == "hello"
+    with pytest.raises(blitz.PermissionDeniedError):
+        by_key.costs.list()
+    engine.budgets.put("of the key", "key", scope_id=issued.record["id"], limit="0")
+    refused = by_key.run("a")
+    assert refused.error is not None and refused.error.code == "budget_exceeded"
+    # The user's own way in has room still.
+    assert ana.run("a").output == "hello"
+    with pytest.raises(blitz.PermissionDeniedError):
+        ana.keys.create("more than its owner", scopes=["users:manage:all"])
+    ana.keys.revoke(issued.record["id"])
+    for dead in (issued.key, issued.key[:-1] + "x", "bz_no_key"):
+        with pytest.raises(blitz.UnauthenticatedError):
+            engine.api_key(dead)
+    with pytest.raises(blitz.UnauthenticatedError):
+        by_key.run("a")
+
+
+def test_a_role_of_the_hosts_own(open_to_all: blitz.Engine) -> None:
+    engine = open_to_all
+    engine.roles.create("accountant", permissions=["costs:read:all", "costs:export:all"])
+    engine.users.create("ben@example.com", PASSWORD, role="accountant")
+    engine.login("ana@example.com", PASSWORD).run("a")
+    ben = engine.login("ben@example.com", PASSWORD)
+    assert ben.costs.summary().cost > 0
+    with pytest.raises(blitz.PermissionDeniedError):
+        ben.run("a")
+    assert engine.login("ana@example.com", PASSWORD).costs.summary().cost > 0
+    with pytest.raises(blitz.ConflictError):
+        engine.roles.delete("accountant")
+
+
+def test_limits_and_alerts(open_to_all: blitz.Engine) -> None:
+    engine = open_to_all
+    engine.budgets.put("soft", "all", limit="0.001", hard=False, thresholds=[50, 100])
+    engine.run("a")
+    alerts = engine.alerts.list()
+    assert [alert.threshold for alert in alerts] == [50, 100]
+    assert alerts[0].posted > Decimal("0.001")
+    engine.run("a")
+    assert len(engine.alerts.list()) == 2
+    engine.limits.put("all", limits={"max_concurrent": 1})
+    assert [limit.scope for limit in engine.limits.list()] == ["all"]
+    assert engine.run("a").output == "hello"
+    with pytest.raises(blitz.InvalidInputError):
+        engine.limits.put("all", limits={"requests_per_minute": 0})
+
+
+def test_t14_a_client_key_begins_a_run_once(open_to_all: blitz.Engine) -> None:
+    engine = open_to_all
+    first = engine.run("a", "x", client_key="order-7", tags={"team": "blue"})
+    assert engine.run("a", "x", client_key="order-7", tags={"team": "blue"}).execution_id == first.execution_id
+    assert engine.start("a", "x", client_key="order-7", tags={"team": "blue"}).wait().execution_id == first.execution_id
+    with pytest.raises(blitz.ConflictError):
+        engine.run("a", "y", client_key="order-7")
+    report = engine.usage.query(by=["tags"])
+    assert [(row.tags, row.calls) for row in report.rows] == [("team=blue", 1)]
+
+
+def test_usage_in_tables_files_and_frames(open_to_all: blitz.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_to_all
+    ana = engine.login("ana@example.com", PASSWORD)
+    for _ in range(3):
+        ana.run("a", tags={"team": "=cmd()"})
+    report = engine.usage.query(by=["user", "model", "agent", "tags"], every="day")
+    (row,) = report.rows
+    assert (row.calls, row.agent, row.tags) == (3, "a", "team==cmd()")
+    assert isinstance(row.cost, Decimal) and row.cost == report.total.cost == engine.costs.summary().cost
+    assert row.start.tzinfo is not None and len(report) == 1
+    page = report._repr_html_()
+    assert page.startswith("<table>") and "team==cmd()" in page
+
+    engine.models.put("=1+1", "scripted", model_name="any", price=PRICE)
+    engine.agents.put("b", "=1+1")
+    engine.run("b")
+    text = engine.usage.export(query={"by": ["model"]}, format="csv")
+    cells = {record["model"] for record in csv.DictReader(io.StringIO(text))}
+    assert cells == {"m", "'=1+1"}
+    lines = [json.loads(line) for line in engine.usage.export(query={"by": ["model"]}, format="jsonl").splitlines()]
+    assert sum(Decimal(line["cost"]) for line in lines) == engine.costs.summary().cost
+    # Everybody sees their own.
+    assert ana.usage.query(by=["user"]).total.calls == 3
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_usage_as_a_frame(library: str, open_to_all: blitz.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed: pip install {library} to try its frames")
+    if library == "polars":
+        import sys
+
+        monkeypatch.setitem(sys.modules, "pandas", None)
+    engine = open_to_all
+    engine.run("a")
+    engine.run("a", tags={"team": "blue"})
+    frame = engine.usage.query(by=["model", "tags"], every="hour").to_frame()
+    assert type(frame).__module__.startswith(library) and len(frame) == 2
+    assert sum(frame["cost"]) == engine.costs.summary().cost
+    assert frame["calls"].sum() == 2 and set(frame["model"]) == {"m"}
+
+
+def test_calls_are_rated_anew(engine: blitz.Engine) -> None:
+    engine.register_provider(blitz.FunctionModel(lambda request: "hello", name="mistral"))
+    engine.models.put("m", "mistral", model_name="m-1")
+    engine.agents.put("a", "m")
+    engine.run("a", "x")
+    assert engine.costs.summary().unpriced_calls == 1
+    rates = {"litellm_provider": "mistral", "input_cost_per_token": "0.001", "output_cost_per_token": "0.001"}
+    version = engine.prices.import_({"m-1": rates}, source="a test").version
+    done = engine.costs.rerate(reason="now it is listed")
+    assert (done.version, done.calls, done.changed) == (version, 1, 1) and done.amount > 0
+    assert (engine.costs.summary().unpriced_calls, engine.costs.summary().cost) == (0, done.amount)
+    adjusted = engine.costs.list()[-1]
+    assert (adjusted.kind, adjusted.price_version) == ("adjust", version)
+
+
+def test_the_trail_is_checked_and_redacted(open_to_all: blitz.Engine) -> None:
+    engine = open_to_all
+    session = engine.login("ana@example.com", PASSWORD, source="203.0.113.77")
+    session.run("a")
+    head = engine.audit.verify().head
+    assert "203.0.113.77" in json.dumps(engine.audit.list(limit=1000).to_dicts())
+    done = engine.audit.redact(f"user:{session.principal['id']}")
+    assert done.redacted > 0 and done.kept == 0
+    assert "203.0.113.77" not in json.dumps(engine.audit.list(limit=1000).to_dicts())
+    assert engine.audit.verify(head=head).first_bad is None
+
+
+def test_a_raise_lasts_until_its_moment(open_to_all: blitz.Engine) -> None:
+    engine = open_to_all
+    budget = engine.budgets.put("month", "all", limit="0.0001", period="month", time_zone="Europe/Berlin")
+    assert engine.run("a").error is not None
+    until = datetime.now(timezone.utc) + timedelta(minutes=5)
+    engine.budgets.raise_(budget.id, "10", until=until, reason="a demo")
+    assert engine.run("a").output == "hello"
+    engine.budgets.end_raises(budget.id)
+    assert engine.run("a").error is not None
+    assert engine.budgets.reset(budget.id).reset_at is not None
