@@ -258,6 +258,9 @@ pub struct Queued {
     /// The messages it begins with, where a workflow asks a model itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<Message>,
+    /// Names of the secrets that its tools may be handed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// What started it, beside a call.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub trigger: Value,
@@ -408,7 +411,7 @@ macro_rules! constructors {
 
 constructors! {
     Event { seq: i64, ts: Timestamp, execution_id: ExecutionId, path: String, data: EventData }
-    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>, max_depth: Option<u32>; messages = Vec::new(), trigger = Value::Null, rerun_of = None }
+    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>, max_depth: Option<u32>; messages = Vec::new(), secrets = Vec::new(), trigger = Value::Null, rerun_of = None }
     Finished { status: ExecutionStatus, output: Value, error: Option<ErrorInfo>, usage: Usage, cost: Option<Money>; handled_errors = 0 }
     ToolStarted { attempt: u32, call: ToolCall, effect: Effect, idempotency_key: String }
     StepStarted { kind: StepKind, attempt: u32, name: String; reserved = None, child_id = None, call = None }

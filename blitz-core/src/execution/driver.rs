@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::effects::{Delivered, Happening, ToolEnd, live};
 use super::limits::Pass;
-use super::nodes::Spent;
+use super::nodes::{Hand, Spent};
 use super::perform::{After, may_pass};
 use super::retry::RetryDecision;
 use super::runnable::Runnable;
@@ -90,6 +90,8 @@ pub(crate) struct Work {
     pub(super) children: (mpsc::UnboundedSender<ChildWaits>, mpsc::UnboundedReceiver<ChildWaits>),
     /// Whether the execution was taken up again and has not got further since.
     pub(super) resumed: bool,
+    /// What this turn reads that is not in memory.
+    pub(super) hand: Hand,
     /// The last decision that was read, or a record behind which none is older.
     pub(super) decisions_seen: i64,
 }
@@ -143,6 +145,7 @@ impl Work {
             status: (ExecutionStatus::Running, Vec::new()),
             children: mpsc::unbounded_channel(),
             resumed: false,
+            hand: Hand::default(),
             decisions_seen: 0,
         }
     }
@@ -217,7 +220,11 @@ impl Driver {
     async fn turns(&mut self, mut actions: Vec<Action>, mut turn: Turn) -> Result<Finished> {
         loop {
             self.bring(&actions).await?;
-            self.plan(actions, &mut turn)?;
+            actions = self.plan(actions, &mut turn)?;
+            if !actions.is_empty() {
+                continue;
+            }
+            self.let_go();
             actions = self.run_at_once(&mut turn);
             if !actions.is_empty() {
                 continue;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Running, RunningWhat, Work};
 use super::effects::{Delivered, Happening, ModelCall, ToolEnd, call_tool};
-use super::nodes::Spent;
+use super::nodes::{Spent, fill};
 use super::runnable::{Part, Runnable};
 use super::setup::Offer;
 use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
@@ -245,7 +245,23 @@ impl Driver {
             session: self.session.clone(),
         };
         let (tool, permits) = (Arc::clone(tool), Arc::clone(&self.work.permits));
-        let call = call_tool(start.key.clone(), start.call.clone(), start.arguments.clone(), tool, context, permits);
+        let (arguments, names, store) = (start.arguments.clone(), self.state.secrets.clone(), self.store.clone());
+        let (call_key, attempt, call) = (start.key.clone(), start.attempt, start.call.clone());
+        let call = async move {
+            if names.is_empty() {
+                return call_tool(call_key, call, arguments, tool, context, permits).await;
+            }
+            match fill(store, names, arguments).await {
+                Ok((arguments, redactor)) => {
+                    let end = call_tool(call_key, call, arguments, tool, context, permits).await;
+                    ToolEnd { outcome: redactor.outcome(end.outcome), ..end }
+                }
+                Err(error) => {
+                    let result = ToolResult::error(&call.id, &call.name, error.to_string());
+                    ToolEnd { key: call_key, attempt, outcome: ToolOutcome { result, fatal: None, error: Some(error) } }
+                }
+            }
+        };
         let stop = start.node.as_ref().map(|_| cancel.clone());
         let (key, attempt, call_of) = (start.key.clone(), start.attempt, start.call.clone());
         Some((bounded(call, key, attempt, call_of, limit.map(Duration::from_secs), stop), cancel))

@@ -476,6 +476,7 @@ impl Begin {
             self.launch.max_depth,
         );
         queued.messages.clone_from(&self.launch.messages);
+        queued.secrets.clone_from(&self.launch.secrets);
         queued.trigger.clone_from(&self.launch.trigger);
         queued.rerun_of = self.launch.rerun_of;
         let mut state = self.setup.state(&queued)?;

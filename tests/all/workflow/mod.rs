@@ -3,3 +3,5 @@
 mod definition;
 mod definition_problems;
 mod running;
+mod secrets;
+pub(crate) mod stand;

@@ -51,7 +51,7 @@ impl Driver {
         let Some(setup) = self.flow() else { return Vec::new() };
         let node = &setup.plan.nodes[place.node];
         let stopped = matches!(self.state.open_action(&place.key), Some(Action::CancelNode(_)));
-        let result = result.and_then(|output| {
+        let result = self.work.hand.without_secrets(result).and_then(|output| {
             if !node.ports.iter().any(|known| known == port) {
                 return Err(Error::bad_output(format!("the node has no port {port:?}")));
             }
