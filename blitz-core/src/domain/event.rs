@@ -68,10 +68,21 @@ pub enum EventData {
         /// The epoch of its owner.
         epoch: i64,
     },
+    /// Its failed and cancelled parts run again; what had ended well is kept.
+    #[serde(rename = "execution.redriven")]
+    ExecutionRedriven {
+        /// The epoch of its owner.
+        epoch: i64,
+        /// The nodes whose child executions go on too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        children: Vec<String>,
+        /// Who asked: `root` or `user:7`.
+        by: String,
+    },
     /// Its cancellation was asked for.
     #[serde(rename = "execution.cancelling")]
     ExecutionCancelling,
-    /// It ended; the root's is the last event of its stream.
+    /// It ended; the root's is the last event of its stream, until it is redriven.
     #[serde(rename = "execution.finished")]
     ExecutionFinished(Finished),
     /// A model call or child execution was sent, its money is reserved.
@@ -210,6 +221,7 @@ impl EventData {
             Self::ExecutionStarted { .. } => "execution.started",
             Self::ExecutionWaiting { .. } => "execution.waiting",
             Self::ExecutionResumed { .. } => "execution.resumed",
+            Self::ExecutionRedriven { .. } => "execution.redriven",
             Self::ExecutionCancelling => "execution.cancelling",
             Self::ExecutionFinished(_) => "execution.finished",
             Self::StepStarted(_) => "step.started",

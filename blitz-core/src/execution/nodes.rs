@@ -21,9 +21,9 @@ use crate::domain::{
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::store::content_hash;
 use crate::workflow::evaluate::{Prepared, is_effect};
-pub(super) use hand::{Hand, fill};
 use crate::workflow::machine::container_of;
 use crate::workflow::task::Task;
+pub(super) use hand::{Hand, fill};
 
 /// What an attempt of a node used.
 #[derive(Debug, Clone, Copy, Default)]

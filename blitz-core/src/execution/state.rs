@@ -280,6 +280,17 @@ impl State {
         }
     }
 
+    /// Lets a step go on whose last attempt has ended badly: `attempt` was its number.
+    pub(crate) fn again(&mut self, key: &str, attempt: u32, at: Timestamp, child: Option<ExecutionId>) {
+        let progress = match child {
+            Some(id) => Progress::Child { id, attempt },
+            None => Progress::Retry { attempt: attempt + 1, at },
+        };
+        // What came before counts for no policy.
+        self.lost.insert(key.to_owned(), attempt);
+        self.open.insert(key.to_owned(), progress);
+    }
+
     fn close(&mut self, key: &str) {
         self.open.remove(key);
         self.lost.remove(key);

@@ -2,6 +2,7 @@
 
 mod definition;
 mod definition_problems;
+mod redrive;
 mod running;
 mod secrets;
 pub(crate) mod stand;

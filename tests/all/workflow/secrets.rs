@@ -20,15 +20,16 @@ async fn engine(replies: Vec<Reply>) -> (blitz::Engine, Session, Scripted, Given
     let (engine, me, script) = scripted(replies).await;
     let given = Given::default();
     let log = Arc::clone(&given);
-    let tool = FunctionTool::from_json_schema("send", "Sends.", json!({"type": "object"}), move |arguments: Value, _| {
-        log.lock().unwrap().push(arguments.clone());
-        async move {
-            match arguments["fail"].as_str() {
-                Some(message) => Err(ToolError::failed(message)),
-                None => Ok(arguments),
+    let tool =
+        FunctionTool::from_json_schema("send", "Sends.", json!({"type": "object"}), move |arguments: Value, _| {
+            log.lock().unwrap().push(arguments.clone());
+            async move {
+                match arguments["fail"].as_str() {
+                    Some(message) => Err(ToolError::failed(message)),
+                    None => Ok(arguments),
+                }
             }
-        }
-    });
+        });
     me.tools().register(tool).await.unwrap();
     me.call("secrets.set", json!({"name": "key", "value": CANARY})).await.unwrap();
     (engine, me, script, given)
