@@ -205,6 +205,16 @@ pub enum EventData {
         /// The output so far; each one holds all of those before it.
         output: Value,
     },
+    /// What a node says of itself while it runs; live only.
+    #[serde(rename = "node.log")]
+    NodeLog {
+        /// The node.
+        node: String,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// What it says.
+        message: Value,
+    },
     /// The attempt failed after it showed text: drop what was shown.
     #[serde(rename = "model.reset")]
     ModelReset {
@@ -231,6 +241,7 @@ impl EventData {
             Self::ToolFinished { .. } => "tool.finished",
             Self::DecisionMade { .. } => "decision.made",
             Self::NodeStarted(_) => "node.started",
+            Self::NodeLog { .. } => "node.log",
             Self::NodeRetrying(_) => "node.retrying",
             Self::NodeWaiting(_) => "node.waiting",
             Self::NodeFinished(_) => "node.finished",

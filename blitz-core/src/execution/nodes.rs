@@ -1,5 +1,6 @@
 //! Nodes of a workflow: what its machine wants becomes starts, what happens to a node its record.
 
+mod cached;
 mod ended;
 mod hand;
 
@@ -23,6 +24,7 @@ use crate::store::content_hash;
 use crate::workflow::evaluate::{Prepared, is_effect};
 use crate::workflow::machine::container_of;
 use crate::workflow::task::Task;
+pub(super) use cached::KeptEnd;
 pub(super) use hand::{Hand, fill};
 
 /// What an attempt of a node used.
@@ -129,6 +131,11 @@ impl Driver {
         };
         let fallback = self.state.place(&place.key);
         let prepared = self.evaluate(setup, |desk| desk.prepare(&place, fallback));
+        let prepared = prepared.and_then(|prepared| Ok((self.looks_up(setup, &place, &prepared)?, prepared)));
+        let prepared = match prepared {
+            Ok((true, _)) => return Vec::new(),
+            other => other.map(|(_, prepared)| prepared),
+        };
         let spent = Spent::default();
         match prepared {
             Err(error) => self.node_ended(place, attempt, Err(error), spent, turn),

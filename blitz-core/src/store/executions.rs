@@ -10,7 +10,7 @@ use crate::domain::{
     Queued, ResourceId, Step, StepKind, Timestamp, UserId, Waiting, WorkflowPlan,
 };
 use crate::error::{Error, Result};
-pub(crate) use nodes::{blob, journal_below, names_output, put_blob, question};
+pub(crate) use nodes::{blob, cached, journal_below, names_output, put_blob, put_cached, question};
 
 /// Version of the form of journal records.
 const JOURNAL_SCHEMA: i64 = 1;

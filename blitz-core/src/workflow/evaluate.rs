@@ -55,10 +55,7 @@ impl Desk<'_> {
         {
             return Ok(Prepared::Skipped);
         }
-        let input = match &node.input {
-            Some(shape) => shape.evaluate(&scope)?,
-            None => self.values.merged(&at.path, at.node)?,
-        };
+        let input = self.input(node, at, &scope)?;
         if node.spec.disabled {
             return Ok(Prepared::Done { output: input, port: ALL_PORTS.to_owned() });
         }
@@ -66,6 +63,33 @@ impl Desk<'_> {
             scope.insert("input".to_owned(), input.clone());
         }
         self.task(node, node.at(fallback), &scope, input)
+    }
+
+    /// What an output is kept by beside the node's settings, where it is kept at all: the rule's own
+    /// key, or what the node's work is given. Secrets are masked.
+    ///
+    /// Errors: as [`Desk::prepare`].
+    pub(crate) fn kept_by(&self, at: &Place, prepared: &Prepared) -> Result<Option<Value>> {
+        let node = &self.plan.nodes[at.node];
+        let given = match prepared {
+            Prepared::Child { input } => input.clone(),
+            Prepared::Ask { messages, .. } => json!(messages),
+            Prepared::Call { shown, .. } => shown.clone(),
+            _ => return Ok(None),
+        };
+        let Some(key) = &node.cache_key else { return Ok(node.spec.cache.is_some().then_some(given)) };
+        let mut scope = self.values.scope(&at.path, &node.reads, self.id)?;
+        if node.reads.names.input {
+            scope.insert("input".to_owned(), self.input(node, at, &scope)?);
+        }
+        key.evaluate(&scope).map(Some)
+    }
+
+    fn input(&self, node: &PlanNode, at: &Place, scope: &Scope) -> Result<Value> {
+        match &node.input {
+            Some(shape) => shape.evaluate(scope),
+            None => self.values.merged(&at.path, at.node),
+        }
     }
 
     fn task(&self, node: &PlanNode, task: &Task, scope: &Scope, input: Value) -> Result<Prepared> {

@@ -68,6 +68,8 @@ pub(crate) struct PlanNode {
     pub(crate) after: Reads,
     pub(crate) effect: Effect,
     pub(crate) when: Option<Expr>,
+    /// By what an output is kept, where its cache rule says so.
+    pub(crate) cache_key: Option<Shape>,
     /// Its input; where absent, what the edges bring, merged.
     pub(crate) input: Option<Shape>,
     pub(crate) task: Task,

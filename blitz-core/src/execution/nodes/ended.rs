@@ -140,6 +140,9 @@ impl Driver {
         self.work.asked.remove(&place.key);
         self.bring_own(blob.as_ref());
         let mut data = EventData::NodeFinished(finished);
+        if let EventData::NodeFinished(finished) = &data {
+            self.keep_output(place, finished, turn);
+        }
         let actions = self.state.absorb(Timestamp::now(), &place.path, &data);
         let mut changed = Vec::new();
         if let (EventData::NodeFinished(finished), Some(mind)) = (&mut data, self.state.as_workflow()) {

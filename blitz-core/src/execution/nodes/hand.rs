@@ -53,6 +53,11 @@ impl Hand {
         self.redactor.result(result)
     }
 
+    /// The same for what is shown while an effect runs.
+    pub(in crate::execution) fn redactor(&self) -> Redactor {
+        self.redactor.clone()
+    }
+
     fn secret(&self, name: &str) -> Result<String> {
         match self.secrets.get(name) {
             Some(Ok(secret)) => Ok(secret.expose().to_owned()),
@@ -188,7 +193,7 @@ fn replace(value: &mut Value, mark: &str, with: &str) {
 const MASK: &str = "***";
 
 /// Takes the values of secrets out of what is kept or shown.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(in crate::execution) struct Redactor {
     /// The forms in which each may come back, the longest first.
     forms: Vec<String>,
@@ -239,7 +244,7 @@ impl Redactor {
         }
     }
 
-    fn value(&self, value: Value) -> Value {
+    pub(in crate::execution) fn value(&self, value: Value) -> Value {
         if self.forms.is_empty() {
             return value;
         }
