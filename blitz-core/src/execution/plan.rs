@@ -24,10 +24,15 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::store::catalog::shown;
 
 impl Driver {
-    /// Puts what the machine wants into the turn.
-    pub(super) fn plan(&mut self, actions: Vec<Action>, turn: &mut Turn) -> Result<()> {
+    /// Puts what the machine wants into the turn. Gives what can be planned only once what it reads is
+    /// brought.
+    pub(super) fn plan(&mut self, actions: Vec<Action>, turn: &mut Turn) -> Result<Vec<Action>> {
         let mut queue = VecDeque::from(actions);
         while let Some(action) = queue.pop_front() {
+            if self.lacks(&action) {
+                self.work.hand.put_off(action);
+                continue;
+            }
             match action {
                 Action::CallModel { key, first, .. } => queue.extend(self.plan_model(key, first, turn)),
                 Action::CallTool { key, call } => queue.extend(self.plan_tool(key, call, turn)?),
@@ -55,7 +60,8 @@ impl Driver {
             (turn.models, turn.tools, turn.children) = Default::default();
         }
         self.share_tokens(turn);
-        Ok(())
+        let put_off = self.work.hand.take_put_off();
+        Ok(if turn.finish.is_some() { Vec::new() } else { put_off })
     }
 
     /// Divides the tokens that are left among the children of the turn and those that still run.

@@ -334,6 +334,11 @@ impl Values {
         self.loaded.insert(hash, Arc::new(value));
     }
 
+    /// Forgets the large outputs that were brought or made.
+    pub(crate) fn let_go(&mut self) {
+        self.loaded.clear();
+    }
+
     fn value(&self, held: &Held) -> Result<Arc<Value>> {
         match held {
             Held::Here(value) => Ok(Arc::clone(value)),

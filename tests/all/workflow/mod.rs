@@ -1,5 +1,10 @@
 //! Workflows: what a definition is, and what running one does.
 
+mod caching;
 mod definition;
 mod definition_problems;
+mod redrive;
 mod running;
+mod secrets;
+mod silence;
+pub(crate) mod stand;
