@@ -2,4 +2,5 @@
 
 mod definition;
 mod definition_problems;
+mod picture;
 mod running;
