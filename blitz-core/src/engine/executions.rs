@@ -220,6 +220,12 @@ impl ExecutionFilter {
     pub fn in_status(status: ExecutionStatus) -> Self {
         Self { status: Some(status), ..Self::default() }
     }
+
+    /// The same with children.
+    #[must_use]
+    pub fn with_children(self) -> Self {
+        Self { children: true, ..self }
+    }
 }
 
 impl Executions {

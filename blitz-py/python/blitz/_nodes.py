@@ -8,7 +8,7 @@ from typing import Any
 
 from . import _native
 from ._calls import NodeOutput
-from ._schema import JsonSchema
+from ._schema import JsonSchema, _whole
 from ._tools import FunctionSpec, _InvalidInput
 
 
@@ -66,11 +66,10 @@ def _left(given: Any) -> dict[str, Any]:
 
 def _parted(schema: JsonSchema) -> tuple[JsonSchema, JsonSchema | None]:
     """The settings, and what is given, of the parameters of a function."""
-    defs = {"$defs": schema["$defs"]} if "$defs" in schema else {}
     properties = dict(schema.get("properties", {}))
     given = properties.pop("input", None)
     settings = {**schema, "properties": properties}
     if "required" in schema:
         settings["required"] = [name for name in schema["required"] if name != "input"]
     # What is not annotated may be anything.
-    return settings, {**given, **defs} if given and set(given) - {"description"} else None
+    return settings, _whole(given, schema.get("$defs", {})) if given and set(given) - {"description"} else None

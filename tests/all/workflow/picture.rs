@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use blitz::tool::{FunctionNode, NodeOutput, ToolError};
-use blitz::{Engine, ErrorCode, NodeTypeInfo, PictureFormat, Session};
+use blitz::{Engine, ErrorCode, EventData, NodeTypeInfo, PictureFormat, Session};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::support::engine::{agent, scripted};
@@ -70,12 +71,15 @@ async fn what_waits_and_what_never_ran_is_seen() {
     let (engine, me) = engine().await;
     me.call("workflows.put", definition()).await.unwrap();
     let handle = me.start("shown", json!({"big": true, "items": []})).await.unwrap();
-    let until_it_asks = async {
-        while me.executions().get(handle.id()).await.unwrap().waiting_for.is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    let mut events = handle.events();
+    let asks = async {
+        while let Some(event) = events.next().await {
+            if matches!(event.unwrap().data, EventData::ApprovalRequested(_)) {
+                break;
+            }
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), until_it_asks).await.expect("it asks");
+    tokio::time::timeout(Duration::from_secs(30), asks).await.expect("it asks");
     let drawn = handle.picture(PictureFormat::Mermaid).await.unwrap();
     assert!(drawn.contains("ask<br/><small>waiting</small>"), "{drawn}");
     assert!(drawn.contains("class n6 waiting"), "{drawn}");
