@@ -366,10 +366,10 @@ impl Call {
         self.0.answer(Err(Failure::Failed(message.to_string_lossy().into_owned())));
     }
 
-    /// Answers that it failed with one of the engine's errors, which keeps its code.
-    fn fail_as(&self, py: Python<'_>, error: &Bound<'_, PyAny>) {
-        let error = PyErr::from_value(error.clone());
-        self.0.answer(Err(Failure::Typed(from_py(py, &error, ErrorCode::ToolFailed))));
+    /// Answers that it failed with an error of this code. Lone surrogates are replaced.
+    fn fail_as(&self, code: &str, message: &Bound<'_, PyString>) {
+        let code = ErrorCode::from_name(code).unwrap_or(ErrorCode::ToolFailed);
+        self.0.answer(Err(Failure::Typed(Error::new(code, message.to_string_lossy().into_owned()))));
     }
 
     /// Answers that the model should call again in another way.

@@ -53,6 +53,7 @@ from ._models import FunctionModel, ModelCall, Scripted, price_per_million
 from ._native import __version__
 from ._execution import ExecutionHandle
 from ._session import Session
+from ._value import Value
 from ._values import (
     AuditCheck,
     AuditRecord,
@@ -75,7 +76,6 @@ from ._values import (
     Usage,
     User,
     Validation,
-    Value,
     WorkflowDiff,
     WorkflowVersion,
 )

@@ -153,7 +153,7 @@ def _tell(call: _native.Call, error: BaseException) -> None:
     elif isinstance(error, ToolFatal):
         call.end(error)
     elif isinstance(error, BlitzError):
-        call.fail_as(error)
+        call.fail_as(error.code, error.message)
     elif isinstance(error, Exception):
         text = str(error)
         call.fail(f"{type(error).__name__}: {text}" if text else type(error).__name__)

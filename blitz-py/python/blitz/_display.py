@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from . import _native
 
 if TYPE_CHECKING:
-    from ._values import ExecutionRecord, Outcome, Value
+    from ._value import Value
+    from ._values import ExecutionRecord, Outcome
 
 _LONGEST = 200
 _MOST_ROWS = 100

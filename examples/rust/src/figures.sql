@@ -30,4 +30,4 @@ SELECT r.document, coalesce(n.end ->> 'status', e.status) AS status,
         WHERE a.document = r.document) AS dollars,
     (SELECT sum(m.passed) / 1e6 FROM moments m WHERE m.document = r.document) AS seconds
 FROM reviews r JOIN executions e ON e.id = r.id LEFT JOIN ends n ON n.document = r.document
-ORDER BY risk DESC, document;
+ORDER BY risk DESC, r.document;
