@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -301,6 +302,9 @@ def test_the_handle_answers_shows_and_runs_again(engine: blitz.Engine) -> None:
     asyncio.run(twins())
 
 
-def test_the_page_of_workflows_shows_both_builders() -> None:
+def test_the_page_of_workflows_shows_one_definition_three_times(engine: blitz.Engine) -> None:
     text = (WORKSPACE / "docs" / "workflows.md").read_text(encoding="utf-8")
-    assert "blitz.Workflow(" in text and "Workflow::new(" in text
+    by_hand = json.loads(text.split("```json\n")[1].split("```")[0])
+    space: dict[str, Any] = {"blitz": blitz, "engine": engine}
+    exec(text.split("```python\n")[1].split("```")[0], space)
+    assert space["triage"].build() == by_hand == TRIAGE
