@@ -73,6 +73,7 @@ from ._values import (
 
 NOUNS: dict[str, str]
 DELEGATED: dict[str, str]
+OWN: dict[str, dict[str, str]]
 
 class Noun:
     def __init__(self, session: Session) -> None: ...
@@ -174,6 +175,8 @@ def nouns() -> str:
         parts.append(f'\nclass {class_name}(Noun):\n    """The {name} of the engine."""\n')
         for row in _native.methods(name):
             parts.append("\n".join(method(row)) + "\n")
+        for shown, served in _nouns.OWN.get(name, {}).items():
+            parts.append(f"    {shown} = Session.{served}\n")
     return "\n".join(parts)
 
 

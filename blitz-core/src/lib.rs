@@ -76,7 +76,7 @@ pub use domain::{
 pub use engine::{
     Agents, Alerts, AuditTrail, Budgets, Costs, Embeddings, Engine, EngineBuilder, EngineSettings, EventStream,
     ExecutionFilter, ExecutionHandle, Executions, HeardRun, ImportedWorkflow, Keys, Method, MethodKind, Models, Prices,
-    Prompts, RateLimits, Roles, Secrets, Session, Sessions, Tools, Usages, Users, Webhooks, Workflows,
+    Prompts, RateLimits, Roles, Secrets, Session, Sessions, Tools, Usages, Users, Webhooks, Workflows, draw,
 };
 pub use error::{Error, ErrorCode, ErrorInfo, Result};
 pub use execution::rerun::{Rerun, RerunVersion};

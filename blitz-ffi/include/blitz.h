@@ -125,8 +125,8 @@ typedef struct blitz_tool_result blitz_tool_result;
 typedef int (*blitz_event_fn)(void *user_data, const char *event_json);
 
 /*
- * A tool: does what a model asks for. The arguments have passed the tool's schema. It answers by one of the functions of
- * `result` and gives BLITZ_OK; one that sets nothing gives null. Any other status is a failure that the model is told.
+ * A tool or a node: does what a model or a workflow asks for. The arguments have passed the schema. It answers by one of the functions of
+ * `result` and gives BLITZ_OK; one that sets nothing gives null. Any other status is a failure: a model is told, a node fails.
  * It runs on threads of the library, several at once; call, arguments_json and result are there until it returns.
  */
 typedef blitz_status (*blitz_tool_fn)(void *user_data,
@@ -469,6 +469,15 @@ blitz_status blitz_tool_call_session(const blitz_tool_call *call, blitz_session 
 /* Gives the result, any JSON; it is copied. BLITZ_INVALID_INPUT where it is none. */
 blitz_status blitz_tool_result_json(blitz_tool_result *result, const char *result_json);
 
+/* Gives a node's output, any JSON, and the port that the node is left by. BLITZ_INVALID_INPUT for a tool's result. */
+blitz_status blitz_tool_result_by(blitz_tool_result *result, const char *port, const char *output_json);
+
+/*
+ * Says that it failed with an error of this status: a workflow's retries go by the status, a model is told the message
+ * and goes on.
+ */
+blitz_status blitz_tool_result_error(blitz_tool_result *result, blitz_status status, const char *message);
+
 /* Says that the tool failed; the model is told the message and goes on. */
 blitz_status blitz_tool_result_fail(blitz_tool_result *result, const char *message);
 
@@ -483,6 +492,22 @@ blitz_status blitz_tool_result_fatal(blitz_tool_result *result, blitz_status sta
  * blitz_ticket_complete() and its like use it up, blitz_ticket_free() gives it back.
  */
 blitz_status blitz_tool_result_defer(blitz_tool_result *result, blitz_ticket **out_ticket);
+
+/*
+ * Serves a type of workflow nodes from now on, in place of an earlier one of its name. type_json is an object with `type`,
+ * the name that nodes have, and if wanted `description`, `config` (JSON Schema of a node's settings), `input` (JSON Schema
+ * of what a node may be given), `ports` (those it may leave by, ["out"] where nothing is said) and `effect` ("pure",
+ * "idempotent" or "unsafe", which is what it is where nothing is said). The function is called as a tool is, with
+ * {"config":…,"input":…} as its arguments; what it gives is the node's output, by the port `out` or by
+ * blitz_tool_result_by(). Where it fails the node fails: by blitz_tool_result_error() with a status of its own, which the
+ * node's retry goes by. Register it again at each start, before blitz_engine_recover(). user_data and destroy: rule DATA.
+ */
+blitz_status blitz_node_register(const blitz_engine *engine,
+                                 const char *type_json,
+                                 blitz_tool_fn function,
+                                 void *user_data,
+                                 blitz_free_fn destroy,
+                                 blitz_error **out_error);
 
 /*
  * Serves a provider from now on, in place of an earlier one of its name. settings_json is an object with `name`, the
@@ -559,6 +584,18 @@ blitz_status blitz_model_reply_defer(blitz_model_reply *reply, blitz_ticket **ou
  * closed. Thread: any.
  */
 blitz_status blitz_ticket_complete(blitz_ticket *ticket, const char *answer_json);
+
+/*
+ * Answers for a node with its output and the port that it is left by. BLITZ_INVALID_INPUT for a ticket of another kind.
+ * Otherwise like blitz_ticket_complete().
+ */
+blitz_status blitz_ticket_complete_by(blitz_ticket *ticket, const char *port, const char *output_json);
+
+/*
+ * Answers the call with an error of this status: a workflow's retries and a retry policy go by it. Otherwise like
+ * blitz_ticket_fail().
+ */
+blitz_status blitz_ticket_error(blitz_ticket *ticket, blitz_status status, const char *message);
 
 /*
  * Answers the call with a failure. A model is told that its tool call failed with this message; a model call fails with

@@ -120,6 +120,14 @@ class ticket {
 
   /* For a tool its result, for a provider a reply; JSON. Throws what is no JSON, and keeps the ticket then. */
   void complete(const std::string &json) { used(blitz_ticket_complete(handle_.get(), json.c_str())); }
+  /* For a node its output, and the port that it is left by. */
+  void complete(const std::string &port, const std::string &json) {
+    used(blitz_ticket_complete_by(handle_.get(), port.c_str(), json.c_str()));
+  }
+  /* A workflow's retries and a retry policy go by the status. */
+  void fail(blitz_status status, const std::string &message) {
+    used(blitz_ticket_error(handle_.get(), status, message.c_str()));
+  }
   void fail(const std::string &message) { used(blitz_ticket_fail(handle_.get(), message.c_str())); }
   void retry(const std::string &hint) { used(blitz_ticket_retry(handle_.get(), hint.c_str())); }
   /* Shows a piece of a provider's answer. */
@@ -246,6 +254,17 @@ class tool_call {
   const blitz_tool_call *handle_;
 };
 
+/* What a node gives: its output, JSON, and the port that it is left by. */
+struct node_output {
+  std::string port = "out";
+  std::string json = "null";
+
+  node_output() = default;
+  node_output(std::string output_json) : json(std::move(output_json)) {}
+  node_output(const char *output_json) : json(output_json) {}
+  node_output(std::string by_port, std::string output_json) : port(std::move(by_port)), json(std::move(output_json)) {}
+};
+
 /* A model request's answer in the making; it is there while the provider's function runs. */
 class model_call {
  public:
@@ -275,6 +294,25 @@ blitz_status run_tool(void *user_data, const blitz_tool_call *call, const char *
     return blitz_tool_result_fail(result, "the tool gave no JSON");
   } catch (const retry &thrown) {
     return blitz_tool_result_retry(result, thrown.what());
+  } catch (...) {
+    return blitz_tool_result_fail(result, current_message().c_str());
+  }
+}
+
+template <class Function>
+blitz_status run_node(void *user_data, const blitz_tool_call *call, const char *work, blitz_tool_result *result) {
+  Function &function = *static_cast<Function *>(user_data);
+  try {
+    node_output given;
+    if constexpr (std::is_invocable_v<Function &, const tool_call &, const std::string &>) {
+      given = function(tool_call(call), std::string(work));
+    } else {
+      given = function(std::string(work));
+    }
+    if (blitz_tool_result_by(result, given.port.c_str(), given.json.c_str()) == BLITZ_OK) return BLITZ_OK;
+    return blitz_tool_result_fail(result, "the node gave no JSON");
+  } catch (const error &thrown) {
+    return blitz_tool_result_error(result, thrown.code(), thrown.what());
   } catch (...) {
     return blitz_tool_result_fail(result, current_message().c_str());
   }
@@ -516,6 +554,22 @@ class engine {
     detail::check(status, failed);
   }
 
+  /*
+   * Serves a type of workflow nodes: a callable of std::string (work), or of a const tool_call & before it, where work is
+   * {"config":…,"input":…}. It gives a node_output, which a JSON string is, too. It runs on threads of the library, several
+   * at once. An error that it throws is the node's, with its code; any other exception is BLITZ_TOOL_FAILED.
+   */
+  template <class Function>
+  void node(const std::string &type_json, Function function) const {
+    register_node(type_json, detail::run_node<Function>, std::move(function));
+  }
+
+  /* Serves a type of nodes by void (const tool_call &, const std::string &work, ticket), which answers by the ticket. */
+  template <class Function>
+  void deferred_node(const std::string &type_json, Function function) const {
+    register_node(type_json, detail::run_deferred_tool<Function>, std::move(function));
+  }
+
   /* Serves answers from a list, a JSON array of replies. */
   void scripted(const std::string &name, const std::string &replies_json) const {
     blitz_error *failed = nullptr;
@@ -562,6 +616,16 @@ class engine {
   blitz_engine *get() const noexcept { return handle_.get(); }
 
  private:
+  template <class Function>
+  void register_node(const std::string &type_json, blitz_tool_fn by, Function function) const {
+    auto kept = std::make_unique<Function>(std::move(function));
+    blitz_error *failed = nullptr;
+    /* The library frees it, also where the registration fails. */
+    blitz_status status =
+        blitz_node_register(handle_.get(), type_json.c_str(), by, kept.release(), detail::destroy<Function>, &failed);
+    detail::check(status, failed);
+  }
+
   detail::owned<blitz_engine, blitz_engine_free> handle_;
 };
 

@@ -20,8 +20,8 @@ use crate::tool::{Call, ToolResult};
 /// but 0 cancels the execution; the function is not called again then.
 pub type EventFn = Option<unsafe extern "C" fn(user_data: *mut c_void, event_json: *const c_char) -> c_int>;
 
-/// A tool: does what a model asks for. The arguments have passed the tool's schema. It answers by one of the functions of
-/// `result` and gives BLITZ_OK; one that sets nothing gives null. Any other status is a failure that the model is told.
+/// A tool or a node: does what a model or a workflow asks for. The arguments have passed the schema. It answers by one of the functions of
+/// `result` and gives BLITZ_OK; one that sets nothing gives null. Any other status is a failure: a model is told, a node fails.
 /// It runs on threads of the library, several at once; call, arguments_json and result are there until it returns.
 pub type ToolFn = Option<
     unsafe extern "C" fn(

@@ -19,6 +19,7 @@ mod execution;
 mod guard;
 mod handle;
 mod json;
+mod node;
 mod provider;
 mod run;
 mod session;

@@ -4,9 +4,8 @@ use std::ffi::c_char;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use blitz::provider::ProviderCall;
-use blitz::tool::ToolError;
+use blitz::tool::{NodeOutput, ToolError};
 use blitz::{Error, ErrorCode, Result, provider};
-use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -15,9 +14,10 @@ use crate::error::code_of;
 use crate::guard::{OK, Status, status_of, value_of};
 use crate::handle::{self, Noun};
 use crate::json;
+use crate::tool::error_of;
 
-/// What a tool comes to.
-pub(crate) type ToolAnswer = Result<Value, ToolError>;
+/// What a tool or a node comes to; a tool has no ports.
+pub(crate) type ToolAnswer = Result<NodeOutput, ToolError>;
 /// What a model call comes to.
 pub(crate) type ModelAnswer = Result<provider::Reply>;
 
@@ -35,6 +35,7 @@ impl Noun for Ticket {
 /// Where the answer goes.
 pub(crate) enum Giver {
     Tool(oneshot::Sender<ToolAnswer>),
+    Node(oneshot::Sender<ToolAnswer>),
     Model(oneshot::Sender<ModelAnswer>, Arc<ProviderCall>),
 }
 
@@ -133,16 +134,45 @@ pub extern "C" fn blitz_ticket_complete(ticket: *mut Ticket, answer_json: *const
     status_of(|| {
         let held = handle::get(ticket)?;
         let answer = json::read(answer_json, "answer_json")?;
-        if matches!(&*held.lock(), Some(Giver::Tool(_))) {
-            return use_up(ticket, |giver| match giver {
-                Giver::Tool(give) => give.send(Ok(answer)).is_ok(),
-                Giver::Model(..) => false,
-            });
+        if matches!(&*held.lock(), Some(Giver::Tool(_) | Giver::Node(_))) {
+            return use_up(ticket, |giver| tell(giver, Ok(NodeOutput::new(answer))));
         }
         let reply = json::fit(answer, "answer_json")?;
         use_up(ticket, |giver| match giver {
             Giver::Model(give, _) => give.send(Ok(reply)).is_ok(),
-            Giver::Tool(_) => false,
+            Giver::Tool(_) | Giver::Node(_) => false,
+        })
+    })
+}
+
+/// Answers for a node with its output and the port that it is left by. BLITZ_INVALID_INPUT for a ticket of another kind.
+/// Otherwise like blitz_ticket_complete().
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_ticket_complete_by(
+    ticket: *mut Ticket,
+    port: *const c_char,
+    output_json: *const c_char,
+) -> Status {
+    status_of(|| {
+        let held = handle::get(ticket)?;
+        let output = NodeOutput::by(handle::text(port, "port")?, json::read(output_json, "output_json")?);
+        if !matches!(&*held.lock(), Some(Giver::Node(_)) | None) {
+            return Err(Error::invalid("only nodes have ports"));
+        }
+        use_up(ticket, |giver| tell(giver, Ok(output)))
+    })
+}
+
+/// Answers the call with an error of this status: a workflow's retries and a retry policy go by it. Otherwise like
+/// blitz_ticket_fail().
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_ticket_error(ticket: *mut Ticket, status: Status, message: *const c_char) -> Status {
+    status_of(|| {
+        handle::get(ticket)?;
+        let error = error_of(status, message)?;
+        use_up(ticket, |giver| match giver {
+            Giver::Model(give, _) => give.send(Err(error)).is_ok(),
+            giver => tell(giver, Err(ToolError::typed(error))),
         })
     })
 }
@@ -155,8 +185,8 @@ pub extern "C" fn blitz_ticket_fail(ticket: *mut Ticket, message: *const c_char)
         handle::get(ticket)?;
         let message = handle::text(message, "message")?;
         use_up(ticket, |giver| match giver {
-            Giver::Tool(give) => give.send(Err(ToolError::failed(message))).is_ok(),
             Giver::Model(give, _) => give.send(Err(Error::new(ErrorCode::Unavailable, message))).is_ok(),
+            giver => tell(giver, Err(ToolError::failed(message))),
         })
     })
 }
@@ -171,10 +201,7 @@ pub extern "C" fn blitz_ticket_retry(ticket: *mut Ticket, hint: *const c_char) -
         if matches!(&*held.lock(), Some(Giver::Model(..))) {
             return Err(Error::invalid("a model call cannot be asked again in another way: let it fail"));
         }
-        use_up(ticket, |giver| match giver {
-            Giver::Tool(give) => give.send(Err(ToolError::retry(hint))).is_ok(),
-            Giver::Model(..) => false,
-        })
+        use_up(ticket, |giver| tell(giver, Err(ToolError::retry(hint))))
     })
 }
 
@@ -202,7 +229,7 @@ pub extern "C" fn blitz_ticket_cancelled(ticket: *const Ticket) -> bool {
     value_of(true, || {
         let held = handle::get(ticket)?;
         let alone = match &*held.lock() {
-            Some(Giver::Tool(give)) => give.is_closed(),
+            Some(Giver::Tool(give) | Giver::Node(give)) => give.is_closed(),
             Some(Giver::Model(give, _)) => give.is_closed(),
             None => true,
         };
@@ -214,6 +241,14 @@ pub extern "C" fn blitz_ticket_cancelled(ticket: *const Ticket) -> bool {
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_ticket_free(ticket: *mut Ticket) -> Status {
     status_of(|| handle::take(ticket).map(drop))
+}
+
+/// Hands an answer to a tool or a node; a provider's ticket takes none of these.
+fn tell(giver: Giver, answer: ToolAnswer) -> bool {
+    match giver {
+        Giver::Tool(give) | Giver::Node(give) => give.send(answer).is_ok(),
+        Giver::Model(..) => false,
+    }
 }
 
 /// Ends the ticket and hands its answer over.

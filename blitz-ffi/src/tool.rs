@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use blitz::tool::{Tool, ToolContext, ToolError};
+use blitz::tool::{NodeOutput, Tool, ToolContext, ToolError};
 use blitz::{Effect, Error, ErrorCode, NewTool, Result, ToolKind, ToolSpec};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -70,22 +70,25 @@ impl Tool for HostTool {
     fn call(&self, arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {
         let (function, host) = (Arc::clone(&self.function), self.host.clone());
         async move {
-            let called = on_a_thread(move || called(&function, host, &arguments, context)).await;
+            let called = on_a_thread(move || called(&function, host, &arguments, context, false)).await;
             let given = called.unwrap_or_else(|| Err(ToolError::failed("the tool could not be called")))?;
-            given.settled(|| Ok(Value::Null), || Err(ToolError::failed("the tool gave its ticket back"))).await
+            let nothing = || Ok(NodeOutput::new(()));
+            let given = given.settled(nothing, || Err(ToolError::failed("the tool gave its ticket back"))).await;
+            given.map(|given| given.output)
         }
         .boxed()
     }
 }
 
-/// Calls the function and takes what it gave.
-fn called(
+/// Calls the function of a tool or a node and takes what it gave.
+pub(crate) fn called(
     function: &ToolFunction,
     host: Weak<Host>,
     arguments: &Value,
     context: ToolContext,
+    is_node: bool,
 ) -> Result<Given<ToolAnswer>, ToolError> {
-    let result = ToolResult { place: Place::new(host.clone(), context.cancel.clone()) };
+    let result = ToolResult { place: Place::new(host.clone(), context.cancel.clone()), is_node };
     let call = Call {
         host,
         call_id: c_text(context.call_id.clone()),
@@ -94,8 +97,10 @@ fn called(
     };
     let (call, result) = (Lent::new(call)?, Lent::new(result)?);
     let status = function.call(&call, c_text(arguments.to_string()), &result);
-    result.place.take(status, |code| {
-        ToolError::failed(code.map_or_else(|| "the tool failed".to_owned(), |code| format!("the tool failed: {code}")))
+    let what = if is_node { "node" } else { "tool" };
+    result.place.take(status, |code| match code {
+        Some(code) => ToolError::typed(Error::new(code, format!("the {what} failed: {code}"))),
+        None => ToolError::failed(format!("the {what} failed")),
     })
 }
 
@@ -164,6 +169,7 @@ pub extern "C" fn blitz_tool_call_session(
 /// Where a tool puts its result.
 pub struct ToolResult {
     place: Place<ToolAnswer>,
+    is_node: bool,
 }
 
 impl Noun for ToolResult {
@@ -173,7 +179,34 @@ impl Noun for ToolResult {
 /// Gives the result, any JSON; it is copied. BLITZ_INVALID_INPUT where it is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_tool_result_json(result: *mut ToolResult, result_json: *const c_char) -> Status {
-    status_of(|| handle::get(result)?.place.put(Ok(json::read(result_json, "result_json")?)))
+    status_of(|| handle::get(result)?.place.put(Ok(NodeOutput::new(json::read(result_json, "result_json")?))))
+}
+
+/// Gives a node's output, any JSON, and the port that the node is left by. BLITZ_INVALID_INPUT for a tool's result.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_tool_result_by(
+    result: *mut ToolResult,
+    port: *const c_char,
+    output_json: *const c_char,
+) -> Status {
+    status_of(|| {
+        let result = handle::get(result)?;
+        if !result.is_node {
+            return Err(Error::invalid("only nodes have ports"));
+        }
+        let port = handle::text(port, "port")?;
+        result.place.put(Ok(NodeOutput::by(port, json::read(output_json, "output_json")?)))
+    })
+}
+
+/// Says that it failed with an error of this status: a workflow's retries go by the status, a model is told the message
+/// and goes on.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_tool_result_error(result: *mut ToolResult, status: Status, message: *const c_char) -> Status {
+    status_of(|| {
+        let error = error_of(status, message)?;
+        handle::get(result)?.place.put(Err(ToolError::typed(error)))
+    })
 }
 
 /// Says that the tool failed; the model is told the message and goes on.
@@ -192,8 +225,7 @@ pub extern "C" fn blitz_tool_result_retry(result: *mut ToolResult, hint: *const 
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_tool_result_fatal(result: *mut ToolResult, status: Status, message: *const c_char) -> Status {
     status_of(|| {
-        let code = code_of(status).unwrap_or(ErrorCode::ToolFailed);
-        let error = Error::new(code, handle::text(message, "message")?);
+        let error = error_of(status, message)?;
         handle::get(result)?.place.put(Err(ToolError::fatal(error)))
     })
 }
@@ -204,6 +236,14 @@ pub extern "C" fn blitz_tool_result_fatal(result: *mut ToolResult, status: Statu
 pub extern "C" fn blitz_tool_result_defer(result: *mut ToolResult, out_ticket: *mut *mut Ticket) -> Status {
     status_of(|| {
         let out = Out::new(out_ticket, "out_ticket")?;
-        out.set_handle(handle::get(result)?.place.defer(Giver::Tool)?)
+        let result = handle::get(result)?;
+        let giver = |give| if result.is_node { Giver::Node(give) } else { Giver::Tool(give) };
+        out.set_handle(result.place.defer(giver)?)
     })
+}
+
+/// The error that a function of the host means.
+pub(crate) fn error_of(status: Status, message: *const c_char) -> Result<Error> {
+    let code = code_of(status).unwrap_or(ErrorCode::ToolFailed);
+    Ok(Error::new(code, handle::text(message, "message")?))
 }

@@ -20,6 +20,7 @@ const SOURCES: &[&str] = &[
     "execution",
     "events",
     "tool",
+    "node",
     "provider",
     "ticket",
 ];

@@ -70,6 +70,8 @@ pub(crate) enum Failure {
     Failed(String),
     /// The model is told to call again in another way.
     Retry(String),
+    /// It failed with an error of its own: the model is told its message, a workflow goes by its code.
+    Typed(Error),
     /// The execution ends.
     Fatal(Error),
 }
@@ -362,6 +364,12 @@ impl Call {
     /// Answers that it failed, in words for the model. Lone surrogates are replaced: it is answered whatever the text is.
     fn fail(&self, message: &Bound<'_, PyString>) {
         self.0.answer(Err(Failure::Failed(message.to_string_lossy().into_owned())));
+    }
+
+    /// Answers that it failed with an error of this code. Lone surrogates are replaced.
+    fn fail_as(&self, code: &str, message: &Bound<'_, PyString>) {
+        let code = ErrorCode::from_name(code).unwrap_or(ErrorCode::ToolFailed);
+        self.0.answer(Err(Failure::Typed(Error::new(code, message.to_string_lossy().into_owned()))));
     }
 
     /// Answers that the model should call again in another way.

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use blitz::{EngineSettings, Login, Method};
+use blitz::{EngineSettings, Login, Method, NodeTypeInfo, PictureFormat, WorkflowDefinition};
 use pyo3::prelude::*;
 use serde_json::json;
 
-use crate::convert::{to_json, value_to_python};
+use crate::call::Function;
+use crate::convert::{to_json, to_typed, value_to_python};
 use crate::error::{rows, to_py};
 use crate::pending::Pending;
 use crate::provider::Provider;
 use crate::runtime::{Kept, runtime};
 use crate::session::Session;
+use crate::tool::node;
 
 /// One engine on one store.
 #[pyclass(frozen, module = "blitz._native")]
@@ -110,6 +112,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Serves a Python function as a type of workflow nodes.
+    fn register_node(
+        &self,
+        py: Python<'_>,
+        info: &Bound<'_, PyAny>,
+        function: Py<PyAny>,
+        is_async: bool,
+    ) -> PyResult<()> {
+        let info: NodeTypeInfo = to_typed(info, "the type")?;
+        let node = node(info, Function { function, is_async });
+        self.here(py)?.register_node(node).map_err(|error| to_py(py, &error))
+    }
+
     /// Sends every model call to one provider, until `None`.
     fn override_models(&self, py: Python<'_>, provider: Option<&Provider>) -> PyResult<()> {
         self.here(py)?.override_models(provider.map(Provider::shared));
@@ -145,6 +160,14 @@ pub(crate) fn methods(py: Python<'_>, of: Option<&str>) -> PyResult<Py<PyAny>> {
         })
     });
     value_to_python(py, &rows.collect::<Vec<_>>())
+}
+
+/// A picture of a definition: `"mermaid"` or `"svg"`.
+#[pyfunction]
+pub(crate) fn draw(definition: &Bound<'_, PyAny>, format: &Bound<'_, PyAny>) -> PyResult<String> {
+    let definition: WorkflowDefinition = to_typed(definition, "the definition")?;
+    let format: PictureFormat = to_typed(format, "format")?;
+    Ok(blitz::draw(&definition, format))
 }
 
 /// The rows of the error table: number, name, meaning, whether a retry may help.

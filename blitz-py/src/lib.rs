@@ -26,7 +26,7 @@ mod _native {
     #[pymodule_export]
     use crate::call::{Call, next_call};
     #[pymodule_export]
-    use crate::engine::{Engine, error_codes, method_names, methods};
+    use crate::engine::{Engine, draw, error_codes, method_names, methods};
     #[pymodule_export]
     use crate::mailbox::Mailbox;
     #[pymodule_export]

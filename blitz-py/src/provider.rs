@@ -71,7 +71,7 @@ pub(crate) fn function_provider(name: String, function: Py<PyAny>, is_async: boo
 fn reply(answer: Result<Value, Failure>) -> blitz::Result<Reply> {
     let answer = answer.map_err(|failure| match failure {
         Failure::Failed(message) | Failure::Retry(message) => Error::new(ErrorCode::ToolFailed, message),
-        Failure::Fatal(error) => error,
+        Failure::Typed(error) | Failure::Fatal(error) => error,
     })?;
     serde_json::from_value(answer).map_err(|error| Error::bad_output(format!("the function's answer is none: {error}")))
 }

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use blitz::tool::{FunctionTool, ToolError};
-use blitz::{Effect, NewTool};
+use blitz::tool::{FunctionNode, FunctionTool, NodeOutput, ToolError};
+use blitz::{Effect, NewTool, NodeTypeInfo};
 use pyo3::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::call::{Around, Failure, Function, Job, call};
 use crate::session::Session;
@@ -25,18 +25,35 @@ pub(crate) fn tool(named: Named, function: Function) -> FunctionTool {
     let function = Arc::new(function);
     let called = move |arguments: Value, context| {
         let called = call(Arc::clone(&function), arguments, Around { context: Some(context), model: None });
-        async move {
-            called.await.map_err(|failure| match failure {
-                Failure::Failed(message) => ToolError::Failed(message),
-                Failure::Retry(hint) => ToolError::Retry(hint),
-                Failure::Fatal(error) => ToolError::fatal(error),
-            })
-        }
+        async move { called.await.map_err(failed) }
     };
     FunctionTool::from_json_schema(named.name, named.description, named.input_schema, called)
         .with_blocking()
         .with_effect(named.effect)
         .with_timeout(named.timeout.unwrap_or(NewTool::DEFAULT_TIMEOUT))
+}
+
+/// The type of workflow nodes that a Python function is. It gets settings and input, and gives `{port, output}`.
+pub(crate) fn node(info: NodeTypeInfo, function: Function) -> FunctionNode {
+    let function = Arc::new(function);
+    FunctionNode::new(info, move |work, context| {
+        let work = json!({"config": work.config, "input": work.input});
+        let called = call(Arc::clone(&function), work, Around { context: Some(context), model: None });
+        async move {
+            let mut given = called.await.map_err(failed)?;
+            let output = given.get_mut("output").map(Value::take).unwrap_or_default();
+            Ok(NodeOutput::by(given["port"].as_str().unwrap_or("out"), output))
+        }
+    })
+}
+
+fn failed(failure: Failure) -> ToolError {
+    match failure {
+        Failure::Failed(message) => ToolError::Failed(message),
+        Failure::Retry(hint) => ToolError::Retry(hint),
+        Failure::Typed(error) => ToolError::typed(error),
+        Failure::Fatal(error) => ToolError::fatal(error),
+    }
 }
 
 /// What a tool gets beside its arguments.

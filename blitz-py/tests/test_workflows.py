@@ -40,7 +40,7 @@ def test_a_workflow_runs_asks_and_is_run_again(engine: blitz.Engine) -> None:
         types.append(event.type)
         if event.type == "approval.requested":
             assert event.data["message"] == "2 texts: right?"
-            engine.executions.approve(handle.id, event.data["key"], answer={"option": "approved"})
+            engine.executions.approve(handle.id, event.data["key"], option="approved")
     done = handle.wait()
     assert (done.status, done.output) == ("completed", ["fine", "fine"])
     assert types[-1] == "execution.finished" and types.count("item.finished") == 2
@@ -54,10 +54,10 @@ def test_a_workflow_runs_asks_and_is_run_again(engine: blitz.Engine) -> None:
     }
     assert nodes["ask"].port == "approved" and isinstance(nodes["each"].cost, Decimal)
     # From the question on: the agents are not asked again.
-    again = engine.executions.rerun(handle.id, rerun={"from": "ask"})
+    again = engine.executions.rerun(handle.id, from_="ask")
     while not engine.executions.get(again.execution_id).waiting_for:
         time.sleep(0.005)
-    engine.executions.approve(again.execution_id, "ask", answer={"option": "rejected"})
+    engine.executions.approve(again.execution_id, "ask", option="rejected")
     second = engine.executions.wait(again.execution_id)
     assert second.status == "failed" and second.error is not None and "not right" in second.error.message
     assert len(asked.requests) == 2

@@ -125,6 +125,13 @@ async fn executions(me: &Session) -> Vec<Execution> {
     me.executions().list(ExecutionFilter::default(), ListOptions::default()).await.unwrap().items
 }
 
+/// The executions of the agent that reviews: one for each document.
+async fn reviews(me: &Session) -> Vec<Execution> {
+    let filter = ExecutionFilter::default().with_children();
+    let all = me.executions().list(filter, ListOptions::default()).await.unwrap().items;
+    all.into_iter().filter(|execution| execution.name == "risk_reviewer").collect()
+}
+
 /// The paths of the model calls of an execution that ended well, in order.
 async fn model_steps(me: &Session, execution: &Execution) -> Vec<String> {
     let steps = me.executions().steps(execution.id, ListOptions::default()).await.unwrap().items;
@@ -133,7 +140,7 @@ async fn model_steps(me: &Session, execution: &Execution) -> Vec<String> {
 
 /// The model calls of an execution in the ledger: those whose usage is known, and those in doubt.
 async fn booked(me: &Session, execution: &Execution) -> (Vec<i64>, usize) {
-    let entries = me.costs().list(CostFilter::of_root(execution.id), ListOptions::default()).await.unwrap().items;
+    let entries = me.costs().list(CostFilter::of_execution(execution.id), ListOptions::default()).await.unwrap().items;
     let calls = entries.iter().filter_map(|entry| Some((entry.seq, entry.usage?.provenance)));
     let (doubt, known): (Vec<_>, Vec<_>) = calls.partition(|(_, provenance)| *provenance == Provenance::Estimated);
     (known.into_iter().map(|(seq, _)| seq).collect(), doubt.len())
@@ -248,8 +255,16 @@ async fn review_shows_what_the_database_holds() {
         assert_eq!(format!("{}|{issues}|{}", risk(&cells), cells[3].replace(',', "")), figures, "{document}");
     }
 
+    let picture = text(&desk.output().join("review.svg"));
+    assert!(page.contains("![What ran](review.svg)") && page.contains("3 of 3 reviewed, 0 of them twice"), "{page}");
+    assert!(picture.starts_with("<svg") && picture.contains("completed · 3 of 3"), "{picture}");
+    assert!(!reviewed.contains(" is risky"), "nothing here is");
+
     let (engine, me) = desk.open().await;
-    let executions = executions(&me).await;
+    let whole = executions(&me).await;
+    assert_eq!((whole.len(), whole[0].name.as_str()), (1, "document_review"), "one execution reviews the batch");
+    assert_eq!(me.workflows().versions("document_review", ListOptions::default()).await.unwrap().items.len(), 1);
+    let executions = reviews(&me).await;
     assert_eq!(executions.len(), 3);
     for execution in &executions {
         assert_eq!(execution.status, ExecutionStatus::Completed);
@@ -317,13 +332,14 @@ async fn killed_and_started_again_it_pays_nothing_twice() {
     child.wait().unwrap();
 
     let (engine, me) = desk.open().await;
-    let before = executions(&me).await;
+    let whole = executions(&me).await;
+    assert!(whole.len() == 1 && whole[0].interrupted && !whole[0].status.is_final(), "{whole:?}");
+    let before = reviews(&me).await;
     assert_eq!(before.len(), 2);
     let mut calls = Vec::new();
     for execution in &before {
         let is_small = execution.input["document"] == "small.txt";
         assert_eq!(execution.status.is_final(), is_small, "{execution:?}");
-        assert_eq!(execution.interrupted, !is_small);
         calls.push(booked(&me, execution).await);
     }
     engine.close().await.unwrap();
@@ -335,11 +351,12 @@ async fn killed_and_started_again_it_pays_nothing_twice() {
     row(&table(&shown), "2 of 2 reviewed");
 
     let (engine, me) = desk.open().await;
-    let after = executions(&me).await;
+    let whole = executions(&me).await;
+    assert_eq!((whole.len(), whole[0].status, &whole[0].input["batch"]), (1, ExecutionStatus::Completed, &json!(1)));
+    let after = reviews(&me).await;
     assert_eq!(after.len(), 2, "each document was reviewed once");
     for (execution, (known_before, doubt_before)) in after.iter().zip(&calls) {
         assert_eq!(execution.status, ExecutionStatus::Completed);
-        assert_eq!(execution.input["batch"], 1);
         assert_eq!(model_steps(&me, execution).await, ["1/model", "2/model", "3/model"]);
         let (known, doubt) = booked(&me, execution).await;
         assert_eq!(known.len(), 3, "each call whose answer came is booked once");
@@ -461,6 +478,9 @@ async fn a_real_model_is_asked_once_for_each_step_across_a_kill() {
     let verdict = json!({"summary": "A lease.", "risk_score": 61, "issues":
         [{"title": "Notice", "severity": "high", "quote": "The landlord may terminate this lease without notice."}]});
     server.push(answer(&json!({"content": verdict.to_string()}), "stop"));
+    // That is a high risk: another agent is asked, on its own.
+    let second = json!({"summary": "A hard lease.", "risk_score": 72, "issues": []});
+    server.push(answer(&json!({"content": second.to_string()}), "stop"));
     let mut command = review();
     let shown = tokio::task::spawn_blocking(move || {
         let output = command.output().unwrap();
@@ -473,10 +493,17 @@ async fn a_real_model_is_asked_once_for_each_step_across_a_kill() {
     assert!(shown.contains("1 model call kept"), "{shown}");
     assert!(shown.contains("1 call under way at its end"), "{shown}");
     let cells = row(&table(&shown), "lease.txt").join("|");
-    assert!(cells.contains(" 61|") && cells.contains("1 high") && cells.contains("unknown"), "{shown}");
+    assert!(cells.contains(" 72|") && cells.contains("1 high") && cells.contains("unknown"), "{shown}");
+    let page = desk.page();
+    assert!(
+        page.contains("**Second opinion: 72 of 100.** A hard lease.") && page.contains("1 of them twice"),
+        "{page}"
+    );
 
     let requests = server.requests();
-    assert_eq!(requests.len(), 3, "the first answer was not asked for again");
+    assert_eq!(requests.len(), 4, "the first answer was not asked for again");
+    let opinion = requests[3].json().to_string();
+    assert!(opinion.contains("second opinions") && !opinion.contains("61"), "it is not told what the first one found");
     let last = requests[2].json();
     let last = last["messages"].as_array().unwrap().last().unwrap();
     assert_eq!((&last["role"], &last["tool_call_id"]), (&json!("tool"), &json!("call_1")));

@@ -38,6 +38,24 @@ pub enum NodeStatus {
     Pinned,
 }
 
+impl NodeStatus {
+    /// The status as JSON shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+            Self::NotRun => "not_run",
+            Self::Cached => "cached",
+            Self::Pinned => "pinned",
+        }
+    }
+}
+
 /// The values of `node.started`.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]

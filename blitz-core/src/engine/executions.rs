@@ -11,11 +11,11 @@ use super::{EventStream, ExecutionHandle, Session};
 use crate::access::Target;
 use crate::domain::{
     Answer, Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, NodeState, Outcome, Page,
-    Permission, Reach, Step,
+    Permission, PictureFormat, Reach, Step,
 };
 use crate::error::{Error, ErrorCode, Result};
-use crate::execution::rerun::Rerun;
-use crate::execution::{control, recover, view};
+use crate::execution::rerun::{Rerun, RerunVersion};
+use crate::execution::{control, picture, recover, view};
 use crate::store::executions as sql;
 
 /// The executions, through a session: everybody sees their own, admins all.
@@ -35,14 +35,18 @@ pub(super) const ROWS: &[Method] = &[
     method!("executions.cancel", ExecutionsCancel, One => (), |s, one| s.executions().cancel(one.id)),
     method!("executions.decide", ExecutionsDecide, Decide => (), |s, d| s.executions().decide(d.id, d.key, d.decision)),
     method!("executions.rerun", WorkflowsRun, Again => RerunAs, |s, again| async move {
-        s.executions().rerun(again.id, again.rerun).await.map(|handle| RerunAs { execution_id: handle.id() })
+        s.executions().rerun(again.id, again.how()).await.map(|handle| RerunAs { execution_id: handle.id() })
     }),
     method!("executions.redrive", WorkflowsRun, One => RerunAs, |s, one| async move {
         s.executions().redrive(one.id).await.map(|handle| RerunAs { execution_id: handle.id() })
     }),
     method!("executions.nodes", ExecutionsRead, NodesOf => Vec<NodeState>, |s, of| s.executions().nodes(of.id, of.path)),
+    method!("executions.picture", ExecutionsRead, ToDraw => String, |s, of| s.executions().picture(of.id, of.format)),
     method!("executions.output", ExecutionsRead, OutputOf => Value, |s, of| s.executions().output(of.id, of.hash)),
-    method!("executions.approve", ExecutionsApprove, Approve => (), |s, a| s.executions().approve(a.id, a.key, a.answer)),
+    method!("executions.approve", ExecutionsApprove, Approve => (), |s, a| async move {
+        let (id, key, answer) = a.split();
+        s.executions().approve(id, key, answer).await
+    }),
     method!("executions.recover", ExecutionsRecover, Nothing => Vec<ExecutionId>, |s, Nothing {}| s.executions().recover()),
     Method {
         name: "executions.events",
@@ -93,9 +97,29 @@ struct Decide {
 struct Again {
     /// The execution that has ended.
     id: ExecutionId,
-    /// How it runs again.
-    #[serde(default = "Rerun::all")]
-    rerun: Rerun,
+    /// The node that runs again, with everything behind it. Everything runs again where absent.
+    #[serde(default)]
+    from: Option<String>,
+    /// Another input; the first one's where absent.
+    #[serde(default)]
+    input: Option<Value>,
+    /// Which version runs.
+    #[serde(default)]
+    version: RerunVersion,
+}
+
+impl Again {
+    fn how(self) -> Rerun {
+        let rerun = self.from.map_or_else(Rerun::all, Rerun::from);
+        let rerun = match self.version {
+            RerunVersion::Same => rerun,
+            RerunVersion::Latest => rerun.latest(),
+        };
+        match self.input {
+            Some(input) => rerun.input(input),
+            None => rerun,
+        }
+    }
 }
 
 /// The new execution.
@@ -135,8 +159,39 @@ struct Approve {
     id: ExecutionId,
     /// The step, as `waiting_for` names it.
     key: String,
-    /// The answer.
-    answer: Answer,
+    /// One of the approval's options: `approved` or `rejected` where it names none of its own.
+    option: String,
+    /// Why.
+    #[serde(default)]
+    comment: String,
+    /// What the answer brings with it; the node's output holds it.
+    #[serde(default)]
+    value: Value,
+    /// The question's digest, where the answer must be to that very question.
+    #[serde(default)]
+    digest: Option<String>,
+}
+
+impl Approve {
+    fn split(self) -> (ExecutionId, String, Answer) {
+        let answer = Answer::new(self.option).comment(self.comment).value(self.value);
+        let answer = match self.digest {
+            Some(digest) => answer.digest(digest),
+            None => answer,
+        };
+        (self.id, self.key, answer)
+    }
+}
+
+/// A picture of an execution.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ToDraw {
+    /// The execution's id.
+    id: ExecutionId,
+    /// How it is drawn.
+    #[serde(default)]
+    format: PictureFormat,
 }
 
 /// The events of an execution.
@@ -167,6 +222,12 @@ impl ExecutionFilter {
     /// Only those in a status.
     pub fn in_status(status: ExecutionStatus) -> Self {
         Self { status: Some(status), ..Self::default() }
+    }
+
+    /// The same with children.
+    #[must_use]
+    pub fn with_children(self) -> Self {
+        Self { children: true, ..self }
     }
 }
 
@@ -330,6 +391,15 @@ impl Executions {
         let path = path.into();
         self.session
             .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| view::nodes(tx, id, &path))
+            .await
+    }
+
+    /// A picture of a workflow's execution as it stands: states, attempts and cost of its nodes, edges taken and not.
+    ///
+    /// Errors: `InvalidInput` for an execution of an agent.
+    pub async fn picture(&self, id: ExecutionId, format: PictureFormat) -> Result<String> {
+        self.session
+            .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| picture::draw(tx, id, format))
             .await
     }
 

@@ -54,7 +54,7 @@ pub use tools::Tools;
 pub use usage::Usages;
 pub use users::Users;
 pub use webhooks::Webhooks;
-pub use workflows::{ImportedWorkflow, Workflows};
+pub use workflows::{ImportedWorkflow, Workflows, draw};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -194,7 +194,7 @@ impl Engine {
 
     /// Serves a type of workflow nodes from now on, in place of an earlier one of its name.
     ///
-    /// Errors: `InvalidInput` where the engine has a type of this name, or it is no name.
+    /// Errors: `InvalidInput` where the engine has a type of this name, it is no name, or a schema cannot be used.
     ///
     /// ```
     /// # tokio::runtime::Runtime::new()?.block_on(async {

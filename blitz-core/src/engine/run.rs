@@ -13,7 +13,9 @@ use super::Session;
 use super::stream::{Ear, EventStream};
 use crate::access::Target;
 use crate::domain::schema::admit_kept;
-use crate::domain::{Decision, Event, ExecutionId, Outcome, Permission, ResourceRef, RunOptions};
+use crate::domain::{
+    Answer, Decision, Event, ExecutionId, NodeState, Outcome, Permission, PictureFormat, ResourceRef, RunOptions,
+};
 use crate::error::{Error, Result};
 use crate::execution::begin::{Beginning, Begins, What, begin};
 use crate::execution::rerun::Rerun;
@@ -56,6 +58,26 @@ impl ExecutionHandle {
     /// Asks for its end. Asking twice is the same as once; one that has ended is a `Conflict`.
     pub async fn cancel(&self) -> Result<()> {
         self.session.executions().cancel(self.id).await
+    }
+
+    /// Answers a question that it asks a person.
+    pub async fn approve(&self, key: &str, answer: Answer) -> Result<()> {
+        self.session.executions().approve(self.id, key, answer).await
+    }
+
+    /// How the nodes of a workflow's execution stand: those of one scope, `""` for the workflow itself.
+    pub async fn nodes(&self, path: &str) -> Result<Vec<NodeState>> {
+        self.session.executions().nodes(self.id, path).await
+    }
+
+    /// A picture of a workflow's execution as it stands.
+    pub async fn picture(&self, format: PictureFormat) -> Result<String> {
+        self.session.executions().picture(self.id, format).await
+    }
+
+    /// Runs a workflow that has ended again, as a new execution.
+    pub async fn rerun(&self, rerun: Rerun) -> Result<ExecutionHandle> {
+        self.session.executions().rerun(self.id, rerun).await
     }
 
     /// Decides what becomes of a step that waits.

@@ -151,6 +151,19 @@ pub struct ImportedWorkflow {
     pub problems: Vec<Problem>,
 }
 
+/// A picture of a definition that need not be in any catalogue, nor be right.
+///
+/// ```
+/// use blitz::{PictureFormat, Workflow, draw};
+///
+/// let greet = Workflow::new("greet").start("s").template("hello", "Hello {{ inputs.name }}").end("e");
+/// let greet = greet.edge("s", "hello").edge("hello", "e").build();
+/// assert!(draw(&greet, PictureFormat::Mermaid).starts_with("flowchart LR"));
+/// ```
+pub fn draw(definition: &WorkflowDefinition, format: PictureFormat) -> String {
+    picture::draw(definition, &States::default(), format)
+}
+
 impl Noun for WorkflowDefinition {
     /// A draft may be broken, but it must be of this format.
     fn checked(self) -> Result<Self> {

@@ -17,6 +17,7 @@ pub(crate) mod events;
 pub(crate) mod limits;
 mod nodes;
 mod perform;
+pub(crate) mod picture;
 mod pin;
 mod plan;
 pub(crate) mod recover;

@@ -19,8 +19,7 @@ const PAGE: u32 = 500;
 /// `path` is empty for the workflow itself, `review/3` for the body of an item. Errors: `NotFound`,
 /// `InvalidInput` for an execution of an agent.
 pub(crate) fn nodes(tx: &mut dyn Connection, id: ExecutionId, path: &str) -> Result<Vec<NodeState>> {
-    let row = executions::get(tx, id)?
-        .ok_or_else(|| Error::not_found("there is no such execution, or it is not open to you"))?;
+    let row = executions::get(tx, id)?.ok_or_else(missing)?;
     let StoredPlan::Workflow(plan) = executions::stored_plan(tx, &row.definition_hash)? else {
         return Err(Error::invalid("this is the execution of an agent: it has steps, and no nodes"));
     };
@@ -47,6 +46,10 @@ pub(crate) fn nodes(tx: &mut dyn Connection, id: ExecutionId, path: &str) -> Res
         nodes.iter_mut().for_each(|node| close(node, ended));
     }
     Ok(nodes)
+}
+
+pub(super) fn missing() -> Error {
+    Error::not_found("there is no such execution, or it is not open to you")
 }
 
 /// The state of each node of a scope, by its place in the definition.

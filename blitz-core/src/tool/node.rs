@@ -6,7 +6,9 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::{Tool, ToolContext, ToolError};
+use crate::domain::schema::{SchemaCheck, describe};
 use crate::domain::{Effect, NodeTypeInfo, ToolSpec};
+use crate::error::{Error, Result};
 
 /// A type of workflow nodes that runs code of the host.
 pub trait NodeHandler: Send + Sync + 'static {
@@ -19,7 +21,11 @@ pub trait NodeHandler: Send + Sync + 'static {
     }
 
     /// Runs one node.
-    fn run(&self, work: NodeWork, context: ToolContext) -> BoxFuture<'static, Result<NodeOutput, ToolError>>;
+    fn run(
+        &self,
+        work: NodeWork,
+        context: ToolContext,
+    ) -> BoxFuture<'static, std::result::Result<NodeOutput, ToolError>>;
 }
 
 /// What a node is given.
@@ -88,14 +94,15 @@ pub struct FunctionNode {
     run: Box<RunNode>,
 }
 
-type RunNode = dyn Fn(NodeWork, ToolContext) -> BoxFuture<'static, Result<NodeOutput, ToolError>> + Send + Sync;
+type RunNode =
+    dyn Fn(NodeWork, ToolContext) -> BoxFuture<'static, std::result::Result<NodeOutput, ToolError>> + Send + Sync;
 
 impl FunctionNode {
     /// A type of nodes that this function runs.
     pub fn new<F, R>(info: NodeTypeInfo, run: F) -> Self
     where
         F: Fn(NodeWork, ToolContext) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<NodeOutput, ToolError>> + Send + 'static,
+        R: Future<Output = std::result::Result<NodeOutput, ToolError>> + Send + 'static,
     {
         Self { info, run: Box::new(move |work, context| Box::pin(run(work, context))) }
     }
@@ -110,32 +117,67 @@ impl NodeHandler for FunctionNode {
         false
     }
 
-    fn run(&self, work: NodeWork, context: ToolContext) -> BoxFuture<'static, Result<NodeOutput, ToolError>> {
+    fn run(
+        &self,
+        work: NodeWork,
+        context: ToolContext,
+    ) -> BoxFuture<'static, std::result::Result<NodeOutput, ToolError>> {
         (self.run)(work, context)
     }
 }
 
 /// A type of nodes as the driver calls it: as a tool.
-pub(crate) struct NodeTool(pub(crate) Arc<dyn NodeHandler>);
+pub(crate) struct NodeTool {
+    handler: Arc<dyn NodeHandler>,
+    info: NodeTypeInfo,
+    config: SchemaCheck,
+    input: Option<SchemaCheck>,
+}
+
+impl NodeTool {
+    /// Prepares a type. Errors: `InvalidInput` for a schema that cannot be used.
+    pub(crate) fn new(handler: Arc<dyn NodeHandler>) -> Result<Self> {
+        let info = handler.info();
+        let config = SchemaCheck::new(&info.config)?;
+        let input = info.input.as_ref().map(SchemaCheck::new).transpose()?;
+        Ok(Self { handler, info, config, input })
+    }
+
+    /// Whether the type takes this. A definition shows settings before their expressions are evaluated, so they are looked
+    /// at again here.
+    fn admit(&self, work: &NodeWork) -> Result<()> {
+        let fits = |check: &SchemaCheck, value: &Value, what: &str| {
+            check.check(value).map_err(|problems| Error::invalid(format!("{what}: {}", describe(&problems))))
+        };
+        fits(&self.config, &work.config, "the settings do not fit")?;
+        self.input.as_ref().map_or(Ok(()), |check| fits(check, &work.input, "the input does not fit"))
+    }
+}
 
 impl Tool for NodeTool {
     fn spec(&self) -> ToolSpec {
-        let info = self.0.info();
-        ToolSpec::new(info.kind.name(), info.description, json!({"type": "object"}))
+        ToolSpec::new(self.info.kind.name(), self.info.description.clone(), json!({"type": "object"}))
     }
 
     fn effect(&self) -> Effect {
-        self.0.info().effect
+        self.info.effect
     }
 
     fn blocks(&self) -> bool {
-        self.0.blocks()
+        self.handler.blocks()
     }
 
-    fn call(&self, mut arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {
+    fn call(
+        &self,
+        mut arguments: Value,
+        context: ToolContext,
+    ) -> BoxFuture<'static, std::result::Result<Value, ToolError>> {
         let mut take = |name: &str| arguments.get_mut(name).map(Value::take).unwrap_or_default();
         let work = NodeWork { config: take("config"), input: take("input") };
-        let run = self.0.run(work, context);
+        if let Err(error) = self.admit(&work) {
+            return Box::pin(std::future::ready(Err(ToolError::typed(error))));
+        }
+        let run = self.handler.run(work, context);
         Box::pin(async move { run.await.map(NodeOutput::into_value) })
     }
 }

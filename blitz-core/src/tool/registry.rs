@@ -84,6 +84,7 @@ impl HostTools {
                 format!("a type of nodes has a name of its own, 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -");
             return Err(Error::invalid(message));
         }
+        NodeTool::new(Arc::clone(&node))?;
         let before = self.nodes.write().unwrap_or_else(PoisonError::into_inner).insert(name, node);
         drop(before);
         self.generation.fetch_add(1, Ordering::Release);
@@ -114,7 +115,7 @@ impl HostTools {
         let node = node.ok_or_else(|| {
             Error::invalid(format!("nodes of the type {name:?} need code that this process has not registered"))
         })?;
-        PreparedTool::plain(Arc::new(NodeTool(node))).map(Arc::new)
+        PreparedTool::plain(Arc::new(NodeTool::new(node)?)).map(Arc::new)
     }
 
     /// Counts the registrations: what was prepared at one count holds while it lasts.

@@ -234,6 +234,58 @@ void providers() {
   CHECK(desk.engine.recover() == "[]");
 }
 
+// start, a node of the type `kind`, end.
+std::string flow(const std::string &kind, const std::string &fields = "") {
+  return R"({"name":"flow","nodes":[{"id":"s","type":"start"},{"id":"n","type":")" + kind + "\"" + fields +
+         R"(},{"id":"e","type":"end","config":{"output":"{{ nodes.n.output }}"}}],)"
+         R"("edges":[{"from":"s","to":"n"},{"from":"n","to":"e"}]})";
+}
+
+void nodes() {
+  desk desk("[]", "[]");
+  canary canary;
+  std::weak_ptr<int> alive = canary.alive;
+  desk.engine.node(R"({"type":"upper","effect":"pure"})", [canary = std::move(canary)](const std::string &work) {
+    CHECK(holds(work, R"("config":{)") && holds(work, R"("input":{"text":"x"})"));
+    return R"("X")";
+  });
+  desk.me.call("workflows.put", flow("upper", R"(,"input":{"text":"{{ inputs.text }}"})"));
+  CHECK(holds(desk.me.run("flow", R"({"text":"x"})"), R"("output":"X")") && !alive.expired());
+  throws(BLITZ_INVALID_INPUT, [&] { desk.engine.node(R"({"type":"agent"})", [](const std::string &) { return "1"; }); });
+
+  desk.engine.node(R"({"type":"left","ports":["out","late"]})", [](const blitz::tool_call &call, const std::string &) {
+    CHECK(!call.idempotency_key().empty());
+    return blitz::node_output("late", "7");
+  });
+  desk.me.call("workflows.put", flow("left"));
+  CHECK(holds(desk.me.run("flow"), R"("output":null)"));
+
+  // A code of the program's own decides whether the node is tried again.
+  desk.engine.node(R"({"type":"flaky"})", [](const blitz::tool_call &call, const std::string &) -> blitz::node_output {
+    if (call.attempt() == 1) throw blitz::error(BLITZ_UNAVAILABLE, "not yet");
+    return call.attempt() == 2 ? throw std::runtime_error("it broke") : "1";
+  });
+  desk.me.call("workflows.put", flow("flaky", R"(,"retry":{"max_attempts":3,"initial_ms":1})"));
+  std::string failed = desk.me.run("flow");
+  CHECK(holds(failed, "tool_failed") && holds(failed, "it broke"));
+
+  std::vector<std::thread> threads;
+  desk.engine.deferred_node(R"({"type":"later"})",
+                            [&](const blitz::tool_call &, const std::string &, blitz::ticket ticket) {
+                              threads.emplace_back([answer = std::move(ticket)]() mutable { answer.complete("out", "8"); });
+                            });
+  desk.me.call("workflows.put", flow("later"));
+  CHECK(holds(desk.me.run("flow"), R"("output":8)"));
+  for (std::thread &thread : threads) thread.join();
+
+  // A node whose exception is none of the standard ones, and one that gives no JSON.
+  desk.engine.node(R"({"type":"odd"})", [](const std::string &) -> std::string { throw 5; });
+  desk.me.call("workflows.put", flow("odd"));
+  CHECK(holds(desk.me.run("flow"), "tool_failed"));
+  desk.engine.node(R"({"type":"odd"})", [](const std::string &) { return "{"; });
+  CHECK(holds(desk.me.run("flow"), "the node gave no JSON"));
+}
+
 }  // namespace
 
 int main() {
@@ -244,6 +296,7 @@ int main() {
   deferred();
   listeners();
   providers();
+  nodes();
   CHECK(blitz_live_count() == 0);
   return 0;
 }

@@ -18,7 +18,7 @@
 
 from __future__ import annotations
 
-from ._calls import ToolContext, ToolFatal, ToolRetry
+from ._calls import NodeOutput, ToolContext, ToolFatal, ToolRetry
 from ._engine import Engine, allow_real_requests
 from ._errors import (
     BlitzError,
@@ -51,7 +51,9 @@ from ._errors import (
 from ._events import AsyncEventStream, EventStream
 from ._models import FunctionModel, ModelCall, Scripted, price_per_million
 from ._native import __version__
-from ._session import ExecutionHandle, Session
+from ._execution import ExecutionHandle
+from ._session import Session
+from ._value import Value
 from ._values import (
     AuditCheck,
     AuditRecord,
@@ -74,10 +76,10 @@ from ._values import (
     Usage,
     User,
     Validation,
-    Value,
     WorkflowDiff,
     WorkflowVersion,
 )
+from ._workflow import Workflow
 
 __all__ = [
     "AsyncEventStream",
@@ -111,6 +113,7 @@ __all__ = [
     "LimitExceededError",
     "Message",
     "ModelCall",
+    "NodeOutput",
     "NotFoundError",
     "Outcome",
     "Page",
@@ -139,6 +142,7 @@ __all__ = [
     "User",
     "Validation",
     "Value",
+    "Workflow",
     "WorkflowDiff",
     "WorkflowVersion",
     "__version__",

@@ -1,7 +1,8 @@
 """How the engine calls Python functions: plain ones on threads, async ones as tasks of a loop.
 
 What a function raises is defined: an ``Exception`` is told to the model (a ``ToolFailedError`` or another
-of ours by its message alone, all else with the name of its class), :class:`ToolRetry` asks it for
+of ours by its message alone, all else with the name of its class) or is the error of a workflow's node, which
+keeps the code of one of ours; :class:`ToolRetry` asks the model for
 another try, :class:`ToolFatal` ends the execution. ``KeyboardInterrupt`` and ``SystemExit`` end the
 execution, and ``run``, ``arun``, ``stream`` or ``astream`` raise that very exception.
 """
@@ -17,6 +18,8 @@ from ._errors import BlitzError
 
 if TYPE_CHECKING:
     import asyncio
+
+    from typing import Any
 
     from ._session import Session
 
@@ -79,7 +82,21 @@ class ToolContext:
         return f"ToolContext(execution_id={self.execution_id}, call_id={self.call_id!r}, attempt={self.attempt})"
 
 
-ToolRetry.__module__ = ToolFatal.__module__ = ToolContext.__module__ = "blitz"
+class NodeOutput:
+    """What a node gives where it leaves by another port than ``out``: ``return blitz.NodeOutput(value, port="late")``."""
+
+    __slots__ = ("output", "port")
+
+    def __init__(self, output: Any = None, *, port: str = "out") -> None:
+        self.output = output
+        self.port = port
+
+    def __repr__(self) -> str:
+        return f"NodeOutput({self.output!r}, port={self.port!r})"
+
+
+for _shown in (ToolRetry, ToolFatal, ToolContext, NodeOutput):
+    _shown.__module__ = "blitz"
 
 
 def start_thread() -> None:
@@ -136,7 +153,7 @@ def _tell(call: _native.Call, error: BaseException) -> None:
     elif isinstance(error, ToolFatal):
         call.end(error)
     elif isinstance(error, BlitzError):
-        call.fail(error.message)
+        call.fail_as(error.code, error.message)
     elif isinstance(error, Exception):
         text = str(error)
         call.fail(f"{type(error).__name__}: {text}" if text else type(error).__name__)

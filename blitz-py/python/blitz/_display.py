@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from . import _native
+
 if TYPE_CHECKING:
+    from ._value import Value
     from ._values import ExecutionRecord, Outcome
 
 _LONGEST = 200
@@ -54,6 +57,19 @@ def execution(value: ExecutionRecord) -> str:
     names = ("id", "name", "status", "input", "output", "error", "cost", "created_at", "finished_at")
     shown = ((name, getattr(value, name)) for name in names)
     return _sheet((name, str(field) if field is not None and name.endswith("_at") else field) for name, field in shown)
+
+
+def workflow(value: Value) -> str:
+    """A workflow as a sheet of its fields and its picture."""
+    data = value.to_dict()
+    names = ("name", "description", "version", "revision")
+    return _sheet((name, data[name]) for name in names if data.get(name)) + picture(data)
+
+
+def picture(definition: Mapping[str, Any]) -> str:
+    """The picture of a definition; every text in it is escaped."""
+    known = {name: definition[name] for name in ("name", "nodes", "edges") if name in definition}
+    return _native.draw(known, "svg")
 
 
 def frame(values: Iterable[Any]) -> Any:

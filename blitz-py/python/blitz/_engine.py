@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from . import _native
 from ._loop_lazy import settled
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._models import FunctionModel, Scripted
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: How long the interpreter's exit waits for what runs, and for the engines to close, in seconds.
 _EXIT_GRACE, _EXIT_LIMIT = 0.2, 5.0
@@ -148,6 +151,62 @@ class Engine(Session):
     def register_provider(self, model: Scripted | FunctionModel) -> None:
         """Serves a model of the host's own under its ``name``, for models whose ``provider`` that is."""
         self._native_.register_provider(model._provider)
+
+    @overload
+    def node(self, function: F, /) -> F: ...
+    @overload
+    def node(
+        self,
+        function: None = ...,
+        /,
+        *,
+        name: str | None = ...,
+        description: str | None = ...,
+        config: Mapping[str, Any] | None = ...,
+        input: Mapping[str, Any] | None = ...,
+        ports: Sequence[str] | None = ...,
+        effect: str = ...,
+    ) -> Callable[[F], F]: ...
+    def node(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        input: Mapping[str, Any] | None = None,
+        ports: Sequence[str] | None = None,
+        effect: str = "unsafe",
+    ) -> Any:
+        """Makes a type of workflow nodes of a function, plain or async; the function itself stays as it is.
+
+        The parameter ``input`` gets what a node is given, one annotated with :class:`ToolContext` the call's context, all
+        others are its settings: the annotations give the schemas, the docstring the descriptions. What the function returns
+        is the node's output, by the port ``out`` or by that of a :class:`NodeOutput`; ``ports`` lists them where there are
+        others. What it raises is the node's error: an ``UnavailableError`` is tried again as the node's ``retry`` says.
+        ``effect`` is ``"pure"``, ``"idempotent"`` or ``"unsafe"``: what may be done after a crash in the middle. With
+        schemas of your own in ``config`` and ``input`` the function gets plain JSON values. Register it before ``recover``.
+        """
+        local = sys._getframe(1).f_locals
+
+        def register(function: Any) -> Any:
+            from ._nodes import NodeSpec
+
+            spec = NodeSpec(
+                function,
+                name=name,
+                description=description,
+                config=config,
+                input=input,
+                ports=ports,
+                effect=effect,
+                local=local,
+            )
+            self._native_.register_node(spec.info, spec.call_async if spec.is_async else spec.call, spec.is_async)
+            return function
+
+        return register if function is None else register(function)
 
     @contextmanager
     def override(self, *, model: Scripted | FunctionModel) -> Iterator[Any]:

@@ -50,6 +50,9 @@ DELEGATED = {
     "tools.register": "register",
 }
 
+#: Methods of a noun that ask the engine nothing, by the methods of the session that serve them.
+OWN = {"executions": {"handle": "execution"}}
+
 _KEYWORDS = {"from": "from_"}
 
 _classes: dict[str, type[Noun]] = {}
@@ -88,6 +91,8 @@ def _make_class(name: str) -> type[Noun]:
         noun, _, verb = row.partition(".")
         if noun == name:
             methods.update((shown, _Unmade(row, shown)) for shown in (plain_of(verb), twin_of(verb)))
+    for shown, served in OWN.get(name, {}).items():
+        methods[shown] = _own(shown, served)
     return type(NOUNS[name], (Noun,), methods)
 
 
@@ -141,6 +146,19 @@ def _delegated(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
         made.__name__, made.__doc__ = shown, served.__doc__
         made.__signature__ = inspect.signature(served)  # type: ignore[attr-defined]
     return method, amethod
+
+
+def _own(shown: str, served: str) -> Callable[..., Any]:
+    from ._session import Session
+
+    plain = getattr(Session, served)
+
+    def method(self: Noun, *given: Any, **named: Any) -> Any:
+        return plain(self._session, *given, **named)
+
+    method.__name__, method.__doc__ = shown, plain.__doc__
+    method.__signature__ = inspect.signature(plain)  # type: ignore[attr-defined]
+    return method
 
 
 def _methods(row: dict[str, Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -55,6 +55,7 @@ from ._values import (
 
 NOUNS: dict[str, str]
 DELEGATED: dict[str, str]
+OWN: dict[str, dict[str, str]]
 
 class Noun:
     def __init__(self, session: Session) -> None: ...
@@ -1989,24 +1990,32 @@ class Executions(Noun):
         self,
         id: int,
         *,
-        rerun: Mapping[str, Any] | None = None,
+        from_: str | None = None,
+        input: Any = None,
+        version: Literal["same", "latest"] | None = None,
     ) -> RerunAs:
         """``executions.rerun``: A workflow that runs again.
 
         Args:
             id: The execution that has ended.
-            rerun: How it runs again."""
+            from_: The node that runs again, with everything behind it. Everything runs again where absent.
+            input: Another input; the first one's where absent.
+            version: Which version runs."""
     async def arerun(
         self,
         id: int,
         *,
-        rerun: Mapping[str, Any] | None = None,
+        from_: str | None = None,
+        input: Any = None,
+        version: Literal["same", "latest"] | None = None,
     ) -> RerunAs:
         """``executions.rerun``: A workflow that runs again.
 
         Args:
             id: The execution that has ended.
-            rerun: How it runs again."""
+            from_: The node that runs again, with everything behind it. Everything runs again where absent.
+            input: Another input; the first one's where absent.
+            version: Which version runs."""
 
     def nodes(
         self,
@@ -2030,6 +2039,29 @@ class Executions(Noun):
         Args:
             id: The execution's id.
             path: Empty for the workflow itself, `review/3` for the body of an item or round."""
+
+    def picture(
+        self,
+        id: int,
+        *,
+        format: Literal["mermaid", "svg"] | None = None,
+    ) -> str:
+        """``executions.picture``: A picture of an execution.
+
+        Args:
+            id: The execution's id.
+            format: How it is drawn."""
+    async def apicture(
+        self,
+        id: int,
+        *,
+        format: Literal["mermaid", "svg"] | None = None,
+    ) -> str:
+        """``executions.picture``: A picture of an execution.
+
+        Args:
+            id: The execution's id.
+            format: How it is drawn."""
 
     def output(
         self,
@@ -2057,27 +2089,39 @@ class Executions(Noun):
         id: int,
         key: str,
         *,
-        answer: Mapping[str, Any],
+        option: str,
+        comment: str | None = None,
+        value: Any = None,
+        digest: str | None = None,
     ) -> None:
         """``executions.approve``: An answer to a question that an execution asks.
 
         Args:
             id: The execution's id.
             key: The step, as `waiting_for` names it.
-            answer: The answer."""
+            option: One of the approval's options: `approved` or `rejected` where it names none of its own.
+            comment: Why.
+            value: What the answer brings with it; the node's output holds it.
+            digest: The question's digest, where the answer must be to that very question."""
     async def aapprove(
         self,
         id: int,
         key: str,
         *,
-        answer: Mapping[str, Any],
+        option: str,
+        comment: str | None = None,
+        value: Any = None,
+        digest: str | None = None,
     ) -> None:
         """``executions.approve``: An answer to a question that an execution asks.
 
         Args:
             id: The execution's id.
             key: The step, as `waiting_for` names it.
-            answer: The answer."""
+            option: One of the approval's options: `approved` or `rejected` where it names none of its own.
+            comment: Why.
+            value: What the answer brings with it; the node's output holds it.
+            digest: The question's digest, where the answer must be to that very question."""
 
     def recover(
         self,
@@ -2090,6 +2134,8 @@ class Executions(Noun):
 
     events = Session.events
     aevents = Session.aevents
+
+    handle = Session.execution
 
 
 class Users(Noun):

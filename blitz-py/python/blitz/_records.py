@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._values import Usage, Value, _moment, _money
+from ._value import Value, _moment, _money
+from ._values import Usage
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -1,14 +1,15 @@
-"""Sessions: running agents, the nouns, tools; and the handle on an execution."""
+"""Sessions: running agents and workflows, the nouns, tools."""
 
 from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from . import _native
 from ._events import AsyncEventStream, EventStream
+from ._execution import ExecutionHandle
 from ._loop_lazy import mailbox, next_mailbox, settled
 from ._values import Outcome, Record
 
@@ -279,11 +280,8 @@ class Session:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
         asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
-        return ExecutionHandle(
-            self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context).wait(),
-            asked.outcome,
-            *asked.read,
-        )
+        started = self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)
+        return ExecutionHandle(self._entry, started.wait(), asked.outcome, *asked.read)
 
     async def astart(
         self,
@@ -300,11 +298,8 @@ class Session:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
         asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
         context = contextvars.copy_context()
-        return ExecutionHandle(
-            await settled(self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)),
-            asked.outcome,
-            *asked.read,
-        )
+        started = self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)
+        return ExecutionHandle(self._entry, await settled(started), asked.outcome, *asked.read)
 
     def stream(
         self,
@@ -346,7 +341,7 @@ class Session:
 
     def execution(self, id: int) -> ExecutionHandle[Any]:
         """The handle on an execution whose id is known; nothing is asked yet."""
-        return ExecutionHandle(self._entry.execution(id), Outcome)
+        return ExecutionHandle(self._entry, self._entry.execution(id), Outcome)
 
     def events(self, id: int, *, after: int = 0) -> EventStream:
         """The events of an execution behind a place: what is written, then what comes."""
@@ -450,69 +445,4 @@ class Session:
         raise TypeError(f"a {type(self).__name__} is a live handle and cannot be pickled: log in where it is needed")
 
 
-class ExecutionHandle(Generic[T]):
-    """An execution that was started: it runs by itself, whatever becomes of the handle."""
-
-    __slots__ = ("_handle", "_outcome", "_read")
-
-    def __init__(
-        self,
-        handle: _native.Execution,
-        outcome: Callable[[dict[str, Any]], Outcome[T]],
-        *read: Callable[[Any], Any],
-    ) -> None:
-        self._handle = handle
-        self._outcome = outcome
-        self._read = read
-
-    @property
-    def id(self) -> int:
-        """Its id."""
-        return self._handle.id
-
-    def events(self, *, after: int = 0) -> EventStream:
-        """Its events behind a place: what is written is read again, what comes is awaited."""
-        return EventStream(lambda: self._handle.events(after), *self._read)
-
-    def aevents(self, *, after: int = 0) -> AsyncEventStream:
-        """Its events behind a place, for ``async for``."""
-        return AsyncEventStream(lambda: self._handle.events(after), *self._read)
-
-    def wait(self) -> Outcome[T]:
-        """Waits for its end, wherever it runs. Ctrl-C ends the wait, not the execution."""
-        return self._outcome(self._handle.wait().wait())
-
-    async def await_(self) -> Outcome[T]:
-        """Awaits its end, wherever it runs; ``await handle`` is the same."""
-        return self._outcome(await settled(self._handle.wait()))
-
-    def __await__(self) -> Generator[Any, None, Outcome[T]]:
-        return self.await_().__await__()
-
-    def cancel(self) -> None:
-        """Asks for its end. Asking twice is the same as once; one that has ended is a conflict."""
-        self._handle.cancel().wait()
-
-    async def acancel(self) -> None:
-        """Asks for its end."""
-        await settled(self._handle.cancel())
-
-    def decide(self, key: str, decision: Mapping[str, Any]) -> None:
-        """Decides what becomes of a step that waits.
-
-        ``{"action": "rerun"}``, ``{"action": "skip", "value": …}`` or ``{"action": "fail", "message": …}``.
-        """
-        self._handle.decide(key, decision).wait()
-
-    async def adecide(self, key: str, decision: Mapping[str, Any]) -> None:
-        """Decides what becomes of a step that waits."""
-        await settled(self._handle.decide(key, decision))
-
-    def __repr__(self) -> str:
-        return f"ExecutionHandle(id={self.id})"
-
-    def __reduce__(self) -> Any:
-        raise TypeError("an ExecutionHandle is a live handle and cannot be pickled: keep its id")
-
-
-Session.__module__ = ExecutionHandle.__module__ = "blitz"
+Session.__module__ = "blitz"

@@ -18,6 +18,10 @@ _InvalidInput = CLASSES["invalid_input"]
 class FunctionSpec:
     """A function as a tool: what the engine registers, and how it is called."""
 
+    _what, _by_name = "tool", "a model gives arguments by name"
+    #: What is raised for arguments that are not of their types.
+    _misfit: type[Exception] = ToolRetry
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -58,7 +62,7 @@ class FunctionSpec:
                 self._context = parameter.name
                 continue
             if parameter.kind is parameter.VAR_POSITIONAL:
-                raise _InvalidInput(f"the tool {self.name!r} takes *{parameter.name}: a model gives arguments by name")
+                raise _InvalidInput(f"the {self._what} {self.name!r} takes *{parameter.name}: {self._by_name}")
             if parameter.kind is parameter.VAR_KEYWORD:
                 self._open = True
                 continue
@@ -75,8 +79,12 @@ class FunctionSpec:
             schema["additionalProperties"] = True
         return {**schema, "$defs": walk.defs} if walk.defs else schema
 
+    def _given(self, call: _native.Call) -> dict[str, Any]:
+        given: dict[str, Any] = call.input()
+        return given
+
     def _bound(self, call: _native.Call) -> tuple[list[Any], dict[str, Any]]:
-        given = call.input()
+        given = self._given(call)
         named: dict[str, Any] = {}
         for name, value in given.items():
             shape = self._shapes.get(name)
@@ -84,7 +92,7 @@ class FunctionSpec:
                 named[name] = value if shape is None else shape.read(value)
             except (ValueError, TypeError) as error:
                 place = f"{name}{error}" if isinstance(error, Misfit) and str(error)[:1] in ".[" else f"{name}: {error}"
-                raise ToolRetry(f"the arguments do not fit: {place}") from error
+                raise self._misfit(f"the arguments do not fit: {place}") from error
         if self._context is not None:
             named[self._context] = ToolContext(call.context)
         positional: list[Any] = []

@@ -1,8 +1,9 @@
 //! What the example programs share: the parts of `review`, which reviews documents for risks.
 //!
-//! - [`setup`]: an engine with a model, tools, a prompt and an agent; [`prompt`]: what is asked and answered.
+//! - [`setup`]: an engine with a model, tools, a prompt and agents; [`prompt`]: what is asked and answered.
+//! - [`flow`]: the workflow that reviews a batch, and its node that is a function of the program.
 //! - [`documents`]: the files, and their copies in the one folder that the agent may read.
-//! - [`batch`]: one execution for each document, and how to go on where a dead process was.
+//! - [`batch`]: one execution for all documents, and how to go on where a dead process was.
 //! - [`progress`]: what happens, live, from the engine's stream of events.
 //! - [`screen`]: what is said before and after.
 //! - [`report`]: the figures, from the database: a table and a page; [`spark`]: numbers as a line of bars.
@@ -11,6 +12,7 @@
 
 pub mod batch;
 pub mod documents;
+pub mod flow;
 pub mod progress;
 pub mod prompt;
 pub mod report;

@@ -20,13 +20,23 @@ severity, two for each of medium, one for each of low, a hundred at the most.
 
 Sum the document up in two or three sentences.";
 
-/// The prompt that makes a message of a [`Question`] and asks for a [`Verdict`].
+/// The prompt that asks about a document for a [`Verdict`].
 pub fn risk_analysis() -> NewPrompt {
     NewPrompt::new(NAME, TEMPLATE).with_input_schema(question_schema()).with_output_schema(verdict_schema())
 }
 
-/// What a review is asked with. The prompt needs the document's name only; the rest says later
-/// which batch the execution belongs to.
+/// What a batch is asked: the input of the workflow.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Order {
+    /// A hash of the names of all files of the batch, and of the model.
+    pub files: String,
+    /// Counts the batches of the database from 1.
+    pub batch: u64,
+    /// The documents that can be read.
+    pub documents: Vec<Question>,
+}
+
+/// A document to review.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Question {
     /// The name of the document.
@@ -35,10 +45,15 @@ pub struct Question {
     pub source: String,
     /// A hash of its content.
     pub fingerprint: String,
-    /// A hash of the names of all files of the batch, and of the model.
-    pub files: String,
-    /// The number of the batch.
-    pub batch: u64,
+    /// What is known already, from an execution that was given up in the middle.
+    pub verdict: Value,
+}
+
+impl Question {
+    /// Whether it is about the same text under the same name.
+    pub fn is_the_same_as(&self, other: &Question) -> bool {
+        (&self.document, &self.fingerprint) == (&other.document, &other.fingerprint)
+    }
 }
 
 /// What a review gives.
@@ -46,10 +61,22 @@ pub struct Question {
 pub struct Verdict {
     /// The document in a few sentences.
     pub summary: String,
-    /// From 0, harmless, to 100.
+    /// From 0, harmless, to 100; the greater one of two opinions.
     pub risk_score: f64,
     /// What was found.
     pub issues: Vec<Issue>,
+    /// What a second agent says, where the first one found a high risk.
+    #[serde(default)]
+    pub second: Option<Opinion>,
+}
+
+/// A second opinion.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Opinion {
+    /// The document in a few sentences.
+    pub summary: String,
+    /// From 0, harmless, to 100.
+    pub risk_score: f64,
 }
 
 /// Something in a document that puts its reader at risk.
@@ -74,17 +101,7 @@ pub enum Severity {
 }
 
 fn question_schema() -> Value {
-    json!({
-        "type": "object",
-        "properties": {
-            "document": {"type": "string", "minLength": 1},
-            "source": {"type": "string"},
-            "fingerprint": {"type": "string"},
-            "files": {"type": "string"},
-            "batch": {"type": "integer"},
-        },
-        "required": ["document"],
-    })
+    json!({"type": "object", "properties": {"document": {"type": "string", "minLength": 1}}, "required": ["document"]})
 }
 
 fn verdict_schema() -> Value {

@@ -1,16 +1,17 @@
 //! The figures of a batch: a table for the screen and a page, both from the database alone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use blitz::{CostFilter, CostSummary, ExecutionId, ExecutionStatus, Money, Provenance, Session};
+use blitz::{CostFilter, CostSummary, EventData, Execution, Money, Provenance, Session};
 use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
 use futures_util::StreamExt as _;
 
 use crate::Result;
-use crate::batch::Review;
+use crate::batch::{self, Item, Review};
 use crate::documents::Document;
-use crate::progress::RunningTime;
-use crate::prompt::{Issue, Severity, Verdict};
+use crate::progress::{Items, RunningTime};
+use crate::prompt::{Issue, Question, Severity, Verdict};
 use crate::show;
 
 const STYLE: TableStyle = TableStyle::new()
@@ -34,23 +35,22 @@ pub struct Row {
 }
 
 impl Row {
-    /// The figures of a review: what came out, what the ledger booked, how long it ran.
-    pub async fn of(me: &Session, review: &Review) -> Result<Self> {
-        let execution = &review.execution;
-        let verdict = match (execution.status, &execution.error) {
-            (ExecutionStatus::Completed, _) => {
-                serde_json::from_value(execution.output.clone()).map_err(|error| error.to_string())
-            }
-            (_, Some(error)) => Err(format!("{}: {}", error.code, error.message)),
-            (status, None) => Err(status.name().to_owned()),
+    /// The figures of a document: what came out, what the ledger booked, how long it ran.
+    async fn of(me: &Session, question: &Question, item: Item, time: Option<Duration>) -> Result<Self> {
+        let verdict = match item.ended {
+            Some(Ok(verdict)) => serde_json::from_value(verdict).map_err(|error| error.to_string()),
+            Some(Err(reason)) => Err(reason),
+            None => Err("not reviewed yet".to_owned()),
         };
-        Ok(Self {
-            document: review.question.document.clone(),
-            source: review.question.source.clone(),
-            verdict,
-            spent: Some(me.costs().summary(CostFilter::of_root(execution.id)).await?),
-            time: if execution.status.is_final() { Some(running_time(me, execution.id).await?) } else { None },
-        })
+        let mut spent = CostSummary::default();
+        for child in item.children {
+            let of_child = me.costs().summary(CostFilter::of_execution(child)).await?;
+            spent.cost = spent.cost.saturating_add(of_child.cost);
+            spent.unpriced_calls += of_child.unpriced_calls;
+            spent.usage.add(&of_child.usage);
+        }
+        let (document, source) = (question.document.clone(), question.source.clone());
+        Ok(Self { document, source, verdict, spent: Some(spent), time })
     }
 
     /// A document that cannot be reviewed, if it is one.
@@ -67,13 +67,40 @@ impl Row {
     }
 }
 
-async fn running_time(me: &Session, id: ExecutionId) -> Result<Duration> {
-    let mut events = me.executions().events(id, 0);
-    let mut running = RunningTime::default();
-    while let Some(event) = events.next().await {
-        running.see(&event?);
+/// The rows of a batch: each document as the newest execution that reviewed it left it.
+pub async fn rows(me: &Session, reviews: &[Review], batch: u64) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = Vec::new();
+    for review in reviews.iter().filter(|review| review.order.batch == batch) {
+        let times = running_times(me, &review.execution).await?;
+        for (index, question) in review.order.documents.iter().enumerate() {
+            let is_known = !question.verdict.is_null() || rows.iter().any(|row| row.document == question.document);
+            if !is_known {
+                let item = batch::item(me, &review.execution, index).await?;
+                rows.push(Row::of(me, question, item, times.get(&index).copied()).await?);
+            }
+        }
     }
-    Ok(running.time)
+    Ok(rows)
+}
+
+/// How long each document of an execution that has ended was worked on.
+async fn running_times(me: &Session, execution: &Execution) -> Result<BTreeMap<usize, Duration>> {
+    let mut running: BTreeMap<usize, RunningTime> = BTreeMap::new();
+    let mut items = Items::default();
+    if !execution.status.is_final() {
+        return Ok(BTreeMap::new());
+    }
+    let mut events = me.executions().events(execution.id, 0);
+    while let Some(event) = events.next().await {
+        let event = event?;
+        if matches!(event.data, EventData::ExecutionResumed { .. }) {
+            running.values_mut().for_each(RunningTime::pause);
+        }
+        if let Some(index) = items.of(&event) {
+            running.entry(index).or_default().see(&event);
+        }
+    }
+    Ok(running.into_iter().map(|(index, running)| (index, running.time)).collect())
 }
 
 /// The figures of a batch, the greatest risk first.
@@ -153,11 +180,12 @@ impl Report {
     }
 
     /// The page: the table, and what was found in each document.
-    pub fn page(&self, model: &str) -> String {
+    pub fn page(&self, model: &str, report: &str, picture: &str) -> String {
         let mut page = format!(
-            "# Review of {}\n\nBatch {}, by {model}.\n\n",
+            "# Review of {}\n\nBatch {}, by {model}. {}\n\n![What ran]({picture})\n\n",
             show::counted(self.rows.len(), "document"),
-            self.batch
+            self.batch,
+            show::plain(report)
         );
         page += "| Document | Risk score | Issues found | Tokens | Cost | Time |\n|---|--:|---|--:|--:|--:|\n";
         for row in &self.rows {
@@ -185,6 +213,9 @@ fn chapter(row: &Row, verdict: &Verdict) -> String {
     let (document, source, summary) =
         (show::plain(&row.document), show::plain(&row.source), show::plain(&verdict.summary));
     let mut text = format!("\n## {document}: {:.0} of 100\n\n*{source}*\n\n{summary}\n", verdict.risk_score);
+    if let Some(second) = &verdict.second {
+        text += &format!("\n**Second opinion: {:.0} of 100.** {}\n", second.risk_score, show::plain(&second.summary));
+    }
     for issue in &verdict.issues {
         text += &format!(
             "\n- **{}** ({})\n  > {}\n",

@@ -4,7 +4,7 @@ use std::env;
 
 use blitz::{Price, Rate, Session};
 
-use crate::batch::{Batch, Standing};
+use crate::batch::Batch;
 use crate::setup::{Choice, Places};
 use crate::{Result, show};
 
@@ -25,15 +25,14 @@ pub async fn before(me: &Session, choice: &Choice, places: &Places, batch: &Batc
     }
     println!("  Price      {}", price(choice));
     println!("  Documents  copied to {}, the only folder the agent can read", places.documents.display());
-    let ended = batch.count(|standing| matches!(standing, Standing::Ended(_)));
-    let begun = batch.count(|standing| matches!(standing, Standing::Begun(_)));
+    let Batch { order, ended, begun, .. } = batch;
     if ended + begun == 0 {
-        println!("  Batch      {}, new", batch.number);
+        println!("  Batch      {}, new", order.batch);
     } else {
-        let begin = batch.tasks.len() - ended - begun;
+        let begin = order.documents.len() - ended - begun;
         println!(
             "  Batch      {}, begun before: {ended} finished, {begun} go on where they were, {begin} begin",
-            batch.number
+            order.batch
         );
         let calls = batch.calls_before(me).await?;
         if calls.kept > 0 {
@@ -59,6 +58,7 @@ pub fn after(places: &Places, choice: &Choice, batch: u64) -> Result<()> {
     let program = program.strip_prefix(&here).unwrap_or(&program).display();
     let (database, query) = (places.database.display(), places.query.display());
     println!("  Report     {}", places.page.display());
+    println!("  Picture    {}", places.picture.display());
     println!("  Database   {database}");
     let output = places.folder.display().to_string();
     let output = if output == USUAL_FOLDER { String::new() } else { format!(" --output {output}") };

@@ -8,11 +8,12 @@ use blitz::provider::{self, CallContext, ModelStream, Offline, Profile, Provider
 use blitz::{Engine, Limits, ModelRequest, NewAgent, NewModel, NewTool, Price, PromptRef, Session};
 use futures_util::StreamExt as _;
 
-use crate::Result;
-use crate::prompt;
+use crate::{Result, flow, prompt};
 
 /// The agent that reviews.
 pub const AGENT: &str = "risk_reviewer";
+/// The agent that gives a second opinion.
+pub const SECOND_AGENT: &str = "second_reader";
 const MODEL: &str = "reviewer";
 /// How long a review may take: days, because the time that a killed program is away counts too.
 const PATIENCE: Duration = Duration::from_secs(7 * 86_400);
@@ -27,6 +28,8 @@ pub struct Places {
     pub documents: PathBuf,
     /// The report as a page.
     pub page: PathBuf,
+    /// The picture of what ran.
+    pub picture: PathBuf,
     /// The same figures as a question in SQL.
     pub query: PathBuf,
 }
@@ -38,6 +41,7 @@ impl Places {
             database: folder.join("review.db"),
             documents: folder.join("documents"),
             page: folder.join("review.md"),
+            picture: folder.join("review.svg"),
             query: folder.join("figures.sql"),
             folder: folder.to_owned(),
         }
@@ -150,23 +154,33 @@ pub async fn open(places: &Places, choice: &Choice) -> Result<Engine> {
         Some(pause) => builder.with_provider(Slow { pause }),
         None => builder,
     };
-    Ok(builder.open().await?)
+    let engine = builder.open().await?;
+    engine.register_node(flow::list_documents(places.documents.clone()))?;
+    Ok(engine)
 }
 
-/// Puts the model, the tools, the prompt and the agent; where nothing changed nothing is written.
+/// Puts the model, the tools, the prompt, the agents and the workflow; where nothing changed nothing is written.
 pub async fn fill_catalogue(me: &Session, places: &Places, choice: &Choice) -> Result<()> {
     let root = std::path::absolute(&places.documents)?;
     me.models().put(choice.model.clone()).await?;
     me.tools().put(NewTool::builtin("file_read").with_config("root", root.to_string_lossy())).await?;
     me.tools().put(NewTool::builtin("calculator")).await?;
     me.prompts().put(prompt::risk_analysis()).await?;
-    let agent = NewAgent::new(AGENT, MODEL)
-        .instructions("You review documents for risks. You quote exactly and invent nothing.")
-        .prompt(PromptRef::latest(prompt::NAME))
-        .tool("file_read")
-        .tool("calculator")
-        .limits(Limits::default().with_timeout(PATIENCE));
-    me.agents().put(agent).await?;
+    let agents = [
+        (AGENT, "You review documents for risks. You quote exactly and invent nothing."),
+        (SECOND_AGENT, "You give second opinions on documents, on your own. You quote exactly and invent nothing."),
+    ];
+    for (name, instructions) in agents {
+        let agent = NewAgent::new(name, MODEL)
+            .instructions(instructions)
+            .prompt(PromptRef::latest(prompt::NAME))
+            .tool("file_read")
+            .tool("calculator")
+            .limits(Limits::default().with_timeout(PATIENCE));
+        me.agents().put(agent).await?;
+    }
+    me.workflows().put(flow::review(PATIENCE)).await?;
+    me.workflows().publish(flow::NAME).await?;
     Ok(())
 }
 

@@ -304,3 +304,33 @@ async fn workflows_have_owners_and_shares_as_agents_have() {
     eve.workflows().put(plain("draft").build()).await.unwrap();
     assert_eq!(code(eve.workflows().publish("draft").await), ErrorCode::PermissionDenied);
 }
+
+#[test]
+fn the_page_of_workflows_shows_the_builder_as_it_is() {
+    let page = crate::source::text(&crate::source::workspace().join("docs/workflows.md"));
+    let by_hand = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a definition");
+    let by_hand: blitz::WorkflowDefinition = serde_json::from_str(by_hand).expect("is one");
+    // The code of the page.
+    let triage = blitz::Workflow::new("triage")
+        .inputs(json!({"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}))
+        .start("s")
+        .agent("risk", "risk_analyzer")
+        .input(json!({"text": "{{ inputs.text }}"}))
+        .attempts(3)
+        .choose("hi", "nodes.risk.output.score >= 7")
+        .approval("ask", "Let it pass?")
+        .timeout_s(86_400)
+        .end("e")
+        .edge("s", "risk")
+        .edge("risk", "hi")
+        .on_failure("risk", "e")
+        .port("hi", "true", "ask")
+        .port("hi", "false", "e")
+        .port("ask", "approved", "e")
+        .build();
+    assert_eq!(triage, by_hand);
+    let own = include_str!("definition.rs");
+    let code = page.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the builder");
+    let plain = |text: &str| text.split_whitespace().collect::<String>().replace("blitz::", "");
+    assert!(plain(own).contains(&plain(code)), "the page shows another builder");
+}

@@ -3,6 +3,7 @@
 mod caching;
 mod definition;
 mod definition_problems;
+mod picture;
 mod redrive;
 mod running;
 mod secrets;

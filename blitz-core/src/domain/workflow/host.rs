@@ -20,6 +20,9 @@ pub struct NodeTypeInfo {
     /// JSON Schema of its settings.
     #[serde(default = "any_object")]
     pub config: Value,
+    /// JSON Schema of what a node of it may be given, where the type says so; it is checked when the node runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
     /// The ports that every node of it has beside `error`. A switch and an approval add those that
     /// their settings name.
     #[serde(default = "out_only")]
@@ -39,6 +42,7 @@ impl NodeTypeInfo {
             kind: NodeType::Host(name.into()),
             description: description.into(),
             config: any_object(),
+            input: None,
             ports: out_only(),
             effect: Effect::Unsafe,
             container: false,
@@ -48,6 +52,11 @@ impl NodeTypeInfo {
     /// The same type with a schema of its settings.
     pub fn with_config(self, schema: Value) -> Self {
         Self { config: schema, ..self }
+    }
+
+    /// The same type with a schema of what its nodes may be given.
+    pub fn with_input(self, schema: Value) -> Self {
+        Self { input: Some(schema), ..self }
     }
 
     /// The same type with these ports.

@@ -24,6 +24,8 @@ pub(crate) struct States {
     pub(crate) nodes: BTreeMap<String, NodeState>,
     /// By the edge's place in the definition: whether it was taken.
     pub(crate) edges: BTreeMap<usize, bool>,
+    /// Which execution it is, and how it ended; nothing for a definition.
+    pub(crate) caption: String,
 }
 
 /// What became of a node.
@@ -64,19 +66,20 @@ fn look(status: &str) -> (&'static str, &'static str, &'static str) {
 
 /// What stands on a node: its label or id, then its type and state.
 fn lines(node: &Node, states: &States) -> (String, String) {
-    const LONGEST: usize = 26;
-    let cut = |text: &str| {
+    const TITLE: usize = 26;
+    const BELOW: usize = 36;
+    let cut = |text: &str, longest: usize| {
         let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        match plain.char_indices().nth(LONGEST) {
+        match plain.char_indices().nth(longest) {
             Some((end, _)) => format!("{}…", &plain[..end]),
             None => plain,
         }
     };
-    let title = cut(if node.label.is_empty() { &node.id } else { &node.label });
+    let title = cut(if node.label.is_empty() { &node.id } else { &node.label }, TITLE);
     let below = match states.nodes.get(&node.id) {
         Some(state) if state.detail.is_empty() => state.status.clone(),
         Some(state) => format!("{} · {}", state.status, state.detail),
         None => node.kind.name().to_owned(),
     };
-    (title, cut(&below))
+    (title, cut(&below, BELOW))
 }

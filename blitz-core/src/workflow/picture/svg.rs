@@ -14,7 +14,8 @@ pub(crate) fn svg(definition: &WorkflowDefinition, states: &States) -> String {
     let parents = parents(definition);
     let width = areas.iter().map(|area| area.x + area.width).fold(0.0, f64::max) + 2.0 * MARGIN;
     let height = areas.iter().map(|area| area.y + area.height).fold(0.0, f64::max) + 2.0 * MARGIN;
-    let name = escaped(&definition.name);
+    let caption = if states.caption.is_empty() { String::new() } else { format!(", {}", states.caption) };
+    let name = escaped(&format!("{}{caption}", definition.name));
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
          height=\"{height:.0}\" role=\"img\" aria-label=\"workflow {name}\" font-family=\"system-ui, sans-serif\">\n\

@@ -1,4 +1,4 @@
-//! Reviews documents for risks: one agent with a prompt and tools, one execution for each document.
+//! Reviews documents for risks: a workflow that asks an agent about each document, and a second one where it is risky.
 //!
 //! Killed in the middle and started again it goes on where it was, and pays nothing twice.
 
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use blitz::{Engine, Session};
-use blitz_examples::batch::{self, Batch, Standing};
+use blitz::{Engine, PictureFormat, Session};
+use blitz_examples::batch::{self, Batch};
 use blitz_examples::documents::{self, Document};
 use blitz_examples::progress::Progress;
-use blitz_examples::report::{Report, Row};
+use blitz_examples::report::{self, Report, Row};
 use blitz_examples::setup::{self, Choice, Places};
 use blitz_examples::{Result, screen};
 use clap::Parser;
@@ -53,22 +53,24 @@ async fn review(options: Options) -> Result<ExitCode> {
     let engine = setup::open(&places, &choice).await?;
     let me = engine.root("review of documents");
     setup::fill_catalogue(&me, &places, &choice).await?;
-    let batch = Batch::of(&documents, &choice, &batch::reviews(&me).await?);
+    let batch = Batch::of(&me, &documents, &choice, &batch::reviews(&me).await?).await?;
     screen::before(&me, &choice, &places, &batch, documents.len()).await?;
 
-    let number = batch.number;
-    let names = batch.tasks.iter().map(|task| task.question.document.as_str());
-    let progress =
-        Progress::new(names, batch.tasks.len(), batch.count(|standing| matches!(standing, Standing::Ended(_))));
+    let (number, asked) = (batch.order.batch, batch.order.documents.clone());
+    let names = asked.iter().map(|question| question.document.as_str());
+    let progress = Progress::new(names, asked.len(), batch.ended);
     let ran = or_stop(&engine, &progress, batch.run(&engine, &me, &progress)).await;
     progress.end();
-    if !ran? {
+    let Some(id) = ran? else {
         println!("\nStopped: {}. Nothing is lost: the same command goes on where this one was.", progress.in_words());
         return Ok(ExitCode::from(130));
-    }
+    };
 
     let report = report(&me, number, &documents).await?;
-    std::fs::write(&places.page, report.page(&choice.in_words()))?;
+    std::fs::write(&places.picture, me.executions().picture(id, PictureFormat::Svg).await?)?;
+    let said = me.executions().outcome(id).await?.output["report"].as_str().unwrap_or_default().to_owned();
+    let picture = places.picture.file_name().unwrap_or_default().to_string_lossy();
+    std::fs::write(&places.page, report.page(&choice.in_words(), &said, &picture))?;
     println!();
     print(&report);
     screen::after(&places, &choice, number)?;
@@ -77,10 +79,10 @@ async fn review(options: Options) -> Result<ExitCode> {
 }
 
 /// Runs to the end, or until Ctrl-C: then what runs gets the engine's grace, and stays in the database as it is.
-async fn or_stop(engine: &Engine, progress: &Progress, run: impl Future<Output = Result<()>>) -> Result<bool> {
+async fn or_stop<T>(engine: &Engine, progress: &Progress, run: impl Future<Output = Result<T>>) -> Result<Option<T>> {
     let mut run = std::pin::pin!(run);
     tokio::select! {
-        ran = &mut run => return ran.map(|()| true),
+        ran = &mut run => return ran.map(Some),
         _ = tokio::signal::ctrl_c() => {}
     }
     progress.tell("  Stopping: what is under way has five seconds to end. Ctrl-C again stops at once.");
@@ -89,15 +91,13 @@ async fn or_stop(engine: &Engine, progress: &Progress, run: impl Future<Output =
         (closed, _) = futures_util::future::join(engine.close(), run) => closed?,
         _ = tokio::signal::ctrl_c() => engine.close_within(Duration::ZERO).await?,
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// The figures of a batch, with the documents that could not be read.
 async fn report(me: &Session, number: u64, documents: &[Document]) -> Result<Report> {
     let mut rows: Vec<Row> = documents.iter().filter_map(Row::unreadable).collect();
-    for review in batch::of_batch(&batch::reviews(me).await?, number) {
-        rows.push(Row::of(me, review).await?);
-    }
+    rows.extend(report::rows(me, &batch::reviews(me).await?, number).await?);
     Ok(Report::new(number, rows))
 }
 
@@ -108,7 +108,7 @@ async fn show_again(folder: &Path, number: Option<u64>) -> Result<ExitCode> {
     }
     let engine = Engine::open(places.database.to_string_lossy()).await?;
     let me = engine.root("figures of a batch");
-    let newest = batch::reviews(&me).await?.iter().map(|review| review.question.batch).max();
+    let newest = batch::reviews(&me).await?.iter().map(|review| review.order.batch).max();
     let number = number.or(newest).ok_or("no document has been reviewed yet")?;
     let report = report(&me, number, &[]).await?;
     println!("Batch {number}\n");
