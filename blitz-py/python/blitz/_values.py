@@ -149,6 +149,7 @@ class Event(Value):
     _shown = ("seq", "type", "path")
 
     __slots__ = ("_read",)
+    _read: tuple[Callable[[Any], Any], ...]
 
     def __init__(self, data: dict[str, Any], *read: Callable[[Any], Any]) -> None:
         super().__init__(data)

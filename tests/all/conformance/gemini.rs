@@ -180,7 +180,12 @@ fn all_parts(value: &mut Value) -> Vec<&mut Value> {
 }
 
 fn reading(exchange: &Exchange) -> Reading {
-    let chunks = if exchange.streams() { exchange.events() } else { vec![exchange.json()] };
+    let chunks = match (exchange.streams(), exchange.streams() || exchange.json().is_object()) {
+        (true, _) => exchange.events(),
+        (false, true) => vec![exchange.json()],
+        // A list of pieces.
+        (false, false) => list(&exchange.json()).cloned().collect(),
+    };
     // A call without an id gets one that no call before it has.
     let parts = list(&exchange.request["contents"]).flat_map(|content| list(&content["parts"]));
     let before = parts.filter(|part| part.get("functionCall").is_some()).count();

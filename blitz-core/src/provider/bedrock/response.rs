@@ -145,6 +145,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn b38_the_class_of_service_that_the_answer_names_is_in_the_usage() {
+        let mut decoder = Decoder::new("bedrock", &ModelRequest::new("m", vec![]));
+        let answer = json!({"output": {"message": {"content": [{"text": "hi"}]}}, "stopReason": "end_turn",
+            "usage": {"inputTokens": 3, "outputTokens": 1}, "serviceTier": {"type": "flex"}});
+        decoder.take("", &answer.to_string(), &mut Out::new()).unwrap();
+        assert_eq!(decoder.finish().unwrap().usage.unwrap().details.service_tier, ServiceTier::Flex);
+    }
+
+    #[test]
     fn what_the_cache_keeps_for_an_hour_is_counted_apart() {
         let raw = json!({"inputTokens": 3, "outputTokens": 1, "cacheReadInputTokens": 2, "cacheWriteInputTokens": 5,
             "cacheDetails": [{"ttl": "1h", "inputTokens": 4}, {"ttl": "5m", "inputTokens": 1}]});

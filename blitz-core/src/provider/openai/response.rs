@@ -16,7 +16,7 @@ use crate::domain::{FinishReason, ServiceTier, Usage, UsageDetails};
 pub(super) struct Chunk<'a> {
     pub id: Text<'a>,
     pub model: Text<'a>,
-    pub choices: Vec<Choice<'a>>,
+    pub choices: Option<Vec<Choice<'a>>>,
     pub usage: Option<Value>,
     pub error: Option<Value>,
     /// Fields that the engine does not know, not parsed.
@@ -24,21 +24,54 @@ pub(super) struct Chunk<'a> {
 }
 
 /// One candidate. A whole answer has a `message`, a piece a `delta`.
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Default)]
 pub(super) struct Choice<'a> {
     pub index: Option<i64>,
-    #[serde(borrow)]
     pub delta: Option<Said<'a>>,
-    #[serde(borrow)]
     pub message: Option<Said<'a>>,
-    #[serde(borrow)]
     pub finish_reason: Text<'a>,
-    #[serde(borrow)]
     pub logprobs: Option<&'a RawValue>,
     /// Some servers put the usage here.
     pub usage: Option<Value>,
+    /// Fields that the engine does not know, not parsed.
+    pub extra: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
+
+/// Reads an object: fields by name, all others into `extra`, some not at all.
+macro_rules! object {
+    ($name:ident: $what:literal; $($field:ident),*; ignored $($ignored:literal),*) => {
+        impl<'de: 'a, 'a> Deserialize<'de> for $name<'a> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Fields;
+                impl<'de> Visitor<'de> for Fields {
+                    type Value = $name<'de>;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($what)
+                    }
+
+                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$name<'de>, A::Error> {
+                        let mut object = $name::default();
+                        while let Some(Text(key)) = map.next_key()? {
+                            match &*key {
+                                $(stringify!($field) => object.$field = map.next_value()?,)*
+                                $($ignored)|* => drop(map.next_value::<IgnoredAny>()?),
+                                _ => object.extra.push((key, map.next_value()?)),
+                            }
+                        }
+                        Ok(object)
+                    }
+                }
+                deserializer.deserialize_map(Fields)
+            }
+        }
+    };
+}
+
+object!(Choice: "a candidate"; index, delta, message, finish_reason, logprobs, usage; ignored "role");
+// What `function_call` says comes as `tool_calls` too.
+object!(Said: "what a model said"; content, reasoning_content, reasoning, refusal, tool_calls, reasoning_details;
+    ignored "role", "function_call");
 
 /// What the model said, whole or in part.
 #[derive(Default)]
@@ -52,38 +85,6 @@ pub(super) struct Said<'a> {
     pub reasoning_details: Option<Vec<Value>>,
     /// Fields that the engine does not know (sound, notes, the work of the server's own tools), not parsed.
     pub extra: Vec<(Cow<'a, str>, &'a RawValue)>,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Said<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Said<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("what a model said")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Said<'de>, A::Error> {
-                let mut said = Said::default();
-                while let Some(Text(key)) = map.next_key()? {
-                    match &*key {
-                        "content" => said.content = map.next_value()?,
-                        "reasoning_content" => said.reasoning_content = map.next_value()?,
-                        "reasoning" => said.reasoning = map.next_value()?,
-                        "refusal" => said.refusal = map.next_value()?,
-                        "tool_calls" => said.tool_calls = map.next_value()?,
-                        "reasoning_details" => said.reasoning_details = map.next_value()?,
-                        // What it says of calls comes as `tool_calls` too.
-                        "role" | "function_call" => drop(map.next_value::<IgnoredAny>()?),
-                        _ => said.extra.push((key, map.next_value()?)),
-                    }
-                }
-                Ok(said)
-            }
-        }
-        deserializer.deserialize_map(Fields)
-    }
 }
 
 impl Said<'_> {
@@ -155,35 +156,7 @@ impl CallPiece<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Chunk<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Chunk<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Chunk<'de>, A::Error> {
-                let mut chunk = Chunk::default();
-                while let Some(Text(key)) = map.next_key()? {
-                    match &*key {
-                        "id" => chunk.id = map.next_value()?,
-                        "model" => chunk.model = map.next_value()?,
-                        "choices" => chunk.choices = map.next_value::<Option<_>>()?.unwrap_or_default(),
-                        "usage" => chunk.usage = map.next_value()?,
-                        "error" => chunk.error = map.next_value()?,
-                        "object" | "created" | "obfuscation" => drop(map.next_value::<IgnoredAny>()?),
-                        _ => chunk.extra.push((key, map.next_value()?)),
-                    }
-                }
-                Ok(chunk)
-            }
-        }
-        deserializer.deserialize_map(Fields)
-    }
-}
+object!(Chunk: "an answer"; id, model, choices, usage, error; ignored "object", "created", "obfuscation");
 
 /// Why the model stopped; `None` while it has not.
 pub(in crate::provider) fn finish_reason(text: &str) -> Option<FinishReason> {
@@ -347,7 +320,7 @@ mod tests {
             r#"{"choices":[{"delta":{"tool_calls":[{},{"function":null},{"function":{"name":null}}]}}]}"#,
         ] {
             let chunk: Chunk<'_> = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert!(chunk.choices.iter().all(|choice| finish_reason(&choice.finish_reason.0).is_none()));
+            assert!(chunk.choices.iter().flatten().all(|choice| finish_reason(&choice.finish_reason.0).is_none()));
         }
     }
 

@@ -50,7 +50,7 @@ impl Decode for Assembly {
         for (name, value) in chunk.extra {
             keep_unknown(&mut self.extra, &name, value);
         }
-        for choice in &chunk.choices {
+        for choice in chunk.choices.iter().flatten() {
             let index = choice.index.unwrap_or(0);
             if *self.candidate.get_or_insert(index) == index {
                 self.take_choice(choice, out)?;
@@ -94,6 +94,9 @@ impl Assembly {
         self.finish_reason = self.finish_reason.or(response::finish_reason(&choice.finish_reason.0));
         if self.finish_reason.is_some() {
             self.end_text(out);
+            for (name, value) in &choice.extra {
+                keep_unknown(&mut self.extra, name, value);
+            }
         }
         Ok(())
     }
@@ -183,6 +186,11 @@ impl Assembly {
         parts.extend(calls.into_iter().map(Part::ToolCall));
         let mut response = ModelResponse::new(parts).with_finish_reason(self.finish_reason.unwrap_or(unnamed));
         let named = self.extra.get("service_tier").map(response::service_tier).unwrap_or_default();
+        if self.usage.is_null()
+            && let Some(usage) = self.extra.get("x_groq").and_then(|own| own.get("usage"))
+        {
+            self.usage = usage.clone();
+        }
         response.usage = response::usage(&self.usage).map(|usage| match named {
             ServiceTier::Standard => usage,
             named => usage.with_service_tier(named),

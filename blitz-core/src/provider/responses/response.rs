@@ -208,7 +208,7 @@ impl Decode for Decoder {
                 self.call(index, &event.item, out)?;
             }
             "response.output_item.done" => self.item(index, &event.item, out)?,
-            "response.completed" | "response.incomplete" | "response.failed" => {
+            "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
                 self.frame(&event.response, out)?;
                 self.done = true;
             }

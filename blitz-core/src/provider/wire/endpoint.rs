@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_of_a_call_follows_from_any_base() {
+    fn fault_the_address_of_a_call_follows_from_any_base_url() {
         for (base, expected) in [
             ("http://h:1", "http://h:1/v1/chat/completions"),
             ("http://h:1/", "http://h:1/v1/chat/completions"),

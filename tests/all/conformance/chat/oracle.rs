@@ -81,9 +81,10 @@ fn streamed_reading(chunks: impl Iterator<Item = Value>) -> Reading {
                 *kept = text(&chunk[field]);
             }
         }
-        if chunk["usage"].is_object() {
-            reading.usage = usage(&chunk["usage"]);
-            reading.raw_usage = chunk["usage"].clone();
+        let reported = [&chunk["usage"], &chunk["x_groq"]["usage"], &chunk["choices"][0]["usage"]];
+        if let Some(reported) = reported.into_iter().find(|usage| usage.is_object()) {
+            reading.usage = usage(reported);
+            reading.raw_usage = reported.clone();
         }
         for choice in list(&chunk["choices"]).filter(|choice| choice["index"].as_u64().unwrap_or(0) == 0) {
             let delta = &choice["delta"];

@@ -259,3 +259,23 @@ fn b38_the_class_of_service_that_the_answer_names_is_in_the_usage() {
     let usage = events(&[delta(json!({"content": "hi"})), last]).unwrap().0.usage.unwrap();
     assert_eq!(usage, Usage::new(3, 1).with_service_tier(ServiceTier::Priority));
 }
+
+#[test]
+fn b22_fields_of_a_candidate_that_are_not_known_are_kept_from_its_end() {
+    let mut last = stop("stop");
+    last["choices"][0]["native_finish_reason"] = "STOP".into();
+    last["choices"][0]["content_filter_results"] = json!({"hate": {"filtered": false}});
+    last["choices"][0]["role"] = "assistant".into();
+    let extra = events(&[delta(json!({"content": "hi"})), last]).unwrap().0.extra;
+    assert_eq!(extra["native_finish_reason"], "STOP");
+    assert_eq!(extra["content_filter_results"]["hate"]["filtered"], false);
+    assert_eq!(extra.len(), 2);
+}
+
+#[test]
+fn b23_usage_that_a_server_puts_among_its_own_fields_counts() {
+    let mut last = stop("stop");
+    last["x_groq"] = json!({"id": "r", "usage": {"prompt_tokens": 3, "completion_tokens": 2}});
+    let response = events(&[delta(json!({"content": "hi"})), last]).unwrap().0;
+    assert_eq!(response.usage, Some(Usage::new(3, 2)));
+}
