@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -225,3 +226,28 @@ def test_a_raise_lasts_until_its_moment(open_to_all: blitz.Engine) -> None:
     engine.budgets.end_raises(budget.id)
     assert engine.run("a").error is not None
     assert engine.budgets.reset(budget.id).reset_at is not None
+
+
+@pytest.mark.parametrize("how", ["drop", "close"])
+def test_t13_a_generator_that_is_left_pays_the_floor_and_leaves_nothing_open(engine: blitz.Engine, how: str) -> None:
+    asked = threading.Event()
+
+    async def never(request: dict[str, Any]) -> str:
+        asked.set()
+        await asyncio.sleep(600)
+        return "late"
+
+    engine.register_provider(blitz.FunctionModel(never, name="scripted"))
+    engine.models.put("m", "scripted", model_name="any", price=PRICE)
+    engine.agents.put("a", "m")
+    budget = engine.budgets.put("all", "all", limit="100000")
+    stream = engine.stream("a", "x")
+    id = next(stream).execution_id
+    assert asked.wait(20)
+    if how == "close":
+        stream.close()
+    del stream
+    done = engine.execution(id).wait()
+    assert done.status == "cancelled" and done.cost > 0, "it was sent"
+    (window,) = engine.budgets.windows(budget.id)
+    assert (window.pending, window.posted) == (0, done.cost)

@@ -151,9 +151,11 @@ def test_an_engine_whose_closing_was_broken_off_closes_at_exit(tmp_path: Path, b
         "asyncio.run(engine.arun('a', 'x'))",
     ],
 )
-def test_ctrl_c_ends_a_wait_and_cancels_what_it_owns(act: str) -> None:
+def test_t13_ctrl_c_ends_a_wait_and_cancels_what_it_owns_and_it_is_paid(act: str) -> None:
     code = f"""
     engine = open_engine()
+    engine.models.put("m", "scripted", model_name="any", price=blitz.price_per_million(input="1", output="1"))
+    budget = engine.budgets.put("all", "all", limit="1")
     try:
         {act}
     except KeyboardInterrupt:
@@ -161,8 +163,10 @@ def test_ctrl_c_ends_a_wait_and_cancels_what_it_owns(act: str) -> None:
     while any(each.status == "running" for each in engine.executions.list()):
         time.sleep(0.005)
     print([each.status for each in engine.executions.list()])
+    (window,) = engine.budgets.windows(budget.id)
+    print(window.pending, window.posted == engine.costs.summary().cost > 0)
     """
-    assert interrupted(code) == (0, "interrupted\n['cancelled']\n", "")
+    assert interrupted(code) == (0, "interrupted\n['cancelled']\n0 True\n", "")
 
 
 def test_ctrl_c_in_the_wait_for_a_handle_leaves_the_execution(tmp_path: Path) -> None:

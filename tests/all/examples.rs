@@ -536,6 +536,18 @@ fn blitz_report_shows_what_was_spent_by_model_over_days() {
     assert!(row("large_agent").contains("0.011") && row("small_agent").contains("0.0011"), "{shown}");
     assert!(row("large_agent").contains('█'), "a sparkline: {shown}");
     assert!(shown.contains("0.0121"), "the sum: {shown}");
+    // Without a dimension there is a table for each that tells anything apart.
+    let mut every = program("blitz_report");
+    every.arg(&file);
+    let shown = self::shown(every);
+    for (dimension, value) in [("model", "large"), ("provider", "scripted"), ("agent", "small_agent")] {
+        let header = shown.lines().position(|line| line.starts_with(&format!("| {dimension} "))).expect(dimension);
+        assert!(shown.lines().skip(header).any(|line| line.contains(value)), "{dimension}: {shown}");
+    }
+    assert!(!shown.contains("| workflow ") && !shown.contains("| tags "), "{shown}");
+    let mut tagged = program("blitz_report");
+    tagged.arg(&file).args(["--by", "model", "--tag", "team=blue"]);
+    assert!(!self::shown(tagged).contains("large"));
     let mut unknown = program("blitz_report");
     let output = unknown.arg(&file).args(["--by", "colour"]).output().unwrap();
     assert!(!output.status.success());

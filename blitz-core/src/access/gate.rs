@@ -1,5 +1,7 @@
 //! Authorise and act in one transaction.
 
+mod line;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,8 +25,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::store::boot::Boot;
 use crate::store::catalog::{self, ResourceRow, Viewer};
 use crate::store::seal::Keys;
-use crate::store::sql::to_json;
-use crate::store::{self, Connection, Store, access, content_hash};
+use crate::store::{self, Connection, Store, access};
 
 /// What no tool may do in its execution's name: an approval is worth something only from somebody else.
 const NOT_BY_TOOLS: &[Permission] =
@@ -504,22 +505,6 @@ impl Grant {
         self.subject.find(tx, permission, kind, reference).map_err(|refusal| self.refused.set(refusal))
     }
 
-    /// Writes the line of this action. `object` is `noun:id`, `before` and `after` content hashes.
-    pub(crate) fn audit(
-        &self,
-        tx: &mut dyn Connection,
-        object: &str,
-        before: Option<&str>,
-        after: Option<&str>,
-        details: Value,
-    ) -> Result<()> {
-        let line = AuditLine::ok(&self.action, object).with_change(before, after).with_details(details);
-        let line = line.with_request(self.caller.request_id());
-        self.parts.audit.append(tx, self.now, self.caller.actor(), &line)?;
-        self.audited.set(true);
-        Ok(())
-    }
-
     /// The store of the execution that this call starts. Its later steps are checked again.
     pub(crate) fn execution_store(&self) -> Result<ExecutionStore> {
         if !matches!(self.permission, Some(Permission::AgentsRun | Permission::WorkflowsRun)) {
@@ -549,31 +534,6 @@ impl Grant {
             self.require(Permission::ExecutionsRecover)?;
         }
         Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, self.target()?.id, None))
-    }
-
-    /// Writes the line of a change with the content hashes of the object before and after it.
-    pub(crate) fn audit_change<T: serde::Serialize>(
-        &self,
-        tx: &mut dyn Connection,
-        object: &str,
-        before: Option<&T>,
-        after: Option<&T>,
-    ) -> Result<()> {
-        self.audit_change_with(tx, object, before, after, Value::Null)
-    }
-
-    /// The same with further values.
-    pub(crate) fn audit_change_with<T: serde::Serialize>(
-        &self,
-        tx: &mut dyn Connection,
-        object: &str,
-        before: Option<&T>,
-        after: Option<&T>,
-        details: Value,
-    ) -> Result<()> {
-        let hash = |value: &T| to_json(value).map(|json| content_hash(json.as_bytes()));
-        let (before, after) = (before.map(hash).transpose()?, after.map(hash).transpose()?);
-        self.audit(tx, object, before.as_deref(), after.as_deref(), details)
     }
 
     /// The standing of the principal in this very transaction, for the first step of its execution.

@@ -109,7 +109,7 @@ async fn children_of_one_turn_share_the_tokens_that_are_left() {
 }
 
 #[tokio::test]
-async fn how_deep_agents_may_call_agents_holds_for_the_whole_tree() {
+async fn t25_how_deep_agents_may_call_agents_holds_for_the_whole_tree() {
     let answer = |agent: &str, turn| match (agent, turn) {
         ("top", 1) => calls(&["middle"], &json!("go")),
         ("middle", 1) => calls(&["bottom"], &json!("go")),

@@ -126,7 +126,7 @@ async fn t48_arguments_off_schema_are_a_message_to_the_model() {
 }
 
 #[tokio::test]
-async fn b45_the_turn_limit_keeps_messages_and_usage() {
+async fn b45_t25_the_turn_limit_keeps_messages_and_usage() {
     let endless =
         Scripted::from_fn(|_| Reply::tool_call("add", json!({"a": 1, "b": 1})).with_usage(Usage::new(10, 10)));
     let (_engine, me, _) = with_provider(endless).await;
