@@ -134,7 +134,7 @@ fn a_replaced_node_goes_at_once_and_a_closed_engine_keeps_none() {
         engine.register_node(node(held())).unwrap();
         let flow = Workflow::new("flow").start("s").node("n", "own", json!({})).end("e").edge("s", "n").edge("n", "e");
         me.workflows().put(flow.build()).await.unwrap();
-        assert_eq!(me.run("flow", json!({})).await.unwrap().output, json!(1));
+        assert_eq!(me.run("flow", json!({})).await.unwrap().output, json!({"n_output": 1}));
         engine.register_node(node(held())).unwrap();
         assert_eq!(gone.load(Ordering::SeqCst), 1, "what was prepared with it is given up");
         engine.close().await.unwrap();
