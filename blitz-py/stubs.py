@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
-from blitz import _errors, _native, _nouns, _values
+from blitz import Session, _errors, _native, _nouns, _values
 
 FOLDER = Path(__file__).parent / "python" / "blitz"
 
@@ -21,6 +22,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from ._execution import ExecutionHandle
 from ._records import (
     Alert,
     AuditExport,
@@ -176,7 +178,9 @@ def nouns() -> str:
         for row in _native.methods(name):
             parts.append("\n".join(method(row)) + "\n")
         for shown, served in _nouns.OWN.get(name, {}).items():
-            parts.append(f"    {shown} = Session.{served}\n")
+            method_of = getattr(Session, served)
+            signature = str(inspect.signature(method_of)).replace("'", "")
+            parts.append(f'    def {shown}{signature}:\n        """{method_of.__doc__}"""\n')
     return "\n".join(parts)
 
 

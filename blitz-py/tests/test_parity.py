@@ -34,6 +34,21 @@ def _does(what: str) -> Callable[..., Any]:
     return tool
 
 
+def _node(what: str) -> Callable[..., Any]:
+    def node(context: blitz.ToolContext, input: Any = None, **config: Any) -> Any:
+        if what == "echo":
+            return {"config": config, "input": input}
+        if what == "fail":
+            raise blitz.ToolFailedError("it broke")
+        if what == "port":
+            return blitz.NodeOutput(input, port=config["port"])
+        if what == "unavailable" and context.attempt == 1:
+            raise blitz.UnavailableError("not yet")
+        return input["a"] + input["b"]
+
+    return node
+
+
 def _missing(expected: Any, given: Any, at: str) -> str | None:
     if isinstance(expected, dict) and isinstance(given, dict):
         for name, value in expected.items():
@@ -70,6 +85,10 @@ class _Stage:
                 effect=tool["effect"],
             )
 
+        for node in self.scenario.get("nodes", []):
+            fields = {name: node[name] for name in ("description", "config", "input", "ports", "effect") if name in node}
+            self.engine.node(_node(node["does"]), name=node["type"], **{"config": {"type": "object"}, **fields})
+
     def perform(self, step: dict[str, Any]) -> None:
         try:
             output = self.session(step.get("as")).call(step["method"], step["input"])
@@ -86,7 +105,12 @@ class _Stage:
             handle = self.session(run.get("as")).start(run["agent"], run.get("input"), **options)
         except blitz.BlitzError as error:
             return {"refused": error.code}
-        return _seen(list(handle.events()), handle.wait())
+        events, answers = [], iter(run.get("answers", []))
+        for event in handle.events():
+            events.append(event)
+            if event.type == "approval.requested":
+                handle.approve(event.data["key"], **next(answers))
+        return _seen(events, handle.wait())
 
 
 class _AsyncStage(_Stage):
@@ -114,7 +138,12 @@ class _AsyncStage(_Stage):
                 handle = await self.session(run.get("as")).astart(run["agent"], run.get("input"), **options)
             except blitz.BlitzError as error:
                 return {"refused": error.code}
-            return _seen([event async for event in handle.aevents()], await handle)
+            seen, answers = [], iter(run.get("answers", []))
+            async for event in handle.aevents():
+                seen.append(event)
+                if event.type == "approval.requested":
+                    await handle.aapprove(event.data["key"], **next(answers))
+            return _seen(seen, await handle)
 
         return asyncio.run(events())
 

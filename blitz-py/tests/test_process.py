@@ -336,6 +336,37 @@ def test_exit_in_the_middle_of_a_tool_that_hangs(tmp_path: Path) -> None:
         assert engine.executions.get(1).interrupted, "what was under way is there for recover()"
 
 
+def test_a_workflow_goes_on_once_its_nodes_are_there(tmp_path: Path) -> None:
+    import blitz
+
+    path = str(tmp_path / "nodes.db")
+    key = shown(
+        """
+        engine = open_engine(sys.argv[1])
+        @engine.node(effect="idempotent")
+        def work(context: blitz.ToolContext) -> str:
+            print(context.idempotency_key, flush=True)
+            os._exit(0)
+        flow = blitz.Workflow("flow").start("s").node("w", "work").end("e", "{{ nodes.w.output }}")
+        engine.workflows.put(**flow.edge("s", "w").edge("w", "e"))
+        engine.run("flow", {})
+        """,
+        path,
+    )
+    with blitz.Engine(path) as engine:
+        assert engine.executions.get(1).interrupted
+        assert engine.recover() == [], "its node is not there"
+        attempts: list[tuple[int, str]] = []
+
+        @engine.node(effect="idempotent")
+        def work(context: blitz.ToolContext) -> str:
+            attempts.append((context.attempt, context.idempotency_key))
+            return "done"
+
+        assert engine.recover() == [1]
+        assert engine.executions.handle(1).wait().output == "done" and attempts == [(2, key.strip())]
+
+
 def test_recover_goes_on_once_the_tools_are_there(tmp_path: Path) -> None:
     code = """
     engine = open_engine(sys.argv[1], lambda request: {"tool_calls": [{"name": "once", "arguments": {}}]})

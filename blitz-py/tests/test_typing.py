@@ -39,6 +39,24 @@ def add(a: float, b: float) -> float:
 async def later(a: float, context: blitz.ToolContext) -> str:
     return context.idempotency_key
 
+@engine.node(effect="pure", ports=["short", "long"])
+def measure(input: str, limit: int = 10) -> blitz.NodeOutput:
+    return blitz.NodeOutput(len(input), port="long" if len(input) > limit else "short")
+
+flow = blitz.Workflow("flow").start("s").node("m", "measure", {"limit": 3}).end("e").edge("s", "m")
+flow = flow.map("each", "inputs.texts", lambda body: body.agent("read", "a", retry={"max_attempts": 2}))
+
+def workflows() -> None:
+    assert_type(measure("x"), blitz.NodeOutput)
+    assert_type(flow, blitz.Workflow)
+    assert_type(engine.workflows.put(**flow), blitz.Record)
+    handle = engine.executions.handle(1)
+    assert_type(handle, blitz.ExecutionHandle[Any])
+    handle.approve("ask", "approved", comment="fine")
+    assert_type(handle.nodes()[0].attempts, int)
+    assert_type(handle.picture("svg"), str)
+    assert_type(handle.rerun(from_="m").id, int)
+
 def blocking() -> None:
     assert_type(add(1, 2), float)
     assert_type(engine.run("a", {"x": 1}, output_type=City).output, City)

@@ -6,8 +6,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use blitz::provider::{FunctionProvider, Reply, Scripted};
-use blitz::tool::FunctionTool;
-use blitz::{Engine, Session, tool_fn};
+use blitz::tool::{FunctionNode, FunctionTool};
+use blitz::{Engine, NodeTypeInfo, Session, Workflow, tool_fn};
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::support::engine::{agent, with_provider};
@@ -104,6 +105,42 @@ fn a_replaced_provider_may_call_the_engine_when_it_goes() {
         engine.override_models(Some(Arc::new(provider("stand-in", held()))));
         engine.override_models(None);
         assert_eq!(gone.load(Ordering::SeqCst), 2);
+    });
+}
+
+fn node(held: Held) -> FunctionNode {
+    let held = Arc::new(held);
+    FunctionNode::new(NodeTypeInfo::host("own", ""), move |_, _| {
+        let _ = Arc::strong_count(&held);
+        async { Ok(json!(1).into()) }
+    })
+}
+
+#[test]
+fn a_replaced_node_goes_at_once_and_a_closed_engine_keeps_none() {
+    in_time(|engine, me| async move {
+        let gone = Arc::new(AtomicUsize::new(0));
+        let held = || {
+            let (engine, gone) = (engine.clone(), Arc::clone(&gone));
+            Held(Box::new(move || {
+                engine
+                    .register_node(FunctionNode::new(NodeTypeInfo::host("other", ""), |_, _| async {
+                        Ok(json!(1).into())
+                    }))
+                    .unwrap();
+                gone.fetch_add(1, Ordering::SeqCst);
+            }))
+        };
+        engine.register_node(node(held())).unwrap();
+        let flow = Workflow::new("flow").start("s").node("n", "own", json!({})).end("e").edge("s", "n").edge("n", "e");
+        me.workflows().put(flow.build()).await.unwrap();
+        assert_eq!(me.run("flow", json!({})).await.unwrap().output, json!({"n_output": 1}));
+        engine.register_node(node(held())).unwrap();
+        assert_eq!(gone.load(Ordering::SeqCst), 1, "what was prepared with it is given up");
+        engine.close().await.unwrap();
+        assert_eq!(gone.load(Ordering::SeqCst), 2);
+        engine.register_node(node(held())).unwrap();
+        assert_eq!(gone.load(Ordering::SeqCst), 3, "nothing more is taken");
     });
 }
 

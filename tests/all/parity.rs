@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use blitz::provider::{Reply, Scripted};
-use blitz::tool::{FunctionTool, ToolError};
-use blitz::{Effect, Engine, RunOptions, Session};
+use blitz::tool::{FunctionNode, FunctionTool, NodeOutput, ToolError};
+use blitz::{Answer, Effect, Engine, Error, ErrorCode, EventData, RunOptions, Session};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -21,6 +21,8 @@ struct Scenario {
     replies: Vec<Reply>,
     #[serde(default)]
     tools: Vec<ToolOf>,
+    #[serde(default)]
+    nodes: Vec<NodeOf>,
     #[serde(default)]
     setup: Vec<Call>,
     run: Option<Run>,
@@ -51,6 +53,23 @@ enum Does {
 }
 
 #[derive(Deserialize)]
+struct NodeOf {
+    does: NodeDoes,
+    #[serde(flatten)]
+    info: Map<String, Value>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum NodeDoes {
+    Echo,
+    Add,
+    Fail,
+    Port,
+    Unavailable,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Call {
     method: String,
@@ -71,6 +90,8 @@ struct Run {
     options: RunOptions,
     #[serde(rename = "as")]
     login: Option<Login>,
+    #[serde(default)]
+    answers: Vec<Answer>,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Eq, Hash)]
@@ -116,6 +137,9 @@ async fn perform(path: &PathBuf, bless: bool) -> Vec<String> {
     engine.register_provider(Scripted::new(scenario.replies));
     for tool in scenario.tools {
         me.tools().register(tool.function()).await.unwrap();
+    }
+    for node in scenario.nodes {
+        engine.register_node(node.function()).unwrap();
     }
     let mut stage = Stage { engine, me, logins: HashMap::new(), problems: Vec::new() };
     for (index, call) in scenario.setup.iter().enumerate() {
@@ -180,10 +204,18 @@ impl Stage {
             Ok(handle) => handle,
             Err(error) => return json!({"refused": error.code()}),
         };
-        let events: Vec<_> = handle.events().collect().await;
+        let mut answers = run.answers.into_iter();
+        let mut events = Vec::new();
+        let mut reader = handle.events();
+        while let Some(event) = reader.next().await {
+            let event = event.unwrap();
+            if let EventData::ApprovalRequested(asked) = &event.data {
+                handle.approve(&asked.key, answers.next().expect("an answer")).await.unwrap();
+            }
+            events.push(event);
+        }
         let mut events: Vec<[String; 2]> = events
             .into_iter()
-            .map(|event| event.unwrap())
             .map(|event| [event.data.type_name().to_owned(), event.path])
             .filter(|[name, _]| !["model.delta", "model.partial", "model.reset"].contains(&name.as_str()))
             .collect();
@@ -231,6 +263,24 @@ impl ToolOf {
             }
         })
         .with_effect(self.effect)
+    }
+}
+
+impl NodeOf {
+    fn function(self) -> FunctionNode {
+        let does = self.does;
+        let info = serde_json::from_value(Value::Object(self.info)).unwrap();
+        FunctionNode::new(info, move |work, context| async move {
+            match does {
+                NodeDoes::Echo => Ok(json!({"config": work.config, "input": work.input}).into()),
+                NodeDoes::Fail => Err(ToolError::failed("it broke")),
+                NodeDoes::Port => Ok(NodeOutput::by(work.config["port"].as_str().unwrap(), work.input)),
+                NodeDoes::Unavailable if context.attempt == 1 => {
+                    Err(ToolError::typed(Error::new(ErrorCode::Unavailable, "not yet")))
+                }
+                NodeDoes::Add | NodeDoes::Unavailable => Ok(sum(&work.input).into()),
+            }
+        })
     }
 }
 

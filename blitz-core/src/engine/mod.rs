@@ -218,7 +218,10 @@ impl Engine {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn register_node(&self, node: impl NodeHandler) -> Result<()> {
-        self.inner.runtime.tools.register_node(Arc::new(node))
+        self.inner.runtime.tools.register_node(Arc::new(node))?;
+        // What was prepared with the earlier one holds it.
+        self.inner.runtime.setups.clear();
+        Ok(())
     }
 
     /// Lets one provider answer every model call of this engine, until `None` ends it: for tests.

@@ -85,9 +85,11 @@ impl HostTools {
             return Err(Error::invalid(message));
         }
         NodeTool::new(Arc::clone(&node))?;
-        let before = self.nodes.write().unwrap_or_else(PoisonError::into_inner).insert(name, node);
-        drop(before);
-        self.generation.fetch_add(1, Ordering::Release);
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = if self.closed.load(Ordering::Acquire) { Some(node) } else { nodes.insert(name, node) };
+        drop(nodes);
+        // The host's destructors may come here again: they run while nothing is locked.
+        drop((gone, self.changed()));
         Ok(())
     }
 

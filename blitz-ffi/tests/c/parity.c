@@ -87,6 +87,38 @@ static void register_tool(stage *stage, json_object *described) {
   GOOD(blitz_tool_register(stage->root, text_of(described), does, tool, free, &error));
 }
 
+/* Nodes. */
+
+static blitz_status node_does(void *user_data, const blitz_tool_call *tool_call, const char *work,
+                              blitz_tool_result *result) {
+  tool *tool = user_data;
+  json_object *given = json_tokener_parse(work);
+  const char *input = text_of(field(given, "input"));
+  blitz_status status;
+  if (strcmp(tool->does, "echo") == 0) {
+    status = blitz_tool_result_json(result, work);
+  } else if (strcmp(tool->does, "fail") == 0) {
+    status = blitz_tool_result_fail(result, "it broke");
+  } else if (strcmp(tool->does, "port") == 0) {
+    status = blitz_tool_result_by(result, string_field(field(given, "config"), "port"), input);
+  } else if (strcmp(tool->does, "unavailable") == 0 && blitz_tool_call_attempt(tool_call) == 1) {
+    status = blitz_tool_result_error(result, BLITZ_UNAVAILABLE, "not yet");
+  } else {
+    status = sum(result, input);
+  }
+  json_object_put(given);
+  return status;
+}
+
+static void register_node(stage *stage, json_object *described) {
+  tool *tool = calloc(1, sizeof *tool);
+  CHECK(tool != NULL);
+  snprintf(tool->does, sizeof tool->does, "%s", string_field(described, "does"));
+  json_object_object_del(described, "does");
+  blitz_error *error = NULL;
+  GOOD(blitz_node_register(stage->engine, text_of(described), node_does, tool, free, &error));
+}
+
 /* Calls. */
 
 static blitz_status session_of(stage *stage, json_object *step, blitz_session **session, blitz_error **error) {
@@ -181,7 +213,17 @@ static json_object *sorted(json_object *events) {
   return whole;
 }
 
-static json_object *events_of(blitz_execution *execution) {
+/* Gives the next answer to the question of an event. */
+static void approve(blitz_session *session, blitz_execution *execution, json_object *event, json_object *answer) {
+  CHECK(answer != NULL);
+  json_object_object_add(answer, "id", json_object_new_int64(blitz_execution_id(execution)));
+  json_object_object_add(answer, "key", json_object_get(field(field(event, "data"), "key")));
+  blitz_error *error = NULL;
+  GOOD(blitz_call(session, "executions.approve", text_of(answer), NULL, &error));
+}
+
+static json_object *events_of(blitz_session *session, blitz_execution *execution, json_object *answers) {
+  size_t answered = 0;
   blitz_error *error = NULL;
   blitz_events *reader = NULL;
   json_object *events = json_object_new_array();
@@ -192,6 +234,10 @@ static json_object *events_of(blitz_execution *execution) {
     if (text == NULL) break;
     json_object *event = take_json(text);
     const char *type = string_field(event, "type");
+    if (strcmp(type, "approval.requested") == 0) {
+      CHECK(answers != NULL);
+      approve(session, execution, event, json_object_array_get_idx(answers, answered++));
+    }
     if (strcmp(type, "model.delta") != 0 && strcmp(type, "model.partial") != 0 && strcmp(type, "model.reset") != 0) {
       json_object *pair = json_object_new_array();
       json_object_array_add(pair, json_object_get(field(event, "type")));
@@ -218,7 +264,7 @@ static json_object *perform_run(stage *stage, json_object *run) {
     blitz_error_free(error);
     return seen;
   }
-  json_object_object_add(seen, "events", events_of(execution));
+  json_object_object_add(seen, "events", events_of(session, execution, field(run, "answers")));
   char *out = NULL;
   GOOD(blitz_execution_wait(execution, &out, &error));
   json_object *outcome = take_json(out);
@@ -247,6 +293,10 @@ static int perform(const char *file) {
   script(stage.engine, replies == NULL ? "[]" : text_of(replies));
   for (size_t i = 0; tools != NULL && i < json_object_array_length(tools); i++) {
     register_tool(&stage, json_object_array_get_idx(tools, i));
+  }
+  json_object *nodes = field(scenario, "nodes");
+  for (size_t i = 0; nodes != NULL && i < json_object_array_length(nodes); i++) {
+    register_node(&stage, json_object_array_get_idx(nodes, i));
   }
   perform_calls(&stage, field(scenario, "setup"));
   if (run != NULL) {

@@ -96,7 +96,7 @@ static void ports_and_errors(void) {
        "{\"id\":\"n\",\"type\":\"size\",\"config\":{\"big\":\"{{ inputs.big }}\"}},"
        "{\"id\":\"l\",\"type\":\"template\",\"config\":{\"template\":\"large\"}},"
        "{\"id\":\"m\",\"type\":\"template\",\"config\":{\"template\":\"small\"}},"
-       "{\"id\":\"e\",\"type\":\"end\",\"config\":{\"output\":\"{{ nodes.l.output | default(nodes.m.output) }}\"}}],"
+       "{\"id\":\"e\",\"type\":\"end\",\"config\":{\"output\":\"{{ coalesce(nodes.l.output, nodes.m.output) }}\"}}],"
        "\"edges\":[{\"from\":\"s\",\"to\":\"n\"},{\"from\":\"n\",\"out\":\"large\",\"to\":\"l\"},"
        "{\"from\":\"n\",\"out\":\"small\",\"to\":\"m\"},{\"from\":\"l\",\"to\":\"e\"},{\"from\":\"m\",\"to\":\"e\"}]}");
   char *out = NULL;
@@ -156,11 +156,11 @@ static void answers_that_come_later(void) {
   GOOD(blitz_start(session, "flow", "{}", &execution, &error));
   gate_wait(&desk.called, 4);
   GOOD(blitz_execution_cancel(execution, &error));
-  until_cancelled(desk.ticket);
-  CHECK(blitz_ticket_complete_by(desk.ticket, "out", "1") == BLITZ_CANCELLED);
   char *out = NULL;
   GOOD(blitz_execution_wait(execution, &out, &error));
   CHECK(take_holds(out, "\"status\":\"cancelled\""));
+  until_cancelled(desk.ticket);
+  CHECK(blitz_ticket_complete_by(desk.ticket, "out", "1") == BLITZ_CANCELLED);
   CHECK(blitz_execution_free(execution) == BLITZ_OK);
   finish(session, engine);
 }

@@ -35,6 +35,19 @@ void register_tool(const blitz::session &me, json tool) {
   });
 }
 
+void register_node(const blitz::engine &engine, json type) {
+  std::string does = type["does"];
+  type.erase("does");
+  engine.node(type.dump(), [does](const blitz::tool_call &call, const std::string &text) -> blitz::node_output {
+    json work = json::parse(text);
+    if (does == "echo") return text;
+    if (does == "fail") throw std::runtime_error("it broke");
+    if (does == "port") return {work["config"]["port"].get<std::string>(), work["input"].dump()};
+    if (does == "unavailable" && call.attempt() == 1) throw blitz::error(BLITZ_UNAVAILABLE, "not yet");
+    return sum(work["input"]);
+  });
+}
+
 // Whether `given` holds all that is expected: objects may have further fields.
 bool holds_all(const json &expected, const json &given) {
   if (expected.is_object() && given.is_object()) {
@@ -53,6 +66,7 @@ class stage {
   stage(std::string file, const json &scenario) : file_(std::move(file)) {
     engine_.scripted("scripted", scenario.value("replies", json::array()).dump());
     for (const json &tool : field(scenario, "tools")) register_tool(me_, tool);
+    for (const json &node : field(scenario, "nodes")) register_node(engine_, node);
     perform_calls(field(scenario, "setup"));
     if (scenario.contains("run")) {
       json seen = perform_run(scenario["run"]);
@@ -99,8 +113,15 @@ class stage {
       blitz::execution execution = me.start(run["agent"], field(run, "input").dump(), options);
       std::vector<std::pair<std::string, std::string>> events;
       blitz::events reader = execution.events();
+      std::size_t answered = 0;
       for (const std::string &text : reader) {
         json event = json::parse(text);
+        if (event["type"] == "approval.requested") {
+          json answer = run["answers"].at(answered++);
+          answer["id"] = execution.id();
+          answer["key"] = event["data"]["key"];
+          me.call("executions.approve", answer.dump());
+        }
         if (event["type"] == "model.delta" || event["type"] == "model.partial" || event["type"] == "model.reset") continue;
         events.emplace_back(event["type"], event["path"]);
       }

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from ._execution import ExecutionHandle
 from ._records import (
     Alert,
     AuditExport,
@@ -2135,7 +2136,8 @@ class Executions(Noun):
     events = Session.events
     aevents = Session.aevents
 
-    handle = Session.execution
+    def handle(self, id: int) -> ExecutionHandle[Any]:
+        """The handle on an execution whose id is known; nothing is asked yet."""
 
 
 class Users(Noun):
