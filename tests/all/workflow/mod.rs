@@ -5,6 +5,7 @@ mod definition;
 mod definition_problems;
 mod redrive;
 mod running;
+mod schedules;
 mod secrets;
 mod silence;
 pub(crate) mod stand;
