@@ -128,18 +128,18 @@ impl Triggers {
         workflow: impl Into<ResourceRef>,
         from: Option<Timestamp>,
     ) -> Result<Vec<EnabledTrigger>> {
-        let target = Target::Resource(ResourceKind::Workflow, workflow.into());
+        let workflow = workflow.into();
         let enabled = self
             .session
-            .write(Permission::WorkflowsRun, target, "triggers.enable", move |tx, grant| {
-                grant.require(Permission::SchedulesManage)?;
-                let row = grant.resource().ok_or_else(|| Error::internal("a call about a workflow has none"))?;
+            .write(Permission::SchedulesManage, Target::None, "triggers.enable", move |tx, grant| {
+                let row = grant.find(tx, Permission::WorkflowsRun, ResourceKind::Workflow, &workflow)?;
                 let version = catalog::newest_version(tx, row.id)?.ok_or_else(|| {
                     Error::not_found(format!("the workflow {} has no published version", shown(&row.name)))
                 })?;
                 let now = from.unwrap_or(grant.now());
                 sync(tx, now, row.id, &version.spec.triggers, Some(grant.principal()))?;
                 let enabled = triggers::of_workflow(tx, row.id)?;
+                grant.audit(tx, &row.label(), None, None, json!({"triggers": enabled.len()}))?;
                 Ok(enabled.into_iter().map(TriggerRow::show).collect())
             })
             .await?;
@@ -149,12 +149,12 @@ impl Triggers {
 
     /// Ends the triggers of a workflow; what they have started goes on. What was fired stays known.
     pub async fn disable(&self, workflow: impl Into<ResourceRef>) -> Result<()> {
-        let target = Target::Resource(ResourceKind::Workflow, workflow.into());
+        let workflow = workflow.into();
         self.session
-            .write(Permission::WorkflowsRun, target, "triggers.disable", move |tx, grant| {
-                grant.require(Permission::SchedulesManage)?;
-                let row = grant.resource().ok_or_else(|| Error::internal("a call about a workflow has none"))?;
-                triggers::of_workflow(tx, row.id)?.iter().try_for_each(|trigger| triggers::delete(tx, trigger.id))
+            .write(Permission::SchedulesManage, Target::None, "triggers.disable", move |tx, grant| {
+                let row = grant.find(tx, Permission::WorkflowsRun, ResourceKind::Workflow, &workflow)?;
+                triggers::of_workflow(tx, row.id)?.iter().try_for_each(|trigger| triggers::delete(tx, trigger.id))?;
+                grant.audit(tx, &row.label(), None, None, Value::Null)
             })
             .await
     }

@@ -56,13 +56,14 @@ fn triggers(rows: &[Row]) -> Result<Vec<TriggerRow>> {
 
 /// The triggers of a workflow, in order.
 pub(crate) fn of_workflow(tx: &mut dyn Connection, workflow: ResourceId) -> Result<Vec<TriggerRow>> {
-    let rows = tx.query_all(trigger_sql!("WHERE workflow_id = ?1 ORDER BY id LIMIT 1000"), params![workflow])?;
+    let rows =
+        tx.query_all(trigger_sql!("WHERE workflow_id = ?1 AND ended = 0 ORDER BY id LIMIT 1000"), params![workflow])?;
     triggers(&rows)
 }
 
 /// A page of all triggers.
 pub(crate) fn list(tx: &mut dyn Connection, page: &ListOptions) -> Result<Page<EnabledTrigger>> {
-    let sql = trigger_sql!("WHERE id > ?1 ORDER BY id LIMIT ?2");
+    let sql = trigger_sql!("WHERE id > ?1 AND ended = 0 ORDER BY id LIMIT ?2");
     let rows = tx.query_all(sql, params![page.after_id()?, page.rows()])?;
     let items = triggers(&rows)?.into_iter().map(TriggerRow::show).collect();
     Ok(Page::cut(items, page, |trigger: &EnabledTrigger| trigger.id))
@@ -70,12 +71,12 @@ pub(crate) fn list(tx: &mut dyn Connection, page: &ListOptions) -> Result<Page<E
 
 /// One trigger.
 pub(crate) fn get(tx: &mut dyn Connection, id: i64) -> Result<Option<TriggerRow>> {
-    tx.query_one(trigger_sql!("WHERE id = ?1"), params![id])?.as_ref().map(trigger).transpose()
+    tx.query_one(trigger_sql!("WHERE id = ?1 AND ended = 0"), params![id])?.as_ref().map(trigger).transpose()
 }
 
 /// The triggers of a kind and a name.
 pub(crate) fn named(tx: &mut dyn Connection, kind: &str, name: &str) -> Result<Vec<TriggerRow>> {
-    let sql = trigger_sql!("WHERE kind = ?1 AND name = ?2 ORDER BY id LIMIT 1000");
+    let sql = trigger_sql!("WHERE kind = ?1 AND name = ?2 AND ended = 0 ORDER BY id LIMIT 1000");
     triggers(&tx.query_all(sql, params![kind, name])?)
 }
 
@@ -130,9 +131,9 @@ pub(crate) fn hand_over(tx: &mut dyn Connection, id: i64, principal: &Principal)
     Ok(())
 }
 
-/// Takes a trigger away; what it fired stays.
+/// Ends a trigger; what it fired stays known.
 pub(crate) fn delete(tx: &mut dyn Connection, id: i64) -> Result<()> {
-    tx.execute("DELETE FROM triggers WHERE id = ?1", params![id])?;
+    tx.execute("UPDATE triggers SET ended = 1, next_at = NULL WHERE id = ?1", params![id])?;
     Ok(())
 }
 

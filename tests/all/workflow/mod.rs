@@ -3,6 +3,7 @@
 mod caching;
 mod definition;
 mod definition_problems;
+mod queues;
 mod redrive;
 mod running;
 mod schedules;

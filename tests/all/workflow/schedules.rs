@@ -218,7 +218,7 @@ async fn a_trigger_runs_as_who_enabled_it_for_as_long_as_they_may() {
     publish(&me, gives("hers", json!([{"type": "webhook", "name": "hers"}]))).await;
     me.workflows().set_visibility("hers", blitz::Visibility::Shared).await.unwrap();
     let mut users = Vec::new();
-    for (name, role) in [("ana", "admin"), ("bo", "business_user")] {
+    for (name, role) in [("ana", "admin"), ("bo", "business_user"), ("cy", "admin")] {
         let user = me.call(
             "users.create",
             json!({"email": format!("{name}@example.com"), "password": "a long passphrase", "role": role}),
