@@ -78,7 +78,7 @@ pub(crate) struct Work {
     /// Steps that wait for a decision.
     pub(super) in_doubt: Vec<String>,
     /// Nodes whose effects wait for their turn, in the order in which they get it.
-    pub(super) ready: BTreeMap<(u32, usize, String), Place>,
+    pub(super) ready: BTreeMap<(u32, usize, Vec<u64>), Place>,
     /// Questions to people, by key.
     pub(super) asked: BTreeMap<String, Waiting>,
     pub(super) timers: HashMap<String, Timer>,
@@ -217,7 +217,10 @@ impl Driver {
     async fn turns(&mut self, mut actions: Vec<Action>, mut turn: Turn) -> Result<Finished> {
         loop {
             self.bring(&actions).await?;
-            self.plan(actions, &mut turn)?;
+            actions = self.plan(actions, &mut turn)?;
+            if !actions.is_empty() || self.ready_lacks(&turn) {
+                continue;
+            }
             actions = self.run_at_once(&mut turn);
             if !actions.is_empty() {
                 continue;
@@ -229,6 +232,9 @@ impl Driver {
                     self.break_off(turn).await;
                     return Err(error);
                 }
+            }
+            if let Some(workflow) = self.state.as_workflow() {
+                workflow.values.unload();
             }
             self.note_status(&mut turn);
             if !turn.is_empty() {
@@ -265,7 +271,11 @@ impl Driver {
         let mut actions = self.take_in(woken, turn).await?;
         // Whatever else is ready goes into the same commit.
         while let Some(more) = self.work.effects.try_join_next() {
-            actions.extend(self.happened(more.map_err(|_| broken())?, turn)?);
+            actions.extend(self.take_in(Woken::Happened(more.map_err(|_| broken())?), turn).await?);
+        }
+        if self.cancel.is_cancelled() {
+            // What has just ended may have ended because of it: nothing follows from that.
+            actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &Finish::Cancelled }));
         }
         Ok(actions)
     }
@@ -304,7 +314,15 @@ impl Driver {
 
     async fn take_in(&mut self, woken: Woken, turn: &mut Turn) -> Result<Vec<Action>> {
         match woken {
-            Woken::Happened(happening) => self.happened(happening, turn),
+            Woken::Happened(happening) => {
+                // The time for an answer is over: one that was taken before counts all the same.
+                let mut actions = match &happening {
+                    Happening::Timer { key } if self.work.asked.contains_key(key) => self.decisions().await?,
+                    _ => Vec::new(),
+                };
+                actions.extend(self.happened(happening, turn)?);
+                Ok(actions)
+            }
             Woken::Stop(finish) => Ok(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish })),
             Woken::ChildStatus(key, now_waits) => {
                 if let Some(Running { what: RunningWhat::Child { waits, .. }, .. }) = self.work.running.get_mut(&key) {

@@ -49,36 +49,11 @@ impl Driver {
 
     /// Brings the large outputs that what comes next reads.
     pub(super) async fn bring(&mut self, actions: &[Action]) -> Result<()> {
-        let Some(setup) = self.flow() else { return Ok(()) };
-        let Some(WorkflowMind { values, .. }) = self.state.as_workflow() else { return Ok(()) };
-        let plan = &setup.plan;
-        let ends = |scope: Option<usize>| scope.map_or(&[][..], |scope| plan.scopes[scope].ends.as_slice());
-        let mut hashes = BTreeSet::new();
-        for place in self.work.ready.values() {
-            hashes.extend(values.missing(&place.path, Some(place.node), &plan.nodes[place.node].reads));
+        if self.state.values().is_none() {
+            return Ok(());
         }
-        for action in actions {
-            match action {
-                Action::RunNode(place) => {
-                    hashes.extend(values.missing(&place.path, Some(place.node), &plan.nodes[place.node].reads));
-                }
-                Action::CloseNode { place, .. } => {
-                    hashes.extend(values.missing_at_end(&place.key, ends(plan.nodes[place.node].body)));
-                }
-                Action::CloseItem { path, .. } => {
-                    if let Some(container) = container_node(&setup, path) {
-                        let node = &plan.nodes[container];
-                        hashes.extend(values.missing_at_end(path, ends(node.body)));
-                        hashes.extend(values.missing(path, None, &node.after));
-                    }
-                }
-                Action::Conclude => {
-                    hashes.extend(values.missing_at_end("", ends(Some(0))));
-                    hashes.extend(values.missing("", None, &plan.output_reads));
-                }
-                _ => {}
-            }
-        }
+        let mut hashes: BTreeSet<String> = actions.iter().flat_map(|action| self.lacks(action)).collect();
+        hashes.extend(self.work.ready.values().flat_map(|place| self.lacks_node(place)));
         if hashes.is_empty() {
             return Ok(());
         }
@@ -91,6 +66,43 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// The large outputs that an action reads and that are not here.
+    pub(super) fn lacks(&self, action: &Action) -> BTreeSet<String> {
+        let (Some(setup), Some(values)) = (self.setup.workflow(), self.state.values()) else { return BTreeSet::new() };
+        let plan = &setup.plan;
+        let ends = |scope: Option<usize>| scope.map_or(&[][..], |scope| plan.scopes[scope].ends.as_slice());
+        match action {
+            Action::RunNode(place) => self.lacks_node(place),
+            Action::CloseNode { place, .. } => values.missing_at_end(&place.key, ends(plan.nodes[place.node].body)),
+            Action::CloseItem { path, .. } => {
+                let Some(container) = container_node(setup, path) else { return BTreeSet::new() };
+                let node = &plan.nodes[container];
+                let mut hashes = values.missing_at_end(path, ends(node.body));
+                hashes.extend(values.missing(path, None, &node.after));
+                hashes
+            }
+            Action::Conclude => {
+                let mut hashes = values.missing_at_end("", ends(Some(0)));
+                hashes.extend(values.missing("", None, &plan.output_reads));
+                hashes
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Whether the effect whose turn has come reads a large output that is not here.
+    pub(super) fn ready_lacks(&self, turn: &Turn) -> bool {
+        let Some(setup) = self.setup.workflow().filter(|_| turn.finish.is_none()) else { return false };
+        let has_room = self.under_way(turn) < setup.plan.limits.max_parallel.max(1) as usize;
+        let next = self.work.ready.values().next();
+        has_room && next.is_some_and(|place| !self.lacks_node(place).is_empty())
+    }
+
+    fn lacks_node(&self, place: &Place) -> BTreeSet<String> {
+        let (Some(setup), Some(values)) = (self.setup.workflow(), self.state.values()) else { return BTreeSet::new() };
+        values.missing(&place.path, Some(place.node), &setup.plan.nodes[place.node].reads)
     }
 
     fn desk<'a>(&'a self, setup: &'a FlowSetup, values: &'a crate::workflow::values::Values) -> Desk<'a> {
@@ -142,7 +154,7 @@ impl Driver {
             _ => {}
         }
         if is_effect(&node.kind) && node.spec.pin.is_none() && !node.spec.disabled {
-            self.work.ready.insert((node.rank, place.node, place.key.clone()), place);
+            self.work.ready.insert(turn_of(node.rank, &place), place);
             return Vec::new();
         }
         self.begin_node(&setup, place, turn)
@@ -153,7 +165,11 @@ impl Driver {
         let Some(setup) = self.flow() else { return Vec::new() };
         let mut actions = Vec::new();
         while actions.is_empty() && self.under_way(turn) < setup.plan.limits.max_parallel.max(1) as usize {
-            let Some((_, place)) = self.work.ready.pop_first() else { break };
+            let Some((at, place)) = self.work.ready.pop_first() else { break };
+            if !self.lacks_node(&place).is_empty() {
+                self.work.ready.insert(at, place);
+                break;
+            }
             actions.extend(self.begin_node(&setup, place, turn));
         }
         actions
@@ -190,8 +206,13 @@ impl Driver {
                 self.record_node(turn, &place, finished, None)
             }
             Ok(Prepared::Done { output, port }) => {
-                let pinned = setup.plan.nodes[place.node].spec.pin.is_some();
-                let status = if pinned { NodeStatus::Pinned } else { NodeStatus::Completed };
+                let node = &setup.plan.nodes[place.node].spec;
+                let status = match (&node.pin, node.disabled) {
+                    (Some(_), _) => NodeStatus::Pinned,
+                    (None, true) => NodeStatus::Completed,
+                    // What it promises of its output is looked at as of any other.
+                    (None, false) => return self.node_ended_by(place, attempt, &port, Ok(output), spent, turn),
+                };
                 self.node_done(&place, attempt, NodeDone { status, port: Some(port), output, error: None }, spent, turn)
             }
             Ok(Prepared::Child { input }) => self.begin_child(setup, place, attempt, input, Vec::new(), turn),
@@ -389,6 +410,11 @@ impl RunningWhat {
             Self::Model { .. } | Self::Queued => {}
         }
     }
+}
+
+/// When an effect gets its turn: by the rank of its node, its place in the list, the items it is in.
+fn turn_of(rank: u32, place: &Place) -> (u32, usize, Vec<u64>) {
+    (rank, place.node, place.path.split('/').filter_map(|part| part.parse().ok()).collect())
 }
 
 /// The node whose item or round a path is.

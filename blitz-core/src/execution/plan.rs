@@ -17,17 +17,24 @@ use super::state::Progress;
 use super::turn::{Begin, ChildStart, Draft, Ids, ModelStart, Settle, ToolStart, Turn};
 use crate::domain::schema::admit_kept;
 use crate::domain::{
-    Action, Decision, Effect, EventData, ExecutionId, ExecutionStatus, Input, ModelRequest, StepFinished, StepKind,
-    Timestamp, ToolCall, ToolResult, Usage, Waiting,
+    Action, Decision, Effect, EventData, ExecutionId, ExecutionStatus, Input, ModelRequest, Place, StepFinished,
+    StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::catalog::shown;
 
 impl Driver {
-    /// Puts what the machine wants into the turn.
-    pub(super) fn plan(&mut self, actions: Vec<Action>, turn: &mut Turn) -> Result<()> {
+    /// Puts what the machine wants into the turn; gives what has to wait until large outputs are brought.
+    pub(super) fn plan(&mut self, actions: Vec<Action>, turn: &mut Turn) -> Result<Vec<Action>> {
         let mut queue = VecDeque::from(actions);
         while let Some(action) = queue.pop_front() {
+            if !self.is_wanted(&action) {
+                continue;
+            }
+            if !self.lacks(&action).is_empty() {
+                queue.push_front(action);
+                return Ok(queue.into());
+            }
             match action {
                 Action::CallModel { key, first, .. } => queue.extend(self.plan_model(key, first, turn)),
                 Action::CallTool { key, call } => queue.extend(self.plan_tool(key, call, turn)?),
@@ -36,7 +43,10 @@ impl Driver {
                 Action::CloseNode { place, close } => queue.extend(self.close_node(place, close, turn)),
                 Action::CloseItem { path, close } => queue.extend(self.close_item(path, close, turn)),
                 Action::Conclude => turn.finish = Some(self.conclude()),
-                Action::Emit { path, data } => {
+                Action::Emit { path, mut data } => {
+                    if let EventData::NodeFinished(finished) = data.as_mut() {
+                        finished.progress = self.state.progress();
+                    }
                     turn.drafts.push(Draft { path, data: *data, settle: None, blob: None });
                 }
                 Action::Finish(finish) => turn.finish = Some(finish),
@@ -55,7 +65,18 @@ impl Driver {
             (turn.models, turn.tools, turn.children) = Default::default();
         }
         self.share_tokens(turn);
-        Ok(())
+        Ok(Vec::new())
+    }
+
+    /// Whether what is asked of a node still stands: it may have ended, or been stopped, since it was asked.
+    fn is_wanted(&self, action: &Action) -> bool {
+        match action {
+            Action::RunNode(Place { key, .. })
+            | Action::CancelNode(Place { key, .. })
+            | Action::CloseNode { place: Place { key, .. }, .. }
+            | Action::CloseItem { path: key, .. } => self.open_action(key).as_ref() == Some(action),
+            _ => true,
+        }
     }
 
     /// Divides the tokens that are left among the children of the turn and those that still run.

@@ -261,11 +261,17 @@ impl Writer<'_> {
         let mut finished = finished.clone();
         (finished.usage, finished.cost, finished.ms) = (Usage::default(), None, 0);
         (finished.attempt, finished.reused_from) = (0, Some(of));
-        let data = EventData::NodeFinished(finished);
+        let mut data = EventData::NodeFinished(finished);
         let follows = state.absorb(now, "", &data);
+        if let EventData::NodeFinished(finished) = &mut data {
+            finished.progress = state.progress();
+        }
         self.entry("", data);
         for action in follows {
-            if let Action::Emit { path, data } = action {
+            if let Action::Emit { path, mut data } = action {
+                if let EventData::NodeFinished(finished) = data.as_mut() {
+                    finished.progress = state.progress();
+                }
                 self.entry(path, *data);
             }
         }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::evaluate::ALL_PORTS;
 use super::expr::{Names, Scope};
 use super::machine::{container_of, join};
-use super::plan::{Plan, Reads};
+use super::plan::{Plan, PlanEdge, Reads};
 use super::task::{MapFail, Task};
 use crate::domain::{
-    ExecutionId, ItemFinished, MergeRule, NodeFinished, NodeRetrying, NodeStarted, NodeStatus, OutputRef, Queued,
-    Timestamp, Usage,
+    ExecutionId, ItemFinished, JoinMode, MergeRule, NodeFinished, NodeRetrying, NodeStarted, NodeStatus, OutputRef,
+    Queued, Timestamp, Usage,
 };
 use crate::error::{Error, ErrorInfo, Result};
 
@@ -35,6 +36,8 @@ pub(crate) struct Values {
     loaded: BTreeMap<String, Arc<Value>>,
     /// Why the workflow fails, for its handler.
     error: Option<ErrorInfo>,
+    /// How many nodes have ended.
+    ended: u64,
 }
 
 /// What came out of one scope.
@@ -51,6 +54,8 @@ struct NodeValue {
     output: Held,
     error: Option<ErrorInfo>,
     usage: Usage,
+    /// The how-manieth it was to end.
+    place: u64,
 }
 
 /// A value, or where it is.
@@ -105,6 +110,7 @@ impl Values {
             contents: BTreeMap::new(),
             loaded: BTreeMap::new(),
             error: None,
+            ended: 0,
         }
     }
 
@@ -144,25 +150,36 @@ impl Values {
         value.port.clone_from(&finished.port);
         value.error.clone_from(&finished.error);
         value.usage.add(&finished.usage);
+        value.place = self.ended;
+        self.ended += 1;
         value.output = Held::new(&finished.output, finished.output_ref.as_ref());
         if finished.is_fatal() && path.is_empty() && self.error.is_none() {
             self.error.clone_from(&finished.error);
         }
-        if matches!(self.plan.nodes[node].task, Task::Set { .. })
-            && finished.status == NodeStatus::Completed
+        if self.sets(node, finished)
             && let Value::Object(written) = &finished.output
         {
             for (name, value) in written.clone() {
                 self.write(path, &name, value);
             }
         }
-        self.container_ended(path, &finished.node);
+        self.container_ended(path, finished);
     }
 
-    /// A map's variables are merged in the order of its items, and what is inside is forgotten.
-    fn container_ended(&mut self, path: &str, node: &str) {
-        let key = join(path, node);
-        if let Some(contents) = self.contents.remove(&key) {
+    /// Whether a node has set variables by its end: one that is disabled passes its input on and sets none.
+    fn sets(&self, node: usize, finished: &NodeFinished) -> bool {
+        matches!(self.plan.nodes[node].task, Task::Set { .. })
+            && finished.status == NodeStatus::Completed
+            && finished.port.as_deref() != Some(ALL_PORTS)
+    }
+
+    /// A map's variables are merged in the order of its items, and what is inside is forgotten. What
+    /// the items of a map have written that failed is undone with it: how far they came is chance.
+    fn container_ended(&mut self, path: &str, finished: &NodeFinished) {
+        let key = join(path, &finished.node);
+        if let Some(contents) = self.contents.remove(&key)
+            && finished.status == NodeStatus::Completed
+        {
             for (name, value) in contents.copies.into_values().flat_map(|copy| copy.writes) {
                 self.write(path, &name, value);
             }
@@ -255,10 +272,10 @@ impl Values {
     pub(crate) fn changed_by(&self, path: &str, finished: &NodeFinished) -> Vec<(String, Value)> {
         let Some(node) = self.index(&finished.node) else { return Vec::new() };
         let names: Vec<&String> = match (&self.plan.nodes[node].task, &finished.output) {
-            (Task::Set { vars }, _) if finished.status == NodeStatus::Completed => {
-                vars.iter().map(|(name, _)| name).collect()
+            (Task::Set { vars }, _) if self.sets(node, finished) => vars.iter().map(|(name, _)| name).collect(),
+            (Task::Map(_), _) if finished.status == NodeStatus::Completed => {
+                self.plan.vars.keys().filter(|name| self.writes_below(node, name)).collect()
             }
-            (Task::Map(_), _) => self.plan.vars.keys().filter(|name| self.writes_below(node, name)).collect(),
             _ => return Vec::new(),
         };
         names.into_iter().filter_map(|name| Some((name.clone(), self.var(path, name)?.clone()))).collect()
@@ -332,6 +349,11 @@ impl Values {
     /// Brings a large output, for the expressions that read it.
     pub(crate) fn load(&mut self, hash: String, value: Value) {
         self.loaded.insert(hash, Arc::new(value));
+    }
+
+    /// Lets go of the large outputs: who reads them again brings them again.
+    pub(crate) fn unload(&mut self) {
+        self.loaded.clear();
     }
 
     fn value(&self, held: &Held) -> Result<Arc<Value>> {
@@ -429,13 +451,9 @@ impl Values {
     /// edges, anything else under `<id>_output`.
     pub(crate) fn merged(&self, path: &str, node: usize) -> Result<Value> {
         let mut merged = Map::new();
-        let mut any = false;
-        for edge in self.plan.nodes[node].incoming.iter().map(|edge| &self.plan.edges[*edge]) {
-            let Some(value) = self.frames.get(path).and_then(|frame| frame.nodes.get(&edge.from)) else { continue };
-            if !value.left_by(&edge.out) {
-                continue;
-            }
-            any = true;
+        let brought = self.brought(path, node);
+        let any = !brought.is_empty();
+        for (edge, value) in brought {
             if edge.out == "error" {
                 merged.insert("error".to_owned(), json!(value.error));
                 continue;
@@ -457,6 +475,27 @@ impl Values {
             Some((item, index)) => json!({"item": item, "index": index}),
             None => self.input.clone(),
         })
+    }
+
+    /// The edges that made a node run, in their order, with what they come from. A join that waits for
+    /// some of its edges only is given what came first, whatever has come since.
+    fn brought(&self, path: &str, node: usize) -> Vec<(&PlanEdge, &NodeValue)> {
+        let Some(frame) = self.frames.get(path) else { return Vec::new() };
+        let edges = self.plan.nodes[node].incoming.iter().map(|edge| &self.plan.edges[*edge]);
+        let taken = edges.filter_map(|edge| Some((edge, frame.nodes.get(&edge.from)?)));
+        let mut taken: Vec<_> = taken.filter(|(edge, value)| value.left_by(&edge.out)).collect();
+        let join = &self.plan.nodes[node].join;
+        let most = match join.mode {
+            JoinMode::AnyTaken | JoinMode::All => return taken,
+            JoinMode::First => 1,
+            JoinMode::N => join.n.unwrap_or(1) as usize,
+        };
+        let mut places: Vec<u64> = taken.iter().map(|(_, value)| value.place).collect();
+        places.sort_unstable();
+        if let Some(last) = most.checked_sub(1).and_then(|last| places.get(last)) {
+            taken.retain(|(_, value)| value.place <= *last);
+        }
+        taken
     }
 
     /// The input of the whole.
@@ -521,6 +560,7 @@ impl NodeValue {
             output: Held::Here(Arc::new(Value::Null)),
             error: None,
             usage: Usage::default(),
+            place: u64::MAX,
         }
     }
 

@@ -1,5 +1,14 @@
 //! Workflows: what a definition is, and what running one does.
 
+mod children;
+mod crash;
+mod data;
 mod definition;
 mod definition_problems;
-mod running;
+mod errors;
+mod joins;
+mod lasting;
+mod maps_loops;
+mod people;
+mod random;
+mod stage;
