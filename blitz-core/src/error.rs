@@ -95,6 +95,8 @@ error_codes! {
     Expression = 40, "expression", Caller, false;
     /// A tool failed where no model can be told of it.
     ToolFailed = 41, "tool_failed", World, false;
+    /// Nothing was heard of a running node for longer than its heartbeat allows.
+    Heartbeat = 42, "heartbeat", World, true;
     /// The execution or call was cancelled.
     Cancelled = 50, "cancelled", Caller, false;
     /// The engine closed or died while the execution ran: recover() goes on with it.

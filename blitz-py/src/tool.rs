@@ -34,6 +34,7 @@ pub(crate) fn tool(named: Named, function: Function) -> FunctionTool {
         }
     };
     FunctionTool::from_json_schema(named.name, named.description, named.input_schema, called)
+        .with_blocking()
         .with_effect(named.effect)
         .with_timeout(named.timeout.unwrap_or(NewTool::DEFAULT_TIMEOUT))
 }

@@ -525,6 +525,19 @@ impl Grant {
         Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, agent, None))
     }
 
+    /// The store of an execution of the workflow that this call runs, for the principal it was started by.
+    ///
+    /// Errors: `PermissionDenied` for another's, to whoever may not take up others' executions.
+    pub(crate) fn redriven_store(&self, principal: Principal) -> Result<ExecutionStore> {
+        if self.permission != Some(Permission::WorkflowsRun) {
+            return Err(Error::internal("an execution is redriven only by a call that runs its workflow"));
+        }
+        if principal.user_id() != self.user_id() {
+            self.require(Permission::ExecutionsRecover)?;
+        }
+        Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, self.target()?.id, None))
+    }
+
     /// Writes the line of a change with the content hashes of the object before and after it.
     pub(crate) fn audit_change<T: serde::Serialize>(
         &self,
@@ -545,8 +558,9 @@ impl Grant {
 
     /// The caller that a resumed execution's tools act as: the principal it was started by.
     pub(crate) fn resumed_caller(&self, principal: Principal) -> Result<Caller> {
-        if self.permission != Some(Permission::ExecutionsRecover) {
-            return Err(Error::internal("another's session is made only by a call that recovers"));
+        let own = self.permission == Some(Permission::WorkflowsRun) && principal.user_id() == self.user_id();
+        if !own {
+            self.require(Permission::ExecutionsRecover)?;
         }
         Ok(Caller::new(principal, "execution", Way::Acting))
     }

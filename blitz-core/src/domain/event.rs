@@ -68,10 +68,21 @@ pub enum EventData {
         /// The epoch of its owner.
         epoch: i64,
     },
+    /// Its failed and cancelled parts run again; what had ended well is kept.
+    #[serde(rename = "execution.redriven")]
+    ExecutionRedriven {
+        /// The epoch of its owner.
+        epoch: i64,
+        /// The nodes whose child executions go on too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        children: Vec<String>,
+        /// Who asked: `root` or `user:7`.
+        by: String,
+    },
     /// Its cancellation was asked for.
     #[serde(rename = "execution.cancelling")]
     ExecutionCancelling,
-    /// It ended; the root's is the last event of its stream.
+    /// It ended; the root's is the last event of its stream, until it is redriven.
     #[serde(rename = "execution.finished")]
     ExecutionFinished(Finished),
     /// A model call or child execution was sent, its money is reserved.
@@ -194,6 +205,16 @@ pub enum EventData {
         /// The output so far; each one holds all of those before it.
         output: Value,
     },
+    /// What a node says of itself while it runs; live only.
+    #[serde(rename = "node.log")]
+    NodeLog {
+        /// The node.
+        node: String,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// What it says.
+        message: Value,
+    },
     /// The attempt failed after it showed text: drop what was shown.
     #[serde(rename = "model.reset")]
     ModelReset {
@@ -210,6 +231,7 @@ impl EventData {
             Self::ExecutionStarted { .. } => "execution.started",
             Self::ExecutionWaiting { .. } => "execution.waiting",
             Self::ExecutionResumed { .. } => "execution.resumed",
+            Self::ExecutionRedriven { .. } => "execution.redriven",
             Self::ExecutionCancelling => "execution.cancelling",
             Self::ExecutionFinished(_) => "execution.finished",
             Self::StepStarted(_) => "step.started",
@@ -219,6 +241,7 @@ impl EventData {
             Self::ToolFinished { .. } => "tool.finished",
             Self::DecisionMade { .. } => "decision.made",
             Self::NodeStarted(_) => "node.started",
+            Self::NodeLog { .. } => "node.log",
             Self::NodeRetrying(_) => "node.retrying",
             Self::NodeWaiting(_) => "node.waiting",
             Self::NodeFinished(_) => "node.finished",
@@ -258,6 +281,9 @@ pub struct Queued {
     /// The messages it begins with, where a workflow asks a model itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<Message>,
+    /// Names of the secrets that its tools may be handed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// What started it, beside a call.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub trigger: Value,
@@ -408,7 +434,7 @@ macro_rules! constructors {
 
 constructors! {
     Event { seq: i64, ts: Timestamp, execution_id: ExecutionId, path: String, data: EventData }
-    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>, max_depth: Option<u32>; messages = Vec::new(), trigger = Value::Null, rerun_of = None }
+    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>, max_depth: Option<u32>; messages = Vec::new(), secrets = Vec::new(), trigger = Value::Null, rerun_of = None }
     Finished { status: ExecutionStatus, output: Value, error: Option<ErrorInfo>, usage: Usage, cost: Option<Money>; handled_errors = 0 }
     ToolStarted { attempt: u32, call: ToolCall, effect: Effect, idempotency_key: String }
     StepStarted { kind: StepKind, attempt: u32, name: String; reserved = None, child_id = None, call = None }

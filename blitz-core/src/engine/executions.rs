@@ -13,7 +13,7 @@ use crate::domain::{
     Answer, Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, NodeState, Outcome, Page,
     Permission, Reach, Step,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::execution::rerun::Rerun;
 use crate::execution::{control, recover, view};
 use crate::store::executions as sql;
@@ -36,6 +36,9 @@ pub(super) const ROWS: &[Method] = &[
     method!("executions.decide", ExecutionsDecide, Decide => (), |s, d| s.executions().decide(d.id, d.key, d.decision)),
     method!("executions.rerun", WorkflowsRun, Again => RerunAs, |s, again| async move {
         s.executions().rerun(again.id, again.rerun).await.map(|handle| RerunAs { execution_id: handle.id() })
+    }),
+    method!("executions.redrive", WorkflowsRun, One => RerunAs, |s, one| async move {
+        s.executions().redrive(one.id).await.map(|handle| RerunAs { execution_id: handle.id() })
     }),
     method!("executions.nodes", ExecutionsRead, NodesOf => Vec<NodeState>, |s, of| s.executions().nodes(of.id, of.path)),
     method!("executions.output", ExecutionsRead, OutputOf => Value, |s, of| s.executions().output(of.id, of.hash)),
@@ -261,7 +264,11 @@ impl Executions {
         while let Some(event) = events.next().await {
             let event = event?;
             if event.execution_id == id && matches!(event.data, EventData::ExecutionFinished(_)) {
-                break;
+                match self.outcome(id).await {
+                    // It was redriven since.
+                    Err(error) if error.code() == ErrorCode::Conflict => {}
+                    outcome => return outcome,
+                }
             }
         }
         self.outcome(id).await
@@ -302,6 +309,17 @@ impl Executions {
     /// `InvalidInput` for that of an agent.
     pub async fn rerun(&self, id: ExecutionId, rerun: Rerun) -> Result<ExecutionHandle> {
         let id = self.session.begin_again(id, rerun).await?;
+        Ok(ExecutionHandle::new(self.session.clone(), id))
+    }
+
+    /// Runs what failed or was cancelled of a workflow's execution again, in the same execution: its
+    /// failed paths, map items and subflows. What ended well is kept and not paid again.
+    ///
+    /// It has the workflow's whole time again. The caller needs the permission to run the workflow;
+    /// for another's execution that to recover too. Errors: `Conflict` for one that runs or has
+    /// completed, `InvalidInput` for that of an agent.
+    pub async fn redrive(&self, id: ExecutionId) -> Result<ExecutionHandle> {
+        self.session.redrive(id).await?;
         Ok(ExecutionHandle::new(self.session.clone(), id))
     }
 

@@ -17,7 +17,7 @@ use crate::domain::{Decision, Event, ExecutionId, Outcome, Permission, ResourceR
 use crate::error::{Error, Result};
 use crate::execution::begin::{Beginning, What, begin};
 use crate::execution::rerun::Rerun;
-use crate::execution::{Started, fresh_seed, recover};
+use crate::execution::{Started, fresh_seed, recover, redrive};
 
 /// An execution that was started: it runs by itself, whatever becomes of the handle.
 #[derive(Clone, Debug)]
@@ -139,6 +139,26 @@ impl Session {
             })
             .await?;
         Ok(self.launch(beginning, CancellationToken::new(), Audience::Open).0.id)
+    }
+
+    /// Runs what failed of a workflow's execution again; it runs by itself.
+    pub(super) async fn redrive(&self, id: ExecutionId) -> Result<()> {
+        let session = self.clone();
+        self.inner.runtime.to_its_end(async move { session.redrive_here(id).await }).await
+    }
+
+    async fn redrive_here(&self, id: ExecutionId) -> Result<()> {
+        let workflow = self.executions().get(id).await?.agent_id;
+        let runtime = Arc::clone(&self.inner.runtime);
+        let target = Target::Runnable(workflow.into());
+        let claimed = self
+            .write(Permission::AgentsRun, target, "executions.redrive", move |tx, grant| {
+                redrive::redrive(tx, grant, &runtime, id)
+            })
+            .await?;
+        let acting = Session::new(Arc::clone(&self.inner), claimed.caller.clone()).shared();
+        self.inner.runtime.relaunch(claimed, acting);
+        Ok(())
     }
 
     fn launch(&self, beginning: Beginning, cancel: CancellationToken, audience: Audience) -> (Started, Option<Ear>) {

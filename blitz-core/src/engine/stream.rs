@@ -108,12 +108,14 @@ struct Reader {
     ready: VecDeque<Event>,
     /// Whether the journal had more than the page that was read.
     behind: bool,
+    /// Whether the last event that was given out is the root's end.
+    finished: bool,
     ended: bool,
 }
 
 impl Reader {
     fn new(live: Option<Live>, owned: Option<ExecutionStore>, session: Session, root: ExecutionId, last: i64) -> Self {
-        Self { session, root, owned, last, live, ready: VecDeque::new(), behind: false, ended: false }
+        Self { session, root, owned, last, live, ready: VecDeque::new(), behind: false, finished: false, ended: false }
     }
 
     async fn next(&mut self) -> Option<Result<Event>> {
@@ -132,6 +134,10 @@ impl Reader {
             if self.ended {
                 return None;
             }
+            if self.finished && !self.behind {
+                self.ended = true;
+                return None;
+            }
             let further = if self.behind { self.read_journal().await } else { self.wait().await };
             if let Err(error) = further {
                 self.ended = true;
@@ -146,9 +152,11 @@ impl Reader {
         } else {
             self.last = event.seq;
         }
-        if event.execution_id == self.root && matches!(event.data, EventData::ExecutionFinished(_)) {
-            self.ended = true;
-            self.ready.clear();
+        // The end is the last, unless the journal goes on behind it: it was redriven.
+        self.finished = event.execution_id == self.root && matches!(event.data, EventData::ExecutionFinished(_));
+        if self.finished {
+            let last = self.last;
+            self.ready.retain(|event| event.seq > last);
         }
         event
     }

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::store::Connection;
 use crate::store::catalog::{self, ResourceRow, shown};
 use crate::workflow::picture::{self, States};
+use crate::workflow::plan::Plan;
 use crate::workflow::validate::{self, references, validate};
 use crate::workflow::{config, diff, import};
 
@@ -333,7 +334,11 @@ fn publish(
     definition: &WorkflowDefinition,
     types: &[NodeTypeInfo],
 ) -> Result<WorkflowVersion> {
-    let mut problems = validate(definition, types).problems;
+    let validated = validate(definition, types);
+    if validated.plan.as_ref().is_some_and(Plan::names_secrets) {
+        grant.require(Permission::SecretsUse)?;
+    }
+    let mut problems = validated.problems;
     problems.extend(missing(tx, grant, Some(row.id), definition)?);
     if problems.iter().any(Problem::is_error) {
         return Err(validate::refused(&problems));

@@ -25,6 +25,8 @@ pub(crate) struct Launch {
     pub(crate) input: Value,
     /// What the conversation begins with, where a workflow asks a model itself.
     pub(crate) messages: Vec<Message>,
+    /// Secrets that its tools may be handed by name.
+    pub(crate) secrets: Vec<String>,
     /// What started it, beside a call.
     pub(crate) trigger: Value,
     /// What the execution is counted under.

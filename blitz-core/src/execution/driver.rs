@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::effects::{Delivered, Happening, ToolEnd, live};
 use super::limits::Pass;
-use super::nodes::Spent;
+use super::nodes::{Hand, Spent};
 use super::perform::{After, may_pass};
 use super::retry::RetryDecision;
 use super::runnable::Runnable;
@@ -90,6 +90,10 @@ pub(crate) struct Work {
     pub(super) children: (mpsc::UnboundedSender<ChildWaits>, mpsc::UnboundedReceiver<ChildWaits>),
     /// Whether the execution was taken up again and has not got further since.
     pub(super) resumed: bool,
+    /// Nodes whose outputs were looked for, and by what.
+    pub(super) looked: HashMap<String, String>,
+    /// What this turn reads that is not in memory.
+    pub(super) hand: Hand,
     /// The last decision that was read, or a record behind which none is older.
     pub(super) decisions_seen: i64,
 }
@@ -116,7 +120,7 @@ pub(super) enum RunningWhat {
         cancel: CancellationToken,
         waits: bool,
     },
-    /// A model call that waits for its turn; nothing of it is reserved.
+    /// A model call that waits for its turn, or a node whose output is looked for: nothing has begun.
     Queued,
 }
 
@@ -143,6 +147,8 @@ impl Work {
             status: (ExecutionStatus::Running, Vec::new()),
             children: mpsc::unbounded_channel(),
             resumed: false,
+            looked: HashMap::new(),
+            hand: Hand::default(),
             decisions_seen: 0,
         }
     }
@@ -218,9 +224,10 @@ impl Driver {
         loop {
             self.bring(&actions).await?;
             actions = self.plan(actions, &mut turn)?;
-            if !actions.is_empty() || self.ready_lacks(&turn) {
+            if !actions.is_empty() {
                 continue;
             }
+            self.let_go();
             actions = self.run_at_once(&mut turn);
             if !actions.is_empty() {
                 continue;
@@ -232,9 +239,6 @@ impl Driver {
                     self.break_off(turn).await;
                     return Err(error);
                 }
-            }
-            if let Some(workflow) = self.state.as_workflow() {
-                workflow.values.unload();
             }
             self.note_status(&mut turn);
             if !turn.is_empty() {
@@ -364,6 +368,10 @@ impl Driver {
             Happening::Tool(end) => {
                 self.work.running.remove(&end.key);
                 self.tool_ended(end, turn)
+            }
+            Happening::Looked { key, found } => {
+                self.work.running.remove(&key);
+                self.looked(&key, found.map(|found| *found), turn)
             }
             Happening::Child { key, outcome } => self.child_ended(key, outcome?, turn),
             Happening::Timer { key } => {

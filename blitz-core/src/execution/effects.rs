@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Runtime;
 use super::limits::{DeploymentKey, Pass};
+use super::nodes::KeptEnd;
 use super::turn::Ids;
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
@@ -29,6 +30,8 @@ pub(crate) enum Happening {
     Tool(ToolEnd),
     /// A child execution; an error is the child's driver's, not the child's.
     Child { key: String, outcome: Result<Outcome> },
+    /// An output that is kept was looked for.
+    Looked { key: String, found: Option<Box<KeptEnd>> },
     /// A wait.
     Timer { key: String },
     /// A budget lets the model at another place make the next attempt.

@@ -19,6 +19,7 @@ mod perform;
 mod pin;
 mod plan;
 pub(crate) mod recover;
+pub(crate) mod redrive;
 pub(crate) mod rerun;
 pub(crate) mod retry;
 pub(crate) mod runnable;

@@ -1,8 +1,9 @@
 //! Nodes of a workflow: what its machine wants becomes starts, what happens to a node its record.
 
+mod cached;
 mod ended;
+mod hand;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,18 +13,19 @@ use super::begin::Launch;
 use super::driver::{Driver, RunningWhat, Timer};
 use super::effects::wait_until;
 use super::runnable::{FlowSetup, Part, Runnable};
-use super::state::{Progress, WorkflowMind};
+use super::state::Progress;
 use super::turn::{Begin, ChildStart, ToolStart, Turn};
 use crate::domain::{
     Action, Answer, ApprovalRequested, Decision, Effect, EventData, Money, NodeFinished, NodeStarted, NodeStatus,
     NodeWaiting, Place, Timestamp, ToolCall, Usage, Waiting,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
-use crate::store::{content_hash, executions};
-use crate::workflow::evaluate::{Desk, Prepared, is_effect};
-use crate::workflow::expr::no_secrets;
+use crate::store::content_hash;
+use crate::workflow::evaluate::{Prepared, is_effect};
 use crate::workflow::machine::container_of;
 use crate::workflow::task::Task;
+pub(super) use cached::KeptEnd;
+pub(super) use hand::{Hand, fill};
 
 /// What an attempt of a node used.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,75 +45,6 @@ struct NodeDone {
 impl Driver {
     fn flow(&self) -> Option<Arc<FlowSetup>> {
         self.setup.workflow().map(Arc::clone)
-    }
-
-    // Reading -----------------------------------------------------------------------------------
-
-    /// Brings the large outputs that what comes next reads.
-    pub(super) async fn bring(&mut self, actions: &[Action]) -> Result<()> {
-        if self.state.values().is_none() {
-            return Ok(());
-        }
-        let mut hashes: BTreeSet<String> = actions.iter().flat_map(|action| self.lacks(action)).collect();
-        hashes.extend(self.work.ready.values().flat_map(|place| self.lacks_node(place)));
-        if hashes.is_empty() {
-            return Ok(());
-        }
-        let bodies = self.store.read(move |tx, _| {
-            hashes.iter().map(|hash| Ok((hash.clone(), executions::blob(tx, hash)?))).collect::<Result<Vec<_>>>()
-        });
-        for (hash, body) in bodies.await? {
-            if let Some(WorkflowMind { values, .. }) = self.state.as_workflow() {
-                values.load(hash, body);
-            }
-        }
-        Ok(())
-    }
-
-    /// The large outputs that an action reads and that are not here.
-    pub(super) fn lacks(&self, action: &Action) -> BTreeSet<String> {
-        let (Some(setup), Some(values)) = (self.setup.workflow(), self.state.values()) else { return BTreeSet::new() };
-        let plan = &setup.plan;
-        let ends = |scope: Option<usize>| scope.map_or(&[][..], |scope| plan.scopes[scope].ends.as_slice());
-        match action {
-            Action::RunNode(place) => self.lacks_node(place),
-            Action::CloseNode { place, .. } => values.missing_at_end(&place.key, ends(plan.nodes[place.node].body)),
-            Action::CloseItem { path, .. } => {
-                let Some(container) = container_node(setup, path) else { return BTreeSet::new() };
-                let node = &plan.nodes[container];
-                let mut hashes = values.missing_at_end(path, ends(node.body));
-                hashes.extend(values.missing(path, None, &node.after));
-                hashes
-            }
-            Action::Conclude => {
-                let mut hashes = values.missing_at_end("", ends(Some(0)));
-                hashes.extend(values.missing("", None, &plan.output_reads));
-                hashes
-            }
-            _ => BTreeSet::new(),
-        }
-    }
-
-    /// Whether the effect whose turn has come reads a large output that is not here.
-    pub(super) fn ready_lacks(&self, turn: &Turn) -> bool {
-        let Some(setup) = self.setup.workflow().filter(|_| turn.finish.is_none()) else { return false };
-        let has_room = self.under_way(turn) < setup.plan.limits.max_parallel.max(1) as usize;
-        let next = self.work.ready.values().next();
-        has_room && next.is_some_and(|place| !self.lacks_node(place).is_empty())
-    }
-
-    fn lacks_node(&self, place: &Place) -> BTreeSet<String> {
-        let (Some(setup), Some(values)) = (self.setup.workflow(), self.state.values()) else { return BTreeSet::new() };
-        values.missing(&place.path, Some(place.node), &setup.plan.nodes[place.node].reads)
-    }
-
-    fn desk<'a>(&'a self, setup: &'a FlowSetup, values: &'a crate::workflow::values::Values) -> Desk<'a> {
-        Desk { plan: &setup.plan, values, id: self.ids.id, now: Timestamp::now(), secrets: &no_secrets }
-    }
-
-    fn evaluate<T>(&self, setup: &FlowSetup, what: impl FnOnce(Desk<'_>) -> Result<T>) -> Result<T> {
-        let values = self.state.values().ok_or_else(|| Error::internal("a workflow has no values"))?;
-        what(self.desk(setup, values))
     }
 
     // Starting ----------------------------------------------------------------------------------
@@ -165,9 +98,10 @@ impl Driver {
         let Some(setup) = self.flow() else { return Vec::new() };
         let mut actions = Vec::new();
         while actions.is_empty() && self.under_way(turn) < setup.plan.limits.max_parallel.max(1) as usize {
-            let Some((at, place)) = self.work.ready.pop_first() else { break };
-            if !self.lacks_node(&place).is_empty() {
-                self.work.ready.insert(at, place);
+            let Some((_, place)) = self.work.ready.pop_first() else { break };
+            if self.lacks(&Action::RunNode(place.clone())) {
+                // Nothing overtakes it while what it reads is brought.
+                self.work.hand.put_off(Action::RunNode(place));
                 break;
             }
             actions.extend(self.begin_node(&setup, place, turn));
@@ -197,6 +131,11 @@ impl Driver {
         };
         let fallback = self.state.place(&place.key);
         let prepared = self.evaluate(setup, |desk| desk.prepare(&place, fallback));
+        let prepared = prepared.and_then(|prepared| Ok((self.looks_up(setup, &place, &prepared)?, prepared)));
+        let prepared = match prepared {
+            Ok((true, _)) => return Vec::new(),
+            other => other.map(|(_, prepared)| prepared),
+        };
         let spent = Spent::default();
         match prepared {
             Err(error) => self.node_ended(place, attempt, Err(error), spent, turn),
@@ -290,10 +229,11 @@ impl Driver {
         let node = &setup.plan.nodes[place.node];
         let own =
             node.spec.timeout_s.map_or(child.timeout(), |seconds| child.timeout().min(Duration::from_secs(seconds)));
+        let secrets = node.at(self.state.place(&place.key)).held_back();
         let begin = Begin {
             seed: super::derived_seed(self.state.seed, &format!("{}#{attempt}", place.key)),
             deadline: now.plus(own).min(self.deadline),
-            launch: Launch { input, messages, max_depth: Some(max_depth), ..Launch::default() },
+            launch: Launch { input, messages, secrets, max_depth: Some(max_depth), ..Launch::default() },
             setup: child,
         };
         let key = place.key.clone();

@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Running, RunningWhat, Work};
-use super::effects::{Delivered, Happening, ModelCall, ToolEnd, call_tool};
-use super::nodes::Spent;
+use super::effects::{Delivered, Happening, ModelCall, ToolEnd, call_tool, live};
+use super::nodes::{Spent, fill};
 use super::runnable::{Part, Runnable};
 use super::setup::Offer;
 use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
@@ -21,13 +21,13 @@ use crate::domain::{
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
 use crate::store;
-use crate::tool::ToolContext;
 use crate::tool::registry::ToolOutcome;
+use crate::tool::{Pulse, ToolContext};
 use crate::workflow::machine::join;
 
 /// How long behind its execution's deadline a call may go on, were it not ended by the driver.
 const BEYOND_THE_DEADLINE: Duration = Duration::from_secs(1);
-/// How long a node's effect may take to end once it is asked to.
+/// How long a node's effect that blocks may take to end once it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What a commit leads to.
@@ -222,21 +222,26 @@ impl Driver {
 
     /// One call of a tool, not begun, and what asks it to end.
     fn effect(&self, start: &ToolStart) -> Option<(impl Future<Output = ToolEnd> + Send + use<>, CancellationToken)> {
-        let (tool, limit) = match &self.setup {
+        let (tool, limit, silence) = match &self.setup {
             Runnable::Agent(setup) => match setup.offer(&start.call.name) {
-                Some(Offer::Tool { tool, .. }) => (tool, None),
+                Some(Offer::Tool { tool, .. }) => (tool, None, None),
                 _ => return None,
             },
             Runnable::Workflow(setup) => {
                 let place = self.open_place(&start.key)?;
                 match setup.part(place.node, self.state.place(&start.key)) {
-                    Some(Part::Tool { tool, .. }) => (tool, setup.plan.nodes[place.node].spec.timeout_s),
+                    Some(Part::Tool { tool, .. }) => {
+                        let spec = &setup.plan.nodes[place.node].spec;
+                        (tool, spec.timeout_s, spec.heartbeat_s)
+                    }
                     _ => return None,
                 }
             }
         };
         let cancel = self.cancel.child_token();
+        let pulse = Arc::new(Pulse { show: self.shows(start), ..Pulse::default() });
         let context = ToolContext {
+            pulse: Arc::clone(&pulse),
             execution_id: self.ids.id,
             call_id: start.call.id.clone(),
             idempotency_key: idempotency_key(&self.runtime.store_id, self.ids.id, &start.key),
@@ -244,11 +249,45 @@ impl Driver {
             cancel: cancel.clone(),
             session: self.session.clone(),
         };
+        let limits = NodeLimits {
+            time: limit.map(Duration::from_secs),
+            grace: if tool.blocks() { GRACE } else { Duration::ZERO },
+            silence: silence.map(Duration::from_secs).map(|silence| (silence, pulse)),
+        };
         let (tool, permits) = (Arc::clone(tool), Arc::clone(&self.work.permits));
-        let call = call_tool(start.key.clone(), start.call.clone(), start.arguments.clone(), tool, context, permits);
+        let (arguments, names, store) = (start.arguments.clone(), self.state.secrets.clone(), self.store.clone());
+        let (call_key, attempt, call) = (start.key.clone(), start.attempt, start.call.clone());
+        let call = async move {
+            if names.is_empty() {
+                return call_tool(call_key, call, arguments, tool, context, permits).await;
+            }
+            match fill(store, names, arguments).await {
+                Ok((arguments, redactor)) => {
+                    let end = call_tool(call_key, call, arguments, tool, context, permits).await;
+                    ToolEnd { outcome: redactor.outcome(end.outcome), ..end }
+                }
+                Err(error) => {
+                    let result = ToolResult::error(&call.id, &call.name, error.to_string());
+                    ToolEnd { key: call_key, attempt, outcome: ToolOutcome { result, fatal: None, error: Some(error) } }
+                }
+            }
+        };
         let stop = start.node.as_ref().map(|_| cancel.clone());
         let (key, attempt, call_of) = (start.key.clone(), start.attempt, start.call.clone());
-        Some((bounded(call, key, attempt, call_of, limit.map(Duration::from_secs), stop), cancel))
+        Some((bounded(call, key, attempt, call_of, limits, stop), cancel))
+    }
+
+    /// What shows a node's messages to whoever reads along.
+    fn shows(&self, start: &ToolStart) -> Option<Box<dyn Fn(Value) + Send + Sync>> {
+        let (path, node, _) = start.node.clone()?;
+        let (runtime, ids, attempt) = (Arc::clone(&self.runtime), self.ids, start.attempt);
+        let clean = self.work.hand.redactor();
+        Some(Box::new(move |message| {
+            if runtime.hub.has_readers(ids.root_id) {
+                let data = EventData::NodeLog { node: node.clone(), attempt, message: clean.value(message) };
+                runtime.hub.publish(ids.root_id, [live(ids.id, &path, data)]);
+            }
+        }))
     }
 
     /// Tells the model that the caller may not use the tool; the record goes into the next turn.
@@ -399,6 +438,7 @@ impl Driver {
                 Err(_)
                 | Ok(
                     Happening::Admitted { .. }
+                    | Happening::Looked { .. }
                     | Happening::Downgraded { .. }
                     | Happening::Tool(ToolEnd { outcome: ToolOutcome { fatal: Some(_), .. }, .. }),
                 ) => {}
@@ -417,25 +457,39 @@ impl Driver {
     }
 }
 
-/// A node's effect with the node's own time limit, and an end soon after it is asked to stop.
+/// How long a node's effect may take, and how long it may be silent.
+struct NodeLimits {
+    time: Option<Duration>,
+    /// How long it may go on once it is asked to stop.
+    grace: Duration,
+    silence: Option<(Duration, Arc<Pulse>)>,
+}
+
+/// A node's effect with the node's own limits, and an end soon after it is asked to stop.
 async fn bounded(
     call: impl Future<Output = ToolEnd>,
     key: String,
     attempt: u32,
     of: crate::domain::ToolCall,
-    limit: Option<Duration>,
+    limits: NodeLimits,
     stop: Option<CancellationToken>,
 ) -> ToolEnd {
     let Some(stop) = stop else { return call.await };
     let late = async {
-        match limit {
+        match limits.time {
             Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let silent = async {
+        match &limits.silence {
+            Some((longest, pulse)) => while tokio::time::timeout(*longest, pulse.beat.notified()).await.is_ok() {},
             None => std::future::pending().await,
         }
     };
     let stopped = async {
         stop.cancelled().await;
-        tokio::time::sleep(GRACE).await;
+        tokio::time::sleep(limits.grace).await;
     };
     let error = tokio::select! {
         biased;
@@ -443,7 +497,12 @@ async fn bounded(
         () = stopped => Error::cancelled("the execution ended before the tool did"),
         () = late => {
             stop.cancel();
-            Error::timeout(format!("the node took longer than its {} s", limit.unwrap_or_default().as_secs()))
+            Error::timeout(format!("the node took longer than its {} s", limits.time.unwrap_or_default().as_secs()))
+        }
+        () = silent => {
+            stop.cancel();
+            let longest = limits.silence.as_ref().map_or(0, |(longest, _)| longest.as_secs());
+            Error::new(ErrorCode::Heartbeat, format!("nothing was heard of the node for {longest} s"))
         }
     };
     let result = ToolResult::error(&of.id, &of.name, error.to_string());

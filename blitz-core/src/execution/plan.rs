@@ -24,16 +24,17 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::store::catalog::shown;
 
 impl Driver {
-    /// Puts what the machine wants into the turn; gives what has to wait until large outputs are brought.
+    /// Puts what the machine wants into the turn. Gives what can be planned only once what it reads is
+    /// brought.
     pub(super) fn plan(&mut self, actions: Vec<Action>, turn: &mut Turn) -> Result<Vec<Action>> {
         let mut queue = VecDeque::from(actions);
         while let Some(action) = queue.pop_front() {
             if !self.is_wanted(&action) {
                 continue;
             }
-            if !self.lacks(&action).is_empty() {
-                queue.push_front(action);
-                return Ok(queue.into());
+            if self.lacks(&action) {
+                self.work.hand.put_off(action);
+                continue;
             }
             match action {
                 Action::CallModel { key, first, .. } => queue.extend(self.plan_model(key, first, turn)),
@@ -65,7 +66,8 @@ impl Driver {
             (turn.models, turn.tools, turn.children) = Default::default();
         }
         self.share_tokens(turn);
-        Ok(Vec::new())
+        let put_off = self.work.hand.take_put_off();
+        Ok(if turn.finish.is_some() { Vec::new() } else { put_off })
     }
 
     /// Whether what is asked of a node still stands: it may have ended, or been stopped, since it was asked.

@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use super::driver::{Driver, ParentLine, Work};
 use super::pin::Use;
 use super::pin::flow::repin;
+use super::redrive::Again;
 use super::runnable::Runnable;
 use super::setup::Opening;
 use super::state::{State, Tally};
 use super::turn::{Ids, alert_event};
 use super::{Runtime, Seat};
-use crate::access::{Caller, EngineWork, ExecutionStore, Gate, Grant, Target};
+use crate::access::{Caller, EngineWork, ExecutionStore, Gate, Grant, Standing, Target};
 use crate::audit::AuditLine;
 use crate::domain::{
     Alert, Event, EventData, ExecutionId, ExecutionStatus, Finished, Outcome, Permission, Queued, Timestamp, Waiting,
@@ -183,24 +184,35 @@ fn prepare(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, row: &Exec
         return Ok(None);
     }
     let store = grant.resumed_store(row.principal.clone(), row.agent_id)?;
-    let standing = grant.standing(&store);
-    let pinned = repin(tx, &standing, &row.definition_hash)?;
-    let limits = ledger::limits::of(tx, row.principal.user_id(), standing.key_id().map(|id| id.0))?;
-    let used = Use { tags: BTreeMap::new(), limits };
-    match Runnable::new(&pinned, &used, &runtime.providers, &runtime.tools) {
+    match runnable(tx, &grant.standing(&store), runtime, row) {
         Ok(setup) => Ok(Some(setup)),
         Err(error) if error.code() == ErrorCode::InvalidInput => Ok(None),
         Err(error) => Err(error),
     }
 }
 
+/// What an execution is pinned to, made runnable again.
+///
+/// Errors: `InvalidInput` where a function of it is not here.
+pub(super) fn runnable(
+    tx: &mut dyn Connection,
+    standing: &Standing,
+    runtime: &Runtime,
+    row: &ExecutionRow,
+) -> Result<Runnable> {
+    let pinned = repin(tx, standing, &row.definition_hash)?;
+    let limits = ledger::limits::of(tx, row.principal.user_id(), standing.key_id().map(|id| id.0))?;
+    let used = Use { tags: BTreeMap::new(), limits };
+    Runnable::new(&pinned, &used, &runtime.providers, &runtime.tools)
+}
+
 /// A root execution that this process has taken over.
 pub(crate) struct Claimed {
-    ids: Ids,
-    setup: Runnable,
-    store: ExecutionStore,
-    caller: Caller,
-    events: Vec<Event>,
+    pub(super) ids: Ids,
+    pub(super) setup: Runnable,
+    pub(super) store: ExecutionStore,
+    pub(crate) caller: Caller,
+    pub(super) events: Vec<Event>,
 }
 
 /// Takes over one execution, in one transaction; `None` where somebody was faster, or where it was
@@ -255,9 +267,17 @@ pub(crate) fn replay(
 ) -> Result<(State, i64)> {
     let mut state: Option<State> = None;
     let mut after = 0;
+    let again = Again::of(tx, row)?;
     loop {
         let events = executions::journal_of(tx, row.root_id, row.id, after, PAGE)?;
         for event in &events {
+            after = event.seq;
+            if let Some(state) = state.as_mut().filter(|_| !again.holds(event)) {
+                if again.counts(event) {
+                    state.tally.count(&event.data)?;
+                }
+                continue;
+            }
             if let (None, EventData::ExecutionQueued(queued)) = (&state, &event.data) {
                 state = Some(begin(queued)?);
             }
@@ -265,7 +285,9 @@ pub(crate) fn replay(
                 state.as_mut().ok_or_else(|| Error::storage("the journal of an execution lacks its beginning"))?;
             state.absorb(event.ts, &event.path, &event.data);
             state.tally.count(&event.data)?;
-            after = event.seq;
+            if event.seq == row.redriven {
+                again.resume(state, event);
+            }
         }
         if events.len() < PAGE as usize {
             break;
@@ -309,7 +331,7 @@ fn workflow_outcome(tx: &mut dyn Connection, row: &ExecutionRow, finished: Finis
 
 impl Runtime {
     /// Drives an execution that was taken over, in a task of its own.
-    fn relaunch(self: &Arc<Self>, claimed: Claimed, session: Arc<dyn Any + Send + Sync>) {
+    pub(crate) fn relaunch(self: &Arc<Self>, claimed: Claimed, session: Arc<dyn Any + Send + Sync>) {
         let Claimed { ids, setup, store, events, .. } = claimed;
         self.hub.publish(ids.root_id, events);
         let cancel = CancellationToken::new();

@@ -46,6 +46,8 @@ pub(crate) struct State {
     /// The progress of each open step, by its key. A step that is not here was never started.
     pub(crate) open: BTreeMap<String, Progress>,
     pub(crate) seed: u64,
+    /// Secrets that tools may be handed by name.
+    pub(crate) secrets: Vec<String>,
     /// How deep the executions above let agents call agents.
     above: Option<u32>,
     /// How many attempts of each open step ended with their process: no failures, so no policy counts them.
@@ -96,6 +98,7 @@ impl State {
             tally: Tally::default(),
             open: BTreeMap::new(),
             seed: 0,
+            secrets: Vec::new(),
             above: None,
             lost: BTreeMap::new(),
             fallen: BTreeMap::new(),
@@ -214,6 +217,7 @@ impl State {
             EventData::ExecutionQueued(queued) => {
                 self.seed = queued.seed;
                 self.above = queued.max_depth;
+                self.secrets.clone_from(&queued.secrets);
                 match &mut self.mind {
                     Mind::Agent(agent) => {
                         if let Some(left) = queued.max_tokens {
@@ -282,6 +286,17 @@ impl State {
             | EventData::ItemFinished(_) => self.node_happened(now, path, data),
             _ => Vec::new(),
         }
+    }
+
+    /// Lets a step go on whose last attempt has ended badly: `attempt` was its number.
+    pub(crate) fn again(&mut self, key: &str, attempt: u32, at: Timestamp, child: Option<ExecutionId>) {
+        let progress = match child {
+            Some(id) => Progress::Child { id, attempt },
+            None => Progress::Retry { attempt: attempt + 1, at },
+        };
+        // What came before counts for no policy.
+        self.lost.insert(key.to_owned(), attempt);
+        self.open.insert(key.to_owned(), progress);
     }
 
     fn close(&mut self, key: &str) {

@@ -45,6 +45,8 @@ pub(crate) struct Turn {
     pub(crate) children: Vec<ChildStart>,
     /// The end of the execution.
     pub(crate) finish: Option<Finish>,
+    /// Outputs that are used again.
+    pub(crate) cached: Vec<Cached>,
     /// The tool calls that ended so that the execution must end, by key.
     pub(crate) fatal: Vec<String>,
     /// Whether it is the first progress of an execution that was taken up again.
@@ -66,6 +68,15 @@ pub(crate) struct Draft {
 pub(crate) struct Blob {
     pub(crate) hash: String,
     pub(crate) body: Vec<u8>,
+}
+
+/// An output that is used again.
+pub(crate) struct Cached {
+    /// Hash of what it came from, and of whom.
+    pub(crate) key: String,
+    /// The port and the output, as JSON.
+    pub(crate) body: String,
+    pub(crate) expires_at: Timestamp,
 }
 
 /// How a reservation ends.
@@ -216,6 +227,9 @@ impl Turn {
         let mut tally = tally.clone();
         for draft in &self.drafts {
             writer.draft(tx, draft, &mut tally)?;
+        }
+        for cached in &self.cached {
+            executions::put_cached(tx, now, &cached.key, &cached.body, cached.expires_at)?;
         }
         if self.resumed {
             executions::made_progress(tx, ids.root_id)?;
@@ -482,6 +496,7 @@ impl Begin {
             self.launch.max_depth,
         );
         queued.messages.clone_from(&self.launch.messages);
+        queued.secrets.clone_from(&self.launch.secrets);
         queued.trigger.clone_from(&self.launch.trigger);
         queued.rerun_of = self.launch.rerun_of;
         let mut state = self.setup.state(&queued)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::redrive::Again;
 use crate::domain::{
     EventData, ExecutionId, ExecutionStatus, ItemCount, Money, NodeState, NodeStatus, Timestamp, Usage, WorkflowPlan,
 };
@@ -24,12 +25,17 @@ pub(crate) fn nodes(tx: &mut dyn Connection, id: ExecutionId, path: &str) -> Res
         return Err(Error::invalid("this is the execution of an agent: it has steps, and no nodes"));
     };
     let mut states = in_scope(&plan, path)?;
+    let again = Again::of(tx, &row)?;
     let mut after = 0;
     loop {
         let events = executions::journal_below(tx, row.root_id, id, path, after, PAGE)?;
         for event in &events {
-            apply(&mut states, path, event.ts, &event.path, &event.data)?;
             after = event.seq;
+            if again.holds(event) {
+                apply(&mut states, path, event.ts, &event.path, &event.data)?;
+            } else if again.counts(event) {
+                before(&mut states, path, &event.path, &event.data)?;
+            }
         }
         if events.len() < PAGE as usize {
             break;
@@ -109,6 +115,22 @@ fn apply(states: &mut States, scope: &str, ts: Timestamp, path: &str, data: &Eve
         _ => {}
     }
     Ok(())
+}
+
+/// What a node did before it ran again: only what that cost stays.
+fn before(states: &mut States, scope: &str, path: &str, data: &EventData) -> Result<()> {
+    let (node, usage, cost) = match data {
+        EventData::NodeFinished(finished) => (&finished.node, &finished.usage, finished.cost),
+        EventData::NodeRetrying(retrying) => (&retrying.node, &retrying.usage, retrying.cost),
+        _ => return Ok(()),
+    };
+    if path != scope {
+        return inside(states, scope, path, usage, cost);
+    }
+    match find(states, node) {
+        Some(state) => add(state, usage, cost),
+        None => Ok(()),
+    }
 }
 
 fn inside(states: &mut States, scope: &str, path: &str, usage: &Usage, cost: Option<Money>) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::domain::{
     Queued, ResourceId, Step, StepKind, Timestamp, UserId, Waiting, WorkflowPlan,
 };
 use crate::error::{Error, Result};
-pub(crate) use nodes::{blob, journal_below, names_output, put_blob, question};
+pub(crate) use nodes::{blob, cached, journal_below, names_output, put_blob, put_cached, question};
 
 /// Version of the form of journal records.
 const JOURNAL_SCHEMA: i64 = 1;
@@ -54,13 +54,15 @@ pub(crate) struct ExecutionRow {
     pub(crate) resume_attempts: u32,
     pub(crate) deadline: Timestamp,
     pub(crate) finished: Option<Finished>,
+    /// The record from which on its failed parts ran again; 0 where they never did.
+    pub(crate) redriven: i64,
 }
 
 macro_rules! row_sql {
     ($rest:literal) => {
         concat!(
             "SELECT id, root_id, parent_id, agent_id, principal, definition_hash, depth, waiting_for, cancel_requested,
-                boot_id, epoch, resume_attempts, deadline, finished FROM executions ",
+                boot_id, epoch, resume_attempts, deadline, finished, redriven FROM executions ",
             $rest
         )
     };
@@ -82,6 +84,7 @@ fn row(row: &Row) -> Result<ExecutionRow> {
         resume_attempts: u32::try_from(row.int(11)?).unwrap_or(u32::MAX),
         deadline: Timestamp(row.int(12)?),
         finished: row.opt_json(13)?,
+        redriven: row.int(14)?,
     })
 }
 
@@ -420,6 +423,23 @@ pub(crate) fn claim(tx: &mut dyn Connection, root: &ExecutionRow, boot_id: &str)
         params![root.id, boot_id],
     )?;
     Ok(epoch)
+}
+
+/// Opens an execution again that has ended; gives the new epoch.
+pub(crate) fn reopen(tx: &mut dyn Connection, row: &ExecutionRow, boot_id: &str, deadline: Timestamp) -> Result<i64> {
+    tx.execute(
+        "UPDATE executions SET finished = NULL, finished_at = NULL, status = 'running', waiting_for = NULL,
+            next_wake = NULL, cancel_requested = 0, resume_attempts = 0, boot_id = ?2, epoch = epoch + 1, deadline = ?3
+         WHERE id = ?1",
+        params![row.id, boot_id, deadline],
+    )?;
+    Ok(row.epoch + 1)
+}
+
+/// Notes the record from which on the failed parts of an execution ran again.
+pub(crate) fn redriven(tx: &mut dyn Connection, id: ExecutionId, seq: i64) -> Result<()> {
+    tx.execute("UPDATE executions SET redriven = ?2 WHERE id = ?1", params![id, seq])?;
+    Ok(())
 }
 
 /// The executions that a process leaves interrupted at its clean end were not taken up in vain.

@@ -63,6 +63,7 @@ pub struct FunctionTool {
     spec: ToolSpec,
     effect: Effect,
     timeout: Duration,
+    blocks: bool,
     function: Arc<Function>,
 }
 
@@ -108,7 +109,7 @@ impl FunctionTool {
         F: Fn(A, ToolContext) -> Result<T, ToolError> + Send + Sync + 'static,
     {
         let spec = ToolSpec::new(name, description, schema_of::<A>());
-        Self::of(spec, off_thread(move |given, context| to_json(function(typed(given)?, context)?)))
+        Self::of(spec, off_thread(move |given, context| to_json(function(typed(given)?, context)?))).with_blocking()
     }
 
     /// An async function over plain JSON, for hosts that make their schemas themselves.
@@ -136,14 +137,20 @@ impl FunctionTool {
     where
         F: Fn(Value, ToolContext) -> Result<Value, ToolError> + Send + Sync + 'static,
     {
-        Self::of(ToolSpec::new(name, description, input_schema), off_thread(function))
+        Self::of(ToolSpec::new(name, description, input_schema), off_thread(function)).with_blocking()
     }
 
     fn of<F>(spec: ToolSpec, function: F) -> Self
     where
         F: Fn(Value, ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> + Send + Sync + 'static,
     {
-        Self { spec, effect: Effect::Unsafe, timeout: NewTool::DEFAULT_TIMEOUT, function: Arc::new(function) }
+        let (effect, timeout) = (Effect::Unsafe, NewTool::DEFAULT_TIMEOUT);
+        Self { spec, effect, timeout, blocks: false, function: Arc::new(function) }
+    }
+
+    /// The same tool, which goes on by itself where its future is dropped: see [`Tool::blocks`].
+    pub fn with_blocking(self) -> Self {
+        Self { blocks: true, ..self }
     }
 
     /// The same tool, known to change nothing: it may run any number of times.
@@ -178,6 +185,10 @@ impl Tool for FunctionTool {
 
     fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    fn blocks(&self) -> bool {
+        self.blocks
     }
 
     fn call(&self, arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {

@@ -112,6 +112,10 @@ impl Tool for HttpTool {
         ToolSpec::new("http", "Sends an HTTP request.", schema)
     }
 
+    fn blocks(&self) -> bool {
+        false
+    }
+
     fn effect(&self) -> Effect {
         self.reading.effect
     }

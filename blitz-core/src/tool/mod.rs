@@ -42,6 +42,13 @@ pub trait Tool: Send + Sync + 'static {
         NewTool::DEFAULT_TIMEOUT
     }
 
+    /// Whether it goes on by itself where its future is dropped, as code on another thread does.
+    ///
+    /// A node of a workflow that is stopped waits five seconds for such a call, and not for any other.
+    fn blocks(&self) -> bool {
+        true
+    }
+
     /// Runs it. The arguments have passed the schema.
     fn call(&self, arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>>;
 }
@@ -62,6 +69,16 @@ pub struct ToolContext {
     pub cancel: CancellationToken,
     /// The session of the caller, as the engine keeps it.
     pub(crate) session: Option<Arc<dyn Any + Send + Sync>>,
+    /// Where signs of life go.
+    pub(crate) pulse: Arc<Pulse>,
+}
+
+/// What a call tells of itself while it runs.
+#[derive(Default)]
+pub(crate) struct Pulse {
+    pub(crate) beat: tokio::sync::Notify,
+    /// Shows what it says to whoever reads the events.
+    pub(crate) show: Option<Box<dyn Fn(Value) + Send + Sync>>,
 }
 
 impl ToolContext {
@@ -74,6 +91,22 @@ impl ToolContext {
             attempt: 1,
             cancel: CancellationToken::new(),
             session: None,
+            pulse: Arc::default(),
+        }
+    }
+
+    /// Says that the call is alive: a node with `heartbeat_s` fails where it is silent for longer.
+    pub fn heartbeat(&self) {
+        self.pulse.beat.notify_one();
+    }
+
+    /// Says how far a node of a workflow has come, to whoever reads its events; it is alive, too.
+    ///
+    /// It is shown live, as `node.log`, and not kept.
+    pub fn log(&self, message: impl Into<Value>) {
+        self.heartbeat();
+        if let Some(show) = &self.pulse.show {
+            show(message.into());
         }
     }
 }

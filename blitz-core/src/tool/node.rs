@@ -13,6 +13,11 @@ pub trait NodeHandler: Send + Sync + 'static {
     /// The name of the type, the schema of its settings, its ports, its effect.
     fn info(&self) -> NodeTypeInfo;
 
+    /// Whether it goes on by itself where its future is dropped: see [`Tool::blocks`].
+    fn blocks(&self) -> bool {
+        true
+    }
+
     /// Runs one node.
     fn run(&self, work: NodeWork, context: ToolContext) -> BoxFuture<'static, Result<NodeOutput, ToolError>>;
 }
@@ -101,6 +106,10 @@ impl NodeHandler for FunctionNode {
         self.info.clone()
     }
 
+    fn blocks(&self) -> bool {
+        false
+    }
+
     fn run(&self, work: NodeWork, context: ToolContext) -> BoxFuture<'static, Result<NodeOutput, ToolError>> {
         (self.run)(work, context)
     }
@@ -117,6 +126,10 @@ impl Tool for NodeTool {
 
     fn effect(&self) -> Effect {
         self.0.info().effect
+    }
+
+    fn blocks(&self) -> bool {
+        self.0.blocks()
     }
 
     fn call(&self, mut arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {

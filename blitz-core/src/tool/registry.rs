@@ -214,6 +214,11 @@ impl PreparedTool {
         self.effect
     }
 
+    /// Whether it goes on by itself where its future is dropped.
+    pub(crate) fn blocks(&self) -> bool {
+        self.tool.blocks()
+    }
+
     /// The arguments that a call means. Errors: what is wrong with them, for the model.
     pub(crate) fn arguments(&self, call: &ToolCall) -> Result<Value, String> {
         let value = arguments::parse(&call.arguments)?;

@@ -55,18 +55,41 @@ impl Desk<'_> {
         {
             return Ok(Prepared::Skipped);
         }
-        let input = match &node.input {
-            Some(shape) => shape.evaluate(&scope)?,
-            None => self.values.merged(&at.path, at.node)?,
-        };
+        let input = self.input(node, at, &scope)?;
         if node.spec.disabled {
             return Ok(Prepared::Done { output: input, port: ALL_PORTS.to_owned() });
         }
         if node.reads.names.input {
             scope.insert("input".to_owned(), input.clone());
         }
-        let task = fallback.checked_sub(1).and_then(|index| node.fallback.get(index)).unwrap_or(&node.task);
-        self.task(node, task, &scope, input)
+        self.task(node, node.at(fallback), &scope, input)
+    }
+
+    /// What an output is kept by beside the node's settings, where it is kept at all: the rule's own
+    /// key, or what the node's work is given. Secrets are masked.
+    ///
+    /// Errors: as [`Desk::prepare`].
+    pub(crate) fn kept_by(&self, at: &Place, prepared: &Prepared) -> Result<Option<Value>> {
+        let node = &self.plan.nodes[at.node];
+        let given = match prepared {
+            Prepared::Child { input } => input.clone(),
+            Prepared::Ask { messages, .. } => json!(messages),
+            Prepared::Call { shown, .. } => shown.clone(),
+            _ => return Ok(None),
+        };
+        let Some(key) = &node.cache_key else { return Ok(node.spec.cache.is_some().then_some(given)) };
+        let mut scope = self.values.scope(&at.path, &node.reads, self.id)?;
+        if node.reads.names.input {
+            scope.insert("input".to_owned(), self.input(node, at, &scope)?);
+        }
+        key.evaluate(&scope).map(Some)
+    }
+
+    fn input(&self, node: &PlanNode, at: &Place, scope: &Scope) -> Result<Value> {
+        match &node.input {
+            Some(shape) => shape.evaluate(scope),
+            None => self.values.merged(&at.path, at.node),
+        }
     }
 
     fn task(&self, node: &PlanNode, task: &Task, scope: &Scope, input: Value) -> Result<Prepared> {
@@ -97,21 +120,21 @@ impl Desk<'_> {
                 Err(Error::new(*code, message))
             }
             Task::Agent { values, .. } => {
-                let more = values.as_ref().map(|values| values.evaluate(scope)).transpose()?;
+                let more = values.as_ref().map(|values| values.with_secrets(scope, &held_back)).transpose()?;
                 Ok(Prepared::Child { input: joined(input, more) })
             }
             Task::Subflow { .. } => Ok(Prepared::Child { input }),
             Task::Llm(llm) => ask(llm, scope),
             Task::Tool { arguments: None, .. } => Ok(Prepared::Call { shown: input.clone(), arguments: input }),
             Task::Tool { arguments: Some(shape), .. } => {
-                let arguments = joined(input.clone(), Some(shape.with_secrets(scope, self.secrets)?));
-                let shown = if shape.names().secrets.is_empty() { arguments.clone() } else { input };
+                let shown = joined(input.clone(), Some(shape.with_secrets(scope, &masked)?));
+                let arguments = joined(input, Some(shape.with_secrets(scope, self.secrets)?));
                 Ok(Prepared::Call { arguments, shown })
             }
             Task::Http(http) => self.request(http, scope),
             Task::Host { config } => {
                 let settings = config.with_secrets(scope, self.secrets)?;
-                let shown = if config.names().secrets.is_empty() { settings.clone() } else { Value::Null };
+                let shown = config.with_secrets(scope, &masked)?;
                 Ok(Prepared::Call {
                     arguments: json!({"config": settings, "input": input}),
                     shown: json!({"config": shown, "input": input}),
@@ -153,11 +176,8 @@ impl Desk<'_> {
         shown.insert("method".to_owned(), json!(http.method));
         for (name, shape) in parts {
             let Some(shape) = shape else { continue };
-            let value = shape.with_secrets(scope, self.secrets)?;
-            if shape.names().secrets.is_empty() {
-                shown.insert(name.to_owned(), value.clone());
-            }
-            fields.insert(name.to_owned(), value);
+            shown.insert(name.to_owned(), shape.with_secrets(scope, &masked)?);
+            fields.insert(name.to_owned(), shape.with_secrets(scope, self.secrets)?);
         }
         Ok(Prepared::Call { arguments: Value::Object(fields), shown: Value::Object(shown) })
     }
@@ -264,6 +284,18 @@ pub(crate) fn check_output(plan: &Plan, node: &PlanNode, output: &Value, bytes: 
     SchemaCheck::new(schema)?
         .check(output)
         .map_err(|problems| Error::bad_output(format!("the output is off its schema: {}", describe(&problems))))
+}
+
+/// What stands for a secret where its value is not wanted.
+fn masked(_: &str) -> Result<String> {
+    Ok("***".to_owned())
+}
+
+/// What a model reads in the place of a secret: a tool that it hands this to gets the value.
+pub(crate) const HELD_BACK: (&str, &str) = ("[[secret:", "]]");
+
+fn held_back(name: &str) -> Result<String> {
+    Ok(format!("{}{name}{}", HELD_BACK.0, HELD_BACK.1))
 }
 
 /// What a disabled node leaves by.

@@ -68,6 +68,8 @@ pub(crate) struct PlanNode {
     pub(crate) after: Reads,
     pub(crate) effect: Effect,
     pub(crate) when: Option<Expr>,
+    /// By what an output is kept, where its cache rule says so.
+    pub(crate) cache_key: Option<Shape>,
     /// Its input; where absent, what the edges bring, merged.
     pub(crate) input: Option<Shape>,
     pub(crate) task: Task,
@@ -100,6 +102,11 @@ impl Plan {
         self.nodes.iter().position(|node| node.id == id)
     }
 
+    /// Whether any node reads a secret.
+    pub(crate) fn names_secrets(&self) -> bool {
+        self.nodes.iter().any(|node| !node.reads.names.secrets.is_empty())
+    }
+
     /// The containers around a node, the innermost first.
     pub(crate) fn containers(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
         let owner = |node: usize| self.scopes[self.nodes[node].scope].owner;
@@ -108,6 +115,11 @@ impl Plan {
 }
 
 impl PlanNode {
+    /// What it does with its own settings, or with one of its fallbacks from 1.
+    pub(crate) fn at(&self, fallback: usize) -> &Task {
+        fallback.checked_sub(1).and_then(|index| self.fallback.get(index)).unwrap_or(&self.task)
+    }
+
     /// Whether it has a port that an edge leaves by.
     pub(crate) fn has_edge(&self, port: &str) -> bool {
         self.outgoing.iter().any(|(name, _)| name == port)

@@ -220,6 +220,14 @@ pub(crate) struct ApprovalTask {
 }
 
 impl Task {
+    /// The secrets that an agent may hand to its tools.
+    pub(crate) fn held_back(&self) -> Vec<String> {
+        match self {
+            Self::Agent { values: Some(values), .. } => values.names().secrets.iter().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What it reads before it begins.
     pub(crate) fn names(&self) -> Names {
         let mut names = Names::default();

@@ -351,8 +351,8 @@ impl Values {
         self.loaded.insert(hash, Arc::new(value));
     }
 
-    /// Lets go of the large outputs: who reads them again brings them again.
-    pub(crate) fn unload(&mut self) {
+    /// Forgets the large outputs that were brought or made.
+    pub(crate) fn let_go(&mut self) {
         self.loaded.clear();
     }
 

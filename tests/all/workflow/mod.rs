@@ -1,5 +1,6 @@
 //! Workflows: what a definition is, and what running one does.
 
+mod caching;
 mod children;
 mod crash;
 mod data;
@@ -11,4 +12,8 @@ mod lasting;
 mod maps_loops;
 mod people;
 mod random;
+mod redrive;
+mod secrets;
+mod silence;
 mod stage;
+pub(crate) mod stand;

@@ -264,14 +264,15 @@ impl OnError {
     }
 }
 
-/// Whether a node's output is used again. Failures and pins never are, and no user gets another's.
+/// Whether the output of a node that works in the world is used again: of an agent, a model, a tool, a
+/// request, a subflow or a type of the host. Failures and pins never are, and no user gets another's.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CacheRule {
     /// For how many seconds.
     pub ttl_s: u64,
-    /// A template of the key; the node's settings and input where absent.
+    /// A template of what takes the place of the input in the key: outputs of the same settings are one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }

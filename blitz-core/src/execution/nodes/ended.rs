@@ -51,7 +51,7 @@ impl Driver {
         let Some(setup) = self.flow() else { return Vec::new() };
         let node = &setup.plan.nodes[place.node];
         let stopped = matches!(self.state.open_action(&place.key), Some(Action::CancelNode(_)));
-        let result = result.and_then(|output| {
+        let result = self.work.hand.without_secrets(result).and_then(|output| {
             // Ends have no port, and yet an output.
             let named = matches!(node.task, Task::Host { .. });
             if named && !node.ports.iter().any(|known| known == port) {
@@ -150,6 +150,9 @@ impl Driver {
         self.work.asked.remove(&place.key);
         self.bring_own(blob.as_ref());
         let mut data = EventData::NodeFinished(finished);
+        if let EventData::NodeFinished(finished) = &data {
+            self.keep_output(place, finished, turn);
+        }
         let actions = self.state.absorb(Timestamp::now(), &place.path, &data);
         let mut changed = Vec::new();
         if let (EventData::NodeFinished(finished), Some(mind)) = (&mut data, self.state.as_workflow()) {

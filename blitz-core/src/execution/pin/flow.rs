@@ -51,6 +51,10 @@ impl Pinning<'_> {
             return Err(Error::invalid(message));
         }
         let plan = validate(&found.definition, self.types).into_plan()?;
+        // Whoever published a version could use its secrets; a draft is its author's word alone.
+        if found.version.is_none() && plan.names_secrets() {
+            self.grant.require(Permission::SecretsUse)?;
+        }
         above.push(row.id);
         let mut parts = BTreeMap::new();
         for node in &plan.nodes {

@@ -1,7 +1,7 @@
 //! What a workflow's records are read for: its nodes, its questions, its large outputs.
 
 use super::events;
-use crate::domain::{ApprovalRequested, Event, EventData, ExecutionId};
+use crate::domain::{ApprovalRequested, Event, EventData, ExecutionId, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::sql::{Connection, params};
 
@@ -12,6 +12,36 @@ pub(crate) fn put_blob(tx: &mut dyn Connection, hash: &str, body: &[u8]) -> Resu
         params![hash, body.to_vec()],
     )?;
     Ok(())
+}
+
+/// Keeps an output for a while, and lets go of some whose time is over.
+pub(crate) fn put_cached(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    key: &str,
+    body: &str,
+    expires_at: Timestamp,
+) -> Result<()> {
+    tx.execute(
+        "DELETE FROM node_cache WHERE key IN (SELECT key FROM node_cache WHERE expires_at <= ?1 ORDER BY expires_at LIMIT 100)",
+        params![now],
+    )?;
+    tx.execute(
+        "INSERT INTO node_cache (key, body, expires_at) VALUES (?1, ?2, ?3)
+         ON CONFLICT (key) DO UPDATE SET body = excluded.body, expires_at = excluded.expires_at",
+        params![key, body, expires_at],
+    )?;
+    Ok(())
+}
+
+/// An output that is kept and whose time is not over.
+pub(crate) fn cached<T: serde::de::DeserializeOwned>(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    key: &str,
+) -> Result<Option<T>> {
+    let row = tx.query_one("SELECT body FROM node_cache WHERE key = ?1 AND expires_at > ?2", params![key, now])?;
+    row.map(|row| row.json(0)).transpose()
 }
 
 /// The JSON that is kept under a hash.

@@ -119,6 +119,7 @@ fn plan(
                 effect: graph.effect(index),
                 when: compiled.when,
                 input: compiled.input,
+                cache_key: compiled.cache_key,
                 task: compiled.task?,
                 fallback: compiled.fallback,
                 spec: Arc::new(spec.clone()),
