@@ -17,7 +17,7 @@ use super::state::Progress;
 use super::turn::{Begin, ChildStart, ToolStart, Turn};
 use crate::domain::{
     Action, Answer, ApprovalRequested, Decision, Effect, EventData, Money, NodeFinished, NodeStarted, NodeStatus,
-    NodeWaiting, Place, Timestamp, ToolCall, Usage, Waiting,
+    NodeType, NodeWaiting, Place, Timestamp, ToolCall, Usage, Waiting,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::store::content_hash;
@@ -146,7 +146,9 @@ impl Driver {
             }
             Ok(Prepared::Done { output, port }) => {
                 let node = &setup.plan.nodes[place.node].spec;
-                let status = match (&node.pin, node.disabled) {
+                // What only passes something on promises nothing.
+                let passes = node.disabled || matches!(node.kind, NodeType::Start | NodeType::Input);
+                let status = match (&node.pin, passes) {
                     (Some(_), _) => NodeStatus::Pinned,
                     (None, true) => NodeStatus::Completed,
                     // What it promises of its output is looked at as of any other.

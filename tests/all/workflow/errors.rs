@@ -233,7 +233,10 @@ async fn w23_a_fallback_keeps_the_cost_of_what_failed_before() {
 
 #[tokio::test]
 async fn w45_a_budget_that_is_hit_in_parallel_starts_no_more_and_is_not_overshot() {
-    let dear = Scripted::from_fn(|_| Reply::text("word ".repeat(200)).with_usage(blitz::Usage::new(1, 1_000)));
+    let dear = Scripted::from_fn(|request| {
+        let most = request.settings.max_output_tokens.unwrap_or(1_000);
+        Reply::text("word ".repeat(200)).with_usage(blitz::Usage::new(1, most.min(1_000)))
+    });
     let (_engine, me, asked) = with_provider(dear).await;
     let limit = Money::parse("0.01").unwrap();
     me.budgets().put(NewBudget::new("all", BudgetScope::All).with_limit(limit)).await.unwrap();

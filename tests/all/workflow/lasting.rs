@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use blitz::tool::{FunctionNode, NodeOutput};
 use blitz::{
-    Answer, Decision, Durability, Effect, Engine, ErrorCode, EventData, ExecutionId, ExecutionStatus, NodeStatus,
-    NodeTypeInfo, Session, Waiting,
+    Answer, Decision, Durability, Effect, Engine, ErrorCode, EventData, ExecutionId, ExecutionStatus, NodeTypeInfo,
+    Session, Waiting,
 };
 use serde_json::{Value, json};
 
-use super::stage::{Gates, Seen, by_id, edges, end, engine, journal, put, run, start, until, with_work};
+use super::stage::{Gates, Seen, edges, end, engine, journal, put, run, start, until, with_work};
 use crate::support::engine::scripted;
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod definition;
 mod definition_problems;
 mod errors;
 mod joins;
+mod kills;
 mod lasting;
 mod maps_loops;
 mod people;

@@ -125,7 +125,7 @@ impl Gates {
     }
 
     pub(super) fn open(&self, name: &str) {
-        self.open.send_modify(|open| drop(open.insert(name.to_owned())));
+        self.open.send_if_modified(|open| open.insert(name.to_owned()));
     }
 
     /// Waits until a door was reached so many times.
