@@ -9,6 +9,7 @@ pub(crate) mod begin;
 pub(crate) mod bell;
 pub(crate) mod cache;
 pub(crate) mod control;
+mod decisions;
 pub(crate) mod driver;
 pub(crate) mod effects;
 pub(crate) mod embed;

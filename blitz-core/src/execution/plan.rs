@@ -44,11 +44,9 @@ impl Driver {
                 Action::CloseNode { place, close } => queue.extend(self.close_node(place, close, turn)),
                 Action::CloseItem { path, close } => queue.extend(self.close_item(path, close, turn)),
                 Action::Conclude => turn.finish = Some(self.conclude()),
-                Action::Emit { path, mut data } => {
-                    if let EventData::NodeFinished(finished) = data.as_mut() {
-                        finished.progress = self.state.progress();
-                    }
-                    turn.drafts.push(Draft { path, data: *data, settle: None, blob: None });
+                Action::Emit { path, data } => {
+                    let data = data.with_progress(self.state.progress());
+                    turn.drafts.push(Draft { path, data, settle: None, blob: None });
                 }
                 Action::Finish(finish) => turn.finish = Some(finish),
             }

@@ -203,12 +203,8 @@ impl Turn {
 
     /// Whether an execution that was taken up again gets further by it: a step has ended, or it rests.
     pub(crate) fn gets_further(&self) -> bool {
-        let ends = |draft: &Draft| {
-            matches!(
-                draft.data,
-                EventData::StepFinished(_) | EventData::ToolFinished { .. } | EventData::NodeFinished(_)
-            )
-        };
+        use EventData::{NodeFinished, StepFinished, ToolFinished};
+        let ends = |draft: &Draft| matches!(draft.data, StepFinished(_) | ToolFinished { .. } | NodeFinished(_));
         let rests = self.status.as_ref().is_some_and(|(status, _)| *status == ExecutionStatus::Waiting);
         rests || self.finish.is_some() || self.drafts.iter().any(ends)
     }
@@ -275,18 +271,12 @@ impl Writer<'_> {
         let mut finished = finished.clone();
         (finished.usage, finished.cost, finished.ms) = (Usage::default(), None, 0);
         (finished.attempt, finished.reused_from) = (0, Some(of));
-        let mut data = EventData::NodeFinished(finished);
+        let data = EventData::NodeFinished(finished);
         let follows = state.absorb(now, "", &data);
-        if let EventData::NodeFinished(finished) = &mut data {
-            finished.progress = state.progress();
-        }
-        self.entry("", data);
+        self.entry("", data.with_progress(state.progress()));
         for action in follows {
-            if let Action::Emit { path, mut data } = action {
-                if let EventData::NodeFinished(finished) = data.as_mut() {
-                    finished.progress = state.progress();
-                }
-                self.entry(path, *data);
+            if let Action::Emit { path, data } = action {
+                self.entry(path, data.with_progress(state.progress()));
             }
         }
     }
