@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod engine;
+pub mod flows;
 pub mod ledger;
 pub mod measure;
 pub mod mock;

@@ -14,6 +14,8 @@ mod step_alone;
 mod stream;
 mod waiting;
 mod waiting_idle;
+mod workflow;
+mod workflow_waiting;
 
 use crate::Row;
 
@@ -28,6 +30,16 @@ pub const ROWS: &[&Row] = &[
     &recovery::ROW,
     &step::ROW,
     &step_alone::ROW,
+    &workflow::SEQUENCE_TOGETHER,
+    &workflow::SEQUENCE_RATE,
+    &workflow::SEQUENCE_ALONE,
+    &workflow::FAN_OUT_TOGETHER,
+    &workflow::FAN_OUT_ALONE,
+    &workflow::MAP_TOGETHER,
+    &workflow::MAP_ALONE,
+    &workflow::MAP_RATE,
+    &workflow_waiting::MEMORY,
+    &workflow_waiting::RESUME,
     &budget::TOGETHER,
     &budget::TOGETHER_FULL,
     &budget::ALONE,

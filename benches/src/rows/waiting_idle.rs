@@ -31,7 +31,7 @@ const USUAL: u32 = 10_000;
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct Nothing {}
 
-fn floor(context: &Context) -> Result<Sample> {
+pub(super) fn floor(context: &Context) -> Result<Sample> {
     let items = context.items(USUAL);
     runtime()?.block_on(async {
         let mut parked = Vec::new();

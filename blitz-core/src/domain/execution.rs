@@ -108,7 +108,7 @@ pub struct Execution {
     pub user_id: Option<UserId>,
     /// Where it stands.
     pub status: ExecutionStatus,
-    /// What it waits for; empty unless it is waiting.
+    /// What it waits for; what people and deciders are asked also while something else runs.
     pub waiting_for: Vec<Waiting>,
     /// Whether its cancellation was asked for.
     pub cancel_requested: bool,

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::event::EventData;
 use super::id::ExecutionId;
 use super::money::Money;
 use super::time::Timestamp;
@@ -122,6 +123,16 @@ pub struct NodeFinished {
 
 fn is_unused(usage: &Usage) -> bool {
     *usage == Usage::default()
+}
+
+impl EventData {
+    /// The same record, with how far its workflow has come where it is a node's end.
+    pub(crate) fn with_progress(mut self, progress: u32) -> Self {
+        if let Self::NodeFinished(finished) = &mut self {
+            finished.progress = progress;
+        }
+        self
+    }
 }
 
 impl NodeFinished {

@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use std::time::Duration;
-
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
@@ -15,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::effects::{Delivered, Happening, ToolEnd, live};
 use super::limits::Pass;
 use super::nodes::{Hand, Spent};
-use super::perform::{After, may_pass};
+use super::perform::After;
 use super::retry::RetryDecision;
 use super::runnable::Runnable;
 use super::state::{Progress, State};
@@ -28,11 +26,7 @@ use crate::domain::{
 };
 use crate::error::{Charged, Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
-use crate::store::executions;
 use crate::tool::NodeOutput;
-
-/// How soon decisions are looked for again that could not be read.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// One execution in the hands of this process. Boxed where it is handed on: each future that holds it
 /// by value would be as large as it is, for as long as a model thinks.
@@ -78,7 +72,7 @@ pub(crate) struct Work {
     /// Steps that wait for a decision.
     pub(super) in_doubt: Vec<String>,
     /// Nodes whose effects wait for their turn, in the order in which they get it.
-    pub(super) ready: BTreeMap<(u32, usize, String), Place>,
+    pub(super) ready: BTreeMap<(u32, usize, Vec<u64>), Place>,
     /// Questions to people, by key.
     pub(super) asked: BTreeMap<String, Waiting>,
     pub(super) timers: HashMap<String, Timer>,
@@ -276,7 +270,11 @@ impl Driver {
         let mut actions = self.take_in(woken, turn).await?;
         // Whatever else is ready goes into the same commit.
         while let Some(more) = self.work.effects.try_join_next() {
-            actions.extend(self.happened(more.map_err(|_| broken())?, turn)?);
+            actions.extend(self.take_in(Woken::Happened(more.map_err(|_| broken())?), turn).await?);
+        }
+        if self.cancel.is_cancelled() {
+            // What has just ended may have ended because of it: nothing follows from that.
+            actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &Finish::Cancelled }));
         }
         Ok(actions)
     }
@@ -315,7 +313,15 @@ impl Driver {
 
     async fn take_in(&mut self, woken: Woken, turn: &mut Turn) -> Result<Vec<Action>> {
         match woken {
-            Woken::Happened(happening) => self.happened(happening, turn),
+            Woken::Happened(happening) => {
+                // The time for an answer is over: one that was taken before counts all the same.
+                let mut actions = match &happening {
+                    Happening::Timer { key } if self.work.asked.contains_key(key) => self.decisions().await?,
+                    _ => Vec::new(),
+                };
+                actions.extend(self.happened(happening, turn)?);
+                Ok(actions)
+            }
             Woken::Stop(finish) => Ok(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish })),
             Woken::ChildStatus(key, now_waits) => {
                 if let Some(Running { what: RunningWhat::Child { waits, .. }, .. }) = self.work.running.get_mut(&key) {
@@ -546,36 +552,6 @@ impl Driver {
 
     pub(super) fn open_action(&self, key: &str) -> Option<Action> {
         self.state.open_action(key)
-    }
-
-    /// Reads the decisions that were made since the last look.
-    async fn decisions(&mut self) -> Result<Vec<Action>> {
-        let (ids, after) = (self.ids, self.work.decisions_seen);
-        let read = self.store.write(move |tx, _| executions::take_decisions(tx, ids.root_id, ids.id, after)).await;
-        let events = match read {
-            Err(error) if may_pass(&error) => {
-                // They stay where they are: it looks again.
-                tokio::time::sleep(LOOK_AGAIN).await;
-                self.seat.wake.notify_one();
-                return Ok(Vec::new());
-            }
-            read => read?,
-        };
-        let mut actions = Vec::new();
-        for event in events {
-            self.work.decisions_seen = event.seq;
-            if let EventData::ApprovalAnswered(answered) = &event.data {
-                if self.work.asked.contains_key(&answered.key) {
-                    actions.extend(self.state.absorb(event.ts, &event.path, &event.data));
-                    actions.extend(self.open_action(&answered.key));
-                }
-            } else if self.work.in_doubt.contains(&event.path) {
-                self.work.in_doubt.retain(|key| *key != event.path);
-                actions.extend(self.state.absorb(event.ts, &event.path, &event.data));
-                actions.extend(self.open_action(&event.path));
-            }
-        }
-        Ok(actions)
     }
 }
 

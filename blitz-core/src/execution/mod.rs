@@ -10,6 +10,7 @@ pub(crate) mod bell;
 pub(crate) mod cache;
 mod client_key;
 pub(crate) mod control;
+mod decisions;
 pub(crate) mod driver;
 pub(crate) mod effects;
 pub(crate) mod embed;

@@ -17,7 +17,7 @@ use super::state::Progress;
 use super::turn::{Begin, ChildStart, ToolStart, Turn};
 use crate::domain::{
     Action, Answer, ApprovalRequested, Decision, Effect, EventData, Money, NodeFinished, NodeStarted, NodeStatus,
-    NodeWaiting, Place, Timestamp, ToolCall, Usage, Waiting,
+    NodeType, NodeWaiting, Place, Timestamp, ToolCall, Usage, Waiting,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::store::content_hash;
@@ -87,7 +87,7 @@ impl Driver {
             _ => {}
         }
         if is_effect(&node.kind) && node.spec.pin.is_none() && !node.spec.disabled {
-            self.work.ready.insert((node.rank, place.node, place.key.clone()), place);
+            self.work.ready.insert(turn_of(node.rank, &place), place);
             return Vec::new();
         }
         self.begin_node(&setup, place, turn)
@@ -145,8 +145,15 @@ impl Driver {
                 self.record_node(turn, &place, finished, None)
             }
             Ok(Prepared::Done { output, port }) => {
-                let pinned = setup.plan.nodes[place.node].spec.pin.is_some();
-                let status = if pinned { NodeStatus::Pinned } else { NodeStatus::Completed };
+                let node = &setup.plan.nodes[place.node].spec;
+                // What only passes something on promises nothing.
+                let passes = node.disabled || matches!(node.kind, NodeType::Start | NodeType::Input);
+                let status = match (&node.pin, passes) {
+                    (Some(_), _) => NodeStatus::Pinned,
+                    (None, true) => NodeStatus::Completed,
+                    // What it promises of its output is looked at as of any other.
+                    (None, false) => return self.node_ended_by(place, attempt, &port, Ok(output), spent, turn),
+                };
                 self.node_done(&place, attempt, NodeDone { status, port: Some(port), output, error: None }, spent, turn)
             }
             Ok(Prepared::Child { input }) => self.begin_child(setup, place, attempt, input, Vec::new(), turn),
@@ -345,6 +352,11 @@ impl RunningWhat {
             Self::Model { .. } | Self::Queued => {}
         }
     }
+}
+
+/// When an effect gets its turn: by the rank of its node, its place in the list, the items it is in.
+fn turn_of(rank: u32, place: &Place) -> (u32, usize, Vec<u64>) {
+    (rank, place.node, place.path.split('/').filter_map(|part| part.parse().ok()).collect())
 }
 
 /// The node whose item or round a path is.

@@ -17,8 +17,8 @@ use super::state::Progress;
 use super::turn::{Begin, ChildStart, Draft, Ids, ModelStart, Settle, ToolStart, Turn};
 use crate::domain::schema::admit_kept;
 use crate::domain::{
-    Action, Decision, Effect, EventData, ExecutionId, ExecutionStatus, Input, ModelRequest, StepFinished, StepKind,
-    Timestamp, ToolCall, ToolResult, Usage, Waiting,
+    Action, Decision, Effect, EventData, ExecutionId, ExecutionStatus, Input, ModelRequest, Place, StepFinished,
+    StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::catalog::shown;
@@ -29,6 +29,9 @@ impl Driver {
     pub(super) fn plan(&mut self, actions: Vec<Action>, turn: &mut Turn) -> Result<Vec<Action>> {
         let mut queue = VecDeque::from(actions);
         while let Some(action) = queue.pop_front() {
+            if !self.is_wanted(&action) {
+                continue;
+            }
             if self.lacks(&action) {
                 self.work.hand.put_off(action);
                 continue;
@@ -42,7 +45,8 @@ impl Driver {
                 Action::CloseItem { path, close } => queue.extend(self.close_item(path, close, turn)),
                 Action::Conclude => turn.finish = Some(self.conclude()),
                 Action::Emit { path, data } => {
-                    turn.drafts.push(Draft { path, data: *data, settle: None, blob: None });
+                    let data = data.with_progress(self.state.progress());
+                    turn.drafts.push(Draft { path, data, settle: None, blob: None });
                 }
                 Action::Finish(finish) => turn.finish = Some(finish),
             }
@@ -62,6 +66,17 @@ impl Driver {
         self.share_tokens(turn);
         let put_off = self.work.hand.take_put_off();
         Ok(if turn.finish.is_some() { Vec::new() } else { put_off })
+    }
+
+    /// Whether what is asked of a node still stands: it may have ended, or been stopped, since it was asked.
+    fn is_wanted(&self, action: &Action) -> bool {
+        match action {
+            Action::RunNode(Place { key, .. })
+            | Action::CancelNode(Place { key, .. })
+            | Action::CloseNode { place: Place { key, .. }, .. }
+            | Action::CloseItem { path: key, .. } => self.open_action(key).as_ref() == Some(action),
+            _ => true,
+        }
     }
 
     /// Divides the tokens that are left among the children of the turn and those that still run.

@@ -145,6 +145,14 @@ impl State {
         }
     }
 
+    /// How much of a workflow's known work is decided, in hundredths of a percent.
+    pub(crate) fn progress(&self) -> u32 {
+        match &self.mind {
+            Mind::Agent(_) => 0,
+            Mind::Workflow(workflow) => workflow.machine.progress(),
+        }
+    }
+
     /// The tokens that are left for a child, where there is a limit.
     pub(crate) fn tokens_left(&self) -> Option<u64> {
         match &self.mind {

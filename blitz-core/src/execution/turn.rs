@@ -208,12 +208,8 @@ impl Turn {
 
     /// Whether an execution that was taken up again gets further by it: a step has ended, or it rests.
     pub(crate) fn gets_further(&self) -> bool {
-        let ends = |draft: &Draft| {
-            matches!(
-                draft.data,
-                EventData::StepFinished(_) | EventData::ToolFinished { .. } | EventData::NodeFinished(_)
-            )
-        };
+        use EventData::{NodeFinished, StepFinished, ToolFinished};
+        let ends = |draft: &Draft| matches!(draft.data, StepFinished(_) | ToolFinished { .. } | NodeFinished(_));
         let rests = self.status.as_ref().is_some_and(|(status, _)| *status == ExecutionStatus::Waiting);
         rests || self.finish.is_some() || self.drafts.iter().any(ends)
     }
@@ -282,10 +278,10 @@ impl Writer<'_> {
         (finished.attempt, finished.reused_from) = (0, Some(of));
         let data = EventData::NodeFinished(finished);
         let follows = state.absorb(now, "", &data);
-        self.entry("", data);
+        self.entry("", data.with_progress(state.progress()));
         for action in follows {
             if let Action::Emit { path, data } = action {
-                self.entry(path, *data);
+                self.entry(path, data.with_progress(state.progress()));
             }
         }
     }

@@ -527,9 +527,8 @@ fn public(row: &Row, has_owner: HasOwner<'_>) -> Result<Execution> {
     let ended = finished.is_some();
     let root_id = ExecutionId(row.int(1)?);
     let status = status(row.text(6)?)?;
-    // Kept also while something else runs, for those who decide; shown only where nothing does.
-    let waiting_for =
-        if status == ExecutionStatus::Waiting { row.opt_json(7)?.unwrap_or_default() } else { Vec::new() };
+    // Also while something else runs: what is asked of people and deciders is open all the same.
+    let waiting_for = row.opt_json(7)?.unwrap_or_default();
     Ok(Execution {
         id: ExecutionId(row.int(0)?),
         root_id,

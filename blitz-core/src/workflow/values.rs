@@ -3,6 +3,8 @@
 //! Large outputs are not here: they are kept by their hash and brought when an expression reads
 //! them. What an item of a map gives stays until the map ends, what its nodes gave until it ends.
 
+mod vars;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,10 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::expr::{Names, Scope};
 use super::machine::{container_of, join};
-use super::plan::{Plan, Reads};
+use super::plan::{Plan, PlanEdge, Reads};
 use super::task::{MapFail, Task};
 use crate::domain::{
-    ExecutionId, ItemFinished, MergeRule, NodeFinished, NodeRetrying, NodeStarted, NodeStatus, OutputRef, Queued,
+    ExecutionId, ItemFinished, JoinMode, NodeFinished, NodeRetrying, NodeStarted, NodeStatus, OutputRef, Queued,
     Timestamp, Usage,
 };
 use crate::error::{Error, ErrorInfo, Result};
@@ -35,6 +37,8 @@ pub(crate) struct Values {
     loaded: BTreeMap<String, Arc<Value>>,
     /// Why the workflow fails, for its handler.
     error: Option<ErrorInfo>,
+    /// How many nodes have ended.
+    ended: u64,
 }
 
 /// What came out of one scope.
@@ -51,6 +55,8 @@ struct NodeValue {
     output: Held,
     error: Option<ErrorInfo>,
     usage: Usage,
+    /// The how-manieth it was to end.
+    place: u64,
 }
 
 /// A value, or where it is.
@@ -105,6 +111,7 @@ impl Values {
             contents: BTreeMap::new(),
             loaded: BTreeMap::new(),
             error: None,
+            ended: 0,
         }
     }
 
@@ -144,25 +151,29 @@ impl Values {
         value.port.clone_from(&finished.port);
         value.error.clone_from(&finished.error);
         value.usage.add(&finished.usage);
+        value.place = self.ended;
+        self.ended += 1;
         value.output = Held::new(&finished.output, finished.output_ref.as_ref());
         if finished.is_fatal() && path.is_empty() && self.error.is_none() {
             self.error.clone_from(&finished.error);
         }
-        if matches!(self.plan.nodes[node].task, Task::Set { .. })
-            && finished.status == NodeStatus::Completed
+        if self.sets(node, finished)
             && let Value::Object(written) = &finished.output
         {
             for (name, value) in written.clone() {
                 self.write(path, &name, value);
             }
         }
-        self.container_ended(path, &finished.node);
+        self.container_ended(path, finished);
     }
 
-    /// A map's variables are merged in the order of its items, and what is inside is forgotten.
-    fn container_ended(&mut self, path: &str, node: &str) {
-        let key = join(path, node);
-        if let Some(contents) = self.contents.remove(&key) {
+    /// A map's variables are merged in the order of its items, and what is inside is forgotten. What
+    /// the items of a map have written that failed is undone with it: how far they came is chance.
+    fn container_ended(&mut self, path: &str, finished: &NodeFinished) {
+        let key = join(path, &finished.node);
+        if let Some(contents) = self.contents.remove(&key)
+            && finished.status == NodeStatus::Completed
+        {
             for (name, value) in contents.copies.into_values().flat_map(|copy| copy.writes) {
                 self.write(path, &name, value);
             }
@@ -196,84 +207,6 @@ impl Values {
         }
         self.forget_below(path);
         self.frames.remove(path);
-    }
-
-    // Variables ---------------------------------------------------------------------------------
-
-    /// The map's item that a path is in, as container and index.
-    fn item_of(&self, path: &str) -> Option<(String, u64)> {
-        let mut path = path;
-        loop {
-            let (key, index) = container_of(path);
-            let is_map = || {
-                let id = key.rsplit('/').next().unwrap_or_default();
-                self.index(id).is_some_and(|node| matches!(self.plan.nodes[node].task, Task::Map(_)))
-            };
-            match index {
-                Some(index) if is_map() => return Some((key.to_owned(), index)),
-                _ => path = parent(key)?,
-            }
-        }
-    }
-
-    fn write(&mut self, path: &str, name: &str, value: Value) {
-        let rule = self.plan.vars.get(name).map_or(MergeRule::Replace, |var| var.merge);
-        match self.item_of(path) {
-            None => {
-                let slot = self.vars.entry(name.to_owned()).or_default();
-                merge(slot, value, rule);
-            }
-            Some((key, index)) => {
-                let mut now = self.var(path, name).cloned().unwrap_or_default();
-                merge(&mut now, value.clone(), rule);
-                if let Some(contents) = self.contents.get_mut(&key) {
-                    let copy = contents.copies.entry(index).or_default();
-                    copy.now.insert(name.to_owned(), now);
-                    copy.writes.push((name.to_owned(), value));
-                }
-            }
-        }
-    }
-
-    /// A variable as a path sees it.
-    pub(crate) fn var(&self, path: &str, name: &str) -> Option<&Value> {
-        let mut path = path.to_owned();
-        while let Some((key, index)) = self.item_of(&path) {
-            let copy = self.contents.get(&key).and_then(|contents| contents.copies.get(&index));
-            if let Some(value) = copy.and_then(|copy| copy.now.get(name)) {
-                return Some(value);
-            }
-            match parent(&key) {
-                Some(outer) => path = outer.to_owned(),
-                None => break,
-            }
-        }
-        self.vars.get(name)
-    }
-
-    /// The variables whose values a finished node or map has changed.
-    pub(crate) fn changed_by(&self, path: &str, finished: &NodeFinished) -> Vec<(String, Value)> {
-        let Some(node) = self.index(&finished.node) else { return Vec::new() };
-        let names: Vec<&String> = match (&self.plan.nodes[node].task, &finished.output) {
-            (Task::Set { vars }, _) if finished.status == NodeStatus::Completed => {
-                vars.iter().map(|(name, _)| name).collect()
-            }
-            (Task::Map(_), _) => self.plan.vars.keys().filter(|name| self.writes_below(node, name)).collect(),
-            _ => return Vec::new(),
-        };
-        names.into_iter().filter_map(|name| Some((name.clone(), self.var(path, name)?.clone()))).collect()
-    }
-
-    /// Whether a node in the body of a container writes a variable.
-    fn writes_below(&self, container: usize, name: &str) -> bool {
-        self.plan.nodes.iter().enumerate().any(|(index, node)| {
-            let inside = || self.plan.containers(index).any(|outer| outer == container);
-            match &node.task {
-                Task::Set { vars } => vars.iter().any(|(var, _)| var == name) && inside(),
-                Task::Loop(rounds) => rounds.carry.iter().any(|(var, _)| var == name) && inside(),
-                _ => false,
-            }
-        })
     }
 
     // Reading -----------------------------------------------------------------------------------
@@ -434,13 +367,9 @@ impl Values {
     /// edges, anything else under `<id>_output`.
     pub(crate) fn merged(&self, path: &str, node: usize) -> Result<Value> {
         let mut merged = Map::new();
-        let mut any = false;
-        for edge in self.plan.nodes[node].incoming.iter().map(|edge| &self.plan.edges[*edge]) {
-            let Some(value) = self.frames.get(path).and_then(|frame| frame.nodes.get(&edge.from)) else { continue };
-            if !value.left_by(&edge.out) {
-                continue;
-            }
-            any = true;
+        let brought = self.brought(path, node);
+        let any = !brought.is_empty();
+        for (edge, value) in brought {
             if edge.out == "error" {
                 merged.insert("error".to_owned(), json!(value.error));
                 continue;
@@ -462,6 +391,27 @@ impl Values {
             Some((item, index)) => json!({"item": item, "index": index}),
             None => self.input.clone(),
         })
+    }
+
+    /// The edges that made a node run, in their order, with what they come from. A join that waits for
+    /// some of its edges only is given what came first, whatever has come since.
+    fn brought(&self, path: &str, node: usize) -> Vec<(&PlanEdge, &NodeValue)> {
+        let Some(frame) = self.frames.get(path) else { return Vec::new() };
+        let edges = self.plan.nodes[node].incoming.iter().map(|edge| &self.plan.edges[*edge]);
+        let taken = edges.filter_map(|edge| Some((edge, frame.nodes.get(&edge.from)?)));
+        let mut taken: Vec<_> = taken.filter(|(edge, value)| value.left_by(&edge.out)).collect();
+        let join = &self.plan.nodes[node].join;
+        let most = match join.mode {
+            JoinMode::AnyTaken | JoinMode::All => return taken,
+            JoinMode::First => 1,
+            JoinMode::N => join.n.unwrap_or(1) as usize,
+        };
+        let mut places: Vec<u64> = taken.iter().map(|(_, value)| value.place).collect();
+        places.sort_unstable();
+        if let Some(last) = most.checked_sub(1).and_then(|last| places.get(last)) {
+            taken.retain(|(_, value)| value.place <= *last);
+        }
+        taken
     }
 
     /// The input of the whole.
@@ -526,6 +476,7 @@ impl NodeValue {
             output: Held::Here(Arc::new(Value::Null)),
             error: None,
             usage: Usage::default(),
+            place: u64::MAX,
         }
     }
 
@@ -557,33 +508,5 @@ fn parent(key: &str) -> Option<&str> {
         Some((path, _)) => Some(path),
         None if key.is_empty() => None,
         None => Some(""),
-    }
-}
-
-/// What a write makes of the value that is there.
-fn merge(now: &mut Value, new: Value, rule: MergeRule) {
-    match (rule, now, new) {
-        (MergeRule::Append, Value::Array(list), Value::Array(more)) => list.extend(more),
-        (MergeRule::Append, Value::Array(list), one) => list.push(one),
-        (MergeRule::Append, now @ Value::Null, one) => {
-            *now = if one.is_array() { one } else { Value::Array(vec![one]) };
-        }
-        (MergeRule::MergeKeys, Value::Object(fields), Value::Object(more)) => fields.extend(more),
-        (MergeRule::Add, now, new) => *now = sum(now, &new),
-        (_, now, new) => *now = new,
-    }
-}
-
-/// The sum of two numbers: whole ones stay whole while they fit.
-fn sum(one: &Value, other: &Value) -> Value {
-    if let (Some(one), Some(other)) = (one.as_i64(), other.as_i64())
-        && let Some(sum) = one.checked_add(other)
-    {
-        return sum.into();
-    }
-    match (one.as_f64(), other.as_f64()) {
-        (Some(one), Some(other)) => serde_json::Number::from_f64(one + other).map_or(Value::Null, Value::Number),
-        (None, Some(_)) => other.clone(),
-        _ => one.clone(),
     }
 }

@@ -98,7 +98,7 @@ async fn what_was_built_is_what_its_json_says() {
 }
 
 #[tokio::test]
-async fn t14_a_broken_draft_is_kept_and_not_published() {
+async fn w14_a_broken_draft_is_kept_and_not_published() {
     let (_engine, me) = with_analyzer().await;
     let mut broken = definition(triage());
     broken.nodes[1].kind = NodeType::from_name("agnet");
@@ -119,7 +119,7 @@ async fn t14_a_broken_draft_is_kept_and_not_published() {
 }
 
 #[tokio::test]
-async fn t54_a_pin_is_refused_on_publication() {
+async fn w54_a_pin_is_refused_on_publication() {
     let (_engine, me) = with_analyzer().await;
     let pinned = plain("p").with(|node| node.pin = Some(json!(null))).build();
     me.workflows().put(pinned).await.unwrap();
@@ -171,7 +171,7 @@ async fn what_a_workflow_names_must_be_there_when_it_is_published() {
 }
 
 #[tokio::test]
-async fn t30_workflows_that_lead_back_to_themselves_are_refused() {
+async fn w30_workflows_that_lead_back_to_themselves_are_refused() {
     let (_engine, me) = with_analyzer().await;
     let calls = |name: &str, other: &str| {
         Workflow::new(name).start("s").subflow("next", other).end("e").edge("s", "next").edge("next", "e").build()
@@ -190,7 +190,7 @@ async fn t30_workflows_that_lead_back_to_themselves_are_refused() {
 }
 
 #[tokio::test]
-async fn t55_all_shapes_are_imported_and_come_back_without_secrets() {
+async fn w55_all_shapes_are_imported_and_come_back_without_secrets() {
     let (_engine, me) = with_analyzer().await;
     let old = json!({"name": "old", "description": "", "definition": {
         "nodes": [{"id": "start-1", "type": "start"}, {"id": "agent-1", "type": "agent", "data": {"agent_id": 2}},
@@ -333,4 +333,14 @@ fn the_page_of_workflows_shows_the_builder_as_it_is() {
     let code = page.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the builder");
     let plain = |text: &str| text.split_whitespace().collect::<String>().replace("blitz::", "");
     assert!(plain(own).contains(&plain(code)), "the page shows another builder");
+}
+
+#[tokio::test]
+async fn a_definition_off_its_shape_is_refused_with_the_place() {
+    let (_engine, me, _) = scripted(vec![]).await;
+    let nodes = json!([{"id": "s", "type": "start"}, {"id": "w", "type": "code", "input": "{{ a_secret }}"}]);
+    let error = me.call("workflows.put", json!({"name": "bad", "nodes": nodes})).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidInput);
+    assert!(error.chain().contains("/nodes/1/input"), "{}", error.chain());
+    assert!(!error.chain().contains("a_secret"), "{}", error.chain());
 }

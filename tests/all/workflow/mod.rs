@@ -1,13 +1,23 @@
 //! Workflows: what a definition is, and what running one does.
 
 mod caching;
+mod children;
+mod crash;
+mod data;
 mod definition;
 mod definition_problems;
+mod errors;
+mod joins;
+mod kills;
+mod lasting;
+mod maps_loops;
+mod people;
 mod picture;
 mod queues;
+mod random;
 mod redrive;
-mod running;
 mod schedules;
 mod secrets;
 mod silence;
+mod stage;
 pub(crate) mod stand;

@@ -7,7 +7,7 @@ use super::super::driver::Driver;
 use super::super::retry::node_retry_at;
 use super::super::state::Progress;
 use super::super::turn::{Blob, Draft, Turn};
-use super::{NodeDone, Spent, container_node};
+use super::{NodeDone, Spent, container_node, turn_of};
 use crate::domain::{
     Action, Close, EventData, ExecutionStatus, Finish, ItemFinished, NodeFinished, NodeRetrying, NodeStatus, Outcome,
     OutputRef, Place, Timestamp,
@@ -52,8 +52,13 @@ impl Driver {
         let node = &setup.plan.nodes[place.node];
         let stopped = matches!(self.state.open_action(&place.key), Some(Action::CancelNode(_)));
         let result = self.work.hand.without_secrets(result).and_then(|output| {
-            if !node.ports.iter().any(|known| known == port) {
+            // Ends have no port, and yet an output.
+            let named = matches!(node.task, Task::Host { .. });
+            if named && !node.ports.iter().any(|known| known == port) {
                 return Err(Error::bad_output(format!("the node has no port {port:?}")));
+            }
+            if !crate::domain::schema::can_be_kept(&output) {
+                return Err(Error::too_large("the output is nested too deep to be kept"));
             }
             let bytes = serde_json::to_string(&output).map_or(usize::MAX, |json| json.len());
             check_output(&setup.plan, node, &output, bytes).map(|()| output)
@@ -73,13 +78,18 @@ impl Driver {
         let now = Timestamp::now();
         let failures = self.state.failures(&place.key, attempt);
         let began = self.state.values().and_then(|values| values.started_at(&place.path, place.node)).unwrap_or(now);
-        let retry = node.spec.retry.as_ref();
+        // A container is no attempt of its own: what is in it was tried again there.
+        let is_leaf = node.body.is_none();
+        let retry = node.spec.retry.as_ref().filter(|_| is_leaf);
         let at =
             retry.and_then(|retry| node_retry_at(retry, failures, &error, began, now, self.deadline, self.state.seed));
         let fallback = self.state.place(&place.key);
-        let next =
-            (at.is_none() && fallback < node.fallback.len() && now < self.deadline && may_fall_back(error.code()))
-                .then_some(fallback + 1);
+        let next = (at.is_none()
+            && is_leaf
+            && fallback < node.fallback.len()
+            && now < self.deadline
+            && may_fall_back(error.code()))
+        .then_some(fallback + 1);
         if at.is_some() || next.is_some() {
             let mut retrying = NodeRetrying::new(node.id.clone(), attempt, info, at.unwrap_or(now));
             (retrying.usage, retrying.cost) = (spent.usage, spent.cost);
@@ -289,7 +299,7 @@ impl Driver {
     pub(in crate::execution) fn cancel_node(&mut self, place: Place, turn: &mut Turn) -> Vec<Action> {
         let Some(setup) = self.flow() else { return Vec::new() };
         let node = &setup.plan.nodes[place.node];
-        self.work.ready.remove(&(node.rank, place.node, place.key.clone()));
+        self.work.ready.remove(&turn_of(node.rank, &place));
         self.work.in_doubt.retain(|key| *key != place.key);
         turn.tools.retain(|tool| tool.key != place.key);
         turn.children.retain(|child| child.key != place.key);
@@ -314,7 +324,7 @@ impl Driver {
     pub(in crate::execution) fn stopped_node(&self, place: &Place, attempt: u32, spent: Spent) -> Option<Draft> {
         let setup = self.flow()?;
         let mut finished = NodeFinished::new(setup.plan.nodes[place.node].id.clone(), NodeStatus::Cancelled, attempt);
-        (finished.usage, finished.cost) = (spent.usage, spent.cost);
+        (finished.usage, finished.cost, finished.progress) = (spent.usage, spent.cost, self.state.progress());
         Some(Draft { path: place.path.clone(), data: EventData::NodeFinished(finished), settle: None, blob: None })
     }
 

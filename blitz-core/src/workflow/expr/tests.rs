@@ -60,7 +60,7 @@ fn expressions_give_values_with_their_types() {
 }
 
 #[test]
-fn t42_what_is_missing_clashes_or_never_ends_is_an_error() {
+fn w42_what_is_missing_clashes_or_never_ends_is_an_error() {
     for source in [
         "nodes.risk.output.scroe >= 7",
         "nodes.risk.output.scroe",
@@ -101,7 +101,7 @@ fn a_string_that_is_one_expression_keeps_its_type() {
 }
 
 #[test]
-fn t42_what_a_value_holds_is_never_evaluated() {
+fn w42_what_a_value_holds_is_never_evaluated() {
     assert_eq!(shape(json!("{{ nodes.risk.output.note }}")), json!("{{ inputs.text }}"));
     assert_eq!(shape(json!("<{{ nodes.risk.output.note }}>")), json!("<{{ inputs.text }}>"));
 }

@@ -121,7 +121,9 @@ fn admit_count(noun: &str, parts: Option<&Value>) -> Result<()> {
     let count = match parts {
         Some(Value::Array(parts)) => parts.len(),
         Some(Value::Object(parts)) => parts.len(),
-        _ => 0,
+        None | Some(Value::Null) => 0,
+        // Read as none, it would take the place of what is there.
+        Some(_) => return Err(Error::invalid(format!("{noun} is a list"))),
     };
     if count > MAX_PARTS {
         return Err(Error::too_large(format!("there are {count} {noun}; {MAX_PARTS} is the most that is read")));

@@ -33,7 +33,7 @@ fn api_shape() -> Value {
 }
 
 #[test]
-fn t55_the_shape_of_the_api_is_read() {
+fn w55_the_shape_of_the_api_is_read() {
     let definition = imported(&api_shape());
     assert_eq!((definition.name.as_str(), definition.description.as_str()), ("old", "from the API"));
     assert_eq!(errors(&definition), [""; 0]);
@@ -52,7 +52,7 @@ fn t55_the_shape_of_the_api_is_read() {
 }
 
 #[test]
-fn t55_the_shape_of_the_designer_is_read() {
+fn w55_the_shape_of_the_designer_is_read() {
     let designer = json!({"name": "drawn", "updated_at": "2024-01-01", "nodes": [
         {"id": "start-1", "type": "start", "name": "Begin", "position": {"x": 10, "y": 20}, "data": {}},
         {"id": "tool-2", "type": "tool", "name": "Search", "position": {"x": 10, "y": 20}, "data": {"tool_id": "12"}},
@@ -69,7 +69,7 @@ fn t55_the_shape_of_the_designer_is_read() {
 }
 
 #[test]
-fn t55_what_react_flow_keeps_is_read() {
+fn w55_what_react_flow_keeps_is_read() {
     let flow = json!({"nodes": [
         {"id": "1", "type": "custom", "data": {"type": "start"}, "position": {"x": 0, "y": 0}, "selected": true},
         {"id": "2", "type": "conditionNode", "data": {"label": "High?", "condition": "inputs.score > 7"}},
@@ -135,7 +135,7 @@ fn unknown_keys_are_kept_and_told() {
 }
 
 #[test]
-fn t43_an_export_holds_no_secret() {
+fn w43_an_export_holds_no_secret() {
     let exported = export(&imported(&own())).unwrap();
     assert!(!exported.to_string().contains("canary"), "{exported}");
     assert_eq!(exported["nodes"][1]["config"]["headers"]["X-Api-Key"], "{{ secrets.x_api_key }}");

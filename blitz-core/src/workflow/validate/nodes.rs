@@ -147,6 +147,13 @@ fn further(graph: &Graph, index: usize, path: &str, problems: &mut Vec<Problem>)
         let problem = Problem::new(ProblemCode::UnsafeRetry, message).at_node(&node.id).at(format!("{path}/retry"));
         problems.push(problem.fix("set", "It may be repeated under one idempotency key", fix));
     }
+    let of_leaves = [("retry", node.retry.is_some()), ("fallback", !node.fallback.is_empty())];
+    for (field, _) in of_leaves.into_iter().filter(|(_, stated)| *stated && node.kind.is_container()) {
+        let message = format!("a {} has no {field} of its own: state it on the nodes in it", node.kind);
+        let fix = json!({"path": format!("{path}/{field}")});
+        let problem = Problem::new(ProblemCode::Config, message).at_node(&node.id).at(format!("{path}/{field}"));
+        problems.push(problem.fix("remove", "Remove it", fix));
+    }
     let branches = node.on_error == OnError::Branch;
     if branches && !graph.edges.iter().any(|edge| edge.from == index && edge.out == "error") {
         let problem = Problem::new(ProblemCode::OpenPort, "it branches on errors and its port `error` has no edge");

@@ -108,7 +108,7 @@ fn bodies_are_scopes_of_their_own() {
 }
 
 #[test]
-fn t10_starts_are_several_or_none_and_have_no_edge_coming_in() {
+fn w10_starts_are_several_or_none_and_have_no_edge_coming_in() {
     let two = clean(graph(&["s:start", "t:start", "e:end"], &["s>e", "t>e"]));
     assert_eq!(two.scopes[0].starts, [0, 1]);
     let none = clean(graph(&["a", "b", "e:end"], &["a>e", "b>e"]));
@@ -117,7 +117,7 @@ fn t10_starts_are_several_or_none_and_have_no_edge_coming_in() {
 }
 
 #[test]
-fn t12_what_no_path_leads_to_is_a_warning() {
+fn w12_what_no_path_leads_to_is_a_warning() {
     let value = graph(&["s:start", "e:end", "lost", "behind"], &["s>e", "lost>behind"]);
     let found = checked(value);
     assert_eq!(codes(&found), ["W_UNREACHABLE"]);
@@ -129,7 +129,7 @@ fn t12_what_no_path_leads_to_is_a_warning() {
 }
 
 #[test]
-fn t13_edges_in_a_circle_are_refused_with_a_way_out() {
+fn w13_edges_in_a_circle_are_refused_with_a_way_out() {
     let circle = only(graph(&["s:start", "a", "b"], &["s>a", "a>b", "b>a"]), ProblemCode::Cycle);
     let fix = circle.fix.unwrap();
     assert_eq!((fix.action.as_str(), &fix.arguments), ("wrap_in_loop", &json!({"nodes": ["a", "b"]})));
@@ -142,7 +142,7 @@ fn t13_edges_in_a_circle_are_refused_with_a_way_out() {
 }
 
 #[test]
-fn t14_everything_is_said_in_one_pass() {
+fn w14_everything_is_said_in_one_pass() {
     let mut value = graph(
         &["s:start", "a:nonsense", "b:if", "b:if", "1x", "note:note"],
         &["s>b", "b.maybe>1x", "s>gone", "gone>s", "note>s", "s>note", "s>a"],
@@ -300,7 +300,7 @@ fn writers_side_by_side_are_a_race() {
 }
 
 #[test]
-fn t54_a_pin_is_for_drafts() {
+fn w54_a_pin_is_for_drafts() {
     let value = with(graph(&["s:start", "a"], &["s>a"]), "a", "pin", Value::Null);
     let pinned = only(value.clone(), ProblemCode::Pin);
     assert!(pinned.is_error());

@@ -1,0 +1,178 @@
+//! Data: what is large, deep, odd or missing; expressions; many readers; imports that run.
+
+use blitz::provider::{Reply, Scripted};
+use blitz::{ErrorCode, ExecutionStatus, ResourceRef};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+
+use super::stage::{Gates, by_id, edges, end, engine, put, run, start, with_work};
+use crate::support::engine::with_provider;
+
+#[tokio::test]
+async fn w41_large_outputs_are_kept_by_their_hash() {
+    let (_engine, me, _) = engine().await;
+    let big = "x".repeat(200_000);
+    let done = run(
+        &me,
+        json!({"name": "big", "nodes": [
+            {"id": "s", "type": "start"}, {"id": "a", "type": "work", "config": {"give": "{{ inputs.big }}"}},
+            {"id": "b", "type": "code", "config": {"expr": "nodes.a.output | length"}},
+            {"id": "e", "type": "end", "config": {"output": "{{ nodes.b.output }}"}}],
+            "edges": edges("s>a a>b b>e")}),
+        json!({"big": big}),
+    )
+    .await;
+    assert_eq!(done.output, json!(200_000), "{:?}", done.error);
+    let nodes = me.executions().nodes(done.execution_id, "").await.unwrap();
+    let kept = nodes.iter().find(|node| node.node == "a").unwrap().output_ref.clone().unwrap();
+    assert_eq!(me.executions().output(done.execution_id, kept.hash).await.unwrap(), json!(big));
+}
+
+#[tokio::test]
+async fn w41_an_output_beyond_its_limit_is_a_named_error_and_can_be_handled() {
+    let (_engine, me, _) = engine().await;
+    let definition = json!({"name": "huge", "limits": {"output_bytes": 100_000}, "nodes": [
+        {"id": "s", "type": "start"}, {"id": "a", "type": "work", "config": {"give": "{{ inputs.big }}"}, "on_error": "continue"},
+        {"id": "c", "type": "code", "config": {"expr": "inputs.big"}, "on_error": "continue"},
+        {"id": "e", "type": "end", "config": {"output": ["{{ nodes.a.error.code }}", "{{ nodes.c.error.code }}"]}}],
+        "edges": edges("s>a s>c a>e c>e")});
+    let done = run(&me, definition, json!({"big": "x".repeat(100_001)})).await;
+    assert_eq!(done.output, json!(["too_large", "too_large"]));
+}
+
+#[tokio::test]
+async fn w41_large_outputs_pass_through_many_nodes() {
+    let (_engine, me, _) = engine().await;
+    let definition = json!({"name": "chain", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "a", "type": "work", "config": {"give": {"text": "{{ inputs.big }}"}}},
+        {"id": "w", "type": "work", "config": {"give": 1}},
+        {"id": "p", "type": "code", "config": {"expr": "1"}}, {"id": "q", "type": "code", "config": {"expr": "nodes.a.output.text | length"}},
+        {"id": "m", "type": "map", "config": {"items": [1, 2, 3]}},
+        {"id": "i", "type": "work", "parent": "m", "config": {"give": "{{ nodes.a.output.text }}"}},
+        {"id": "e", "type": "end", "config": {"output": {"q": "{{ nodes.q.output }}", "n": "{{ nodes.m.output | length }}", "last": "{{ nodes.m.output[2] | length }}"}}}],
+        "edges": edges("s>a a>w w>p p>q q>m m>e")});
+    let done = run(&me, definition, json!({"big": "x".repeat(80_000)})).await;
+    assert_eq!(done.output, json!({"q": 80_000, "n": 3, "last": 80_000}), "{:?}", done.error);
+}
+
+#[tokio::test]
+async fn w41_numbers_and_nulls_come_out_as_they_went_in() {
+    let (_engine, me, _) = engine().await;
+    let odd =
+        json!({"big": 9_007_199_254_740_993_i64, "max": u64::MAX, "null": null, "half": 0.5, "text": "\u{0}\u{fffd}ü"});
+    let definition = json!({"name": "odd", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "w", "type": "work", "input": {"all": "{{ inputs }}", "big": "{{ inputs.big }}"}},
+        {"id": "c", "type": "code", "config": {"expr": "nodes.w.output.big"}},
+        {"id": "n", "type": "code", "config": {"expr": "inputs.null is none and inputs.gone is undefined"}},
+        {"id": "e", "type": "end", "config": {"output": {"w": "{{ nodes.w.output }}", "c": "{{ nodes.c.output }}", "n": "{{ nodes.n.output }}"}}}],
+        "edges": edges("s>w w>c c>n n>e")});
+    let done = run(&me, definition, odd.clone()).await;
+    assert_eq!(
+        done.output,
+        json!({"w": {"all": odd, "big": odd["big"]}, "c": odd["big"], "n": true}),
+        "{:?}",
+        done.error
+    );
+}
+
+#[tokio::test]
+async fn w42_expressions_that_fail_are_errors_of_their_node() {
+    let (_engine, me, _) = engine().await;
+    for expr in ["inputs.gone", "1 + 'a'", "range(100000000) | sum", "inputs.x.y.z"] {
+        let definition = json!({"name": "fails", "nodes": [
+            {"id": "s", "type": "start"}, {"id": "c", "type": "code", "config": {"expr": expr}}], "edges": edges("s>c")});
+        let done = run(&me, definition, json!({"x": 1})).await;
+        let error = done.error.expect(expr);
+        assert!(
+            matches!(error.code, ErrorCode::Expression | ErrorCode::TooLarge | ErrorCode::LimitExceeded),
+            "{expr}: {error:?}"
+        );
+        assert_eq!(error.details["node"], json!("c"), "{expr}");
+    }
+}
+
+#[tokio::test]
+async fn w42_what_a_model_says_is_never_evaluated() {
+    let says = "{{ inputs.private }} {{ 1 + 1 }} {private}";
+    let (engine, me, asked) = with_provider(Scripted::from_fn(move |_| Reply::text(says))).await;
+    with_work(&engine);
+    let definition = json!({"name": "said", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "q", "type": "llm", "config": {"model": "m", "prompt": "Say it."}},
+        {"id": "t", "type": "template", "config": {"template": "<{{ nodes.q.output }}>"}},
+        {"id": "r", "type": "llm", "config": {"model": "m", "prompt": "Again: {{ nodes.t.output }}"}},
+        {"id": "e", "type": "end", "config": {"output": "{{ nodes.t.output }}"}}], "edges": edges("s>q q>t t>r r>e")});
+    let done = run(&me, definition, json!({"private": "canary"})).await;
+    assert_eq!(done.output, json!(format!("<{says}>")), "{:?}", done.error);
+    let prompt = asked.requests()[1].messages.last().unwrap().text_content();
+    assert_eq!(prompt, format!("Again: <{says}>"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w48_a_thousand_readers_and_one_that_does_not_read() {
+    let (engine, me, _) = engine().await;
+    let gates = Gates::new(&engine);
+    let definition = json!({"name": "watched", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "g", "type": "gate", "config": {"name": "g"}},
+        {"id": "m", "type": "map", "config": {"items": (0..50).collect::<Vec<u32>>()}}, {"id": "w", "type": "work", "parent": "m"}],
+        "edges": edges("s>g g>m")});
+    let handle = start(&me, definition, json!({})).await;
+    gates.reached("g", 1).await;
+    let idle = handle.events();
+    let read = |events: blitz::EventStream| async move {
+        events.map(Result::unwrap).map(|event| event.seq).collect::<Vec<i64>>().await
+    };
+    let readers: Vec<_> = (0..1000).map(|_| tokio::spawn(read(handle.events()))).collect();
+    gates.open("g");
+    let done = end(&handle).await;
+    assert_eq!(done.status, ExecutionStatus::Completed);
+    let late = read(handle.events()).await;
+    for reader in readers {
+        assert_eq!(reader.await.unwrap(), late);
+    }
+    assert_eq!(read(idle).await, late, "who reads late misses nothing");
+}
+
+#[tokio::test]
+async fn w55_all_three_shapes_are_imported_and_run() {
+    let (engine, me, _) = with_provider(Scripted::from_fn(|_| Reply::text("said"))).await;
+    with_work(&engine);
+    let agent = me.agents().put(blitz::NewAgent::new("helper", "m")).await.unwrap().id;
+    let nodes = json!([{"id": "start-1", "type": "start"}, {"id": "agent-1", "type": "agent", "data": {"agent_id": agent}}, {"id": "end-1", "type": "end"}]);
+    let lines = json!([{"source": "start-1", "target": "agent-1", "sourceHandle": ""}, {"source": "agent-1", "target": "end-1"}]);
+    let api = json!({"name": "api", "definition": {"nodes": nodes, "edges": lines}});
+    let designer = json!({"name": "designer", "nodes": nodes, "connections": lines});
+    let flow = json!({"nodes": [{"id": "1", "type": "custom", "data": {"type": "start"}, "position": {"x": 0, "y": 0}},
+        {"id": "2", "type": "agent", "data": {"agent_id": agent}}, {"id": "3", "type": "end"}],
+        "edges": [{"id": "a", "source": "1", "target": "2"}, {"id": "b", "source": "2", "target": "3"}], "viewport": {"x": 0, "y": 0, "zoom": 1}});
+    for (name, shape) in [("api", api), ("designer", designer), ("flow", flow)] {
+        let imported = me.workflows().import(shape, Some(name.to_owned())).await.unwrap();
+        assert!(
+            imported.problems.iter().all(|problem| !problem.code.name().starts_with("E_")),
+            "{:?}",
+            imported.problems
+        );
+        me.workflows().publish(ResourceRef::Name(name.to_owned())).await.unwrap();
+        let done = me.run(name, json!({"text": "hello"})).await.unwrap();
+        assert_eq!(done.status, ExecutionStatus::Completed, "{name}: {:?}", done.error);
+        assert!(done.output.to_string().contains("said"), "{name}: {}", done.output);
+        assert!(by_id(&me, done.execution_id).await.len() == 3);
+    }
+}
+
+#[tokio::test]
+async fn t62_an_import_that_is_wrong_leaves_what_was_there() {
+    let (_engine, me, _) = engine().await;
+    put(&me, json!({"name": "mine", "nodes": [{"id": "w", "type": "work", "config": {"give": "mine"}}]})).await;
+    let before = me.workflows().export("mine", None).await.unwrap();
+    for wrong in [
+        json!({"format": "blitz.workflow/2", "name": "mine", "nodes": [], "edges": []}),
+        json!("&a [*a, *a]"),
+        json!({"name": "mine", "nodes": "../../etc/passwd"}),
+        json!({"name": "../mine", "format": "blitz.workflow/9"}),
+    ] {
+        let refused: Result<_, blitz::Error> = me.workflows().import(wrong.clone(), Some("mine".to_owned())).await;
+        assert_eq!(refused.unwrap_err().code(), ErrorCode::InvalidInput, "{wrong}");
+    }
+    assert_eq!(me.workflows().export("mine", None).await.unwrap(), before);
+    assert_eq!(me.run("mine", Value::Null).await.unwrap().output, json!("mine"));
+}
