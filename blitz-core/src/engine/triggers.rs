@@ -24,7 +24,7 @@ use crate::domain::{
     ResourceRef, RunOptions, Timestamp, Trigger,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
-use crate::execution::begin::{Beginning, What, begin};
+use crate::execution::begin::{Beginning, Begins, What, begin};
 use crate::execution::{Runtime, fresh_seed};
 use crate::store::catalog::{self, shown};
 use crate::store::triggers::{self, TriggerRow};
@@ -383,9 +383,11 @@ fn start(
     let input = input(spec, data)?;
     admit_kept("the input", &input)?;
     let what = What::Run { input: &input, options: &RunOptions::default(), trigger: data };
-    let beginning = begin(tx, grant, runtime, &what, seed)?;
+    let Begins::New(beginning) = begin(tx, grant, runtime, &what, seed)? else {
+        return Err(Error::internal("a firing has no key of a caller's own"));
+    };
     triggers::settle(tx, firing, FiringStatus::Started, Some(beginning.begun.ids.id), None)?;
-    Ok(beginning)
+    Ok(*beginning)
 }
 
 fn scope(data: &Value) -> Scope {
