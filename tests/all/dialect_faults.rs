@@ -164,6 +164,7 @@ async fn b21_every_dialect_tells_a_cut_stream_from_a_bad_one() {
             ("half a piece", Reply::events().send(&piece[..piece.len() / 2]), Unavailable),
             ("a web page", html, BadOutput),
             ("another kind of JSON", Reply::events().send("data: 7\n\n"), BadOutput),
+            ("a whole answer of another kind of JSON", Reply::json(200, &json!({"type": "canary"})), BadOutput),
             ("no JSON", Reply::events().send("data: canary\n\n"), BadOutput),
         ] {
             let (found, _, _, charged) = told(name, *make, reply).await;

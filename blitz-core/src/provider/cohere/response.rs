@@ -139,7 +139,7 @@ impl Decode for Decoder {
     }
 
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
-        Ok(self.draft.finish())
+        self.draft.finish_some()
     }
 }
 
@@ -190,5 +190,6 @@ mod tests {
         assert_eq!(from_pieces.usage, Some(Usage::new(3, 4)));
         let error = json!({"type": "message-end", "delta": {"finish_reason": "ERROR", "error": "x"}});
         assert!(matches!(read(&format!("data: {error}\n\n")), Err(Unreadable::ErrorObject(_))));
+        assert!(matches!(read("{\"type\":\"other\"}"), Err(Unreadable::Malformed(_))));
     }
 }

@@ -109,7 +109,7 @@ impl Decode for Decoder {
     }
 
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
-        Ok(self.draft.finish())
+        self.draft.finish_some()
     }
 }
 

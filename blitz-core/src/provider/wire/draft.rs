@@ -175,6 +175,14 @@ impl Draft {
         })
     }
 
+    /// The whole answer. Errors: `Malformed` where nothing of one has come, whatever else the body held.
+    pub(in crate::provider) fn finish_some(&mut self) -> Result<ModelResponse, Unreadable> {
+        if self.blocks.is_empty() && self.finish_reason.is_none() && self.raw_usage.is_null() {
+            return Err(Unreadable::Malformed("an answer that is no message"));
+        }
+        Ok(self.finish())
+    }
+
     /// The whole answer.
     pub(in crate::provider) fn finish(&mut self) -> ModelResponse {
         let Self { provider, mut ids, mut blocks, nullable, id, model, finish_reason, usage, raw_usage, extra, .. } =
