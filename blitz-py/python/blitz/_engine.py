@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._models import FunctionModel, Scripted
+    from ._records import Tokens
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -121,13 +122,17 @@ class Engine(Session):
         """A session by an API key. It may what the key's scopes and its owner's role both allow."""
         return Session(await settled(self._native_.api_key(key)))
 
-    def refresh(self, refresh_token: str) -> Any:
+    def refresh(self, refresh_token: str) -> Tokens:
         """The next tokens for a refresh token, which is good once. A second use ends the login."""
-        return self._native_.refresh(refresh_token).wait()
+        from ._records import Tokens
 
-    async def arefresh(self, refresh_token: str) -> Any:
+        return Tokens(self._native_.refresh(refresh_token).wait())
+
+    async def arefresh(self, refresh_token: str) -> Tokens:
         """The next tokens for a refresh token, which is good once. A second use ends the login."""
-        return await settled(self._native_.refresh(refresh_token))
+        from ._records import Tokens
+
+        return Tokens(await settled(self._native_.refresh(refresh_token)))
 
     def set_password(self, token: str, password: str) -> None:
         """Sets a new password by a token of ``users.reset_password``; ends all logins of the user."""

@@ -9,6 +9,7 @@ from ._execution import ExecutionHandle
 from ._records import (
     Alert,
     AuditExport,
+    AuditRedaction,
     AuditSegment,
     BudgetRaise,
     BudgetRevision,
@@ -21,6 +22,7 @@ from ._records import (
     PasswordReset,
     PriceVersion,
     RateLimit,
+    Rerated,
     RerunAs,
     RoleRecord,
     SecretName,
@@ -3448,6 +3450,53 @@ class Costs(Noun):
             tokens: Tokens that were used beyond what was reported; of an adjustment only.
             reason: Why."""
 
+    def rerate(
+        self,
+        reason: str,
+        *,
+        version: int | None = None,
+        from_: datetime | int | None = None,
+        to: datetime | int | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+        user_id: int | None = None,
+        dry_run: bool | None = None,
+    ) -> Rerated:
+        """``costs.rerate``: Calls to rate anew by a version of prices: all that meet every field that is given.
+
+        Args:
+            version: By which version of prices; the one in force now where absent.
+            from_: Reserved at this moment or later.
+            to: Reserved before this moment.
+            model: One model's, by its catalogue name.
+            provider: One provider's.
+            user_id: One user's.
+            dry_run: Whether only to say what would change.
+            reason: Why."""
+    async def arerate(
+        self,
+        reason: str,
+        *,
+        version: int | None = None,
+        from_: datetime | int | None = None,
+        to: datetime | int | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+        user_id: int | None = None,
+        dry_run: bool | None = None,
+    ) -> Rerated:
+        """``costs.rerate``: Calls to rate anew by a version of prices: all that meet every field that is given.
+
+        Args:
+            version: By which version of prices; the one in force now where absent.
+            from_: Reserved at this moment or later.
+            to: Reserved before this moment.
+            model: One model's, by its catalogue name.
+            provider: One provider's.
+            user_id: One user's.
+            dry_run: Whether only to say what would change.
+            reason: Why."""
+
     def refund(
         self,
         reservation_id: int,
@@ -3972,6 +4021,23 @@ class Audit(Noun):
         Args:
             format: `jsonl` or `csv`.
             page: Which part: at most 1,000 lines."""
+
+    def redact(
+        self,
+        about: str,
+    ) -> AuditRedaction:
+        """``audit.redact``: Whose words are redacted.
+
+        Args:
+            about: A principal or an object, as lines name it: `user:7`."""
+    async def aredact(
+        self,
+        about: str,
+    ) -> AuditRedaction:
+        """``audit.redact``: Whose words are redacted.
+
+        Args:
+            about: A principal or an object, as lines name it: `user:7`."""
 
     def prune(
         self,

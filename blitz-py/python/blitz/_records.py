@@ -313,10 +313,10 @@ class Alert(Value):
     scope_id: int
     window_start: datetime | None
     threshold: int
-    posted: str | float
-    limit: str | float
+    posted: Decimal
+    limit: Decimal
     exhausted_at: datetime | None
-    _made = {"at": _moment, "window_start": _moment, "exhausted_at": _moment}
+    _made = {"at": _moment, "window_start": _moment, "exhausted_at": _moment, "posted": _money, "limit": _money}
     _shown = ("id",)
 
 

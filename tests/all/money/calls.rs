@@ -77,10 +77,8 @@ async fn t12_t13_whoever_goes_away_pays_the_floor_and_leaves_nothing_open() {
         let (_engine, me) = at(&server).await;
         let mut events = me.stream("a", "a question of some length").await.unwrap();
         until(|| async { !server.requests().is_empty() }).await;
-        while seen != Seen::Nothing {
-            if matches!(events.next().await.unwrap().unwrap().data, EventData::ModelDelta { .. }) {
-                break;
-            }
+        if seen != Seen::Nothing {
+            while !matches!(events.next().await.unwrap().unwrap().data, EventData::ModelDelta { .. }) {}
         }
         drop(events);
         server.connections_ended(1).await;

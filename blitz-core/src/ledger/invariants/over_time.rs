@@ -300,6 +300,9 @@ fn held_in(unit: BudgetUnit, input: u64, output: u64, amount: Option<i64>) -> i6
 
 // The two side by side ----------------------------------------------------------------------------
 
+/// A window, and what is posted and pending in it.
+type Counted = ((BudgetId, i64, i64), (i64, i64));
+
 struct Run {
     ledger: TestLedger,
     books: Books,
@@ -336,7 +339,7 @@ impl Run {
         self.books = done.unwrap();
     }
 
-    fn stored(&self) -> Vec<((BudgetId, i64, i64), (i64, i64))> {
+    fn stored(&self) -> Vec<Counted> {
         let stored = self.ledger.write(|tx| {
             tx.query_all(
                 "SELECT budget_id, scope_id, window_start, posted, pending FROM budget_windows
@@ -349,7 +352,7 @@ impl Run {
         stored.unwrap().iter().map(window).collect()
     }
 
-    fn expected(&self) -> Vec<((BudgetId, i64, i64), (i64, i64))> {
+    fn expected(&self) -> Vec<Counted> {
         let of = |counter: &Counter| {
             let id = counter.id;
             counter.windows.iter().map(move |((scope, start), sums)| ((id, *scope, *start), *sums)).collect::<Vec<_>>()
