@@ -67,10 +67,11 @@ pub use domain::{
     PromptRecord, PromptRef, PromptVersion, Provenance, Queued, Rate, RateLimit, Reach, Record, ReservationId,
     ResourceId, ResourceKind, ResourceRef, RetryPolicy, Role, RoleName, RoleRecord, RoleUpdate, RunLimits, RunOptions,
     Scope, Secret, SecretName, SessionId, SessionRecord, SessionSettings, Severity, Share, ShareLevel, Step,
-    StepFinished, StepKind, StepStarted, TagPolicy, TemplateFormat, ThinkingRule, Timestamp, TokenAlgorithm, TokenKey,
-    TokenKind, Tokens, ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Trigger, Usage,
-    UsageBy, UsageQuery, UsageReport, UsageRow, UsageStep, User, UserId, UserUpdate, Validation, Var, Visibility,
-    Waiting, Webhook, Workflow, WorkflowDefinition, WorkflowDiff, WorkflowLimits, WorkflowRecord, WorkflowVersion,
+    StepFinished, StepKind, StepStarted, TagPolicy, TemplateFormat, ThinkingRule, TimelineAttempt, TimelineEntry,
+    Timestamp, TokenAlgorithm, TokenKey, TokenKind, Tokens, ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult,
+    ToolSpec, ToolStarted, Trigger, Usage, UsageBy, UsageQuery, UsageReport, UsageRow, UsageStep, User, UserId,
+    UserUpdate, Validation, Var, Visibility, Waiting, Webhook, Workflow, WorkflowDefinition, WorkflowDiff,
+    WorkflowLimits, WorkflowRecord, WorkflowVersion,
 };
 pub use engine::{
     Agents, Alerts, AuditTrail, Budgets, Costs, Embeddings, Engine, EngineBuilder, EngineSettings, EventStream,

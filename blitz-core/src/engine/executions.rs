@@ -11,11 +11,11 @@ use super::{EventStream, ExecutionHandle, Session};
 use crate::access::Target;
 use crate::domain::{
     Answer, Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, NodeState, Outcome, Page,
-    Permission, Reach, Step,
+    Permission, Reach, Step, TimelineEntry,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::execution::rerun::Rerun;
-use crate::execution::{control, recover, view};
+use crate::execution::{control, recover, timeline, view};
 use crate::store::executions as sql;
 
 /// The executions, through a session: everybody sees their own, admins all.
@@ -41,6 +41,10 @@ pub(super) const ROWS: &[Method] = &[
         s.executions().redrive(one.id).await.map(|handle| RerunAs { execution_id: handle.id() })
     }),
     method!("executions.nodes", ExecutionsRead, NodesOf => Vec<NodeState>, |s, of| s.executions().nodes(of.id, of.path)),
+    method!("executions.timeline", ExecutionsRead, PageOf<ExecutionId> => Page<TimelineEntry>, |s, of| {
+        let (id, page) = of.split();
+        async move { s.executions().timeline(id, page).await }
+    }),
     method!("executions.output", ExecutionsRead, OutputOf => Value, |s, of| s.executions().output(of.id, of.hash)),
     method!("executions.approve", ExecutionsApprove, Approve => (), |s, a| s.executions().approve(a.id, a.key, a.answer)),
     method!("executions.recover", ExecutionsRecover, Nothing => Vec<ExecutionId>, |s, Nothing {}| s.executions().recover()),
@@ -330,6 +334,15 @@ impl Executions {
         let path = path.into();
         self.session
             .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| view::nodes(tx, id, &path))
+            .await
+    }
+
+    /// What ran when: a page of the nodes and steps of an execution and its children, in the order in
+    /// which they began, with their attempts. What a child used is in its own entries and in that of
+    /// the node or step that it runs.
+    pub async fn timeline(&self, id: ExecutionId, options: ListOptions) -> Result<Page<TimelineEntry>> {
+        self.session
+            .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| timeline::timeline(tx, id, &options))
             .await
     }
 
