@@ -100,9 +100,11 @@ pub struct Execution {
     pub root_id: ExecutionId,
     /// The execution that called it.
     pub parent_id: Option<ExecutionId>,
-    /// The agent it runs.
-    pub agent_id: ResourceId,
-    /// The agent's name.
+    /// The agent it runs, where it runs one.
+    pub agent_id: Option<ResourceId>,
+    /// The workflow it runs, or is a question of.
+    pub workflow_id: Option<ResourceId>,
+    /// The name of the agent or workflow.
     pub name: String,
     /// Whose it is; absent for the host's own.
     pub user_id: Option<UserId>,

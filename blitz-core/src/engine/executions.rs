@@ -11,11 +11,11 @@ use super::{EventStream, ExecutionHandle, Session};
 use crate::access::Target;
 use crate::domain::{
     Answer, Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, NodeState, Outcome, Page,
-    Permission, PictureFormat, Reach, Step,
+    Permission, PictureFormat, Reach, Step, TimelineEntry,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::execution::rerun::{Rerun, RerunVersion};
-use crate::execution::{control, picture, recover, view};
+use crate::execution::{control, picture, recover, timeline, view};
 use crate::store::executions as sql;
 
 /// The executions, through a session: everybody sees their own, admins all.
@@ -42,6 +42,10 @@ pub(super) const ROWS: &[Method] = &[
     }),
     method!("executions.nodes", ExecutionsRead, NodesOf => Vec<NodeState>, |s, of| s.executions().nodes(of.id, of.path)),
     method!("executions.picture", ExecutionsRead, ToDraw => String, |s, of| s.executions().picture(of.id, of.format)),
+    method!("executions.timeline", ExecutionsRead, PageOf<ExecutionId> => Page<TimelineEntry>, |s, of| {
+        let (id, page) = of.split();
+        async move { s.executions().timeline(id, page).await }
+    }),
     method!("executions.output", ExecutionsRead, OutputOf => Value, |s, of| s.executions().output(of.id, of.hash)),
     method!("executions.approve", ExecutionsApprove, Approve => (), |s, a| async move {
         let (id, key, answer) = a.split();
@@ -400,6 +404,15 @@ impl Executions {
     pub async fn picture(&self, id: ExecutionId, format: PictureFormat) -> Result<String> {
         self.session
             .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| picture::draw(tx, id, format))
+            .await
+    }
+
+    /// What ran when: a page of the nodes and steps of an execution and its children, in the order in
+    /// which they began, with their attempts. What a child used is in its own entries and in that of
+    /// the node or step that it runs.
+    pub async fn timeline(&self, id: ExecutionId, options: ListOptions) -> Result<Page<TimelineEntry>> {
+        self.session
+            .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| timeline::timeline(tx, id, &options))
             .await
     }
 

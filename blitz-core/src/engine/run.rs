@@ -14,7 +14,8 @@ use super::stream::{Ear, EventStream};
 use crate::access::Target;
 use crate::domain::schema::admit_kept;
 use crate::domain::{
-    Answer, Decision, Event, ExecutionId, NodeState, Outcome, Permission, PictureFormat, ResourceRef, RunOptions,
+    Answer, Decision, Event, ExecutionId, NodeState, Outcome, Permission, PictureFormat, ResourceId, ResourceRef,
+    RunOptions,
 };
 use crate::error::{Error, Result};
 use crate::execution::begin::{Beginning, Begins, What, begin};
@@ -183,7 +184,7 @@ impl Session {
     }
 
     async fn begin_again_here(&self, of: ExecutionId, rerun: Rerun) -> Result<ExecutionId> {
-        let id = self.executions().get(of).await?.agent_id;
+        let id = self.ran(of).await?;
         let runtime = Arc::clone(&self.inner.runtime);
         let seed = fresh_seed()?;
         let target = Target::Runnable(id.into());
@@ -204,8 +205,15 @@ impl Session {
         self.inner.runtime.to_its_end(async move { session.redrive_here(id).await }).await
     }
 
+    /// What an execution runs.
+    async fn ran(&self, id: ExecutionId) -> Result<ResourceId> {
+        let execution = self.executions().get(id).await?;
+        let ran = execution.agent_id.or(execution.workflow_id);
+        ran.ok_or_else(|| Error::storage("an execution runs nothing"))
+    }
+
     async fn redrive_here(&self, id: ExecutionId) -> Result<()> {
-        let workflow = self.executions().get(id).await?.agent_id;
+        let workflow = self.ran(id).await?;
         let runtime = Arc::clone(&self.inner.runtime);
         let target = Target::Runnable(workflow.into());
         let claimed = self

@@ -29,6 +29,7 @@ pub(crate) mod retry;
 pub(crate) mod runnable;
 pub(crate) mod setup;
 pub(crate) mod state;
+pub(crate) mod timeline;
 pub(crate) mod turn;
 pub(crate) mod view;
 

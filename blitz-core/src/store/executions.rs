@@ -482,7 +482,8 @@ macro_rules! public_sql {
             "SELECT e.id, e.root_id, e.parent_id, e.agent_id, e.name, e.user_id, e.status, e.waiting_for, e.cancel_requested,
                 e.boot_id, e.resume_attempts, e.finished, e.created_at, e.finished_at,
                 (SELECT coalesce(j.data, CAST(b.body AS TEXT)) FROM journal j LEFT JOIN blobs b ON b.hash = j.blob_hash
-                 WHERE j.root_id = e.root_id AND j.execution_id = e.id AND j.type = 'execution.queued' ORDER BY j.seq LIMIT 1)
+                 WHERE j.root_id = e.root_id AND j.execution_id = e.id AND j.type = 'execution.queued' ORDER BY j.seq LIMIT 1),
+                (SELECT r.kind FROM resources r WHERE r.id = e.agent_id)
              FROM executions e ",
             $rest
         )
@@ -525,6 +526,8 @@ fn public(row: &Row, has_owner: HasOwner<'_>) -> Result<Execution> {
         _ => Value::Null,
     };
     let ended = finished.is_some();
+    let ran = ResourceId(row.int(3)?);
+    let is_workflow = row.opt_text(15)? == Some("workflow");
     let root_id = ExecutionId(row.int(1)?);
     let status = status(row.text(6)?)?;
     // Also while something else runs: what is asked of people and deciders is open all the same.
@@ -533,7 +536,8 @@ fn public(row: &Row, has_owner: HasOwner<'_>) -> Result<Execution> {
         id: ExecutionId(row.int(0)?),
         root_id,
         parent_id: row.opt_int(2)?.map(ExecutionId),
-        agent_id: ResourceId(row.int(3)?),
+        agent_id: (!is_workflow).then_some(ran),
+        workflow_id: is_workflow.then_some(ran),
         name: row.text(4)?.to_owned(),
         user_id: row.opt_int(5)?.map(UserId),
         status,

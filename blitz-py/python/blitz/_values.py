@@ -292,7 +292,8 @@ class ExecutionRecord(Value):
     id: int
     root_id: int
     parent_id: int | None
-    agent_id: int
+    agent_id: int | None
+    workflow_id: int | None
     name: str
     user_id: int | None
     status: str

@@ -67,6 +67,15 @@ async fn w38_a_redrive_runs_only_what_failed_in_the_same_execution() {
     let nodes = me.executions().nodes(failed.execution_id, "").await.unwrap();
     let b = nodes.iter().find(|node| node.node == "b").unwrap();
     assert_eq!((b.status, b.attempts, b.error.is_none()), (NodeStatus::Completed, 3, true));
+    // When each attempt ran, and how it ended.
+    let timeline = me.executions().timeline(failed.execution_id, blitz::ListOptions::default()).await.unwrap().items;
+    let b = timeline.iter().find(|entry| entry.name == "b").unwrap();
+    let attempts: Vec<_> = b.attempts.iter().map(|attempt| (attempt.attempt, attempt.error)).collect();
+    let broke = Some(ErrorCode::ToolFailed);
+    assert_eq!((b.status, attempts), (NodeStatus::Completed, vec![(1, broke), (2, broke), (3, None)]));
+    assert!(b.started_at < b.finished_at && b.attempts.is_sorted_by_key(|attempt| attempt.started_at));
+    let execution = me.executions().get(failed.execution_id).await.unwrap();
+    assert!(execution.workflow_id.is_some() && execution.agent_id.is_none());
     // One stream without a gap, and its last event is the last end.
     let events: Vec<_> = me.executions().events(failed.execution_id, 0).map(Result::unwrap).collect().await;
     let ends = events.iter().filter(|event| matches!(event.data, EventData::ExecutionFinished(_))).count();
