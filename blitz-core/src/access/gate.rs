@@ -88,11 +88,11 @@ pub(crate) enum Target {
 
 /// Proof that a caller may do what it asked for, good for one transaction. Only the gate makes one.
 pub(crate) struct Grant {
-    parts: Arc<Parts>,
+    pub(super) parts: Arc<Parts>,
     caller: Caller,
     subject: Subject,
     /// `None` where whoever came in may do it.
-    permission: Option<Permission>,
+    pub(super) permission: Option<Permission>,
     action: Arc<str>,
     resource: Option<ResourceRow>,
     now: Timestamp,
@@ -517,27 +517,6 @@ impl Grant {
         Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, agent, Some((self.role().clone(), self.powers()))))
     }
 
-    /// The store of an execution that is resumed for the principal it was started by.
-    pub(crate) fn resumed_store(&self, principal: Principal, agent: ResourceId) -> Result<ExecutionStore> {
-        if self.permission != Some(Permission::ExecutionsRecover) {
-            return Err(Error::internal("another's execution is resumed only by a call that recovers"));
-        }
-        Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, agent, None))
-    }
-
-    /// The store of an execution of the workflow that this call runs, for the principal it was started by.
-    ///
-    /// Errors: `PermissionDenied` for another's, to whoever may not take up others' executions.
-    pub(crate) fn redriven_store(&self, principal: Principal) -> Result<ExecutionStore> {
-        if self.permission != Some(Permission::WorkflowsRun) {
-            return Err(Error::internal("an execution is redriven only by a call that runs its workflow"));
-        }
-        if principal.user_id() != self.user_id() {
-            self.require(Permission::ExecutionsRecover)?;
-        }
-        Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, self.target()?.id, None))
-    }
-
     /// Writes the line of a change with the content hashes of the object before and after it.
     pub(crate) fn audit_change<T: serde::Serialize>(
         &self,
@@ -554,15 +533,6 @@ impl Grant {
     /// The standing of the principal in this very transaction, for the first step of its execution.
     pub(crate) fn standing(&self, store: &ExecutionStore) -> Standing {
         store.standing_as(self.subject.clone(), self.now, self.refused.clone())
-    }
-
-    /// The caller that a resumed execution's tools act as: the principal it was started by.
-    pub(crate) fn resumed_caller(&self, principal: Principal) -> Result<Caller> {
-        let own = self.permission == Some(Permission::WorkflowsRun) && principal.user_id() == self.user_id();
-        if !own {
-            self.require(Permission::ExecutionsRecover)?;
-        }
-        Ok(Caller::new(principal, "execution", Way::Acting))
     }
 
     pub(super) fn parts(&self) -> &Parts {

@@ -20,6 +20,7 @@ mod legacy;
 mod login;
 mod password;
 mod policy;
+mod resumed;
 mod roles;
 mod secrets;
 mod sessions;

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::caller::Caller;
 use super::gate::{Parts, Refused};
-use super::policy::Subject;
+use super::policy::{Subject, Way};
 use crate::audit::{Actor, AuditLine};
 use crate::domain::{
     Deed, KeyId, ModelRecord, Permission, Powers, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret,
@@ -287,6 +288,11 @@ impl EngineWork {
     {
         let standing = self.standing();
         self.parts.store.read(move |tx| body(tx, &standing))
+    }
+
+    /// The caller that a trigger fires as: whoever enabled it.
+    pub(crate) fn acting(&self, principal: Principal) -> Caller {
+        Caller::new(principal, "trigger", Way::Acting)
     }
 
     fn standing(&self) -> Standing {

@@ -177,6 +177,9 @@ pub struct ItemFinished {
     /// Whether a loop's condition is met.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last: bool,
+    /// How much of the workflow's known work is decided, in hundredths of a percent; it never falls.
+    #[serde(default)]
+    pub progress: u32,
 }
 
 /// The values of `node.retrying`.
@@ -321,7 +324,7 @@ constructors! {
     NodeStarted { node: String, attempt: u32; effect = None, idempotency_key = None, child_id = None, input = Value::Null, items = None }
     NodeFinished { node: String, status: NodeStatus, attempt: u32; reused_from = None, port = None, output = Value::Null, output_ref = None, error = None, usage = Usage::default(), cost = None, ms = 0, progress = 0 }
     OutputRef { hash: String, bytes: u64, preview: String }
-    ItemFinished { node: String, index: u64, status: NodeStatus; output = Value::Null, output_ref = None, error = None, vars = serde_json::Map::new(), last = false }
+    ItemFinished { node: String, index: u64, status: NodeStatus; output = Value::Null, output_ref = None, error = None, vars = serde_json::Map::new(), last = false, progress = 0 }
     NodeRetrying { node: String, attempt: u32, error: ErrorInfo, at: Timestamp; usage = Usage::default(), cost = None, fallback = None }
     NodeWaiting { node: String, until: Option<Timestamp> }
     ApprovalRequested { node: String, key: String, message: String, data: Value, options: Vec<String>, form: Option<Value>, digest: String, expires_at: Option<Timestamp> }

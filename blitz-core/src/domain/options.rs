@@ -44,6 +44,12 @@ pub struct RunOptions {
     pub model: Option<String>,
     /// Limits of this run: of each, the lower of the agent's and this one holds.
     pub limits: RunLimits,
+    /// Who goes first where executions of a workflow wait for their turn: the highest.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub priority: i32,
+    /// Which executions of a workflow share its `max_concurrent`: those of one key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
     /// What this run is counted under; what a policy of the caller says wins.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
@@ -74,7 +80,30 @@ pub struct RunLimits {
     pub max_parallel_tools: Option<u32>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(priority: &i32) -> bool {
+    *priority == 0
+}
+
 impl RunOptions {
+    /// The longest concurrency key in bytes.
+    const MAX_KEY: usize = 200;
+
+    /// The same options with a place in the queue: the highest goes first.
+    pub fn with_priority(self, priority: i32) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// The same options among the executions of one key.
+    pub fn with_concurrency_key(self, key: impl Into<String>) -> Self {
+        Self { concurrency_key: Some(key.into()), ..self }
+    }
+
+    /// What of them decides what runs, and not when.
+    pub(crate) fn without_queue(&self) -> Self {
+        Self { priority: 0, concurrency_key: None, ..self.clone() }
+    }
+
     /// The same options with a schema of the output.
     pub fn with_output_schema(self, schema: Value) -> Self {
         Self { output_schema: Some(schema), ..self }
@@ -109,6 +138,9 @@ impl RunOptions {
         }
         if limits.max_tokens == Some(0) {
             return Err(Error::invalid("limits.max_tokens must be at least 1: leave it out for the agent's own"));
+        }
+        if self.concurrency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > Self::MAX_KEY) {
+            return Err(Error::invalid(format!("a concurrency_key has 1 to {} bytes", Self::MAX_KEY)));
         }
         if limits.max_cost.is_some_and(|cost| cost < Money::ZERO) {
             return Err(Error::invalid("limits.max_cost may not be negative"));

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     Session, agents, alerts, audit, budgets, costs, executions, keys, limits, models, prices, prompts, roles, secrets,
-    sessions, tools, usage, users, webhooks, workflows,
+    sessions, tools, triggers, usage, users, webhooks, workflows,
 };
 use crate::domain::schema::SchemaCheck;
 use crate::domain::{ListOptions, Patch, Permission, ResourceRef};
@@ -89,6 +89,7 @@ const TABLE: &[&[Method]] = &[
     workflows::ROWS,
     workflows::VERSION_ROWS,
     executions::ROWS,
+    triggers::ROWS,
     users::ROWS,
     roles::ROWS,
     keys::ROWS,

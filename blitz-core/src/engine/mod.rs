@@ -25,6 +25,7 @@ mod sessions;
 mod settings;
 mod stream;
 mod tools;
+mod triggers;
 mod usage;
 mod users;
 mod webhooks;
@@ -51,6 +52,7 @@ pub use sessions::Sessions;
 pub use settings::EngineSettings;
 pub use stream::EventStream;
 pub use tools::Tools;
+pub use triggers::Triggers;
 pub use usage::Usages;
 pub use users::Users;
 pub use webhooks::Webhooks;
@@ -101,7 +103,9 @@ pub(crate) struct Inner {
     pub(crate) gate: Arc<Gate>,
     pub(crate) work: EngineWork,
     pub(crate) runtime: Arc<Runtime>,
-    /// Ends the courier with the engine.
+    /// Wakes the dispatcher of schedules; it begins with the first word.
+    pub(crate) dispatch: Arc<tokio::sync::Notify>,
+    /// Ends the courier and the dispatcher with the engine.
     _courier: DropGuard,
 }
 
@@ -131,7 +135,10 @@ impl Engine {
 
     fn new(gate: Arc<Gate>, work: EngineWork, runtime: Arc<Runtime>) -> Self {
         let (bell, over) = (Arc::clone(&runtime.bell), runtime.closing.child_token());
-        let inner = Arc::new(Inner { gate, work, runtime, _courier: over.clone().drop_guard() });
+        let dispatch = Arc::<tokio::sync::Notify>::default();
+        let guard = over.clone().drop_guard();
+        let inner = Arc::new(Inner { gate, work, runtime, dispatch: Arc::clone(&dispatch), _courier: guard });
+        tokio::spawn(triggers::dispatcher(Arc::downgrade(&inner), dispatch, over.clone()));
         tokio::spawn(webhooks::courier(Arc::downgrade(&inner), bell, over));
         Self { inner }
     }

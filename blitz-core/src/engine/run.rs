@@ -161,7 +161,12 @@ impl Session {
         Ok(())
     }
 
-    fn launch(&self, beginning: Beginning, cancel: CancellationToken, audience: Audience) -> (Started, Option<Ear>) {
+    pub(super) fn launch(
+        &self,
+        beginning: Beginning,
+        cancel: CancellationToken,
+        audience: Audience,
+    ) -> (Started, Option<Ear>) {
         let Beginning { setup, begun, events, store, keep } = beginning;
         let (runtime, root) = (&self.inner.runtime, begun.ids.root_id);
         if let Some((key, generation, prepared)) = keep {
@@ -196,7 +201,10 @@ impl Session {
     /// Goes on with every interrupted execution that this process can run.
     pub(super) async fn recover_all(&self) -> Result<Vec<ExecutionId>> {
         let session = self.clone();
-        self.inner.runtime.to_its_end(async move { session.recover_here().await }).await
+        let taken = self.inner.runtime.to_its_end(async move { session.recover_here().await }).await;
+        // The host's functions are here by now: schedules may fire.
+        self.inner.dispatch.notify_one();
+        taken
     }
 
     async fn recover_here(&self) -> Result<Vec<ExecutionId>> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Agents, Alerts, AuditTrail, Budgets, Costs, EventStream, ExecutionHandle, Executions, Inner, Keys, Models, Prices,
-    Prompts, RateLimits, Roles, Secrets, Sessions, Tools, Usages, Users, Webhooks, Workflows, methods,
+    Prompts, RateLimits, Roles, Secrets, Sessions, Tools, Triggers, Usages, Users, Webhooks, Workflows, methods,
 };
 use crate::access::{Caller, Grant, Target};
 use crate::domain::{Outcome, Permission, Principal, ResourceRef};
@@ -86,6 +86,11 @@ impl Session {
     /// Executions: what runs and what has run.
     pub fn executions(&self) -> Executions {
         Executions::new(self.clone())
+    }
+
+    /// Triggers of workflows and what they fired.
+    pub fn triggers(&self) -> Triggers {
+        Triggers::new(self.clone())
     }
 
     /// Imported prices and what models are listed at.

@@ -16,6 +16,7 @@ use crate::access::{ExecutionStore, Grant, Standing};
 use crate::domain::{Event, ExecutionId, Message, NodeFinished, ResourceKind, RunOptions};
 use crate::error::{Error, Result};
 use crate::store::catalog::ResourceRow;
+use crate::store::executions::QueuePlace;
 use crate::store::sql::to_json;
 use crate::store::{Connection, catalog, content_hash};
 
@@ -29,6 +30,8 @@ pub(crate) struct Launch {
     pub(crate) secrets: Vec<String>,
     /// What started it, beside a call.
     pub(crate) trigger: Value,
+    /// Where it waits for its turn, where its workflow runs so many at a time only.
+    pub(crate) queue: Option<Queue>,
     /// What the execution is counted under.
     pub(crate) tags: Arc<BTreeMap<String, String>>,
     /// Ends of nodes that are taken over from another execution, in order.
@@ -39,6 +42,31 @@ pub(crate) struct Launch {
     pub(crate) max_tokens: Option<u64>,
     /// How deep the parent lets executions start executions.
     pub(crate) max_depth: Option<u32>,
+}
+
+/// A queue of the executions of one workflow, and a place in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    /// The concurrency key; empty where none was given.
+    pub(crate) key: String,
+    /// How many run at the same time.
+    pub(crate) limit: u32,
+    /// The highest goes first.
+    pub(crate) priority: i32,
+}
+
+impl<'a> From<&'a Queue> for QueuePlace<'a> {
+    fn from(queue: &'a Queue) -> Self {
+        Self { key: &queue.key, limit: queue.limit, priority: queue.priority }
+    }
+}
+
+impl Queue {
+    fn of(setup: &Runnable, options: &RunOptions) -> Option<Self> {
+        let limit = setup.workflow()?.plan.limits.max_concurrent?;
+        let key = options.concurrency_key.clone().unwrap_or_default();
+        Some(Self { key, limit: limit.max(1), priority: options.priority })
+    }
 }
 
 /// What is to be begun.
@@ -80,12 +108,14 @@ pub(crate) fn begin(
                 input: (*input).clone(),
                 trigger: (*trigger).clone(),
                 tags: Arc::clone(&prepared.tags),
+                queue: Queue::of(&prepared.setup, options),
                 ..Launch::default()
             };
             (prepared.setup.clone(), launch, Some((key, generation, prepared)))
         }
         What::Again { of, rerun } => {
-            let (setup, launch) = rerun::prepare(tx, grant, &standing, runtime, resource, *of, rerun)?;
+            let (setup, mut launch) = rerun::prepare(tx, grant, &standing, runtime, resource, *of, rerun)?;
+            launch.queue = Queue::of(&setup, &RunOptions::default());
             (setup, launch, None)
         }
     };
@@ -117,7 +147,7 @@ fn prepared(
         role: grant.role().clone(),
         powers: grant.powers(),
         key: standing.key_id(),
-        options: hash_of(options)?,
+        options: hash_of(&options.without_queue())?,
     };
     let generation = Generation {
         catalog: catalog::generation(tx, grant.now())?,

@@ -208,9 +208,10 @@ impl Driver {
         self.drive(actions, turn).await
     }
 
-    async fn drive(mut self: Box<Self>, actions: Vec<Action>, turn: Turn) -> Result<Outcome> {
+    pub(super) async fn drive(mut self: Box<Self>, actions: Vec<Action>, turn: Turn) -> Result<Outcome> {
         let finished = self.turns(actions, turn).await?;
         self.seat.ended = true;
+        self.make_room().await;
         Ok(self.state.outcome(self.ids.id, finished))
     }
 

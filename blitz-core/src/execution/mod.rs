@@ -19,6 +19,7 @@ mod nodes;
 mod perform;
 mod pin;
 mod plan;
+mod queue;
 pub(crate) mod recover;
 pub(crate) mod redrive;
 pub(crate) mod rerun;
@@ -148,7 +149,7 @@ impl Runtime {
         streams: bool,
         session: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Started {
-        let Begun { ids, state, deadline, first, requests, reserved } = begun;
+        let Begun { ids, state, deadline, queued, first, requests, reserved } = begun;
         let driver = Box::new(Driver {
             seat: self.enter(ids, &cancel, &store),
             runtime: Arc::clone(self),
@@ -163,6 +164,9 @@ impl Runtime {
             session,
             parent: None,
         });
+        if queued {
+            return self.spawn(ids.id, driver.run_queued());
+        }
         self.spawn(ids.id, driver.run_new(first, requests, reserved))
     }
 

@@ -276,6 +276,7 @@ pub(crate) fn replay(
                 if again.counts(event) {
                     state.tally.count(&event.data)?;
                 }
+                state.keep_progress(&event.data);
                 continue;
             }
             if let (None, EventData::ExecutionQueued(queued)) = (&state, &event.data) {
@@ -390,6 +391,6 @@ impl Resumed {
             parent: self.parent,
             work,
         });
-        driver.run_resumed().await
+        if row.queued { driver.run_queued().await } else { driver.run_resumed().await }
     }
 }

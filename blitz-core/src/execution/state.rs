@@ -299,6 +299,18 @@ impl State {
         self.open.insert(key.to_owned(), progress);
     }
 
+    /// What was told of the progress before stays true.
+    pub(crate) fn keep_progress(&mut self, data: &EventData) {
+        let progress = match data {
+            EventData::NodeFinished(finished) => finished.progress,
+            EventData::ItemFinished(item) => item.progress,
+            _ => 0,
+        };
+        if let Mind::Workflow(workflow) = &mut self.mind {
+            workflow.machine.at_least(progress);
+        }
+    }
+
     fn close(&mut self, key: &str) {
         self.open.remove(key);
         self.lost.remove(key);

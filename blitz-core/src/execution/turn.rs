@@ -4,23 +4,26 @@
 //! A [`Turn`] is what the driver has decided; [`Turn::write`] is the only place that writes it. A
 //! refused reservation is a value: the rest of the turn commits all the same.
 
+mod starts;
+
 use serde_json::{Value, json};
 
 use super::begin::Launch;
 use super::runnable::Runnable;
-use super::setup::Setup;
 use super::state::{State, Tally};
 use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
     Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished,
     ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepFinished, StepKind,
-    StepStarted, Timestamp, ToolCall, ToolStarted, Usage, Waiting,
+    StepStarted, Timestamp, ToolCall, Usage, Waiting,
 };
 use crate::error::{Error, ErrorInfo, Result};
 use crate::ledger::{self, Booked, Ended, Follow, Refusal, ReserveOutcome, ReserveRequest, Reserved};
 use crate::store::Connection;
 use crate::store::executions::{self, Entry, NewExecution, Parent};
+
+pub(crate) use starts::idempotency_key;
 
 /// Which execution a turn belongs to, and the epoch that its process holds it in.
 #[derive(Debug, Clone, Copy)]
@@ -159,6 +162,8 @@ pub(crate) struct Begun {
     pub(crate) ids: Ids,
     pub(crate) state: State,
     pub(crate) deadline: Timestamp,
+    /// Whether it waits for its turn: nothing of it has begun.
+    pub(crate) queued: bool,
     pub(crate) first: Vec<Action>,
     /// The requests of the model calls among them, in order.
     pub(crate) requests: Vec<ModelRequest>,
@@ -495,7 +500,13 @@ impl Begin {
         let queued = EventData::ExecutionQueued(queued);
         let mut first = state.absorb(now, "", &queued);
         writer.entry("", queued);
-        writer.entry("", EventData::ExecutionStarted { epoch });
+        let waits = match &self.launch.queue {
+            Some(queue) if parent.is_none() => executions::enqueue(tx, id, self.setup.id(), queue.into())?,
+            _ => false,
+        };
+        if !waits {
+            writer.entry("", EventData::ExecutionStarted { epoch });
+        }
         if let Some(of) = self.launch.rerun_of {
             for finished in &self.launch.reused {
                 writer.reuse(now, &mut state, finished, of);
@@ -519,45 +530,9 @@ impl Begin {
             state.absorb(now, &entry.path, &entry.data);
         }
         let Writer { entries, committed, .. } = writer;
-        Ok((Begun { ids, state, deadline: self.deadline, first, requests, reserved: committed.reserved }, entries))
+        let reserved = committed.reserved;
+        Ok((Begun { ids, state, deadline: self.deadline, queued: waits, first, requests, reserved }, entries))
     }
-}
-
-impl ToolStart {
-    /// The record of the start, with its path.
-    pub(crate) fn record(&self, store_id: &str, id: ExecutionId) -> (String, EventData) {
-        let key = idempotency_key(store_id, id, &self.key);
-        match &self.node {
-            None => {
-                let started = ToolStarted::new(self.attempt, self.call.clone(), self.effect, key);
-                (self.key.clone(), EventData::ToolStarted(started))
-            }
-            Some((path, node, input)) => {
-                let mut started = NodeStarted::new(node.clone(), self.attempt);
-                (started.effect, started.idempotency_key) = (Some(self.effect), Some(key));
-                started.input = input.clone();
-                (path.clone(), EventData::NodeStarted(started))
-            }
-        }
-    }
-}
-
-impl ModelStart {
-    /// The bounds of a request, for its reservation.
-    pub(crate) fn new(key: String, attempt: u32, place: usize, setup: &Setup, request: &ModelRequest) -> Self {
-        Self {
-            key,
-            attempt,
-            place,
-            input_bound: setup.model_at(place).provider.input_token_bound(request),
-            output_cap: request.settings.max_output_tokens.unwrap_or(0),
-        }
-    }
-}
-
-/// The key that an effect carries to the world: the same for each attempt of one call, and for no other.
-pub(crate) fn idempotency_key(store_id: &str, id: ExecutionId, key: &str) -> String {
-    crate::store::content_hash(format!("{store_id}\0{id}\0{key}").as_bytes())
 }
 
 /// How the attempt ended that a record tells of.

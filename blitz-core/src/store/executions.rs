@@ -1,6 +1,7 @@
 //! Executions and their journal: the SQL, written once.
 
 mod nodes;
+mod queue;
 
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use crate::domain::{
 };
 use crate::error::{Error, Result};
 pub(crate) use nodes::{blob, cached, journal_below, names_output, put_blob, put_cached, question};
+pub(crate) use queue::{QueuePlace, enqueue, next_in_queue, take_turn};
 
 /// Version of the form of journal records.
 const JOURNAL_SCHEMA: i64 = 1;
@@ -56,13 +58,16 @@ pub(crate) struct ExecutionRow {
     pub(crate) finished: Option<Finished>,
     /// The record from which on its failed parts ran again; 0 where they never did.
     pub(crate) redriven: i64,
+    /// Whether it waits for its turn: nothing of it has begun.
+    pub(crate) queued: bool,
 }
 
 macro_rules! row_sql {
     ($rest:literal) => {
         concat!(
             "SELECT id, root_id, parent_id, agent_id, principal, definition_hash, depth, waiting_for, cancel_requested,
-                boot_id, epoch, resume_attempts, deadline, finished, redriven FROM executions ",
+                boot_id, epoch, resume_attempts, deadline, finished, redriven,
+                status = 'pending' FROM executions ",
             $rest
         )
     };
@@ -85,6 +90,7 @@ fn row(row: &Row) -> Result<ExecutionRow> {
         deadline: Timestamp(row.int(12)?),
         finished: row.opt_json(13)?,
         redriven: row.int(14)?,
+        queued: row.bool(15)?,
     })
 }
 
@@ -408,7 +414,7 @@ pub(crate) fn decided(tx: &mut dyn Connection, id: ExecutionId, still_waiting: &
 pub(crate) fn claim(tx: &mut dyn Connection, root: &ExecutionRow, boot_id: &str) -> Result<i64> {
     let claimed = tx.execute(
         "UPDATE executions SET boot_id = ?3, epoch = epoch + 1, resume_attempts = resume_attempts + 1,
-            status = 'running', waiting_for = NULL, next_wake = NULL
+            status = CASE WHEN status = 'pending' THEN 'pending' ELSE 'running' END, waiting_for = NULL, next_wake = NULL
          WHERE id = ?1 AND epoch = ?2 AND finished_at IS NULL",
         params![root.id, root.epoch, boot_id],
     )?;

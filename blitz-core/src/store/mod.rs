@@ -21,6 +21,7 @@ pub(crate) mod prices;
 pub(crate) mod seal;
 pub(crate) mod sql;
 pub(crate) mod sqlite;
+pub(crate) mod triggers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -15,8 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use super::task::Task;
-use crate::domain::{Action, Finish, Input, Machine, NodeEnd, Place, Timestamp};
+use crate::domain::{Action, EventData, Finish, Input, Machine, NodeEnd, Place, Timestamp};
 use crate::error::{Error, ErrorInfo};
+
+/// All of the work, in basis points.
+const WHOLE: u64 = 10_000;
 
 /// Control of one execution of a workflow.
 #[derive(Debug, Clone)]
@@ -221,19 +224,31 @@ impl WorkflowMachine {
 
     /// Basis points of decided work: a container counts by its items.
     fn note_progress(&mut self) {
-        const WHOLE: u64 = 10_000;
-        let Some(root) = self.control.instances.get("") else { return };
-        let known = root.nodes.len().max(1) as u64;
-        let decided = (root.nodes.len() - root.undecided.min(root.nodes.len())) as u64 * WHOLE;
-        let inside: u64 = self
-            .control
-            .containers
-            .values()
-            .filter(|container| container.place.path.is_empty() && container.total > 0)
-            .map(|container| self.part_done(container) * WHOLE / container.total.max(1))
-            .sum();
-        let now = u32::try_from((decided + inside) / known).unwrap_or(u32::MAX);
+        let now = u32::try_from(self.decided("")).unwrap_or(u32::MAX);
         self.control.progress = self.control.progress.max(now.min(WHOLE as u32));
+    }
+
+    /// How much of a scope is decided, in basis points, the containers in it by their items.
+    fn decided(&self, path: &str) -> u64 {
+        let Some(instance) = self.control.instances.get(path) else { return 0 };
+        let known = instance.nodes.len().max(1) as u64;
+        let decided = (instance.nodes.len() - instance.undecided.min(instance.nodes.len())) as u64 * WHOLE;
+        let inside: u64 = self.plan.scopes[instance.scope]
+            .nodes
+            .iter()
+            .filter(|node| self.plan.nodes[**node].body.is_some())
+            .filter_map(|node| self.control.containers.get(&join(path, &self.plan.nodes[*node].id)))
+            .map(|container| match self.plan.nodes[container.place.node].task {
+                Task::Parallel => self.decided(&container.place.key),
+                _ => self.part_done(container) * WHOLE / container.total.max(1),
+            })
+            .sum();
+        (decided + inside) / known
+    }
+
+    /// Keeps the progress from falling below what was told before.
+    pub(crate) fn at_least(&mut self, progress: u32) {
+        self.control.progress = self.control.progress.max(progress);
     }
 
     fn part_done(&self, container: &Container) -> u64 {
@@ -260,6 +275,14 @@ impl Machine for WorkflowMachine {
             _ => {}
         }
         self.settle(&mut flow);
+        let progress = self.control.progress;
+        for action in &mut flow.actions {
+            if let Action::Emit { data, .. } = action
+                && let EventData::NodeFinished(finished) = data.as_mut()
+            {
+                finished.progress = progress;
+            }
+        }
         flow.actions
     }
 

@@ -5,6 +5,7 @@
 //! in as a value, and which agents and tools there are is asked where the catalogue is.
 
 pub(crate) mod config;
+pub(crate) mod cron;
 pub(crate) mod diff;
 pub(crate) mod evaluate;
 pub(crate) mod expr;

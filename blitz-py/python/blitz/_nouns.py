@@ -26,6 +26,7 @@ NOUNS = {
     "agents": "Agents",
     "workflows": "Workflows",
     "executions": "Executions",
+    "triggers": "Triggers",
     "users": "Users",
     "roles": "Roles",
     "keys": "Keys",

@@ -169,6 +169,10 @@ pub struct WorkflowLimits {
     /// Cost of the execution and its children, decimal USD. No limit where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<Money>,
+    /// Executions of one concurrency key at the same time, those without a key among themselves; the
+    /// others wait for their turn. No limit where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u32>,
     /// How deep executions may start executions.
     pub max_depth: u32,
     /// Bytes of one node's output.
@@ -184,6 +188,7 @@ impl Default for WorkflowLimits {
             max_items: 100_000,
             max_nodes: 200,
             max_cost: None,
+            max_concurrent: None,
             max_depth: 8,
             output_bytes: 8 << 20,
         }

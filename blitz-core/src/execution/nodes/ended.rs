@@ -266,8 +266,11 @@ impl Driver {
             Err(None) => item.status = NodeStatus::Cancelled,
         }
         self.bring_own(blob.as_ref());
-        let data = EventData::ItemFinished(item);
+        let mut data = EventData::ItemFinished(item);
         let actions = self.state.absorb(Timestamp::now(), &path, &data);
+        if let (EventData::ItemFinished(item), Some(mind)) = (&mut data, self.state.as_workflow()) {
+            item.progress = mind.machine.progress();
+        }
         turn.drafts.push(Draft { path: path.clone(), data, settle: None, blob });
         for (name, _) in carried {
             let value = self.state.values().and_then(|values| values.var(&path, &name)).cloned().unwrap_or_default();

@@ -80,14 +80,16 @@ pub(super) fn limits(definition: &WorkflowDefinition, problems: &mut Vec<Problem
         let message = "a name has 1 to 128 characters, no slash and no white space around it";
         problems.push(Problem::new(ProblemCode::Name, message).at("/name"));
     }
-    let WorkflowLimits { timeout_s, max_parallel, max_steps, max_items, max_nodes, max_cost, max_depth, output_bytes } =
-        &definition.limits;
+    let limits = &definition.limits;
+    let WorkflowLimits { timeout_s, max_parallel, max_steps, max_items, max_nodes, max_cost, .. } = limits;
+    let WorkflowLimits { max_concurrent, max_depth, output_bytes, .. } = limits;
     let ranges = [
         ("timeout_s", *timeout_s, YEAR),
         ("max_parallel", u64::from(*max_parallel), 10_000),
         ("max_steps", *max_steps, 100_000_000),
         ("max_items", *max_items, 10_000_000),
         ("max_nodes", u64::from(*max_nodes), MOST_NODES as u64),
+        ("max_concurrent", u64::from(max_concurrent.unwrap_or(1)), 1_000_000),
         ("max_depth", u64::from(*max_depth), 32),
         ("output_bytes", *output_bytes, 1 << 30),
     ];

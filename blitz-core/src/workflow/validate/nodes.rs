@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::config;
+use super::super::cron::Cron;
 use super::super::expr::{Expr, Names, Shape};
 use super::super::task::{Reader, Task, escaped};
 use super::bounds;
@@ -228,7 +229,9 @@ pub(super) fn triggers(definition: &WorkflowDefinition, problems: &mut Vec<Probl
         let (wrong, input) = match trigger {
             Trigger::Manual {} => (None, &None),
             Trigger::Webhook { name, input } => (wrong_name(name), input),
-            Trigger::Schedule { cron, zone, input, .. } => (wrong_cron(cron).or_else(|| wrong_zone(zone)), input),
+            Trigger::Schedule { cron, zone, input, .. } => {
+                (Cron::parse(cron).err().or_else(|| wrong_zone(zone)), input)
+            }
             Trigger::Event { name, when, input } => {
                 let when = when.as_ref().and_then(|source| Expr::compile(source).err());
                 (wrong_name(name).or_else(|| when.map(|error| error.to_string())), input)
@@ -250,51 +253,6 @@ pub(super) fn triggers(definition: &WorkflowDefinition, problems: &mut Vec<Probl
 fn wrong_name(name: &str) -> Option<String> {
     let right = (1..=128).contains(&name.chars().count()) && !name.chars().any(|c| c.is_control() || c.is_whitespace());
     (!right).then(|| "the name of a trigger has 1 to 128 characters and no white space".to_owned())
-}
-
-/// Names of months and weekdays count as their numbers.
-const CRON_FIELDS: [(&str, u32, u32, &[&str]); 5] = [
-    ("minute", 0, 59, &[]),
-    ("hour", 0, 23, &[]),
-    ("day", 1, 31, &[]),
-    ("month", 1, 12, &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
-    ("weekday", 0, 7, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
-];
-
-fn wrong_cron(cron: &str) -> Option<String> {
-    const MACROS: [&str; 6] = ["@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@midnight"];
-    if MACROS.contains(&cron) {
-        return None;
-    }
-    let fields: Vec<&str> = cron.split_whitespace().collect();
-    if fields.len() != CRON_FIELDS.len() || cron.len() > 256 {
-        return Some("a schedule has five fields: minute, hour, day, month and weekday".to_owned());
-    }
-    let wrong = fields.iter().zip(CRON_FIELDS).find(|(text, (_, least, most, names))| {
-        !text.split(',').all(|part| is_cron_part(part, *least, *most, names))
-    })?;
-    let (_, (name, least, most, _)) = wrong;
-    Some(format!("the {name} of the schedule is none: `*`, numbers from {least} to {most}, ranges, lists and steps"))
-}
-
-fn is_cron_part(part: &str, least: u32, most: u32, names: &[&str]) -> bool {
-    let number = |text: &str| {
-        let named = names.iter().position(|name| text.eq_ignore_ascii_case(name));
-        let named = named.and_then(|at| u32::try_from(at).ok()).map(|at| at + least);
-        let plain = || text.parse::<u32>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
-        named.or_else(plain).filter(|number| (least..=most).contains(number))
-    };
-    let (range, step) = match part.split_once('/') {
-        Some((range, step)) => (range, Some(step)),
-        None => (part, None),
-    };
-    let step_is_right = step.is_none_or(|step| step.parse::<u32>().is_ok_and(|step| (1..=most).contains(&step)));
-    let range_is_right = match range.split_once('-') {
-        _ if range == "*" => true,
-        Some((from, to)) => matches!((number(from), number(to)), (Some(from), Some(to)) if from <= to),
-        None => number(range).is_some(),
-    };
-    step_is_right && range_is_right
 }
 
 fn wrong_zone(zone: &str) -> Option<String> {

@@ -25,11 +25,12 @@ CREATE TABLE triggers (
     name        TEXT,
     principal   TEXT NOT NULL,
     next_at     INTEGER,
-    created_at  INTEGER NOT NULL
+    created_at  INTEGER NOT NULL,
+    ended       INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX triggers_workflow ON triggers (workflow_id);
+CREATE INDEX triggers_workflow ON triggers (workflow_id) WHERE ended = 0;
 CREATE INDEX triggers_due ON triggers (next_at) WHERE next_at IS NOT NULL;
-CREATE INDEX triggers_name ON triggers (kind, name) WHERE name IS NOT NULL;
+CREATE INDEX triggers_name ON triggers (kind, name) WHERE name IS NOT NULL AND ended = 0;
 
 -- One row for each firing: whoever makes it fires, in whatever process.
 CREATE TABLE firings (
