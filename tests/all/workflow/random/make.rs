@@ -99,7 +99,7 @@ impl Maker<'_> {
             let in_map = may.in_map || matches!(node.kind, Kind::Map { .. });
             let in_loop = may.in_loop || matches!(node.kind, Kind::Loop { .. });
             self.flow.nodes.push(node);
-            self.lead_to(&id, &made, starts, races, may);
+            self.lead_to(&id, &made, starts, races);
             made.push(id.clone());
             if is_container {
                 self.scope(Some(&id), depth + 1, May { in_map, in_loop, ..below });
@@ -209,7 +209,7 @@ impl Maker<'_> {
     }
 
     /// Edges from nodes that are there already, and how they join.
-    fn lead_to(&mut self, id: &str, before: &[String], starts: bool, races: bool, may: May) {
+    fn lead_to(&mut self, id: &str, before: &[String], starts: bool, races: bool) {
         let mut count = self.dice.below(4);
         if starts && count == 0 && self.dice.is(85) {
             count = 1;
@@ -237,8 +237,6 @@ impl Maker<'_> {
             (2.., 2) if races => Join::N { n: 1 + self.dice.below(links.len() as u64) as u32, cancels },
             _ => Join::AnyTaken,
         };
-        // Where nothing may fail, a switch without a match has to lead somewhere, and an error port too.
-        let _ = may;
         self.flow.links.extend(links);
         self.flow.nodes.iter_mut().find(|node| node.id == id).expect("a node").join = join;
     }
@@ -303,17 +301,14 @@ impl Maker<'_> {
         for place in 0..self.flow.nodes.len() {
             let id = self.flow.nodes[place].id.clone();
             let mut node = self.flow.nodes[place].clone();
-            if let Some(Test::VarAtLeast(name, _)) = &mut node.when
-                && !self.readable(&id, name, true, &writes, &mut reads)
-            {
-                node.when = None;
+            if let Some(Test::VarAtLeast(_, least)) = node.when {
+                node.when = self.readable(&id, true, &writes, &mut reads).map(|name| Test::VarAtLeast(name, least));
             }
             let numbers = match &mut node.kind {
-                Kind::If(test @ Test::VarAtLeast(..)) => {
-                    let Test::VarAtLeast(name, _) = test else { continue };
-                    if !self.readable(&id, name, true, &writes, &mut reads) {
-                        *test = Test::Flag;
-                    }
+                Kind::If(Test::VarAtLeast(_, least)) => {
+                    let least = *least;
+                    let read = self.readable(&id, true, &writes, &mut reads);
+                    node.kind = Kind::If(read.map_or(Test::Flag, |name| Test::VarAtLeast(name, least)));
                     None
                 }
                 Kind::Work { give: Some(source), .. } | Kind::Code(source) | Kind::End(Some(source)) => Some(source),
@@ -325,10 +320,9 @@ impl Maker<'_> {
             };
             if let Some(source) = numbers {
                 match source {
-                    Source::Var(name) => {
-                        if !self.readable(&id, name, false, &writes, &mut reads) {
-                            *source = Source::Lit(3);
-                        }
+                    Source::Var(_) => {
+                        let read = self.readable(&id, false, &writes, &mut reads);
+                        *source = read.map_or(Source::Lit(3), Source::Var);
                     }
                     Source::Node(other) | Source::Strict(other) if !self.reaches(other, &id) => {
                         *source = Source::Lit(4);
@@ -347,26 +341,17 @@ impl Maker<'_> {
     fn readable(
         &mut self,
         id: &str,
-        name: &mut String,
         number: bool,
         writes: &[(String, String)],
         reads: &mut Vec<(String, String)>,
-    ) -> bool {
+    ) -> Option<String> {
         let numbers = |var: &&Var| !number || matches!(var.rule, Rule::Replace | Rule::Add);
-        let fit: Vec<String> = self
-            .flow
-            .vars
-            .iter()
-            .filter(numbers)
-            .filter(|var| writes.iter().all(|(writer, of)| *of != var.name || self.in_order(writer, id)))
-            .map(|var| var.name.clone())
-            .collect();
-        if fit.is_empty() {
-            return false;
-        }
-        *name = self.dice.pick(&fit).clone();
+        let in_order = |var: &&Var| writes.iter().all(|(writer, of)| *of != var.name || self.in_order(writer, id));
+        let fit = self.flow.vars.iter().filter(numbers).filter(in_order).map(|var| var.name.clone());
+        let fit: Vec<String> = fit.collect();
+        let name = (!fit.is_empty()).then(|| self.dice.pick(&fit).clone())?;
         reads.push((id.to_owned(), name.clone()));
-        true
+        Some(name)
     }
 
     fn writes(
