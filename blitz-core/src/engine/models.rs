@@ -168,7 +168,7 @@ impl Models {
                 .to_its_end(embed_once(self.session.clone(), model.to_owned(), request.clone(), attempt.clone()))
                 .await?
             {
-                Attempted::Done(done) => return Ok(done.into()),
+                Attempted::Done(done) => return Ok((*done).into()),
                 Attempted::Again(at) => attempt = attempt.next(&runtime, at).await?,
             }
         }

@@ -60,7 +60,7 @@ impl Attempt {
 /// What came of an attempt.
 pub(crate) enum Attempted {
     /// Vectors.
-    Done(Embedded),
+    Done(Box<Embedded>),
     /// Nothing yet: another attempt may be made at this time.
     Again(Timestamp),
 }
@@ -173,7 +173,9 @@ impl Embedding {
             })
             .await?;
         match result {
-            Ok(response) => Ok(Attempted::Done(Embedded { response, usage: booked.usage, cost: booked.cost })),
+            Ok(response) => {
+                Ok(Attempted::Done(Box::new(Embedded { response, usage: booked.usage, cost: booked.cost })))
+            }
             Err(follows) => follows.map(Attempted::Again),
         }
     }
