@@ -87,11 +87,12 @@ async fn what_was_built_is_what_its_json_says() {
         .map("each", "inputs.files", |body| body.template("one", "{{ item }}"))
         .config("concurrency", 4)
         .repeat("again", 3, "loop.count > 1", |body| body.template("two", "x"))
+        .http("call", "https://example.com/{{ inputs.id }}")
         .var("seen", json!([]), MergeRule::Append)
         .build();
     let (_engine, me) = with_analyzer().await;
     let parents: Vec<Option<&str>> = nested.nodes.iter().map(|node| node.parent.as_deref()).collect();
-    assert_eq!(parents, [None, Some("each"), None, Some("again")]);
+    assert_eq!(parents, [None, Some("each"), None, Some("again"), None]);
     assert_eq!(nested.nodes[0].config["concurrency"], 4);
     let checked = me.workflows().validate(json!(nested)).await.unwrap();
     assert!(checked.valid, "{:?}", checked.problems);

@@ -125,6 +125,11 @@ impl Workflow {
         self.node(id, NodeType::Tool, json!({"tool": tool.into()}))
     }
 
+    /// Sends an HTTP request.
+    pub fn http(self, id: impl Into<String>, url: impl Into<String>) -> Self {
+        self.node(id, NodeType::Http, json!({"url": url.into()}))
+    }
+
     /// Makes a text.
     pub fn template(self, id: impl Into<String>, template: impl Into<String>) -> Self {
         self.node(id, NodeType::Template, json!({"template": template.into()}))
