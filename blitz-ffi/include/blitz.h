@@ -75,6 +75,8 @@ typedef enum blitz_status {
   BLITZ_EXPRESSION = 40,
   /* A tool failed where no model can be told of it. */
   BLITZ_TOOL_FAILED = 41,
+  /* Nothing was heard of a running node for longer than its heartbeat allows. */
+  BLITZ_HEARTBEAT = 42,
   /* The execution or call was cancelled. */
   BLITZ_CANCELLED = 50,
   /* The engine closed or died while the execution ran: recover() goes on with it. */

@@ -31,8 +31,7 @@ pub(crate) fn timeline(tx: &mut dyn Connection, id: ExecutionId, page: &ListOpti
         reading.entries.iter_mut().filter(open).for_each(|entry| entry.status = NodeStatus::Cancelled);
     }
     let from = usize::try_from(page.after_id()?).unwrap_or(usize::MAX);
-    let some = i64::from(page.rows());
-    let rows = usize::try_from(some).unwrap_or(usize::MAX);
+    let rows = usize::try_from(page.rows()).unwrap_or(usize::MAX);
     let numbered: Vec<(i64, TimelineEntry)> = (1_i64..).zip(reading.entries).skip(from).take(rows).collect();
     let page = Page::cut(numbered, page, |(number, _)| *number);
     Ok(Page { items: page.items.into_iter().map(|(_, entry)| entry).collect(), next_cursor: page.next_cursor })

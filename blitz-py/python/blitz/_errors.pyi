@@ -67,6 +67,9 @@ class ExpressionError(BlitzError, builtins.ValueError):
 class ToolFailedError(BlitzError):
     """A tool failed where no model can be told of it."""
 
+class HeartbeatError(BlitzError):
+    """Nothing was heard of a running node for longer than its heartbeat allows."""
+
 class CancelledError(BlitzError):
     """The execution or call was cancelled."""
 
@@ -108,6 +111,7 @@ __all__ = [
     "TooLargeError",
     "ExpressionError",
     "ToolFailedError",
+    "HeartbeatError",
     "CancelledError",
     "InterruptedError",
     "StorageError",
