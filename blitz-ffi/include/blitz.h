@@ -462,6 +462,15 @@ uint32_t blitz_tool_call_attempt(const blitz_tool_call *call);
 /* Whether nobody waits for the result any more: look now and then in a callback that takes long. */
 bool blitz_tool_call_cancelled(const blitz_tool_call *call);
 
+/* Says that the call is alive: a workflow's node with `heartbeat_s` fails where it is silent for longer. */
+blitz_status blitz_tool_call_heartbeat(const blitz_tool_call *call);
+
+/*
+ * Says how far a workflow's node has come, any JSON, to whoever reads its events: a `node.log`, which is not kept. It is
+ * alive, too.
+ */
+blitz_status blitz_tool_call_log(const blitz_tool_call *call, const char *message_json);
+
 /*
  * The session of whoever the execution acts for: what a tool does by it is done in that name. On BLITZ_OK the caller owns
  *out_session: blitz_session_free().
@@ -578,6 +587,18 @@ bool blitz_model_reply_cancelled(const blitz_model_reply *reply);
  * blitz_ticket_complete() and its like use it up, blitz_ticket_free() gives it back.
  */
 blitz_status blitz_model_reply_defer(blitz_model_reply *reply, blitz_ticket **out_ticket);
+
+/*
+ * Says that the call is alive: a workflow's node with `heartbeat_s` fails where it is silent for longer.
+ * BLITZ_INVALID_INPUT for a provider's ticket. Thread: any.
+ */
+blitz_status blitz_ticket_heartbeat(const blitz_ticket *ticket);
+
+/*
+ * Says how far a workflow's node has come, any JSON, to whoever reads its events: a `node.log`, which is not kept. It is
+ * alive, too. BLITZ_INVALID_INPUT for a provider's ticket. Thread: any.
+ */
+blitz_status blitz_ticket_log(const blitz_ticket *ticket, const char *message_json);
 
 /*
  * Answers the call: for a tool with its result, any JSON; for a provider with a reply, as blitz_model_reply_json() takes

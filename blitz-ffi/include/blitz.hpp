@@ -133,6 +133,12 @@ class ticket {
   /* Shows a piece of a provider's answer. */
   void emit(const std::string &text) { detail::check(blitz_ticket_emit(handle_.get(), text.c_str())); }
   bool cancelled() const noexcept { return blitz_ticket_cancelled(handle_.get()); }
+  /* Says that the call is alive: a workflow's node with `heartbeat_s` fails where it is silent for longer. */
+  void heartbeat() const { detail::check(blitz_ticket_heartbeat(handle_.get())); }
+  /* Says how far a workflow's node has come, any JSON, to whoever reads its events. */
+  void log(const std::string &message_json) const {
+    detail::check(blitz_ticket_log(handle_.get(), message_json.c_str()));
+  }
 
  private:
   void used(blitz_status status) {
@@ -247,6 +253,10 @@ class tool_call {
   std::string idempotency_key() const { return blitz_tool_call_idempotency_key(handle_); }
   std::uint32_t attempt() const noexcept { return blitz_tool_call_attempt(handle_); }
   bool cancelled() const noexcept { return blitz_tool_call_cancelled(handle_); }
+  /* Says that the call is alive: a workflow's node with `heartbeat_s` fails where it is silent for longer. */
+  void heartbeat() const { detail::check(blitz_tool_call_heartbeat(handle_)); }
+  /* Says how far a workflow's node has come, any JSON, to whoever reads its events. */
+  void log(const std::string &message_json) const { detail::check(blitz_tool_call_log(handle_, message_json.c_str())); }
   /* The session of whoever the execution acts for. */
   blitz::session session() const;
 

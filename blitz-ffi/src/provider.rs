@@ -212,6 +212,6 @@ pub extern "C" fn blitz_model_reply_defer(reply: *mut Reply, out_ticket: *mut *m
     status_of(|| {
         let out = Out::new(out_ticket, "out_ticket")?;
         let reply = handle::get(reply)?;
-        out.set_handle(reply.place.defer(|give| Giver::Model(give, Arc::clone(&reply.call)))?)
+        out.set_handle(reply.place.defer(None, |give| Giver::Model(give, Arc::clone(&reply.call)))?)
     })
 }

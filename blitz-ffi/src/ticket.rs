@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use blitz::provider::ProviderCall;
-use blitz::tool::{NodeOutput, ToolError};
+use blitz::tool::{NodeOutput, ToolContext, ToolError};
 use blitz::{Error, ErrorCode, Result, provider};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ pub(crate) type ModelAnswer = Result<provider::Reply>;
 pub struct Ticket {
     host: Weak<Host>,
     cancel: CancellationToken,
+    /// A tool's or a node's, which may say that it is alive.
+    context: Option<ToolContext>,
     giver: Mutex<Option<Giver>>,
 }
 
@@ -40,6 +42,10 @@ pub(crate) enum Giver {
 }
 
 impl Ticket {
+    fn context(&self) -> Result<&ToolContext> {
+        self.context.as_ref().ok_or_else(|| Error::invalid("only tools and nodes say that they are alive"))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Giver>> {
         // Nothing panics while it is held.
         self.giver.lock().unwrap_or_else(PoisonError::into_inner)
@@ -98,7 +104,11 @@ impl<T> Place<T> {
     }
 
     /// Puts the answer off: it is the ticket's from now on. Errors: `Conflict` where there is one already.
-    pub(crate) fn defer(&self, giver: impl FnOnce(oneshot::Sender<T>) -> Giver) -> Result<Ticket> {
+    pub(crate) fn defer(
+        &self,
+        context: Option<ToolContext>,
+        giver: impl FnOnce(oneshot::Sender<T>) -> Giver,
+    ) -> Result<Ticket> {
         let mut given = self.lock();
         if !matches!(*given, Given::Nothing) {
             return Err(Error::conflict("there is an answer already"));
@@ -106,7 +116,7 @@ impl<T> Place<T> {
         let (give, take) = oneshot::channel();
         *given = Given::Later(take);
         let giver = Mutex::new(Some(giver(give)));
-        Ok(Ticket { host: self.host.clone(), cancel: self.cancel.clone(), giver })
+        Ok(Ticket { host: self.host.clone(), cancel: self.cancel.clone(), context, giver })
     }
 }
 
@@ -123,6 +133,27 @@ impl<T, E> Place<Result<T, E>> {
             _ => Err(failed(code_of(status))),
         }
     }
+}
+
+/// Says that the call is alive: a workflow's node with `heartbeat_s` fails where it is silent for longer.
+/// BLITZ_INVALID_INPUT for a provider's ticket. Thread: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_ticket_heartbeat(ticket: *const Ticket) -> Status {
+    status_of(|| {
+        handle::get(ticket)?.context()?.heartbeat();
+        Ok(())
+    })
+}
+
+/// Says how far a workflow's node has come, any JSON, to whoever reads its events: a `node.log`, which is not kept. It is
+/// alive, too. BLITZ_INVALID_INPUT for a provider's ticket. Thread: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_ticket_log(ticket: *const Ticket, message_json: *const c_char) -> Status {
+    status_of(|| {
+        let ticket = handle::get(ticket)?;
+        ticket.context()?.log(json::read(message_json, "message_json")?);
+        Ok(())
+    })
 }
 
 /// Answers the call: for a tool with its result, any JSON; for a provider with a reply, as blitz_model_reply_json() takes

@@ -88,7 +88,8 @@ pub(crate) fn called(
     context: ToolContext,
     is_node: bool,
 ) -> Result<Given<ToolAnswer>, ToolError> {
-    let result = ToolResult { place: Place::new(host.clone(), context.cancel.clone()), is_node };
+    let place = Place::new(host.clone(), context.cancel.clone());
+    let result = ToolResult { place, context: context.clone(), is_node };
     let call = Call {
         host,
         call_id: c_text(context.call_id.clone()),
@@ -150,6 +151,26 @@ pub extern "C" fn blitz_tool_call_cancelled(call: *const Call) -> bool {
     })
 }
 
+/// Says that the call is alive: a workflow's node with `heartbeat_s` fails where it is silent for longer.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_tool_call_heartbeat(call: *const Call) -> Status {
+    status_of(|| {
+        handle::get(call)?.context.heartbeat();
+        Ok(())
+    })
+}
+
+/// Says how far a workflow's node has come, any JSON, to whoever reads its events: a `node.log`, which is not kept. It is
+/// alive, too.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_tool_call_log(call: *const Call, message_json: *const c_char) -> Status {
+    status_of(|| {
+        let call = handle::get(call)?;
+        call.context.log(json::read(message_json, "message_json")?);
+        Ok(())
+    })
+}
+
 /// The session of whoever the execution acts for: what a tool does by it is done in that name. On BLITZ_OK the caller owns
 /// *out_session: blitz_session_free().
 #[unsafe(no_mangle)]
@@ -169,6 +190,7 @@ pub extern "C" fn blitz_tool_call_session(
 /// Where a tool puts its result.
 pub struct ToolResult {
     place: Place<ToolAnswer>,
+    context: ToolContext,
     is_node: bool,
 }
 
@@ -238,7 +260,7 @@ pub extern "C" fn blitz_tool_result_defer(result: *mut ToolResult, out_ticket: *
         let out = Out::new(out_ticket, "out_ticket")?;
         let result = handle::get(result)?;
         let giver = |give| if result.is_node { Giver::Node(give) } else { Giver::Tool(give) };
-        out.set_handle(result.place.defer(giver)?)
+        out.set_handle(result.place.defer(Some(result.context.clone()), giver)?)
     })
 }
 

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use serde_json::{Value, json};
 
 use crate::call::{Around, Failure, Function, Job, call};
+use crate::convert::to_json;
 use crate::session::Session;
 
 /// What a tool is put with.
@@ -96,6 +97,15 @@ impl ToolContext {
     fn cancelled(&self) -> bool {
         // Nobody waits any more where the engine was closed, too.
         self.context.cancel.is_cancelled() || !self.job.upgrade().is_some_and(|job| job.is_wanted())
+    }
+
+    fn heartbeat(&self) {
+        self.context.heartbeat();
+    }
+
+    fn log(&self, message: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.context.log(to_json(message, "the message")?);
+        Ok(())
     }
 
     /// The session of whoever called.

@@ -160,6 +160,20 @@ def test_async_nodes_run_on_the_loop_that_awaits(engine: blitz.Engine) -> None:
     assert engine.run("echo", {"x": 3}).output == [{"x": 3}, "a"]
 
 
+def test_a_node_says_how_far_it_is(engine: blitz.Engine) -> None:
+    @engine.node
+    def slow(context: blitz.ToolContext) -> str:
+        context.heartbeat()
+        context.log({"pages": 3})
+        with pytest.raises(blitz.InvalidInputError):
+            context.log({1, 2})
+        return "read"
+
+    engine.workflows.put(**one_node("slow", heartbeat_s=60))
+    said = [event.data["message"] for event in engine.stream("slow", {}) if event.type == "node.log"]
+    assert said == [{"pages": 3}]
+
+
 def test_what_a_node_raises_is_its_error(engine: blitz.Engine) -> None:
     attempts: list[int] = []
 

@@ -28,6 +28,8 @@ static blitz_status doubles(void *user_data, const blitz_tool_call *tool_call, c
   CHECK(strstr(work, "\"config\":{") != NULL && strstr(work, "\"input\":{") != NULL && n != NULL);
   char json[32];
   snprintf(json, sizeof json, "%ld", 2 * strtol(n + 4, NULL, 10));
+  CHECK(blitz_tool_call_heartbeat(tool_call) == BLITZ_OK && blitz_tool_call_log(tool_call, "{\"done\":1}") == BLITZ_OK);
+  CHECK(blitz_tool_call_log(tool_call, "{bad") == BLITZ_INVALID_INPUT);
   CHECK(blitz_tool_result_by(result, "out", "{bad") == BLITZ_INVALID_INPUT);
   CHECK(blitz_tool_result_by(result, NULL, "1") == BLITZ_INVALID_INPUT);
   return blitz_tool_result_json(result, json);
@@ -128,6 +130,8 @@ static blitz_status defers(void *user_data, const blitz_tool_call *tool_call, co
 static void *completes(void *user_data) {
   desk *desk = user_data;
   gate_wait(&desk->called, 1);
+  CHECK(blitz_ticket_heartbeat(desk->ticket) == BLITZ_OK && blitz_ticket_log(desk->ticket, "\"so far\"") == BLITZ_OK);
+  CHECK(blitz_ticket_log(desk->ticket, "so far") == BLITZ_INVALID_INPUT);
   CHECK(blitz_ticket_complete_by(desk->ticket, "done", "{bad") == BLITZ_INVALID_INPUT);
   CHECK(blitz_ticket_complete_by(desk->ticket, "done", "7") == BLITZ_OK);
   gate_wait(&desk->called, 2);

@@ -71,6 +71,17 @@ class ToolContext:
         """
         return self._native.cancelled
 
+    def heartbeat(self) -> None:
+        """Says that the call is alive: a workflow's node with ``heartbeat_s`` fails where it is silent for longer."""
+        self._native.heartbeat()
+
+    def log(self, message: Any) -> None:
+        """Says how far a workflow's node has come, to whoever reads its events; it is alive, too.
+
+        It is shown live, as ``node.log``, and not kept.
+        """
+        self._native.log(message)
+
     @property
     def session(self) -> Session:
         """A session of whoever called: what the tool does with it, it does as its caller."""
