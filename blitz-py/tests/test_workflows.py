@@ -75,3 +75,27 @@ def test_a_workflow_is_awaited_and_says_what_is_wrong_with_it(engine: blitz.Engi
     engine.workflows.put(**broken)
     with pytest.raises(blitz.InvalidInputError):
         engine.run("broken", {"texts": []})
+
+
+def test_triggers_start_workflows_and_their_timeline_is_read(engine: blitz.Engine) -> None:
+    flow = (
+        blitz.Workflow("greet")
+        .start("s")
+        .template("t", "hello {{ inputs.name }}")
+        .end("e", "{{ nodes.t.output }}")
+        .edge("s", "t").edge("t", "e")
+        .trigger(type="webhook", name="door", input={"name": "{{ trigger.body.who }}"})
+    )  # fmt: skip
+    engine.workflows.put(**flow)
+    engine.workflows.publish("greet")
+    [trigger] = engine.triggers.enable("greet")
+    assert engine.triggers.list()[0].trigger["name"] == "door"
+    [firing] = engine.triggers.fire("door", data={"who": "you"}, key="once")
+    assert engine.triggers.fire("door", data={"who": "you"}, key="once") == [firing], "the same key fires once"
+    came = engine.triggers.firings(trigger.id)[0]
+    assert came.status == "started" and came.execution_id is not None and came.missed == 0
+    outcome = engine.executions.handle(came.execution_id).wait()
+    assert outcome.output == "hello you", outcome
+    timeline = engine.executions.timeline(came.execution_id)
+    assert [entry.name for entry in timeline] == ["s", "t", "e"]
+    assert all(entry.status == "completed" and entry.finished_at is not None for entry in timeline)

@@ -15,6 +15,8 @@ from ._records import (
     BudgetRevision,
     Delivery,
     Embeddings,
+    EnabledTrigger,
+    Firing,
     IssuedKey,
     KeyRecord,
     ListedPrice,
@@ -28,6 +30,7 @@ from ._records import (
     SecretName,
     SessionRecord,
     TagPolicy,
+    TimelineEntry,
     TokenKey,
     Tokens,
     UsageReport,
@@ -2020,6 +2023,23 @@ class Executions(Noun):
             input: Another input; the first one's where absent.
             version: Which version runs."""
 
+    def redrive(
+        self,
+        id: int,
+    ) -> RerunAs:
+        """``executions.redrive``: One execution.
+
+        Args:
+            id: The execution's id."""
+    async def aredrive(
+        self,
+        id: int,
+    ) -> RerunAs:
+        """``executions.redrive``: One execution.
+
+        Args:
+            id: The execution's id."""
+
     def nodes(
         self,
         id: int,
@@ -2065,6 +2085,33 @@ class Executions(Noun):
         Args:
             id: The execution's id.
             format: How it is drawn."""
+
+    def timeline(
+        self,
+        id: int,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[TimelineEntry]:
+        """``executions.timeline``: A page of one thing's parts.
+
+        Args:
+            id: Whose parts.
+            limit: At most this many; 100 where absent.
+            cursor: Where the page before ended."""
+    async def atimeline(
+        self,
+        id: int,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[TimelineEntry]:
+        """``executions.timeline``: A page of one thing's parts.
+
+        Args:
+            id: Whose parts.
+            limit: At most this many; 100 where absent.
+            cursor: Where the page before ended."""
 
     def output(
         self,
@@ -2140,6 +2187,173 @@ class Executions(Noun):
 
     def handle(self, id: int) -> ExecutionHandle[Any]:
         """The handle on an execution whose id is known; nothing is asked yet."""
+
+
+class Triggers(Noun):
+    """The triggers of the engine."""
+
+    def enable(
+        self,
+        workflow: int | str,
+        *,
+        from_: datetime | int | None = None,
+    ) -> builtins.list[EnabledTrigger]:
+        """``triggers.enable``: A workflow whose triggers are enabled.
+
+        Args:
+            workflow: The workflow's id, its name, or `owner/name`.
+            from_: From when on its schedules fire; from now on where absent."""
+    async def aenable(
+        self,
+        workflow: int | str,
+        *,
+        from_: datetime | int | None = None,
+    ) -> builtins.list[EnabledTrigger]:
+        """``triggers.enable``: A workflow whose triggers are enabled.
+
+        Args:
+            workflow: The workflow's id, its name, or `owner/name`.
+            from_: From when on its schedules fire; from now on where absent."""
+
+    def disable(
+        self,
+        workflow: int | str,
+    ) -> None:
+        """``triggers.disable``: The triggers of a workflow.
+
+        Args:
+            workflow: The workflow's id, its name, or `owner/name`."""
+    async def adisable(
+        self,
+        workflow: int | str,
+    ) -> None:
+        """``triggers.disable``: The triggers of a workflow.
+
+        Args:
+            workflow: The workflow's id, its name, or `owner/name`."""
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[EnabledTrigger]:
+        """``triggers.list``: Which part of a list is wanted.
+
+        Args:
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
+    async def alist(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[EnabledTrigger]:
+        """``triggers.list``: Which part of a list is wanted.
+
+        Args:
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
+
+    def firings(
+        self,
+        id: int,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Firing]:
+        """``triggers.firings``: A page of one thing's parts.
+
+        Args:
+            id: Whose parts.
+            limit: At most this many; 100 where absent.
+            cursor: Where the page before ended."""
+    async def afirings(
+        self,
+        id: int,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Firing]:
+        """``triggers.firings``: A page of one thing's parts.
+
+        Args:
+            id: Whose parts.
+            limit: At most this many; 100 where absent.
+            cursor: Where the page before ended."""
+
+    def fire(
+        self,
+        name: str,
+        *,
+        data: Any = None,
+        key: str | None = None,
+    ) -> builtins.list[Firing]:
+        """``triggers.fire``: A call from outside, or an event.
+
+        Args:
+            name: The name that triggers have.
+            data: The request's body, or the event's data.
+            key: What makes a repetition known: the same key fires once."""
+    async def afire(
+        self,
+        name: str,
+        *,
+        data: Any = None,
+        key: str | None = None,
+    ) -> builtins.list[Firing]:
+        """``triggers.fire``: A call from outside, or an event.
+
+        Args:
+            name: The name that triggers have.
+            data: The request's body, or the event's data.
+            key: What makes a repetition known: the same key fires once."""
+
+    def emit(
+        self,
+        name: str,
+        *,
+        data: Any = None,
+        key: str | None = None,
+    ) -> builtins.list[Firing]:
+        """``triggers.emit``: A call from outside, or an event.
+
+        Args:
+            name: The name that triggers have.
+            data: The request's body, or the event's data.
+            key: What makes a repetition known: the same key fires once."""
+    async def aemit(
+        self,
+        name: str,
+        *,
+        data: Any = None,
+        key: str | None = None,
+    ) -> builtins.list[Firing]:
+        """``triggers.emit``: A call from outside, or an event.
+
+        Args:
+            name: The name that triggers have.
+            data: The request's body, or the event's data.
+            key: What makes a repetition known: the same key fires once."""
+
+    def tick(
+        self,
+        *,
+        at: datetime | int | None = None,
+    ) -> builtins.list[Firing]:
+        """``triggers.tick``: A look at the clock.
+
+        Args:
+            at: What time it is taken to be; the machine's where absent."""
+    async def atick(
+        self,
+        *,
+        at: datetime | int | None = None,
+    ) -> builtins.list[Firing]:
+        """``triggers.tick``: A look at the clock.
+
+        Args:
+            at: What time it is taken to be; the machine's where absent."""
 
 
 class Users(Noun):

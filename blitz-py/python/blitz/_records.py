@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._value import Value, _moment, _money
-from ._values import Usage
+from ._values import ErrorInfo, Usage
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -53,6 +53,52 @@ class NodeState(Value):
     items: dict[str, Any] | None
     _made = {"started_at": _moment, "finished_at": _moment, "usage": Usage, "cost": _money}
     _shown = ("node", "path", "status")
+
+
+class TimelineEntry(Value):
+    """A node of a workflow or a step of an agent, on the timeline of its root."""
+
+    execution_id: int
+    path: str
+    name: str
+    status: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: list[dict[str, Any]]
+    child_id: int | None
+    usage: Usage
+    cost: Decimal | None
+    _made = {"started_at": _moment, "finished_at": _moment, "usage": Usage, "cost": _money}
+    _shown = ("path", "name", "status")
+
+
+class EnabledTrigger(Value):
+    """A trigger of a workflow that fires."""
+
+    id: int
+    workflow_id: int
+    trigger: dict[str, Any]
+    runs_as: str
+    next_at: datetime | None
+    created_at: datetime
+    _made = {"next_at": _moment, "created_at": _moment}
+    _shown = ("id", "workflow_id", "next_at")
+
+
+class Firing(Value):
+    """What came of a firing."""
+
+    id: int
+    trigger_id: int
+    slot: str
+    at: datetime
+    missed: int
+    status: str
+    execution_id: int | None
+    data: Any
+    error: ErrorInfo | None
+    _made = {"at": _moment, "error": ErrorInfo}
+    _shown = ("trigger_id", "slot", "status", "execution_id")
 
 
 class PasswordReset(Value):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Secrets,
         Sessions,
         Tools,
+        Triggers,
         Usage,
         Users,
         Webhooks,
@@ -161,6 +162,7 @@ class Session:
     limits = _Noun["Limits"]("Limits of use.")
     alerts = _Noun["Alerts"]("Alerts of budgets.")
     webhooks = _Noun["Webhooks"]("Addresses that alerts are sent to.")
+    triggers = _Noun["Triggers"]("What starts workflows beside calls: schedules, webhooks and events.")
     audit = _Noun["Audit"]("Who did what to what.")
 
     def call(self, method: str, input: Mapping[str, Any] | None = None) -> Any:
