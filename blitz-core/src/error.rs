@@ -389,6 +389,18 @@ pub struct ErrorInfo {
     pub details: Value,
 }
 
+impl ErrorInfo {
+    /// The same with one more value for programs.
+    pub(crate) fn with_detail(mut self, name: &str, value: impl Into<Value>) -> Self {
+        if let Value::Object(details) = &mut self.details {
+            details.insert(name.to_owned(), value.into());
+        } else {
+            self.details = Value::Object([(name.to_owned(), value.into())].into_iter().collect());
+        }
+        self
+    }
+}
+
 impl From<ErrorInfo> for Error {
     fn from(info: ErrorInfo) -> Self {
         Error::new(info.code, info.message).with_details(info.details)

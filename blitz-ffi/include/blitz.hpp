@@ -8,8 +8,9 @@
 #ifndef BLITZ_HPP
 #define BLITZ_HPP
 
-#include <cstdint>
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <iterator>
@@ -43,6 +44,13 @@ class error : public std::runtime_error {
   blitz_status code_;
   bool retryable_;
   std::string details_;
+};
+
+/* Thrown by a tool: the execution ends with this error, and no model is asked any more. */
+class fatal : public error {
+ public:
+  using error::error;
+  explicit fatal(const std::string &message) : error(BLITZ_TOOL_FAILED, message) {}
 };
 
 /* Thrown by a tool: the model is asked to call again in another way. */
@@ -89,6 +97,16 @@ void destroy(void *user_data) {
   delete static_cast<T *>(user_data);
 }
 
+/* A ticket that is freed with the last who holds it, unless an answer has used it up. */
+struct held_ticket {
+  explicit held_ticket(blitz_ticket *owned) : handle(owned) {}
+  held_ticket(const held_ticket &) = delete;
+  held_ticket &operator=(const held_ticket &) = delete;
+  ~held_ticket() { blitz_ticket_free(handle.load()); }
+
+  std::atomic<blitz_ticket *> handle;
+};
+
 /* What went wrong inside a callback: it may not leave it as an exception. */
 inline std::string current_message() {
   try {
@@ -116,37 +134,42 @@ inline std::string methods() {
 /* The right to answer a call later, from any thread; destroyed without an answer it fails the call. */
 class ticket {
  public:
-  explicit ticket(blitz_ticket *owned) : handle_(owned) {}
+  explicit ticket(blitz_ticket *owned) : ticket(std::make_shared<detail::held_ticket>(owned)) {}
+  explicit ticket(std::shared_ptr<detail::held_ticket> held) : held_(std::move(held)) {}
+  ticket(ticket &&) noexcept = default;
+  ticket &operator=(ticket &&) noexcept = default;
 
   /* For a tool its result, for a provider a reply; JSON. Throws what is no JSON, and keeps the ticket then. */
-  void complete(const std::string &json) { used(blitz_ticket_complete(handle_.get(), json.c_str())); }
+  void complete(const std::string &json) { used(blitz_ticket_complete(get(), json.c_str())); }
   /* For a node its output, and the port that it is left by. */
   void complete(const std::string &port, const std::string &json) {
-    used(blitz_ticket_complete_by(handle_.get(), port.c_str(), json.c_str()));
+    used(blitz_ticket_complete_by(get(), port.c_str(), json.c_str()));
   }
   /* A workflow's retries and a retry policy go by the status. */
   void fail(blitz_status status, const std::string &message) {
-    used(blitz_ticket_error(handle_.get(), status, message.c_str()));
+    used(blitz_ticket_error(get(), status, message.c_str()));
   }
-  void fail(const std::string &message) { used(blitz_ticket_fail(handle_.get(), message.c_str())); }
-  void retry(const std::string &hint) { used(blitz_ticket_retry(handle_.get(), hint.c_str())); }
+  void fail(const std::string &message) { used(blitz_ticket_fail(get(), message.c_str())); }
+  void retry(const std::string &hint) { used(blitz_ticket_retry(get(), hint.c_str())); }
   /* Shows a piece of a provider's answer. */
-  void emit(const std::string &text) { detail::check(blitz_ticket_emit(handle_.get(), text.c_str())); }
-  bool cancelled() const noexcept { return blitz_ticket_cancelled(handle_.get()); }
+  void emit(const std::string &text) { detail::check(blitz_ticket_emit(get(), text.c_str())); }
+  bool cancelled() const noexcept { return blitz_ticket_cancelled(get()); }
   /* Says that the call is alive: a workflow's node with `heartbeat_s` fails where it is silent for longer. */
-  void heartbeat() const { detail::check(blitz_ticket_heartbeat(handle_.get())); }
+  void heartbeat() const { detail::check(blitz_ticket_heartbeat(get())); }
   /* Says how far a workflow's node has come, any JSON, to whoever reads its events. */
   void log(const std::string &message_json) const {
-    detail::check(blitz_ticket_log(handle_.get(), message_json.c_str()));
+    detail::check(blitz_ticket_log(get(), message_json.c_str()));
   }
 
  private:
+  blitz_ticket *get() const noexcept { return held_ ? held_->handle.load() : nullptr; }
+
   void used(blitz_status status) {
-    if (status != BLITZ_INVALID_INPUT) static_cast<void>(handle_.release());
+    if (status != BLITZ_INVALID_INPUT) held_->handle.store(nullptr);
     detail::check(status);
   }
 
-  detail::owned<blitz_ticket, blitz_ticket_free> handle_;
+  std::shared_ptr<detail::held_ticket> held_;
 };
 
 /* The events of an execution, JSON each: `for (const std::string &event : events)`. */
@@ -304,6 +327,10 @@ blitz_status run_tool(void *user_data, const blitz_tool_call *call, const char *
     return blitz_tool_result_fail(result, "the tool gave no JSON");
   } catch (const retry &thrown) {
     return blitz_tool_result_retry(result, thrown.what());
+  } catch (const fatal &thrown) {
+    return blitz_tool_result_fatal(result, thrown.code(), thrown.what());
+  } catch (const error &thrown) {
+    return blitz_tool_result_error(result, thrown.code(), thrown.what());
   } catch (...) {
     return blitz_tool_result_fail(result, current_message().c_str());
   }
@@ -328,17 +355,47 @@ blitz_status run_node(void *user_data, const blitz_tool_call *call, const char *
   }
 }
 
+/* Answers by the ticket of a function that threw; `left` where it went elsewhere or was answered before. */
+template <class Answer>
+blitz_status unless_handed_on(const std::shared_ptr<held_ticket> &held, blitz_status left, Answer answer) {
+  blitz_ticket *mine = held.use_count() == 1 ? held->handle.exchange(nullptr) : nullptr;
+  if (mine == nullptr) return left;
+  blitz_status status = answer(mine);
+  if (status != BLITZ_INVALID_INPUT) return status == BLITZ_OK ? BLITZ_OK : left;
+  /* Bad text: the ticket is still there. */
+  blitz_ticket_free(mine);
+  return left;
+}
+
 template <class Function>
 blitz_status run_deferred_tool(void *user_data, const blitz_tool_call *call, const char *arguments,
                                blitz_tool_result *result) {
   blitz_ticket *owned = nullptr;
   blitz_status status = blitz_tool_result_defer(result, &owned);
   if (status != BLITZ_OK) return status;
-  /* An exception here leaves the ticket with the function: destroyed, it fails the call. */
+  std::shared_ptr<held_ticket> held;
   try {
-    (*static_cast<Function *>(user_data))(tool_call(call), std::string(arguments), ticket(owned));
+    held = std::make_shared<held_ticket>(owned);
   } catch (...) {
+    blitz_ticket_free(owned);
     return BLITZ_TOOL_FAILED;
+  }
+  /* An exception answers by the ticket where that was not handed on; else only a status is left to say. */
+  try {
+    (*static_cast<Function *>(user_data))(tool_call(call), std::string(arguments), ticket(held));
+  } catch (const retry &thrown) {
+    return unless_handed_on(held, BLITZ_TOOL_FAILED, [&](blitz_ticket *mine) {
+      return blitz_ticket_retry(mine, thrown.what());
+    });
+  } catch (const error &thrown) {
+    /* A fatal one too: a ticket ends no execution. */
+    return unless_handed_on(held, thrown.code(), [&](blitz_ticket *mine) {
+      return blitz_ticket_error(mine, thrown.code(), thrown.what());
+    });
+  } catch (...) {
+    return unless_handed_on(held, BLITZ_TOOL_FAILED, [](blitz_ticket *mine) {
+      return blitz_ticket_fail(mine, current_message().c_str());
+    });
   }
   return BLITZ_OK;
 }
@@ -453,14 +510,19 @@ class session {
   /*
    * Registers a callable as a tool: std::string (const std::string &arguments_json), or with a const tool_call & before
    * it; it gives JSON. It runs on threads of the library, several at once. blitz::retry asks the model for another call,
-   * any other exception is a failure that the model is told.
+   * blitz::fatal ends the execution, any other exception is a failure that the model is told; blitz::error keeps its code,
+   * which a workflow's retries go by.
    */
   template <class Function>
   void tool(const std::string &spec_json, Function function) const {
     register_tool(spec_json, detail::run_tool<Function>, std::move(function));
   }
 
-  /* Registers void (const tool_call &, const std::string &arguments_json, ticket), which answers by the ticket. */
+  /*
+   * Registers void (const tool_call &, const std::string &arguments_json, ticket), which answers by the ticket. What it
+   * throws is the answer as for a tool, but that blitz::fatal is a blitz::error; once the ticket was moved elsewhere only
+   * the code of a blitz::error is kept.
+   */
   template <class Function>
   void deferred_tool(const std::string &spec_json, Function function) const {
     register_tool(spec_json, detail::run_deferred_tool<Function>, std::move(function));
@@ -534,6 +596,14 @@ class engine {
     return session(out);
   }
 
+  /* A user's session from a place that the host knows: an object of email, password and source, JSON. */
+  session login_with(const std::string &login_json) const {
+    blitz_session *out = nullptr;
+    blitz_error *failed = nullptr;
+    detail::check(blitz_engine_login_with(handle_.get(), login_json.c_str(), &out, &failed), failed);
+    return session(out);
+  }
+
   /* A session by a token of a login. */
   session authenticate(const std::string &token) const {
     blitz_session *out = nullptr;
@@ -548,6 +618,20 @@ class engine {
     blitz_error *failed = nullptr;
     detail::check(blitz_engine_api_key(handle_.get(), key.c_str(), &out, &failed), failed);
     return session(out);
+  }
+
+  /* The next tokens for a refresh token, which is good once, JSON. A second use ends the login. */
+  std::string refresh(const std::string &refresh_token) const {
+    char *out = nullptr;
+    blitz_error *failed = nullptr;
+    detail::check(blitz_engine_refresh(handle_.get(), refresh_token.c_str(), &out, &failed), failed);
+    return detail::take(out);
+  }
+
+  /* Sets a new password by a token of the method users.reset_password, and ends all logins of the user. */
+  void set_password(const std::string &token, const std::string &password) const {
+    blitz_error *failed = nullptr;
+    detail::check(blitz_engine_set_password(handle_.get(), token.c_str(), password.c_str(), &failed), failed);
   }
 
   /*

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 import time
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import blitz
@@ -75,6 +79,66 @@ def test_a_workflow_is_awaited_and_says_what_is_wrong_with_it(engine: blitz.Engi
     engine.workflows.put(**broken)
     with pytest.raises(blitz.InvalidInputError):
         engine.run("broken", {"texts": []})
+
+
+def test_a_builder_is_what_it_says(engine: blitz.Engine) -> None:
+    flow = blitz.Workflow("calls").start("s").edge("s", "h")
+    flow.http("h", "https://api.example.com/x", method="POST", body={"a": 1}, timeout_s=5)
+    node = flow.build()["nodes"][1]
+    assert node["config"] == {"url": "https://api.example.com/x", "method": "POST", "body": {"a": 1}} and node["timeout_s"] == 5
+    assert engine.workflows.validate(flow).valid
+    engine.workflows.put(**flow)
+    done = engine.run("calls", priority=3, concurrency_key="one")
+    assert done.error is not None and done.error.code == "permission_denied" and "egress" in done.error.message
+
+
+def test_http_calls_go_where_the_engine_lets_them(tmp_path: Path) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.end_headers()
+            self.wfile.write(b'{"said": "hello"}')
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_address[1]
+    egress = {"hosts": ["127.0.0.1"], "local": True}
+    try:
+        with blitz.Engine(tmp_path / "blitz.db", egress=egress) as engine:
+            flow = blitz.Workflow("calls").start("s").http("h", f"http://127.0.0.1:{port}/x")
+            engine.workflows.put(**flow.end("e", "{{ nodes.h.output }}").edge("s", "h").edge("h", "e"))
+            done = engine.run("calls")
+            assert done.error is None and "hello" in json.dumps(done.output), done
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_failed_workflow_is_driven_again(engine: blitz.Engine) -> None:
+    attempts: list[int] = []
+
+    @engine.node(effect="pure")
+    def shaky(how: str) -> str:
+        attempts.append(1)
+        if len(attempts) < 2:
+            raise ConnectionError("not yet")
+        if len(attempts) < 3:
+            raise TimeoutError
+        return "there"
+
+    flow = blitz.Workflow("shaky").start("s").node("n", "shaky", {"how": "any"})
+    engine.workflows.put(**flow.end("e", "{{ nodes.n.output }}").edge("s", "n").edge("n", "e"))
+    handle = engine.start("shaky")
+    failed = handle.wait()
+    assert failed.error is not None and (failed.error.code, failed.error.message) == ("unavailable", "ConnectionError: not yet")
+    handle.redrive()
+    failed = handle.wait()
+    assert failed.error is not None and (failed.error.code, failed.error.message) == ("timeout", "TimeoutError")
+    handle.redrive()
+    assert handle.wait().output == "there"
 
 
 def test_triggers_start_workflows_and_their_timeline_is_read(engine: blitz.Engine) -> None:

@@ -27,6 +27,7 @@ use crate::domain::{
 use crate::error::{Charged, Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
 use crate::tool::NodeOutput;
+use crate::tool::registry::for_a_model;
 
 /// One execution in the hands of this process. Boxed where it is handed on: each future that holds it
 /// by value would be as large as it is, for as long as a model thinks.
@@ -511,7 +512,7 @@ impl Driver {
                 result => self.node_ended(place, attempt, result, Spent::default(), turn),
             };
         }
-        let data = EventData::ToolFinished { attempt, result: outcome.result };
+        let data = EventData::ToolFinished { attempt, result: for_a_model(outcome.result) };
         let mut actions = self.record(turn, key.clone(), data, None);
         if let Some(fatal) = outcome.fatal {
             turn.fatal.push(key);

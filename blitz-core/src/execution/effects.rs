@@ -2,8 +2,8 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -75,9 +75,14 @@ pub(crate) struct Delivered(Arc<Progress>);
 
 struct Progress {
     bytes: AtomicU64,
+    /// The text that has come, up to [`KEPT_TEXT`].
+    text: Mutex<String>,
     /// [`WAITING`], [`SENT`] or [`WITHDRAWN`]: whoever changes it first decides.
     sent: AtomicU8,
 }
+
+/// So many bytes of a text are kept that breaks off.
+const KEPT_TEXT: usize = 64 * 1024;
 
 const WAITING: u8 = 0;
 const SENT: u8 = 1;
@@ -88,7 +93,7 @@ impl Delivered {
 
     pub(crate) fn new(streams: bool) -> Self {
         let bytes = AtomicU64::new(if streams { 0 } else { Self::UNCOUNTED });
-        Self(Arc::new(Progress { bytes, sent: AtomicU8::new(WAITING) }))
+        Self(Arc::new(Progress { bytes, text: Mutex::default(), sent: AtomicU8::new(WAITING) }))
     }
 
     /// Whether the call is not sent and never will be: then it costs nothing.
@@ -113,10 +118,20 @@ impl Delivered {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
+    /// The text so far, of a stream that breaks off; empty where none came.
+    pub(crate) fn text(&self) -> String {
+        std::mem::take(&mut *self.0.text.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Only the call itself counts, so nothing comes between the two.
-    fn add(&self, bytes: u64) {
+    fn add(&self, delta: &Delta) {
         let before = if self.bytes() == Self::UNCOUNTED { 0 } else { self.bytes() };
-        self.0.bytes.store(before.saturating_add(bytes), Ordering::Relaxed);
+        self.0.bytes.store(before.saturating_add(delta_bytes(delta)), Ordering::Relaxed);
+        if let Delta::Text { text: more } = delta {
+            let mut text = self.0.text.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = KEPT_TEXT.saturating_sub(text.len());
+            text.push_str(&more[..more.floor_char_boundary(room)]);
+        }
     }
 
     /// The whole answer is there.
@@ -165,7 +180,7 @@ impl ModelCall {
             while let Some(item) = stream.next().await {
                 match item? {
                     StreamItem::Delta(delta) => {
-                        delivered.add(delta_bytes(&delta));
+                        delivered.add(&delta);
                         if runtime.hub.has_readers(ids.root_id) {
                             let output = so_far.as_mut().and_then(|so_far| so_far.take(&delta));
                             let partial = output.map(|output| EventData::ModelPartial { attempt, output });

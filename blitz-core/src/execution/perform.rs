@@ -352,7 +352,15 @@ impl Driver {
                 RunningWhat::Model { attempt, reservation, delivered } => {
                     running.handle.abort();
                     let mut step = StepFinished::new(StepKind::Model, *attempt);
-                    step.error = Some(cancelled.to_info());
+                    let mut error = cancelled.to_info();
+                    let text = delivered.text();
+                    if !text.is_empty() {
+                        error = error.with_detail("partial_text", text.as_str());
+                        if let Some(Finish::Failed { error }) = &mut turn.finish {
+                            *error = error.clone().with_detail("partial_text", text);
+                        }
+                    }
+                    step.error = Some(error);
                     let (reservation, delivered_tokens) = (*reservation, delivered.bytes());
                     let settle = if delivered.withdraw() {
                         Settle::Void { reservation }

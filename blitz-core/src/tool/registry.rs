@@ -234,15 +234,19 @@ impl PreparedTool {
         self.check.check(arguments).map_err(|problems| format!("the arguments do not fit: {}", describe(&problems)))
     }
 
-    /// Runs one call with arguments that were checked: time limited, panics caught, result capped.
+    /// Runs one call with arguments that were checked: time limited, panics caught. The result is whole:
+    /// see [`for_a_model`].
     ///
     /// Dropping the future drops the tool's. `context.cancel` of the tool is a child of the given one
     /// and is set when the time is over.
     pub(crate) async fn run(&self, call: &ToolCall, arguments: Value, context: ToolContext) -> ToolOutcome {
         match self.call(arguments, context).await {
-            Ok(content) if !can_be_kept(&content) => failure(call, "the tool's result is nested too deep to be used"),
+            Ok(content) if !can_be_kept(&content) => {
+                let error = Error::too_large("the tool's result is nested too deep to be used");
+                ToolOutcome { error: Some(error), ..failure(call, "the tool's result is nested too deep to be used") }
+            }
             Ok(content) => {
-                ToolOutcome { result: ToolResult::new(&call.id, &call.name, capped(content)), fatal: None, error: None }
+                ToolOutcome { result: ToolResult::new(&call.id, &call.name, content), fatal: None, error: None }
             }
             Err(ToolError::Failed(message) | ToolError::Retry(message)) => failure(call, message),
             Err(ToolError::Typed(error)) => {
@@ -310,9 +314,14 @@ fn validate_function(tool: &NewTool) -> Result<()> {
 }
 
 fn failure(call: &ToolCall, message: impl Into<String>) -> ToolOutcome {
-    let mut result = ToolResult::error(&call.id, &call.name, message);
-    result.content = capped(result.content);
+    let result = for_a_model(ToolResult::error(&call.id, &call.name, message));
     ToolOutcome { result, fatal: None, error: None }
+}
+
+/// The result as a model reads it: one that is too long is its beginning with a note.
+pub(crate) fn for_a_model(mut result: ToolResult) -> ToolResult {
+    result.content = capped(result.content);
+    result
 }
 
 /// A result as it is, or its beginning with a note where it is too long for a model.

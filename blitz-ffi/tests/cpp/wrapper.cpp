@@ -128,6 +128,27 @@ void tools_that_throw() {
   CHECK(holds(told([](const std::string &) -> std::string { throw blitz::retry("try b=3"); }), "try b=3"));
   CHECK(holds(told([](const std::string &) -> std::string { throw 5; }), "no std::exception"));
   CHECK(holds(told([](const std::string &) { return std::string("no json"); }), "gave no JSON"));
+  std::string told_of =
+      told([](const std::string &) -> std::string { throw blitz::error(BLITZ_RATE_LIMITED, "too many"); });
+  CHECK(holds(told_of, "too many") && holds(told_of, R"("output":"done")"));
+  std::string ended = told([](const std::string &) -> std::string { throw blitz::fatal(BLITZ_REFUSED, "not today"); });
+  CHECK(holds(ended, R"("status":"failed")") && holds(ended, R"("code":"refused")") && holds(ended, "not today"));
+  CHECK(holds(told([](const std::string &) -> std::string { throw blitz::fatal("for good"); }), "tool_failed"));
+}
+
+// A workflow's retries go by the code of what a tool throws.
+void tools_in_workflows() {
+  desk desk("[]", "[]");
+  std::atomic<int> calls{0};
+  desk.me.tool(SPEC, [&](const std::string &) -> std::string {
+    if (calls++ == 0) throw blitz::error(BLITZ_UNAVAILABLE, "not yet");
+    return "5";
+  });
+  desk.me.call("workflows.put", R"({"name":"flow","nodes":[{"id":"s","type":"start"},
+    {"id":"n","type":"tool","config":{"tool":"t","arguments":{"a":2}},"retry":{"max_attempts":2,"initial_ms":1}},
+    {"id":"e","type":"end","config":{"output":"{{ nodes.n.output }}"}}],
+    "edges":[{"from":"s","to":"n"},{"from":"n","to":"e"}]})");
+  CHECK(holds(desk.me.run("flow"), R"("output":5)") && calls == 2);
 }
 
 void deferred() {
@@ -149,8 +170,35 @@ void deferred() {
   desk.put(R"(["t"])");
   std::string outcome = desk.me.run("a");
   CHECK(holds(outcome, R"("content":"later")") && holds(outcome, "in another way") && holds(outcome, "ticket back"));
-  CHECK(holds(outcome, "tool_failed") && holds(outcome, R"("output":"done")"));
+  CHECK(holds(outcome, "not even begun") && holds(outcome, R"("output":"done")"));
   for (std::thread &thread : threads) thread.join();
+}
+
+void deferred_that_throw() {
+  auto told = [](auto tool) {
+    desk desk(twice());
+    desk.me.deferred_tool(SPEC, tool);
+    desk.put(R"(["t"])");
+    return desk.me.run("a");
+  };
+  using call = const blitz::tool_call &;
+  using text = const std::string &;
+  CHECK(holds(told([](call, text, blitz::ticket) { throw blitz::retry("try b=3"); }), "try b=3"));
+  CHECK(holds(told([](call, text, blitz::ticket) { throw blitz::error(BLITZ_NOT_FOUND, "no town"); }), "no town"));
+  CHECK(holds(told([](call, text, blitz::ticket) { throw 5; }), "no std::exception"));
+  // Dropped on the way is not handed on.
+  CHECK(holds(told([](call, text, blitz::ticket ticket) {
+                { blitz::ticket dropped = std::move(ticket); }
+                throw std::runtime_error("too late");
+              }),
+              "too late"));
+  // Of one that was handed on only the code is kept.
+  std::vector<blitz::ticket> kept;
+  std::string outcome = told([&](call, text, blitz::ticket ticket) {
+    kept.push_back(std::move(ticket));
+    throw blitz::error(BLITZ_RATE_LIMITED, "it is elsewhere");
+  });
+  CHECK(holds(outcome, "rate_limited") && outcome.find("elsewhere") == std::string::npos);
 }
 
 void listeners() {
@@ -234,6 +282,33 @@ void providers() {
   CHECK(desk.engine.recover() == "[]");
 }
 
+// A field of an object that holds text.
+std::string field(const std::string &json, const std::string &name) {
+  std::size_t at = json.find("\"" + name + "\":\"");
+  CHECK(at != std::string::npos);
+  at += name.size() + 4;
+  return json.substr(at, json.find('"', at) - at);
+}
+
+void logins() {
+  desk desk("[]", "[]");
+  desk.me.call("users.create", R"({"email":"ana@example.com","password":"a long passphrase"})");
+  blitz::session ana = desk.engine.login_with(
+      R"({"email":"ana@example.com","password":"a long passphrase","source":"203.0.113.7"})");
+  throws(BLITZ_INVALID_INPUT, [&] { desk.engine.login_with("{"); });
+  std::string refresh = field(ana.call("sessions.tokens", R"({"kind":"jwt"})"), "refresh_token");
+  std::string next = field(desk.engine.refresh(refresh), "access_token");
+  CHECK(holds(desk.engine.authenticate(next).principal(), "user"));
+  throws(BLITZ_UNAUTHENTICATED, [&] { desk.engine.refresh(refresh); });
+  throws(BLITZ_UNAUTHENTICATED, [&] { desk.engine.authenticate(next); });
+
+  std::string reset = field(desk.me.call("users.reset_password", R"({"id":1})"), "token");
+  desk.engine.set_password(reset, "another passphrase");
+  throws(BLITZ_UNAUTHENTICATED, [&] { desk.engine.set_password(reset, "a third passphrase"); });
+  throws(BLITZ_UNAUTHENTICATED, [&] { desk.engine.login("ana@example.com", "a long passphrase"); });
+  CHECK(desk.engine.login("ana@example.com", "another passphrase").get() != nullptr);
+}
+
 // start, a node of the type `kind`, end.
 std::string flow(const std::string &kind, const std::string &fields = "") {
   return R"({"name":"flow","nodes":[{"id":"s","type":"start"},{"id":"n","type":")" + kind + "\"" + fields +
@@ -293,9 +368,12 @@ int main() {
   functions_that_hold_the_engine();
   tools();
   tools_that_throw();
+  tools_in_workflows();
   deferred();
+  deferred_that_throw();
   listeners();
   providers();
+  logins();
   nodes();
   CHECK(blitz_live_count() == 0);
   return 0;

@@ -2,7 +2,8 @@
 
 What a function raises is defined: an ``Exception`` is told to the model (a ``ToolFailedError`` or another
 of ours by its message alone, all else with the name of its class) or is the error of a workflow's node, which
-keeps the code of one of ours; :class:`ToolRetry` asks the model for
+keeps the code of one of ours, and takes ``timeout`` and ``unavailable`` for Python's own ``TimeoutError`` and
+``ConnectionError``; :class:`ToolRetry` asks the model for
 another try, :class:`ToolFatal` ends the execution. ``KeyboardInterrupt`` and ``SystemExit`` end the
 execution, and ``run``, ``arun``, ``stream`` or ``astream`` raise that very exception.
 """
@@ -156,6 +157,9 @@ def _fail(call: _native.Call, error: BaseException) -> None:
         _end(call, end)
 
 
+_BUILTIN = ((TimeoutError, "timeout"), (ConnectionError, "unavailable"))
+
+
 def _tell(call: _native.Call, error: BaseException) -> None:
     from asyncio import CancelledError
 
@@ -166,8 +170,10 @@ def _tell(call: _native.Call, error: BaseException) -> None:
     elif isinstance(error, BlitzError):
         call.fail_as(error.code, error.message)
     elif isinstance(error, Exception):
-        text = str(error)
-        call.fail(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
+        # What Python itself means by these the engine has codes for: retries go by them.
+        code = next((code for kind, code in _BUILTIN if isinstance(error, kind)), None)
+        call.fail(text) if code is None else call.fail_as(code, text)
     elif isinstance(error, CancelledError):
         call.fail_cancelled()
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,8 @@ _MOST_ROWS = 100
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    plain = isinstance(value, (str, Decimal, datetime))
+    text = str(value) if plain else json.dumps(value, ensure_ascii=False, default=str)
     return escape(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
 
 
@@ -33,6 +36,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     )
     more = f"<p>and {len(rows) - _MOST_ROWS} more</p>" if len(rows) > _MOST_ROWS else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+
+def rows(values: Sequence[Value]) -> list[dict[str, Any]]:
+    """The fields of values, moments and money as such."""
+    made = (Decimal, datetime)
+    shown = ({name: getattr(value, name) for name in value._made} for value in values)
+    moments = ({name: field for name, field in each.items() if isinstance(field, made)} for each in shown)
+    return [{**value.to_dict(), **each} for value, each in zip(values, moments, strict=True)]
 
 
 def _sheet(rows: Iterable[tuple[str, Any]]) -> str:
@@ -56,7 +67,7 @@ def execution(value: ExecutionRecord) -> str:
     """An execution as a sheet of its fields."""
     names = ("id", "name", "status", "input", "output", "error", "cost", "created_at", "finished_at")
     shown = ((name, getattr(value, name)) for name in names)
-    return _sheet((name, str(field) if field is not None and name.endswith("_at") else field) for name, field in shown)
+    return _sheet(shown)
 
 
 def workflow(value: Value) -> str:

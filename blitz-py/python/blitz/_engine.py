@@ -40,7 +40,10 @@ class Engine(Session):
     ``database_url`` is a path or ``":memory:"``. ``durability`` is ``"full"`` (a commit is on the disk
     before it counts) or ``"process"``. ``busy_timeout`` is how many seconds a write waits for another
     process. ``master_key`` seals secrets: 64 hex digits; without one a file beside the database holds
-    it. ``root=False`` takes the host's own rights away: all goes through :meth:`login`.
+    it. ``egress`` says where the HTTP calls of workflows may go (``{"hosts": ["api.example.com"]}``): nowhere
+    where absent. ``sessions`` says how logins and their tokens last. ``model_names_for_users`` lets users name
+    models as ``"provider:model"``, paid by the environment's keys. ``root=False`` takes the host's own rights
+    away: all goes through :meth:`login`.
     """
 
     __slots__ = ("_native_", "_overrides", "_root", "database_url")
@@ -53,9 +56,13 @@ class Engine(Session):
         busy_timeout: float | None = None,
         master_key: str | None = None,
         real_requests: bool | None = None,
+        egress: Mapping[str, Any] | None = None,
+        sessions: Mapping[str, Any] | None = None,
+        model_names_for_users: bool = False,
         root: bool = True,
     ) -> None:
         settings = _settings(database_url, durability, busy_timeout, master_key)
+        _add(settings, egress, sessions, model_names_for_users)
         self._opened(settings, _native.Engine.open(settings).wait(), real_requests, root)
 
     @classmethod
@@ -67,10 +74,14 @@ class Engine(Session):
         busy_timeout: float | None = None,
         master_key: str | None = None,
         real_requests: bool | None = None,
+        egress: Mapping[str, Any] | None = None,
+        sessions: Mapping[str, Any] | None = None,
+        model_names_for_users: bool = False,
         root: bool = True,
     ) -> Self:
         """Opens an engine without blocking the loop."""
         settings = _settings(database_url, durability, busy_timeout, master_key)
+        _add(settings, egress, sessions, model_names_for_users)
         engine = cls.__new__(cls)
         engine._opened(settings, await settled(_native.Engine.open(settings)), real_requests, root)
         return engine
@@ -268,6 +279,19 @@ def _settings(
     if master_key is not None:
         settings["master_key"] = master_key
     return settings
+
+
+def _add(
+    settings: dict[str, Any],
+    egress: Mapping[str, Any] | None,
+    sessions: Mapping[str, Any] | None,
+    model_names_for_users: bool,
+) -> None:
+    if egress is not None:
+        settings["egress"] = egress
+    if sessions is not None:
+        settings["sessions"] = sessions
+    settings["model_names_for_users"] = model_names_for_users
 
 
 def allow_real_requests(allowed: bool) -> None:

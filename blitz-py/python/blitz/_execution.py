@@ -117,6 +117,14 @@ class ExecutionHandle(Generic[T]):
         """Runs a workflow that has ended again, whole or from one of its nodes, as a new execution."""
         return self._again(await settled(self._entry.call("executions.rerun", self._how(from_, input, version))))
 
+    def redrive(self) -> None:
+        """Goes on with a workflow that failed or was cancelled where it did: this handle follows it again."""
+        self._entry.call("executions.redrive", {"id": self.id}).wait()
+
+    async def aredrive(self) -> None:
+        """Goes on with a workflow that failed or was cancelled where it did."""
+        await settled(self._entry.call("executions.redrive", {"id": self.id}))
+
     def _asks(self, key: str, option: str, comment: str | None, value: Any, digest: str | None) -> dict[str, Any]:
         answer = {"comment": comment, "value": value, "digest": digest}
         given = {name: field for name, field in answer.items() if field is not None}

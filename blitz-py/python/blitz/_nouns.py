@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _native, _values
 from ._loop_lazy import settled
+from ._workflow import Workflow
 
 if TYPE_CHECKING:
     from ._session import Session
@@ -213,6 +214,9 @@ class Parameters:
                 raise TypeError(f"{verb}() was given {shown!r} twice")
             if value is not None or field in self.required:
                 input[field] = _micros(value) if field in self._moments else value
+        for field, value in input.items():
+            if isinstance(value, Workflow):
+                input[field] = value.build()
         missing = [field for field in self.positional if field not in input]
         missing += [field for field in self.properties if field in self.required - set(input) - set(missing)]
         if missing:

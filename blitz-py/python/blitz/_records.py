@@ -292,9 +292,10 @@ class UsageReport(Value):
         return frame(self.rows)
 
     def _repr_html_(self) -> str:
-        from ._display import table
+        from ._display import rows, table
 
-        return table([row.to_dict() for row in (*self.rows, self.total)])
+        # The sum first: a long table is cut.
+        return table(rows([self.total, *self.rows]))
 
 
 class Rerated(Value):

@@ -57,6 +57,8 @@ class _Asked:
         model: str | None,
         tags: Mapping[str, str] | None,
         client_key: str | None,
+        priority: int | None,
+        concurrency_key: str | None,
     ) -> None:
         self.agent = agent
         self.input = input
@@ -79,6 +81,10 @@ class _Asked:
             self.options["tags"] = tags
         if client_key is not None:
             self.options["client_key"] = client_key
+        if priority is not None:
+            self.options["priority"] = priority
+        if concurrency_key is not None:
+            self.options["concurrency_key"] = concurrency_key
 
     def outcome(self, data: dict[str, Any]) -> Outcome[Any]:
         return Outcome(data) if self.output is None else self.output.outcome(data)
@@ -184,6 +190,8 @@ class Session:
         model: str | None = ...,
         tags: Mapping[str, str] | None = ...,
         client_key: str | None = ...,
+        priority: int | None = ...,
+        concurrency_key: str | None = ...,
     ) -> Outcome[T]: ...
     @overload
     def run(
@@ -197,6 +205,8 @@ class Session:
         model: str | None = ...,
         tags: Mapping[str, str] | None = ...,
         client_key: str | None = ...,
+        priority: int | None = ...,
+        concurrency_key: str | None = ...,
     ) -> Outcome[Any]: ...
     def run(
         self,
@@ -209,6 +219,8 @@ class Session:
         model: str | None = None,
         tags: Mapping[str, str] | None = None,
         client_key: str | None = None,
+        priority: int | None = None,
+        concurrency_key: str | None = None,
     ) -> Outcome[Any]:
         """Runs an agent to its end. Ctrl-C cancels the execution.
 
@@ -216,7 +228,9 @@ class Session:
         cost are there all the same. ``tags`` are what it is counted under; by the same ``client_key`` the same
         run is begun once in a day. Errors: the execution could not begin.
         """
-        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
+        asked = _Asked(
+            agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
+        )
         context = contextvars.copy_context()
         return asked.outcome(self._entry.run(asked.agent, asked.input, asked.options, next_mailbox(), context).wait())
 
@@ -231,6 +245,8 @@ class Session:
         model: str | None = ...,
         tags: Mapping[str, str] | None = ...,
         client_key: str | None = ...,
+        priority: int | None = ...,
+        concurrency_key: str | None = ...,
     ) -> Outcome[T]: ...
     @overload
     async def arun(
@@ -244,6 +260,8 @@ class Session:
         model: str | None = ...,
         tags: Mapping[str, str] | None = ...,
         client_key: str | None = ...,
+        priority: int | None = ...,
+        concurrency_key: str | None = ...,
     ) -> Outcome[Any]: ...
     async def arun(
         self,
@@ -256,12 +274,16 @@ class Session:
         model: str | None = None,
         tags: Mapping[str, str] | None = None,
         client_key: str | None = None,
+        priority: int | None = None,
+        concurrency_key: str | None = None,
     ) -> Outcome[Any]:
         """Runs an agent to its end. Cancelling the task cancels the execution.
 
         Async tools run on the loop that awaits this.
         """
-        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
+        asked = _Asked(
+            agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
+        )
         context = contextvars.copy_context()
         return asked.outcome(
             await settled(self._entry.run(asked.agent, asked.input, asked.options, mailbox(), context))
@@ -278,9 +300,13 @@ class Session:
         model: str | None = None,
         tags: Mapping[str, str] | None = None,
         client_key: str | None = None,
+        priority: int | None = None,
+        concurrency_key: str | None = None,
     ) -> ExecutionHandle[Any]:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
+        asked = _Asked(
+            agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
+        )
         context = contextvars.copy_context()
         started = self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)
         return ExecutionHandle(self._entry, started.wait(), asked.outcome, *asked.read)
@@ -296,9 +322,13 @@ class Session:
         model: str | None = None,
         tags: Mapping[str, str] | None = None,
         client_key: str | None = None,
+        priority: int | None = None,
+        concurrency_key: str | None = None,
     ) -> ExecutionHandle[Any]:
         """Starts an agent and lets it run by itself, whatever becomes of the handle."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
+        asked = _Asked(
+            agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
+        )
         context = contextvars.copy_context()
         started = self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)
         return ExecutionHandle(self._entry, await settled(started), asked.outcome, *asked.read)
@@ -314,9 +344,13 @@ class Session:
         model: str | None = None,
         tags: Mapping[str, str] | None = None,
         client_key: str | None = None,
+        priority: int | None = None,
+        concurrency_key: str | None = None,
     ) -> EventStream:
         """Starts an agent and gives its events as they happen. Dropping the iterator cancels the execution."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
+        asked = _Asked(
+            agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
+        )
         context = contextvars.copy_context()
         return EventStream(
             lambda: self._entry.stream(asked.agent, asked.input, asked.options, next_mailbox(), context), *asked.read
@@ -333,9 +367,13 @@ class Session:
         model: str | None = None,
         tags: Mapping[str, str] | None = None,
         client_key: str | None = None,
+        priority: int | None = None,
+        concurrency_key: str | None = None,
     ) -> AsyncEventStream:
         """Starts an agent and gives its events for ``async for``. Dropping the iterator cancels the execution."""
-        asked = _Asked(agent, input, output_type, output_schema, limits, model, tags, client_key)
+        asked = _Asked(
+            agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
+        )
         context = contextvars.copy_context()
         return AsyncEventStream(
             lambda: self._entry.stream(asked.agent, asked.input, asked.options, mailbox(), context), *asked.read

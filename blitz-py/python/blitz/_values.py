@@ -528,9 +528,9 @@ class Page(Sequence[T]):
         return frame(self._items)
 
     def _repr_html_(self) -> str:
-        from ._display import table
+        from ._display import rows, table
 
-        return table([item.to_dict() for item in self._items])  # type: ignore[attr-defined]
+        return table(rows(self._items))  # type: ignore[arg-type]
 
 
 for _value in list(globals().values()):

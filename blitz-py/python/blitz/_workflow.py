@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+#: The fields of a node; whatever else is said of one is a setting of its type.
+_FIELDS = frozenset({
+    "label", "parent", "position", "disabled", "input", "output_schema", "when", "join", "timeout_s", "heartbeat_s",
+    "retry", "on_error", "fallback", "cache", "effect", "pin", "x",
+})  # fmt: skip
+
+
 class Workflow:
     """Builds a definition, node by node; ``engine.workflows.put(**workflow)`` keeps it.
 
@@ -27,8 +34,8 @@ class Workflow:
         )
 
     A node takes any field of a node as a keyword (``input``, ``when``, ``retry``, ``timeout_s``, ``on_error``, ``join``,
-    ``label``, …), and further settings of its type in ``config``. Nothing is checked here: ``engine.workflows.validate`` says
-    everything that is wrong.
+    ``label``, …); whatever else is said of it is a setting of its type, as in ``config``. Nothing is checked here:
+    ``engine.workflows.validate(workflow)`` says everything that is wrong.
     """
 
     __slots__ = ("_definition", "_open")
@@ -80,8 +87,9 @@ class Workflow:
         node: dict[str, Any] = {"id": id, "type": type}
         if self._open:
             node["parent"] = self._open[-1]
-        if config:
-            node["config"] = dict(config)
+        settings = {**(config or {}), **{name: fields.pop(name) for name in [*fields] if name not in _FIELDS}}
+        if settings:
+            node["config"] = settings
         self._definition["nodes"].append({**node, **fields})
         return self
 

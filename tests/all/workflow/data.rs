@@ -1,7 +1,8 @@
 //! Data: what is large, deep, odd or missing; expressions; many readers; imports that run.
 
 use blitz::provider::{Reply, Scripted};
-use blitz::{ErrorCode, ExecutionStatus, ResourceRef};
+use blitz::tool::{FunctionNode, NodeOutput};
+use blitz::{ErrorCode, ExecutionStatus, NodeTypeInfo, ResourceRef};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -56,6 +57,25 @@ async fn w41_large_outputs_pass_through_many_nodes() {
 }
 
 #[tokio::test]
+async fn w41_a_megabyte_of_a_node_or_a_tool_is_kept_whole() {
+    let (engine, me, _) = engine().await;
+    let large = FunctionNode::new(NodeTypeInfo::host("large", "Gives 1 MB."), |_, _| async move {
+        Ok(NodeOutput::new("x".repeat(1_000_000)))
+    });
+    engine.register_node(large).unwrap();
+    me.tools()
+        .register(blitz::tool_fn!("tool", "Gives 1 MB.", |_: ()| async { Ok("y".repeat(1_000_000)) }))
+        .await
+        .unwrap();
+    let definition = json!({"name": "whole", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "n", "type": "large"}, {"id": "t", "type": "tool", "config": {"tool": "tool"}, "input": {}},
+        {"id": "e", "type": "end", "config": {"output": ["{{ nodes.n.output | length }}", "{{ nodes.t.output | length }}"]}}],
+        "edges": edges("s>n s>t n>e t>e")});
+    let done = run(&me, definition, json!({})).await;
+    assert_eq!(done.output, json!([1_000_000, 1_000_000]), "{:?}", done.error);
+}
+
+#[tokio::test]
 async fn w41_numbers_and_nulls_come_out_as_they_went_in() {
     let (_engine, me, _) = engine().await;
     let odd =
@@ -73,6 +93,37 @@ async fn w41_numbers_and_nulls_come_out_as_they_went_in() {
         "{:?}",
         done.error
     );
+}
+
+#[tokio::test]
+async fn w41_what_is_too_deep_too_large_or_no_json_is_an_error_and_harms_nothing() {
+    let (engine, me, _) = engine().await;
+    let large = FunctionNode::new(NodeTypeInfo::host("large", "Gives 100 MB."), |_, _| async move {
+        Ok(NodeOutput::new("x".repeat(100_000_000)))
+    });
+    engine.register_node(large).unwrap();
+    let deep = FunctionNode::new(NodeTypeInfo::host("deep", "Gives 1,000 levels."), |_, _| async move {
+        Ok(NodeOutput::new((0..1_000).fold(json!(1), |inner, _| json!([inner]))))
+    });
+    engine.register_node(deep).unwrap();
+    for (kind, codes) in [("large", &[ErrorCode::TooLarge][..]), ("deep", &[ErrorCode::TooLarge, ErrorCode::BadOutput])]
+    {
+        let definition = json!({"name": kind, "nodes": [
+            {"id": "s", "type": "start"}, {"id": "n", "type": kind}], "edges": edges("s>n")});
+        let done = run(&me, definition, json!({})).await;
+        let error = done.error.unwrap_or_else(|| panic!("{kind} gave {:.200}", done.output.to_string()));
+        assert!(codes.contains(&error.code) && error.details["node"] == "n", "{kind}: {}", error.code);
+    }
+    let levels = (0..1_000).fold(json!(1), |inner, _| json!([inner]));
+    let refused = me.run("deep", json!({"levels": levels})).await.unwrap_err();
+    assert!(matches!(refused.code(), ErrorCode::InvalidInput | ErrorCode::TooLarge), "{refused}");
+    for expr in ["1e308 * 10", "1.0 / 0", "(1e308 * 10) - (1e308 * 10)"] {
+        let definition = json!({"name": "number", "nodes": [
+            {"id": "s", "type": "start"}, {"id": "c", "type": "code", "config": {"expr": expr}}], "edges": edges("s>c")});
+        let done = run(&me, definition, json!({})).await;
+        let error = done.error.unwrap_or_else(|| panic!("{expr} gave {}", done.output));
+        assert_eq!((error.code, &error.details["node"]), (ErrorCode::Expression, &json!("c")), "{expr}");
+    }
 }
 
 #[tokio::test]

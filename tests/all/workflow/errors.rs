@@ -190,7 +190,7 @@ async fn w21_a_wait_beyond_the_deadline_fails_now() {
 }
 
 #[tokio::test]
-async fn w22_a_model_that_is_stopped_by_the_time_limit_of_its_node_is_charged() {
+async fn w22_a_model_that_is_stopped_by_its_nodes_time_limit_is_charged_and_its_text_is_kept() {
     let (engine, me, _) = engine().await;
     let slow = FunctionProvider::new("slow", |_: ModelRequest, call: blitz::provider::ProviderCall| async move {
         call.emit_text("half of an ans");
@@ -206,6 +206,7 @@ async fn w22_a_model_that_is_stopped_by_the_time_limit_of_its_node_is_charged() 
     let done = run(&me, definition, json!({})).await;
     let error = done.error.clone().unwrap();
     assert_eq!((error.code, &error.details["node"]), (ErrorCode::Timeout, &json!("q")), "{error:?}");
+    assert_eq!(error.details["partial_text"], "half of an ans", "{error:?}");
     assert!(done.cost.unwrap() > Money::ZERO && done.usage.output_tokens > 0, "{done:?}");
 }
 

@@ -180,16 +180,26 @@ async fn w39_what_is_deleted_while_it_runs_still_runs() {
     };
     let gates = Gates::new(&engine);
     me.agents().put(blitz::NewAgent::new("helper", "m")).await.unwrap();
+    #[derive(serde::Deserialize, schemars::JsonSchema)]
+    struct Said {
+        said: String,
+    }
+    let shout = blitz::tool_fn!("shout", "Shouts.", |it: Said| async move { Ok(it.said.to_uppercase()) });
+    me.tools().register(shout).await.unwrap();
     let definition = json!({"name": "gone", "nodes": [
         {"id": "s", "type": "start"}, {"id": "g", "type": "gate", "config": {"name": "g"}},
-        {"id": "a", "type": "agent", "config": {"agent": "helper"}}, {"id": "e", "type": "end"}], "edges": edges("s>g g>a a>e")});
+        {"id": "a", "type": "agent", "config": {"agent": "helper"}},
+        {"id": "t", "type": "tool", "config": {"tool": "shout"}, "input": {"said": "{{ nodes.a.output }}"}},
+        {"id": "e", "type": "end", "config": {"output": "{{ nodes.t.output }}"}}], "edges": edges("s>g g>a a>t t>e")});
     let handle = start(&me, definition, json!({})).await;
     gates.reached("g", 1).await;
     me.workflows().delete("gone").await.unwrap();
     me.agents().delete("helper").await.unwrap();
+    me.tools().delete("shout").await.unwrap();
+    me.models().delete("m").await.unwrap();
     gates.open("g");
     let done = end(&handle).await;
-    assert_eq!(done.output, json!({"a_output": "said"}), "it holds what it began with: {:?}", done.error);
+    assert_eq!(done.output, json!("SAID"), "it holds what it began with: {:?}", done.error);
     assert_eq!(me.run("gone", json!({})).await.unwrap_err().code(), ErrorCode::NotFound);
 }
 

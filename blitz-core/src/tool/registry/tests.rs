@@ -110,7 +110,9 @@ async fn a_tool_that_hangs_is_cut_off_and_told_to_stop() {
 #[tokio::test]
 async fn b47_a_huge_result_is_cut_off_and_says_so() {
     let tool = prepared(tool_fn!("double", "", |_a: Args| async move { Ok("é".repeat(400_000)) }));
-    let text = run(&tool, r#"{"a": 1}"#).await.as_text();
+    let whole = run(&tool, r#"{"a": 1}"#).await;
+    assert_eq!(whole.as_text().len(), 800_000, "a workflow gets all of it");
+    let text = for_a_model(whole).as_text();
     assert!(text.len() < MAX_RESULT + 100 && text.contains("[cut:"));
 }
 
