@@ -10,6 +10,13 @@ use crate::domain::{Permission, Principal, ResourceId};
 use crate::error::{Error, Result};
 
 impl Grant {
+    /// Whether what a principal began is the caller's own. A key may do less than its user: it owns only
+    /// what was begun by itself.
+    pub(crate) fn is_own(&self, principal: &Principal) -> bool {
+        let key = self.principal().key_id();
+        principal.user_id() == self.user_id() && (key.is_none() || key == principal.key_id())
+    }
+
     /// The store of an execution that is resumed for the principal it was started by.
     pub(crate) fn resumed_store(&self, principal: Principal, agent: ResourceId) -> Result<ExecutionStore> {
         if self.permission != Some(Permission::ExecutionsRecover) {
@@ -25,7 +32,7 @@ impl Grant {
         if self.permission != Some(Permission::WorkflowsRun) {
             return Err(Error::internal("an execution is redriven only by a call that runs its workflow"));
         }
-        if principal.user_id() != self.user_id() {
+        if !self.is_own(&principal) {
             self.require(Permission::ExecutionsRecover)?;
         }
         Ok(ExecutionStore::new(Arc::clone(&self.parts), principal, self.target()?.id, None))
@@ -33,7 +40,7 @@ impl Grant {
 
     /// The caller that a resumed execution's tools act as: the principal it was started by.
     pub(crate) fn resumed_caller(&self, principal: Principal) -> Result<Caller> {
-        let own = self.permission == Some(Permission::WorkflowsRun) && principal.user_id() == self.user_id();
+        let own = self.permission == Some(Permission::WorkflowsRun) && self.is_own(&principal);
         if !own {
             self.require(Permission::ExecutionsRecover)?;
         }

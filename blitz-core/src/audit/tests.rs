@@ -105,6 +105,30 @@ async fn t60_an_edit_of_any_column_is_found() {
 }
 
 #[tokio::test]
+async fn t60_nothing_but_the_words_of_a_line_can_be_taken_out() {
+    let opened = memory();
+    let trail = Trail { key: opened.keys.audit_key(), store: opened.store };
+    trail.append(5).await;
+    macro_rules! blanked {
+        ($($also:literal)*) => {
+            [$(concat!(
+                "UPDATE audit_logs SET via = '', details = 'null', salt = NULL, redacted = x'00'", $also, " WHERE seq = 3"
+            )),*]
+        };
+    }
+    let others = blanked![
+        ", at = NULL" ", principal = NULL" ", action = NULL" ", object = NULL" ", outcome = NULL" ", before = 'x'"
+        ", after = NULL" ", words_hash = NULL" ", words_hash = x'00'" ", hash = NULL" ", hash = x'00'" ", via = NULL"
+        ", details = NULL"
+    ];
+    for edit in others {
+        let refused = trail.store.write(move |tx| tx.execute(edit, &[]).map(drop)).await;
+        assert!(refused.is_err(), "{edit}");
+    }
+    trail.sql(blanked![""][0], vec![]).await;
+}
+
+#[tokio::test]
 async fn t60_redacted_words_leave_the_chain_whole_and_their_mark_fits_no_other_line() {
     let trail = Trail::open(5).await;
     let head = trail.check(None).await.head;

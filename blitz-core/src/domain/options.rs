@@ -54,7 +54,8 @@ pub struct RunOptions {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// The caller's own key of this run: for a day the same run by the same key is the one that there is, and
-    /// another run by it is a conflict. Whoever repeats a request that may have been heard pays once.
+    /// another run by it is a conflict. Whoever repeats a request that may have been heard pays once: such a run
+    /// goes on where its caller goes away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_key: Option<String>,
 }

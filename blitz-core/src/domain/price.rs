@@ -335,8 +335,9 @@ impl Price {
         }
     }
 
-    /// Refuses tiers that are not in rising order: which of them held would be a guess.
+    /// Refuses tiers that are not in rising order: which of them held would be a guess; and days that no week has.
     pub(crate) fn check(&self) -> Result<()> {
+        self.off_peak.as_ref().map_or(Ok(()), OffPeak::check)?;
         let place = |tier: &PriceTier| (tier.service_tier, tier.above);
         if self.tiers.windows(2).all(|pair| place(&pair[0]) < place(&pair[1])) {
             return Ok(());

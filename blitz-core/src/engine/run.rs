@@ -11,13 +11,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Session;
 use super::stream::{Ear, EventStream};
-use crate::access::Target;
+use crate::access::{ExecutionStore, Target};
 use crate::domain::schema::admit_kept;
 use crate::domain::{
-    Answer, Decision, Event, ExecutionId, NodeState, Outcome, Permission, PictureFormat, ResourceId, ResourceRef,
-    RunOptions,
+    Answer, Decision, Event, EventData, ExecutionId, NodeState, Outcome, Permission, PictureFormat, ResourceId,
+    ResourceRef, RunOptions,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::execution::begin::{Beginning, Begins, What, begin};
 use crate::execution::rerun::Rerun;
 use crate::execution::{Started, fresh_seed, recover, redrive};
@@ -104,23 +104,32 @@ pub(super) struct Run {
 /// A root execution that ends when its caller goes away.
 pub(super) struct Owned {
     ending: Ending,
-    guard: DropGuard,
+    guard: Option<DropGuard>,
 }
 
 /// How the caller of a run hears of its end.
-#[derive(Debug)]
 enum Ending {
     /// Whoever began it is told.
     Begun(oneshot::Receiver<Result<Outcome>>),
     /// It was begun before, under the same key of the caller's own.
-    Known(Session, ExecutionId),
+    Known(Session, ExecutionId, Option<ExecutionStore>),
+}
+
+impl std::fmt::Debug for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Begun(_) => "Begun",
+            Self::Known(..) => "Known",
+        })
+    }
 }
 
 impl Ending {
     async fn wait(self) -> Result<Outcome> {
         match self {
             Self::Begun(outcome) => outcome.await.map_err(|_| broken_off())?,
-            Self::Known(session, id) => session.executions().wait(id).await,
+            Self::Known(session, id, None) => session.executions().wait(id).await,
+            Self::Known(session, id, Some(store)) => own_outcome(session, id, store).await,
         }
     }
 }
@@ -130,7 +139,7 @@ pub(super) enum First {
     /// It was begun here.
     Begun(Started, Option<Ear>),
     /// It was begun before, under the same key of the caller's own.
-    Known(ExecutionId),
+    Known(ExecutionId, Option<ExecutionStore>),
 }
 
 impl First {
@@ -138,7 +147,7 @@ impl First {
     pub(super) fn id(&self) -> ExecutionId {
         match self {
             Self::Begun(started, _) => started.id,
-            Self::Known(id) => *id,
+            Self::Known(id, _) => *id,
         }
     }
 }
@@ -170,7 +179,7 @@ impl Session {
                 let (started, ear) = self.launch(*beginning, cancel, audience);
                 First::Begun(started, ear)
             }
-            Begins::Known(id) => First::Known(id),
+            Begins::Known(id, own) => First::Known(id, own),
         })
     }
 
@@ -195,7 +204,7 @@ impl Session {
             .await?;
         Ok(match beginning {
             Begins::New(beginning) => self.launch(*beginning, CancellationToken::new(), Audience::Open).0.id,
-            Begins::Known(id) => id,
+            Begins::Known(id, _) => id,
         })
     }
 
@@ -243,13 +252,14 @@ impl Session {
         (runtime.launch(store, setup, begun, cancel, audience != Audience::Outcome, Some(self.shared())), ear)
     }
 
-    /// Begins an execution whose caller owns it: one that goes away while it begins cancels it too.
+    /// Begins an execution whose caller owns it: one that goes away while it begins cancels it too, unless
+    /// a key of its own stands for it, for whoever asks again by the key.
     pub(super) async fn begin_owned(&self, run: Run) -> Result<Owned> {
         let cancel = CancellationToken::new();
-        let guard = cancel.clone().drop_guard();
+        let guard = run.options.client_key.is_none().then(|| cancel.clone().drop_guard());
         let ending = match self.begin(run, cancel, Audience::Outcome).await? {
             First::Begun(started, _) => Ending::Begun(started.outcome),
-            First::Known(id) => Ending::Known(self.clone(), id),
+            First::Known(id, own) => Ending::Known(self.clone(), id, own),
         };
         Ok(Owned { ending, guard })
     }
@@ -257,7 +267,7 @@ impl Session {
     /// The same for a caller that reads its events: it hears the first one too.
     pub(super) async fn begin_heard(&self, run: Run) -> Result<HeardRun> {
         let cancel = CancellationToken::new();
-        let guard = cancel.clone().drop_guard();
+        let guard = run.options.client_key.is_none().then(|| cancel.clone().drop_guard());
         let (events, ending) = match self.begin(run, cancel.clone(), Audience::Events).await? {
             First::Begun(Started { id, outcome }, ear) => {
                 let events = match ear {
@@ -266,9 +276,11 @@ impl Session {
                 };
                 (events, Ending::Begun(outcome))
             }
-            First::Known(id) => (EventStream::new(self.clone(), id, 0), Ending::Known(self.clone(), id)),
+            First::Known(id, own) => {
+                (EventStream::of_known(self.clone(), id, own.clone()), Ending::Known(self.clone(), id, own))
+            }
         };
-        Ok(HeardRun { events: events.owning(guard), cancel, ending })
+        Ok(HeardRun { events: events.owned_by(guard), cancel, ending })
     }
 
     /// Goes on with every interrupted execution that this process can run.
@@ -307,19 +319,37 @@ pub(super) enum Audience {
 }
 
 impl Owned {
-    /// Waits for the end; dropping this future cancels.
+    /// Waits for the end; dropping this future cancels, unless a key of the caller's stands for it.
     pub(super) async fn outcome(self) -> Result<Outcome> {
         let outcome = self.ending.wait().await;
-        self.guard.disarm();
+        self.guard.map(DropGuard::disarm);
         outcome
     }
+}
+
+/// Waits for the end of the caller's own execution, which it need not be allowed to look up.
+async fn own_outcome(session: Session, id: ExecutionId, store: ExecutionStore) -> Result<Outcome> {
+    let mut events = EventStream::of_known(session, id, Some(store.clone()));
+    let outcome = || store.read(move |tx, _| recover::outcome(tx, id));
+    while let Some(event) = events.next().await {
+        let event = event?;
+        if event.execution_id == id && matches!(event.data, EventData::ExecutionFinished(_)) {
+            match outcome().await {
+                // It was redriven since.
+                Err(error) if error.code() == ErrorCode::Conflict => {}
+                outcome => return outcome,
+            }
+        }
+    }
+    outcome().await
 }
 
 fn broken_off() -> Error {
     Error::interrupted("the runtime ended while the execution ran")
 }
 
-/// A run whose caller hears its events; dropped before the end, it cancels the execution.
+/// A run whose caller hears its events; dropped before the end, it cancels the execution, unless it has a
+/// `client_key`.
 ///
 /// It is its caller's from the beginning to the end: a login that ends meanwhile takes neither the
 /// events nor the outcome away.
@@ -362,7 +392,8 @@ impl HeardRun {
         self.cancel.cancel();
     }
 
-    /// Waits for the end, whether the events were read or not. Dropping the future cancels.
+    /// Waits for the end, whether the events were read or not. Dropping the future cancels, unless the run
+    /// has a `client_key`.
     ///
     /// Errors: `Interrupted` where the engine closes first.
     pub async fn outcome(self) -> Result<Outcome> {

@@ -59,9 +59,14 @@ impl EventStream {
         Self::of(Reader::new(Some(ear.live), Some(ear.store), session, root, 0))
     }
 
-    /// The same stream as the owner of its execution: dropped before the end, it cancels it.
-    pub(super) fn owning(self, guard: DropGuard) -> Self {
-        Self { owner: Some(guard), ..self }
+    /// The events of an execution that was begun before; `owned` is its owner's way to them.
+    pub(super) fn of_known(session: Session, root: ExecutionId, owned: Option<ExecutionStore>) -> Self {
+        Self::of(Reader::new(None, owned, session, root, 0))
+    }
+
+    /// The same stream with a guard as the owner of its execution: dropped before the end, it cancels it.
+    pub(super) fn owned_by(self, guard: Option<DropGuard>) -> Self {
+        Self { owner: guard, ..self }
     }
 
     /// Gives up an execution that has ended, or that goes on without its owner.

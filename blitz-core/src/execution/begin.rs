@@ -17,7 +17,7 @@ use crate::access::{ExecutionStore, Grant, Standing};
 use crate::domain::{Event, ExecutionId, Message, NodeFinished, ResourceKind, RunOptions};
 use crate::error::{Error, Result};
 use crate::store::catalog::ResourceRow;
-use crate::store::executions::QueuePlace;
+use crate::store::executions::{self, QueuePlace};
 use crate::store::sql::to_json;
 use crate::store::{Connection, catalog, content_hash};
 
@@ -92,8 +92,8 @@ pub(crate) struct Beginning {
 pub(crate) enum Begins {
     /// A new one.
     New(Box<Beginning>),
-    /// The one that the caller's own key stands for already.
-    Known(ExecutionId),
+    /// The one that the caller's own key stands for already, and the way to it where it is the caller's.
+    Known(ExecutionId, Option<ExecutionStore>),
 }
 
 /// Begins an execution of what the call is about. May run again: it changes nothing outside `tx`.
@@ -118,7 +118,9 @@ pub(crate) fn begin(
     if let Some(key) = &client_key
         && let Some(known) = key.known(tx, grant)?
     {
-        return Ok(Begins::Known(known));
+        // Its user may have begun it, and its key may do less: what it may not read stays closed to it.
+        let is_own = executions::get(tx, known)?.is_some_and(|row| grant.is_own(&row.principal));
+        return Ok(Begins::Known(known, is_own.then_some(store)));
     }
     let (setup, launch, keep) = match what {
         What::Run { input, options, trigger } => {

@@ -150,14 +150,16 @@ impl Embedding {
     /// Sends the call and books what it used. Run to its end, whoever goes away: money was held for it.
     pub(crate) async fn perform(self, runtime: Arc<Runtime>, work: EngineWork) -> Result<Attempted> {
         let (reservation, attempt) = (self.reservation, self.attempt.clone());
+        let mut is_sent = false;
         let result = tokio::select! {
-            result = self.send(&runtime) => result,
+            result = self.send(&runtime, &mut is_sent) => result,
             () = runtime.closing.cancelled() => Err(Error::interrupted("the engine closed during the call")),
         };
-        let (usage, raw, unsent) = match &result {
+        let (usage, raw, is_free) = match &result {
             Ok(response) => (response.usage, response.raw_usage.clone(), false),
-            Err(Error::Provider { charged: Charged::Unknown, .. }) => (None, serde_json::Value::Null, false),
-            Err(error) => (None, serde_json::Value::Null, error.code() != ErrorCode::Interrupted),
+            Err(Error::Provider { charged: Charged::No, .. }) => (None, serde_json::Value::Null, true),
+            // What was sent is never free unless its provider says so, or refuses what was asked.
+            Err(error) => (None, serde_json::Value::Null, !is_sent || error.code() == ErrorCode::InvalidInput),
         };
         let result = result.map_err(|error| attempt.after(error));
         let ended = match &result {
@@ -167,7 +169,7 @@ impl Embedding {
         };
         let booked = work
             .write(move |tx, standing| match &usage {
-                _ if unsent => ledger::void(tx, standing.now(), reservation, ended).map(|()| Booked::default()),
+                _ if is_free => ledger::void(tx, standing.now(), reservation, ended).map(|()| Booked::default()),
                 Some(usage) => ledger::settle(tx, standing.now(), reservation, usage, &raw, ended),
                 None => ledger::settle_unknown(tx, standing.now(), reservation, 0, ended),
             })
@@ -180,13 +182,14 @@ impl Embedding {
         }
     }
 
-    async fn send(self, runtime: &Runtime) -> Result<EmbeddingResponse> {
+    async fn send(self, runtime: &Runtime, is_sent: &mut bool) -> Result<EmbeddingResponse> {
         let Self { provider, deployment, lines, request, attempt, .. } = self;
         let provider = runtime.providers.answering(provider)?;
         let left = || attempt.deadline.since(Timestamp::now());
         let mut pass = runtime.deployments.queue(&lines, request.token_bound(), left()).wait().await?;
         let trial = provider.is_remote().then(|| runtime.deployments.of(&deployment).enter()).transpose()?;
         pass.sent();
+        *is_sent = true;
         let result = provider.embed(request, CallContext::new(left())).await;
         let (told, result) = match result {
             Ok(response) => {

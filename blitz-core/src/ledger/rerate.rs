@@ -64,9 +64,13 @@ fn one(
     let Some(listing) = &reservation.listing else { return Ok(Verdict::Unlisted) };
     let Some(price) = price::in_version(tx, Some(version), listing)? else { return Ok(Verdict::Unlisted) };
     let Some(ratable) = costs::ratable(tx, id)? else { return Ok(Verdict::Unlisted) };
-    if !price.names(ratable.usage.details.service_tier) {
+    // What is booked by a bound is bound at the class that was asked for, as money was held for it.
+    let asked = reservation.price.as_ref().map(|price| price.service_tier).unwrap_or_default();
+    let class = if by_bound(&ratable) { asked } else { ratable.usage.details.service_tier };
+    if !price.names(class) {
         return Ok(Verdict::Unlisted);
     }
+    let price = price.asked_at(asked);
     let Some(cost) = cost(&reservation, &ratable, &price) else { return Ok(Verdict::Unlisted) };
     // What a person gave back is not given back twice.
     let amount = cost.sub(ratable.rated)?.max(Money::ZERO.sub(ratable.booked)?);
@@ -85,13 +89,18 @@ fn one(
     Ok(Verdict::Changed(amount))
 }
 
+/// Whether nobody knows what a call used, or nobody believes it.
+fn by_bound(ratable: &Ratable) -> bool {
+    ratable.is_implausible || ratable.usage.provenance == Provenance::Estimated
+}
+
 /// What a call costs at a price, by the rules of its settle; `None` where that is beyond all reason.
 fn cost(reservation: &Reservation, ratable: &Ratable, price: &Price) -> Option<Money> {
     let bound = |input, output| price.upper_bound(input, output).ok();
     let cost = match ratable.usage.provenance {
         Provenance::Estimated => bound(ratable.usage.input_tokens, ratable.usage.output_tokens),
         _ if ratable.is_implausible => bound(reservation.input_bound, reservation.output_cap),
-        _ => price.cost(&ratable.usage).ok(),
+        _ => price.at(ratable.settled_at).cost(&ratable.usage).ok(),
     };
     cost.filter(|cost| *cost <= MAX_CALL_COST)
 }

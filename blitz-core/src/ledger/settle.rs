@@ -83,14 +83,14 @@ struct Booking {
 }
 
 impl Booking {
-    /// By the provider's report and the hour. Where the cost of it is beyond all reason, by what was reserved.
+    /// By the provider's report and the hour. Where it is beyond all reason, or its cost, by what was reserved.
     fn reported(reservation: &Reservation, reported: &Usage, now: Timestamp) -> Self {
         let (usage, flag) = within_reason(reported);
         let believed = |price: &Price| price.at(now).cost(reported).ok().filter(|cost| *cost <= MAX_CALL_COST);
         match reservation.price.as_ref().map(believed) {
             None => Self { cost: None, usage, flag },
-            Some(Some(cost)) => Self { cost: Some(cost), usage, flag },
-            Some(None) => Self { cost: reservation.amount, usage, flag: Some(EntryFlag::ImplausibleUsage) },
+            Some(Some(cost)) if flag != Some(EntryFlag::ImplausibleUsage) => Self { cost: Some(cost), usage, flag },
+            Some(_) => Self { cost: reservation.amount, usage, flag: Some(EntryFlag::ImplausibleUsage) },
         }
     }
 

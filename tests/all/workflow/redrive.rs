@@ -1,6 +1,9 @@
 //! Redrive: the same execution, only what failed or was cancelled runs again.
 
-use blitz::{Answer, Engine, ErrorCode, EventData, ExecutionHandle, ExecutionStatus, NewUser, NodeStatus, Session};
+use blitz::{
+    Answer, Engine, ErrorCode, EventData, ExecutionFilter, ExecutionHandle, ExecutionStatus, ListOptions, NewKey,
+    NewUser, NodeStatus, Permission, Role, RunOptions, Scope, Session,
+};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -213,4 +216,71 @@ async fn a_redrive_is_for_who_may_run_the_workflow() {
     me.users().create(NewUser::new("ana@example.com", "a long passphrase")).await.unwrap();
     let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
     assert_eq!(ana.executions().redrive(failed.execution_id).await.unwrap_err().code(), ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn t22_a_key_redrives_what_it_began_itself_and_nothing_of_its_users() {
+    let (engine, me, _, broken) = engine(&["a"]).await;
+    me.users().create(NewUser::new("ana@example.com", "a long passphrase").with_role(Role::Admin)).await.unwrap();
+    let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
+    publish(
+        &ana,
+        json!({"name": "hers", "nodes": [
+            {"id": "s", "type": "start"}, {"id": "a", "type": "work", "config": {"breaks": "a", "give": "A"}},
+            {"id": "e", "type": "end", "config": {"output": "{{ nodes.a.output }}"}}], "edges": edges("s>a a>e")}),
+    )
+    .await;
+    let scopes = [Permission::WorkflowsRun, Permission::ExecutionsRead].map(Scope::own);
+    let key = ana.keys().create(NewKey::new("narrow").with_scopes(scopes)).await.unwrap();
+    let by_key = engine.api_key(&key.key).await.unwrap();
+    let whole = stand::run(&ana, "hers", json!({})).await;
+    let narrow = stand::run(&by_key, "hers", json!({})).await;
+    broken.lock().unwrap().clear();
+    let refused = by_key.executions().redrive(whole.execution_id).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::PermissionDenied, "{}", refused.chain());
+    assert_eq!(redrive(&by_key, narrow.execution_id).await.status, ExecutionStatus::Completed);
+    assert_eq!(redrive(&ana, whole.execution_id).await.status, ExecutionStatus::Completed);
+}
+
+#[tokio::test]
+async fn t14_a_run_with_a_key_of_its_callers_outlives_the_caller() {
+    let (_engine, me, seen, _) = engine(&[]).await;
+    publish(
+        &me,
+        json!({"name": "ask", "nodes": [
+            {"id": "s", "type": "start"}, {"id": "ok", "type": "approval", "config": {"message": "Go?"}},
+            {"id": "b", "type": "work", "config": {"give": "B"}},
+            {"id": "e", "type": "end", "config": {"output": "{{ nodes.b.output }}"}}],
+            "edges": edges("s>ok ok.approved>b b>e")}),
+    )
+    .await;
+    let keyed = |key: &str| RunOptions::default().with_client_key(key);
+    let begun = async |already: usize| loop {
+        let all = me.executions().list(ExecutionFilter::default(), ListOptions::default()).await.unwrap().items;
+        if all.len() > already {
+            return me.executions().handle(all.iter().map(|execution| execution.id).max().unwrap());
+        }
+        tokio::task::yield_now().await;
+    };
+    for (already, key) in ["run", "stream"].into_iter().enumerate() {
+        // Its caller waits until it asks, and goes away.
+        let handle = if key == "run" {
+            let agents = me.agents();
+            let run = agents.run_with("ask", json!({}), keyed(key));
+            tokio::select! {
+                done = run => panic!("{done:?}"),
+                handle = async { let handle = begun(already).await; until_it_waits(&handle, 0).await; handle } => handle,
+            }
+        } else {
+            let events = me.agents().stream_with("ask", json!({}), keyed(key)).await.unwrap();
+            let handle = begun(already).await;
+            until_it_waits(&handle, 0).await;
+            drop(events);
+            handle
+        };
+        handle.approve("ok", Answer::approve()).await.unwrap();
+        let again = me.agents().run_with("ask", json!({}), keyed(key)).await.unwrap();
+        assert_eq!((again.status, again.execution_id), (ExecutionStatus::Completed, handle.id()));
+        assert_eq!(ran(&seen), [json!("B")]);
+    }
 }

@@ -140,6 +140,14 @@ impl Price {
 }
 
 impl OffPeak {
+    /// Refuses days that no week has: such hours would never hold.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.hours.iter().flat_map(|hours| &hours.days).find(|day| !(1..=7).contains(*day)) {
+            Some(day) => Err(Error::invalid(format!("there is no day {day} of the week: Monday is 1 and Sunday 7"))),
+            None => Ok(()),
+        }
+    }
+
     fn holds(&self, moment: Timestamp) -> bool {
         const MINUTE: i64 = 60_000_000;
         let minutes = moment.0.div_euclid(MINUTE);
@@ -192,6 +200,18 @@ mod tests {
         assert_eq!(dear.upper_bound(100, 10).unwrap(), usual.upper_bound(100, 10).unwrap());
         let json = serde_json::to_string(&price).unwrap();
         assert_eq!(serde_json::from_str::<Price>(&json).unwrap(), price);
+    }
+
+    #[test]
+    fn days_that_no_week_has_are_refused() {
+        let check = |days: &[u8]| {
+            let off_peak = OffPeak::new(vec![hours(days, "01:00", "02:00")], PriceTier::above(0));
+            Price { off_peak: Some(off_peak), ..Price::FREE }.check()
+        };
+        assert!(check(&[]).is_ok() && check(&[1, 7]).is_ok());
+        for days in [&[0][..], &[1, 8], &[255]] {
+            assert_eq!(check(days).unwrap_err().code(), crate::error::ErrorCode::InvalidInput);
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::domain::{
-    BudgetPeriod, Correction, CostFilter, EntryKind, LedgerEntry, NewBudget, PriceListing, Rate, Rerate, Rerated,
-    Timestamp, Usage, UsageBy, UsageQuery,
+    BudgetPeriod, Correction, CostFilter, EntryKind, LedgerEntry, NewBudget, OffPeak, PriceHours, PriceListing,
+    PriceTier, Rate, Rerate, Rerated, ServiceTier, Timestamp, Usage, UsageBy, UsageQuery,
 };
 use crate::error::{ErrorCode, Result};
 use crate::ledger::testing::*;
@@ -17,9 +17,12 @@ use crate::store::prices;
 /// Keeps a version in which a token costs so many nanos, an output token three times as many.
 fn import(ledger: &TestLedger, nanos: u32) -> i64 {
     let rate = |times: u32| Rate::parse(&format!("0.{:09}", nanos * times)).unwrap();
-    let price = Price::new(rate(1), rate(3));
+    import_price(ledger, &nanos.to_string(), Price::new(rate(1), rate(3)))
+}
+
+fn import_price(ledger: &TestLedger, hash: &str, price: Price) -> i64 {
     let book = BTreeMap::from([("scripted".to_owned(), BTreeMap::from([("listed".to_owned(), price)]))]);
-    let hash = format!("{nanos}");
+    let hash = hash.to_owned();
     ledger.write(move |tx| prices::put(tx, NOW, NOW, "a test", &hash, &book)).unwrap()
 }
 
@@ -123,6 +126,61 @@ fn estimates_gifts_and_sealed_windows_keep_their_rules() {
     let sealed = rerate(&ledger, by(dearer)).unwrap();
     assert_eq!((sealed.changed, sealed.sealed, sealed.amount), (0, 2, Money::ZERO));
     assert_eq!(ledger.window(budget, 1), (100 + 30, 0));
+}
+
+#[test]
+fn a_call_of_the_cheap_hours_is_rated_anew_by_its_hour() {
+    let ledger = TestLedger::new();
+    let nano = |count: u32| Rate::parse(&format!("0.{count:09}")).unwrap();
+    // The ledger of a test stands at 22:13.
+    let hours = vec![PriceHours::new(vec![], "22:00".parse().unwrap(), "23:00".parse().unwrap())];
+    let cheap = PriceTier::above(0).rates(nano(1), nano(1));
+    let priced = Price { off_peak: Some(OffPeak::new(hours, cheap)), ..Price::new(nano(4), nano(12)) };
+    let version = import_price(&ledger, "hours", priced.clone());
+    let request = ReserveRequest { price: Some(priced), ..listed(1, Some(version)) };
+    assert_eq!(ledger.spend(request, Usage::new(100, 100)).cost, Some(nanos(200)));
+    assert_eq!(rerate(&ledger, by(version)).unwrap().changed, 0);
+    let dearer = import(&ledger, 4);
+    assert_eq!(rerate(&ledger, by(dearer)).unwrap().amount, nanos(1_600 - 200));
+}
+
+#[test]
+fn what_was_booked_by_a_bound_is_rated_at_the_class_that_was_asked_for() {
+    let ledger = TestLedger::new();
+    let nano = |count: u32| Rate::parse(&format!("0.{count:09}")).unwrap();
+    let with_class = |usual: u32, priority: u32| {
+        let tier = PriceTier::at(ServiceTier::Priority).rates(nano(priority), nano(priority));
+        Price::new(nano(usual), nano(usual)).with_tier(tier)
+    };
+    let version = import_price(&ledger, "class", with_class(1, 5));
+    let held = |n| {
+        let price = with_class(1, 5).asked_at(ServiceTier::Priority);
+        ledger.reserve(ReserveRequest { price: Some(price), ..listed(n, Some(version)) })
+    };
+    let (unknown, dead, absurd) = (held(1).id, held(2).id, held(3));
+    let booked = ledger.write(move |tx| settle_unknown(tx, NOW, unknown, 10, Ended::Failed)).unwrap();
+    assert_eq!(booked.cost, Some(nanos(110 * 5)));
+    ledger.write(move |tx| settle_dead(tx, NOW, dead)).unwrap();
+    assert_eq!(ledger.settle(&absurd, Usage::new(u64::MAX, 0)).cost, Some(nanos(200 * 5)));
+    // One whose answer says that it got the usual class.
+    ledger.settle(&held(4), Usage::new(100, 100));
+    assert_eq!(rerate(&ledger, by(version)).unwrap().changed, 0);
+    let dearer = import_price(&ledger, "dearer", with_class(1, 6));
+    let done = rerate(&ledger, by(dearer)).unwrap();
+    assert_eq!((done.changed, done.amount), (3, nanos(110 + 200 + 200)));
+    // A list that does not name the class says nothing of what was held for it.
+    let done = rerate(&ledger, by(import(&ledger, 1))).unwrap();
+    assert_eq!((done.unlisted, done.changed), (3, 1));
+}
+
+#[test]
+fn usage_beyond_belief_costs_what_was_held_whenever_it_is_rated() {
+    let ledger = TestLedger::new();
+    let version = import_price(&ledger, "free input", Price::new(Rate::ZERO, Rate::parse("0.000000003").unwrap()));
+    let price = Price::new(Rate::ZERO, Rate::parse("0.000000003").unwrap());
+    let request = ReserveRequest { price: Some(price), ..listed(1, Some(version)) };
+    assert_eq!(ledger.spend(request, Usage::new(u64::MAX, 10)).cost, Some(nanos(300)));
+    assert_eq!(rerate(&ledger, by(version)).unwrap().changed, 0);
 }
 
 #[test]

@@ -208,6 +208,8 @@ pub(crate) struct Ratable {
     /// What its settle booked; with a flag where that is doubtful.
     pub(crate) usage: Usage,
     pub(crate) is_implausible: bool,
+    /// When it was settled: its price may depend on the hour.
+    pub(crate) settled_at: Timestamp,
     /// Whether its price was unknown when it was settled, and still is.
     pub(crate) is_unpriced: bool,
     /// What it was rated at so far: by its end and by rating it anew, corrections by hand left out.
@@ -246,7 +248,7 @@ pub(crate) fn ratable(tx: &mut dyn Connection, id: ReservationId) -> Result<Opti
     let rows = tx.query_all(
         "SELECT kind, amount, requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
              reasoning_tokens, provenance, flag, coalesce(cache_write_1h_tokens, 0), price_version, priced,
-             usage_details
+             usage_details, at
          FROM ledger_entries WHERE root_id = (SELECT root_id FROM reservations WHERE id = ?1)
              AND kind <> 'reserve' AND reservation_id = ?1 ORDER BY seq LIMIT 1000",
         params![id],
@@ -258,6 +260,7 @@ pub(crate) fn ratable(tx: &mut dyn Connection, id: ReservationId) -> Result<Opti
             found = Some(Ratable {
                 usage: usage(row, 2, 10)?.with_provenance(word(provenance)?).with_details(details(row, 13)?),
                 is_implausible: row.opt_text(9)? == Some(EntryFlag::ImplausibleUsage.name()),
+                settled_at: Timestamp(row.int(14)?),
                 is_unpriced: amount.is_none(),
                 rated: Money::ZERO,
                 booked: Money::ZERO,

@@ -16,16 +16,18 @@ ALTER TABLE ledger_entries ADD COLUMN priced INTEGER;
 
 -- `words_hash` stands in the chain for `via`, `details` and `request_id`, salted. A redacted line has
 -- none of them any more, nor the salt; `redacted` says that it was the engine that took them out.
+-- Compared by `IS`: a comparison with NULL would not be false, and let the update pass.
 ALTER TABLE audit_logs ADD COLUMN salt BLOB;
 ALTER TABLE audit_logs ADD COLUMN words_hash BLOB;
 ALTER TABLE audit_logs ADD COLUMN redacted BLOB;
 DROP TRIGGER audit_no_update;
 CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit_logs
     WHEN NOT (OLD.words_hash IS NOT NULL AND OLD.redacted IS NULL AND NEW.redacted IS NOT NULL
-        AND NEW.via = '' AND NEW.details = 'null' AND NEW.request_id IS NULL AND NEW.salt IS NULL
-        AND NEW.seq = OLD.seq AND NEW.at = OLD.at AND NEW.principal = OLD.principal AND NEW.action = OLD.action
-        AND NEW.object = OLD.object AND NEW.outcome = OLD.outcome AND NEW.before IS OLD.before
-        AND NEW.after IS OLD.after AND NEW.words_hash = OLD.words_hash AND NEW.hash = OLD.hash)
+        AND NEW.via IS '' AND NEW.details IS 'null' AND NEW.request_id IS NULL AND NEW.salt IS NULL
+        AND NEW.seq IS OLD.seq AND NEW.at IS OLD.at AND NEW.principal IS OLD.principal
+        AND NEW.action IS OLD.action AND NEW.object IS OLD.object AND NEW.outcome IS OLD.outcome
+        AND NEW.before IS OLD.before AND NEW.after IS OLD.after AND NEW.words_hash IS OLD.words_hash
+        AND NEW.hash IS OLD.hash)
     BEGIN SELECT RAISE(ABORT, 'the audit trail is append only: only the words of a line are redacted'); END;
 
 -- Keys of callers' own --------------------------------------------------------------------------------
