@@ -199,6 +199,8 @@ impl Runtime {
     pub(crate) fn enter(self: &Arc<Self>, ids: Ids, cancel: &CancellationToken, store: &ExecutionStore) -> Seat {
         let wake = Arc::new(Notify::new());
         let mut here = self.lock();
+        // Whoever has it now is its only driver: recover() must not take it up beside.
+        here.stopped.remove(&ids.id);
         here.live.insert(ids.id, Live { cancel: cancel.clone(), wake: Arc::clone(&wake) });
         let watched = std::mem::replace(&mut here.watched, true);
         drop(here);

@@ -50,6 +50,8 @@ struct Reading {
     again: Again,
     /// The last attempt of each node that runs, and its child.
     begun: BTreeMap<String, (u32, Option<ExecutionId>)>,
+    /// Nodes that were under way when the execution was ended from outside: no record tells of their ends.
+    untold: BTreeSet<String>,
     /// Where this life of the execution began.
     life: i64,
 }
@@ -71,9 +73,18 @@ impl Again {
             }
             match events.last() {
                 Some(event) if full && event.seq < last => after = event.seq,
-                _ => return Ok(reading.again),
+                _ => break,
             }
         }
+        // A child whose good end was not told yet is told, not run again.
+        for key in reading.untold {
+            let child = reading.again.cut.get(&key).and_then(|cut| cut.child);
+            let child = child.map(|child| executions::get(tx, child)).transpose()?.flatten();
+            if child.and_then(|child| child.finished).is_some_and(|end| end.status == ExecutionStatus::Completed) {
+                reading.again.cut.remove(&key);
+            }
+        }
+        Ok(reading.again)
     }
 
     /// Whether a record is part of what the execution goes on from.
@@ -121,6 +132,7 @@ impl Reading {
             EventData::NodeFinished(finished) => {
                 let key = join(&event.path, &finished.node);
                 let begun = self.begun.remove(&key);
+                self.untold.remove(&key);
                 if ended_well(finished) {
                     self.keep_below(&key);
                 } else {
@@ -132,6 +144,13 @@ impl Reading {
             EventData::ItemFinished(_) => {
                 let cut = Cut { seq: event.seq, attempt: 0, child: None, goes_on: false };
                 self.again.cut.insert(event.path.clone(), cut);
+            }
+            EventData::ExecutionFinished(_) => {
+                for (key, (attempt, child)) in self.begun.iter().filter(|(_, (_, child))| child.is_some()) {
+                    let cut = Cut { seq: event.seq, attempt: *attempt, child: *child, goes_on: false };
+                    self.again.cut.insert(key.clone(), cut);
+                    self.untold.insert(key.clone());
+                }
             }
             EventData::ExecutionRedriven { children, .. } => {
                 self.life = event.seq;

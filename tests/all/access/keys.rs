@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use blitz::provider::{Reply, Scripted};
 use blitz::{
-    ErrorCode, ExecutionStatus, KeyId, ListOptions, NewAgent, NewKey, Permission, Role, Scope, Timestamp, UserUpdate,
+    ErrorCode, ExecutionStatus, KeyId, ListOptions, NewAgent, NewKey, Permission, Role, RunOptions, Scope, Timestamp,
+    UserUpdate,
 };
 use serde_json::json;
 
@@ -201,4 +202,26 @@ async fn a_rotated_key_goes_on_for_its_overlap_and_not_longer() {
     assert!(engine.api_key(&third.key).await.is_ok());
     let endless = session.keys().rotate(third.record.id, Duration::from_secs(90 * 24 * 3600), None).await;
     assert_eq!(code(endless), ErrorCode::InvalidInput);
+}
+
+#[tokio::test]
+async fn t14_a_key_that_only_runs_hears_the_end_of_its_own_run_again() {
+    let (engine, root, _) = with_provider(Scripted::from_fn(|_| Reply::text("hi"))).await;
+    share_model(&root).await;
+    let (_, session) = member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
+    session.agents().put(NewAgent::new("a", "m")).await.unwrap();
+    let scopes = [Permission::AgentsRun, Permission::ModelsUse].map(Scope::own);
+    let key = session.keys().create(NewKey::new("runs").with_scopes(scopes)).await.unwrap();
+    let by_key = engine.api_key(&key.key).await.unwrap();
+    let keyed = |key: &str| RunOptions::default().with_client_key(key);
+    let first = by_key.agents().run_with("a", "x", keyed("mine")).await.unwrap();
+    let again = by_key.agents().run_with("a", "x", keyed("mine")).await.unwrap();
+    assert_eq!((again.execution_id, again.text()), (first.execution_id, first.text()));
+    let heard = by_key.agents().run_heard("a", "x", keyed("mine")).await.unwrap();
+    assert_eq!(heard.outcome().await.unwrap().execution_id, first.execution_id);
+    assert_eq!(code(by_key.executions().get(first.execution_id).await), ErrorCode::NotFound);
+    // What its user began by another way in, it does not read by knowing a key.
+    session.agents().run_with("a", "x", keyed("hers")).await.unwrap();
+    assert_eq!(code(by_key.agents().run_with("a", "x", keyed("hers")).await), ErrorCode::NotFound);
+    assert_eq!(session.agents().run_with("a", "x", keyed("mine")).await.unwrap().execution_id, first.execution_id);
 }

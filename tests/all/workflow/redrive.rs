@@ -1,5 +1,6 @@
 //! Redrive: the same execution, only what failed or was cancelled runs again.
 
+use blitz::provider::{Reply, Scripted};
 use blitz::{
     Answer, Engine, ErrorCode, EventData, ExecutionFilter, ExecutionHandle, ExecutionStatus, ListOptions, NewKey,
     NewUser, NodeStatus, Permission, Role, RunOptions, Scope, Session,
@@ -197,6 +198,41 @@ async fn w30_a_redrive_goes_on_inside_of_a_subflow() {
     let done = redrive(&me, failed.execution_id).await;
     assert_eq!((done.status, done.output), (ExecutionStatus::Completed, json!("B")), "{:?}", done.error);
     assert_eq!(ran(&seen), [json!("b")]);
+}
+
+#[tokio::test]
+async fn w33_what_was_under_way_when_nobody_ran_it_is_done_by_a_redrive() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("blitz.db");
+    let open = |script: Scripted| {
+        let path = path.to_str().unwrap().to_owned();
+        async move {
+            let engine = Engine::builder(path).with_provider(script).open().await.unwrap();
+            let me = engine.root("test");
+            (engine, me)
+        }
+    };
+    let script = Scripted::new([Reply::text("never").with_delay(std::time::Duration::from_secs(3600))]);
+    let (engine, me) = open(script.clone()).await;
+    me.models().put(crate::support::engine::priced("m")).await.unwrap();
+    publish(
+        &me,
+        json!({"name": "asks", "nodes": [
+            {"id": "s", "type": "start"}, {"id": "q", "type": "llm", "config": {"model": "m", "prompt": "Say it."}},
+            {"id": "e", "type": "end", "config": {"output": "{{ nodes.q.output }}"}}], "edges": edges("s>q q>e")}),
+    )
+    .await;
+    let id = me.start("asks", json!({})).await.unwrap().id();
+    while script.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    engine.close_within(std::time::Duration::ZERO).await.unwrap();
+    let (engine, me) = open(Scripted::new([Reply::text("said")])).await;
+    me.executions().cancel(id).await.unwrap();
+    assert_eq!(me.executions().get(id).await.unwrap().status, ExecutionStatus::Cancelled);
+    let done = redrive(&me, id).await;
+    assert_eq!((done.status, done.output), (ExecutionStatus::Completed, json!("said")), "{:?}", done.error);
+    engine.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -128,6 +128,34 @@ async fn w43_an_agent_knows_a_secret_by_name_and_its_tool_by_value() {
 }
 
 #[tokio::test]
+async fn w43_a_later_call_that_repeats_a_secret_shows_none() {
+    let call = Reply::tool_call("send", json!({"token": "[[secret:key]]"}));
+    let (_engine, me, script, given) =
+        engine(vec![call, Reply::tool_call("repeat", json!({})), Reply::text("done")]).await;
+    let log = Arc::clone(&given);
+    let repeat = FunctionTool::from_json_schema("repeat", "Repeats.", json!({"type": "object"}), move |_: Value, _| {
+        let said = log.lock().unwrap()[0]["token"].clone();
+        async move { Ok::<_, ToolError>(json!({"said": said})) }
+    });
+    me.tools().register(repeat).await.unwrap();
+    me.agents().put(agent("sender", &["send", "repeat"])).await.unwrap();
+    publish(
+        &me,
+        json!({"name": "send", "nodes": [
+            {"id": "s", "type": "start"},
+            {"id": "a", "type": "agent", "config": {"agent": "sender", "values": {"token": "{{ secrets.key }}"}}, "input": {"to": "x"}}],
+            "edges": edges("s>a")}),
+    )
+    .await;
+    let done = stand::run(&me, "send", json!({})).await;
+    assert_eq!(done.output, json!("done"), "{:?}", done.error);
+    assert_eq!(given.lock().unwrap()[0]["token"], CANARY);
+    let asked = format!("{:?}", script.requests());
+    assert!(asked.contains("***") && !asked.contains("canary-6f1e"), "{asked}");
+    assert!(!kept(&me, done.execution_id).await.contains("canary-6f1e"));
+}
+
+#[tokio::test]
 async fn w43_a_draft_with_secrets_needs_the_right_to_use_them() {
     let (engine, me, _, _) = engine(vec![]).await;
     me.users().create(NewUser::new("ana@example.com", "a long passphrase")).await.unwrap();

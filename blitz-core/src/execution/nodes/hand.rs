@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::store::executions;
 use crate::tool::registry::ToolOutcome;
 use crate::workflow::evaluate::{Desk, HELD_BACK};
+use crate::workflow::plan::PlanNode;
 
 /// What a driver has at hand for one turn.
 #[derive(Default)]
@@ -28,6 +29,9 @@ pub(in crate::execution) struct Hand {
     /// Actions that wait until what they read is brought.
     put_off: Vec<Action>,
     redactor: Redactor,
+    /// Whether the secrets of the whole plan are known: a node may repeat one that another was given,
+    /// in this process or in one that is gone.
+    knows_all: bool,
 }
 
 /// What an action reads that is not at hand.
@@ -111,7 +115,10 @@ impl Driver {
         let mut lacks = Lacks::default();
         actions.iter().for_each(|action| self.look(&setup, action, &mut lacks));
         let Lacks { outputs, secrets } = lacks;
-        if outputs.is_empty() && secrets.is_empty() {
+        let named = |node: &PlanNode| node.reads.names.secrets.iter().cloned().collect::<Vec<_>>();
+        let all: BTreeSet<String> =
+            if self.work.hand.knows_all { BTreeSet::new() } else { setup.plan.nodes.iter().flat_map(named).collect() };
+        if outputs.is_empty() && secrets.is_empty() && all.is_empty() {
             return Ok(());
         }
         let read = self.store.read(move |tx, standing| {
@@ -126,9 +133,19 @@ impl Driver {
                 };
                 found.push((name.clone(), secret));
             }
-            Ok((outputs, found))
+            let mut known = Vec::with_capacity(all.len());
+            for name in &all {
+                match standing.named_secret(tx, name) {
+                    Ok(secret) => known.push(secret),
+                    Err(error) if error.code() == ErrorCode::InvalidInput => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok((outputs, found, known))
         });
-        let (outputs, secrets) = read.await?;
+        let (outputs, secrets, known) = read.await?;
+        known.iter().for_each(|secret| self.work.hand.redactor.learn(secret));
+        self.work.hand.knows_all = true;
         for (hash, value) in outputs {
             if let Some(WorkflowMind { values, .. }) = self.state.as_workflow() {
                 values.load(hash, value);
@@ -171,10 +188,13 @@ pub(in crate::execution) async fn fill(
     let text = arguments.to_string();
     for name in names {
         let mark = format!("{}{name}{}", HELD_BACK.0, HELD_BACK.1);
+        let found = store.read(move |tx, standing| standing.named_secret(tx, &name)).await;
+        // Also one that this call is not given: a tool may know it from a call before.
+        if let Ok(secret) = &found {
+            redactor.learn(secret);
+        }
         if text.contains(&mark) {
-            let secret = store.read(move |tx, standing| standing.named_secret(tx, &name)).await?;
-            replace(&mut arguments, &mark, secret.expose());
-            redactor.learn(&secret);
+            replace(&mut arguments, &mark, found?.expose());
         }
     }
     Ok((arguments, redactor))
