@@ -138,6 +138,13 @@ impl Triggers {
                 })?;
                 let now = from.unwrap_or(grant.now());
                 sync(tx, now, row.id, &version.spec.triggers, Some(grant.principal()))?;
+                // Also a schedule that is kept: one that rests, or was enabled from a later moment on.
+                for kept in triggers::of_workflow(tx, row.id)? {
+                    match next_of(&kept.spec, now)? {
+                        Some(next) if kept.next_at.is_none_or(|at| at > next) => triggers::rearm(tx, kept.id, next)?,
+                        _ => {}
+                    }
+                }
                 let enabled = triggers::of_workflow(tx, row.id)?;
                 grant.audit(tx, &row.label(), None, None, json!({"triggers": enabled.len()}))?;
                 Ok(enabled.into_iter().map(TriggerRow::show).collect())
@@ -230,7 +237,8 @@ impl Triggers {
         let fired = runtime.to_its_end(async move {
             let mut fired = Vec::new();
             for trigger in found {
-                let slot = Slot { slot: slot.clone(), at: Timestamp::now(), missed: 0, data: data.clone(), next: None };
+                let (slot, data) = (slot.clone(), data.clone());
+                let slot = Slot { slot, at: Timestamp::now(), missed: 0, data, due: None, next: None };
                 fired.extend(fire(&inner, trigger, slot).await?);
             }
             Ok(fired)
@@ -290,6 +298,8 @@ struct Slot {
     at: Timestamp,
     missed: u32,
     data: Value,
+    /// The moment of a schedule that this is for.
+    due: Option<Timestamp>,
     /// When a schedule fires next; outer `None` for what is no schedule.
     next: Option<Option<Timestamp>>,
 }
@@ -304,6 +314,10 @@ async fn fire(inner: &Arc<Inner>, trigger: TriggerRow, slot: Slot) -> Result<Opt
     let tried = slot.clone();
     let result = as_owner(inner, &trigger, move |tx, grant| {
         let Some(trigger) = triggers::get(tx, id)? else { return Ok((None, None)) };
+        if tried.due.is_some_and(|due| trigger.next_at.is_none_or(|next| next > due)) {
+            // Another process has fired it, or a later moment that counts this one as missed.
+            return Ok((triggers::of_slot(tx, id, &tried.slot)?, None));
+        }
         if let Some(next) = tried.next {
             triggers::advance(tx, id, next)?;
         }
@@ -335,7 +349,18 @@ async fn fire(inner: &Arc<Inner>, trigger: TriggerRow, slot: Slot) -> Result<Opt
 /// Starts a firing that was queued, once nothing before it runs.
 async fn release(inner: &Arc<Inner>, queued: Firing) -> Result<Option<Firing>> {
     let (id, slot) = (queued.trigger_id, queued.slot.clone());
-    let Some(trigger) = inner.work.read(move |tx, _| triggers::get(tx, id)).await? else {
+    // On a snapshot first: as long as it must wait, nothing is written.
+    let before = queued.id;
+    let look = inner.work.read(move |tx, _| {
+        let trigger = triggers::get(tx, id)?;
+        let waits = trigger.is_some() && triggers::is_busy(tx, id, before)?;
+        Ok((trigger, waits))
+    });
+    let (trigger, waits) = look.await?;
+    if waits {
+        return Ok(None);
+    }
+    let Some(trigger) = trigger else {
         let gone = Error::not_found("its trigger was disabled").to_info();
         return settle_failed(inner, queued, gone).await.map(Some);
     };
@@ -432,7 +457,10 @@ async fn failed(inner: &Arc<Inner>, trigger: i64, slot: Slot, error: ErrorInfo) 
             if let Some(firing) = triggers::take(tx, slot.at, trigger, &slot.slot, slot.missed, &slot.data)? {
                 triggers::settle(tx, firing, FiringStatus::Failed, None, Some(&error))?;
             }
-            if error.code == ErrorCode::NotFound {
+            if error.code == ErrorCode::NotFound
+                && let Some(row) = triggers::get(tx, trigger)?
+                && !catalog::is_live(tx, row.workflow_id)?
+            {
                 triggers::delete(tx, trigger)?;
             }
             triggers::of_slot(tx, trigger, &slot.slot)?.ok_or_else(|| Error::internal("a firing was not kept"))
@@ -445,24 +473,36 @@ async fn settle_failed(inner: &Arc<Inner>, queued: Firing, error: ErrorInfo) -> 
         .work
         .write(move |tx, _| {
             triggers::settle(tx, queued.id, FiringStatus::Failed, None, Some(&error))?;
-            Ok(Firing { status: FiringStatus::Failed, error: Some(error.clone()), ..queued.clone() })
+            // Another process may have started it meanwhile.
+            let firing = triggers::of_slot(tx, queued.trigger_id, &queued.slot)?;
+            firing.ok_or_else(|| Error::internal("a firing was not kept"))
         })
         .await
 }
 
-/// Starts what was queued, fires what is due.
+/// Starts what was queued, fires what is due. One that cannot be fired does not keep the others.
 async fn tick(inner: &Arc<Inner>, now: Timestamp) -> Result<Vec<Firing>> {
-    let mut fired = Vec::new();
+    let (mut fired, mut failed) = (Vec::new(), None);
     for queued in inner.work.read(|tx, _| triggers::queued(tx, PAGE)).await? {
-        fired.extend(release(inner, queued).await?);
+        match release(inner, queued).await {
+            Ok(firing) => fired.extend(firing),
+            Err(error) => failed = failed.or(Some(error)),
+        }
     }
     loop {
         let due = inner.work.read(move |tx, _| triggers::due(tx, now, PAGE)).await?;
-        if due.is_empty() || inner.runtime.closing.is_cancelled() {
-            return Ok(fired);
+        let over = due.is_empty() || inner.runtime.closing.is_cancelled();
+        for trigger in due.into_iter().filter(|_| !over) {
+            match fire_schedule(inner, trigger, now).await {
+                Ok(firing) => fired.extend(firing),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        for trigger in due {
-            fired.extend(fire_schedule(inner, trigger, now).await?);
+        // What failed is still due: it is looked at again in a later round.
+        match failed {
+            Some(error) => return Err(error),
+            None if over => return Ok(fired),
+            None => {}
         }
     }
 }
@@ -476,13 +516,14 @@ async fn fire_schedule(inner: &Arc<Inner>, trigger: TriggerRow, now: Timestamp) 
         Err(error) => {
             // The machine has lost the zone: it is said once, and the schedule rests.
             let data = json!({"type": "schedule", "at": first, "missed": 0});
-            let slot = Slot { slot: first.0.to_string(), at: now, missed: 0, data, next: Some(None) };
+            let slot = Slot { slot: first.0.to_string(), at: now, missed: 0, data, due: Some(first), next: Some(None) };
             return failed(inner, trigger.id, slot, error.to_info()).await.map(Some);
         }
     };
     let (last, missed) = last_due(&cron, &zone, first, now);
     let data = json!({"type": "schedule", "at": last, "missed": missed});
-    let slot = Slot { slot: last.0.to_string(), at: now, missed, data, next: Some(cron.next(now.max(last), &zone)) };
+    let next = Some(cron.next(now.max(last), &zone));
+    let slot = Slot { slot: last.0.to_string(), at: now, missed, data, due: Some(last), next };
     fire(inner, trigger, slot).await
 }
 

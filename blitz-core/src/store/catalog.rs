@@ -125,6 +125,11 @@ pub(crate) fn own(
     owned(tx, viewer, viewer.owner(), kind, name)
 }
 
+/// Whether a resource is there and was not deleted, whoever may see it.
+pub(crate) fn is_live(tx: &mut dyn Connection, id: ResourceId) -> Result<bool> {
+    Ok(tx.query_one("SELECT 1 FROM resources WHERE id = ?1 AND deleted_at IS NULL", params![id])?.is_some())
+}
+
 /// A resource by id even where it was deleted: an execution goes on with what it began with.
 pub(crate) fn by_id_once_live(
     tx: &mut dyn Connection,

@@ -51,7 +51,8 @@ ALTER TABLE executions ADD COLUMN redriven INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE executions ADD COLUMN queue TEXT;
 ALTER TABLE executions ADD COLUMN queue_limit INTEGER;
 ALTER TABLE executions ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX executions_queue ON executions (agent_id, queue) WHERE finished_at IS NULL AND queue IS NOT NULL;
+CREATE INDEX executions_queue ON executions (agent_id, queue, status, priority DESC, id)
+    WHERE finished_at IS NULL AND queue IS NOT NULL;
 
 -- Outputs of nodes that are used again, by a hash of what they came from and of whom.
 CREATE TABLE node_cache (
@@ -91,4 +92,5 @@ CREATE TABLE firings (
     UNIQUE (trigger_id, slot)
 ) STRICT;
 CREATE INDEX firings_of ON firings (trigger_id, id);
+CREATE INDEX firings_status ON firings (trigger_id, status, id);
 CREATE INDEX firings_queued ON firings (id) WHERE status = 'queued';
