@@ -75,7 +75,7 @@ bench: setup $(PY_TOOLS)/bin/maturin $(PY_BENCH)/bin/python ## measures beside t
 	$(PY_BENCH)/bin/pip install --quiet --disable-pip-version-check --no-index --no-deps --force-reinstall $(PY_BENCH)/wheel/*.whl
 	cp $(TARGET)/release/libblitz_floor.$(if $(wildcard /System/Library),dylib,so) \
 		"$$($(PY_BENCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/blitz_floor.abi3.so"
-	$(CARGO) run --release --locked --quiet -p blitz-benches --bin bench -- $(ARGS)
+	$(TARGET)/release/bench $(ARGS)
 
 py: setup $(PY_TOOLS)/bin/maturin ## builds the wheel into target/wheels
 	$(PY_TOOLS)/bin/maturin build --release --manifest-path blitz-py/Cargo.toml --out target/wheels
