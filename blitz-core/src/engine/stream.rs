@@ -1,20 +1,20 @@
 //! Reading an execution's events: what is written, then what comes.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt as _};
-use tokio::sync::broadcast::{self, error::RecvError};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio_util::sync::DropGuard;
 
 use super::Session;
 use crate::access::ExecutionStore;
 use crate::domain::{Event, EventData, ExecutionId};
 use crate::error::{Error, Result};
+use crate::execution::events::Batch;
 use crate::store::executions::journal;
 
 /// How often the journal of an execution in another process is read.
@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(100);
 const PAGE: u32 = 500;
 
 /// What a running execution tells whoever hears it.
-type Live = broadcast::Receiver<Arc<Event>>;
+type Live = broadcast::Receiver<Batch>;
 
 /// How the owner of an execution hears it, whatever becomes of its session meanwhile.
 pub(super) struct Ear {
@@ -46,10 +46,11 @@ impl EventStream {
     }
 
     fn of(reader: Reader) -> Self {
-        let events = futures_util::stream::unfold(reader, |mut reader| async move {
-            let item = reader.next().await?;
-            Some((item, reader))
+        let batches = stream::try_unfold(Box::new(reader), |mut reader| async move {
+            let batch = reader.next().await?;
+            Ok::<_, Error>(if batch.is_empty() { None } else { Some((batch, reader)) })
         });
+        let events = batches.map_ok(|batch| stream::iter(batch.into_iter().map(Ok::<_, Error>))).try_flatten();
         // Asked again behind its end, it has ended still.
         Self { events: Box::pin(events.fuse()), owner: None }
     }
@@ -107,95 +108,108 @@ struct Reader {
     root: ExecutionId,
     /// The owner's way to the journal; any other reader asks the gate.
     owned: Option<ExecutionStore>,
-    /// The last state event that was given out.
+    /// The last state event that was read.
     last: i64,
     live: Option<Live>,
-    ready: VecDeque<Event>,
+    /// What was read and not yet given out.
+    ready: Vec<Event>,
     /// Whether the journal had more than the page that was read.
     behind: bool,
-    /// Whether the last event that was given out is the root's end.
+    /// Whether the last event that was read is the root's end.
     finished: bool,
-    ended: bool,
+    /// Why nothing more can be read, behind what is ready.
+    failed: Option<Error>,
 }
 
 impl Reader {
     fn new(live: Option<Live>, owned: Option<ExecutionStore>, session: Session, root: ExecutionId, last: i64) -> Self {
-        Self { session, root, owned, last, live, ready: VecDeque::new(), behind: false, finished: false, ended: false }
+        Self { session, root, owned, last, live, ready: Vec::new(), behind: false, finished: false, failed: None }
     }
 
-    async fn next(&mut self) -> Option<Result<Event>> {
+    /// All that is there; none at the end. Errors: nothing follows them.
+    async fn next(&mut self) -> Result<Vec<Event>> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if self.live.is_none() {
             // Before the first look into the journal, so that nothing falls between the two.
             self.live = Some(self.session.inner.runtime.hub.subscribe(self.root));
-            if let Err(error) = self.read_journal().await {
-                self.ended = true;
-                return Some(Err(error));
-            }
+            self.read_journal().await?;
         }
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(Ok(self.give(event)));
-            }
-            if self.ended {
-                return None;
-            }
-            if self.finished && !self.behind {
-                self.ended = true;
-                return None;
-            }
+        while self.ready.is_empty() && (self.behind || !self.finished) {
             let further = if self.behind { self.read_journal().await } else { self.wait().await };
-            if let Err(error) = further {
-                self.ended = true;
-                return Some(Err(error));
+            match further {
+                // What came in front of it has come all the same.
+                Err(error) if !self.ready.is_empty() => self.failed = Some(error),
+                further => further?,
             }
         }
+        Ok(std::mem::take(&mut self.ready))
     }
 
-    fn give(&mut self, mut event: Event) -> Event {
+    /// Puts an event behind those that are ready.
+    fn take(&mut self, mut event: Event) {
         if event.seq == 0 {
+            // The end is the last, unless the journal goes on behind it: it was redriven.
+            if self.finished {
+                return;
+            }
             event.seq = self.last;
         } else {
             self.last = event.seq;
+            self.finished = event.execution_id == self.root && matches!(event.data, EventData::ExecutionFinished(_));
         }
-        // The end is the last, unless the journal goes on behind it: it was redriven.
-        self.finished = event.execution_id == self.root && matches!(event.data, EventData::ExecutionFinished(_));
-        if self.finished {
-            let last = self.last;
-            self.ready.retain(|event| event.seq > last);
-        }
-        event
+        self.ready.push(event);
     }
 
-    /// Waits for a live event, or for the next look into the journal.
+    /// Waits for live events, or for the next look into the journal.
     async fn wait(&mut self) -> Result<()> {
         let runs_here = self.session.inner.runtime.runs(self.root);
         let Some(live) = &mut self.live else { return Ok(()) };
-        let heard = if runs_here {
+        let mut heard = if runs_here {
             live.recv().await
         } else {
             tokio::time::timeout(POLL, live.recv()).await.unwrap_or(Err(RecvError::Lagged(0)))
         };
-        match heard {
-            Ok(event) if event.seq == 0 || event.seq == self.last + 1 => self.ready.push_back(Event::clone(&event)),
-            Ok(event) if event.seq <= self.last => {}
-            Ok(_) => self.read_journal().await?,
-            Err(RecvError::Lagged(_)) => {
-                // The deltas that are still queued are older than what the journal now shows.
-                *live = live.resubscribe();
-                self.read_journal().await?;
-            }
-            Err(RecvError::Closed) => {
-                // It no longer runs here: the rest is in the journal, or will be.
-                self.read_journal().await?;
-                if self.ready.is_empty() {
-                    if self.session.inner.runtime.closing.is_cancelled() {
-                        return Err(Error::interrupted("the engine closed while the execution ran"));
+        loop {
+            match heard {
+                Ok(batch) => {
+                    self.ready.reserve(batch.len());
+                    for event in Arc::unwrap_or_clone(batch) {
+                        if event.seq == 0 || event.seq == self.last + 1 {
+                            self.take(event);
+                        } else if event.seq > self.last {
+                            // What is missing, and this one too.
+                            self.read_journal().await?;
+                        }
                     }
-                    tokio::time::sleep(POLL).await;
-                    self.live = Some(self.session.inner.runtime.hub.subscribe(self.root));
-                    self.read_journal().await?;
                 }
+                Err(RecvError::Lagged(_)) => {
+                    // The deltas that are still queued are older than what the journal now shows.
+                    self.live = self.live.as_ref().map(Live::resubscribe);
+                    return self.read_journal().await;
+                }
+                Err(RecvError::Closed) => return self.left().await,
             }
+            // Whatever else is there by now goes with it.
+            heard = match self.live.as_mut().map(Live::try_recv) {
+                Some(Ok(batch)) => Ok(batch),
+                Some(Err(TryRecvError::Lagged(missed))) => Err(RecvError::Lagged(missed)),
+                Some(Err(TryRecvError::Empty | TryRecvError::Closed)) | None => return Ok(()),
+            };
+        }
+    }
+
+    /// It no longer runs here: the rest is in the journal, or will be.
+    async fn left(&mut self) -> Result<()> {
+        self.read_journal().await?;
+        if self.ready.is_empty() {
+            if self.session.inner.runtime.closing.is_cancelled() {
+                return Err(Error::interrupted("the engine closed while the execution ran"));
+            }
+            tokio::time::sleep(POLL).await;
+            self.live = Some(self.session.inner.runtime.hub.subscribe(self.root));
+            self.read_journal().await?;
         }
         Ok(())
     }
@@ -207,7 +221,7 @@ impl Reader {
             None => self.session.executions().events_after(root, last, PAGE).await?,
         };
         self.behind = events.len() == PAGE as usize;
-        self.ready.extend(events);
+        events.into_iter().for_each(|event| self.take(event));
         Ok(())
     }
 }

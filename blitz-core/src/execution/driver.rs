@@ -411,10 +411,8 @@ impl Driver {
                     return self.record(turn, key, EventData::StepFinished(step), Some(settle));
                 };
                 // Nobody acts on it: what of it was shown is taken back before the next model speaks.
-                if self.runtime.hub.has_readers(self.ids.root_id) {
-                    let reset = live(self.ids.id, &key, EventData::ModelReset { attempt });
-                    self.runtime.hub.publish(self.ids.root_id, [reset]);
-                }
+                let reset = || vec![live(self.ids.id, &key, EventData::ModelReset { attempt })];
+                self.runtime.hub.tell(self.ids.root_id, reset);
                 self.again(turn, key, attempt, &problem, now, next, Some(settle), used)
             }
             Err(error) => {

@@ -81,6 +81,8 @@ struct Progress {
     sent: AtomicU8,
 }
 
+/// So many pieces of an answer are told at once.
+const TOGETHER: usize = 16;
 /// So many bytes of a text are kept that breaks off.
 const KEPT_TEXT: usize = 64 * 1024;
 
@@ -175,24 +177,37 @@ impl ModelCall {
                 pass.sent();
             }
             let output_tool = request.output_tool.clone();
-            let mut stream =
+            let stream =
                 structured::as_text(provider.stream(request, CallContext::new(timeout).asked_by(session)), output_tool);
-            while let Some(item) = stream.next().await {
-                match item? {
-                    StreamItem::Delta(delta) => {
-                        delivered.add(&delta);
-                        if runtime.hub.has_readers(ids.root_id) {
-                            let output = so_far.as_mut().and_then(|so_far| so_far.take(&delta));
-                            let partial = output.map(|output| EventData::ModelPartial { attempt, output });
-                            let events = [EventData::ModelDelta { attempt, index, delta }].into_iter().chain(partial);
-                            runtime.hub.publish(ids.root_id, events.map(|data| live(ids.id, &key, data)));
+            // What has come together is told together.
+            let mut pieces = stream.ready_chunks(TOGETHER);
+            while let Some(together) = pieces.next().await {
+                let (mut deltas, mut end) = (Vec::with_capacity(together.len()), None);
+                for item in together {
+                    match item {
+                        Ok(StreamItem::Delta(delta)) => {
+                            delivered.add(&delta);
+                            deltas.push(delta);
                         }
-                        index += 1;
+                        Ok(StreamItem::Done(response)) => end = Some(Ok(response)),
+                        Err(error) => end = Some(Err(error)),
                     }
-                    StreamItem::Done(response) => {
-                        delivered.complete(&response);
-                        return Ok(*response);
+                    if end.is_some() {
+                        break;
                     }
+                }
+                let first = index;
+                index += deltas.len() as u64;
+                if !deltas.is_empty() {
+                    runtime.hub.tell(ids.root_id, || {
+                        let shown = Shown { id: ids.id, path: &key, attempt, first };
+                        shown.events(deltas, so_far.as_mut())
+                    });
+                }
+                if let Some(end) = end {
+                    let response = end?;
+                    delivered.complete(&response);
+                    return Ok(*response);
                 }
             }
             Err(Error::bad_output("the model's stream ended without an answer"))
@@ -210,9 +225,33 @@ impl ModelCall {
             trial.ended(&result);
         }
         if result.is_err() && index > 0 {
-            runtime.hub.publish(ids.root_id, [live(ids.id, &key, EventData::ModelReset { attempt })]);
+            runtime.hub.tell(ids.root_id, || vec![live(ids.id, &key, EventData::ModelReset { attempt })]);
         }
         Happening::Model { key, attempt, reservation, result, delivered: delivered.bytes() }
+    }
+}
+
+/// Where the pieces of an answer belong.
+struct Shown<'a> {
+    id: ExecutionId,
+    path: &'a str,
+    attempt: u32,
+    /// The number of the first.
+    first: u64,
+}
+
+impl Shown<'_> {
+    /// The events of pieces that came together, and what of the output they complete.
+    fn events(&self, deltas: Vec<Delta>, mut so_far: Option<&mut SoFar>) -> Vec<Event> {
+        let (now, attempt) = (Timestamp::now(), self.attempt);
+        let event = |data| Event::new(0, now, self.id, self.path.to_owned(), data);
+        let mut events = Vec::with_capacity(deltas.len());
+        for (index, delta) in (self.first..).zip(deltas) {
+            let output = so_far.as_mut().and_then(|so_far| so_far.take(&delta));
+            events.push(event(EventData::ModelDelta { attempt, index, delta }));
+            events.extend(output.map(|output| event(EventData::ModelPartial { attempt, output })));
+        }
+        events
     }
 }
 

@@ -11,18 +11,21 @@ use tokio::sync::broadcast;
 
 use crate::domain::{Event, ExecutionId};
 
-/// How many events a reader may fall behind before it is sent to the journal.
+/// How many batches a reader may fall behind before it is sent to the journal.
 const BACKLOG: usize = 1024;
+
+/// What is told at once: the events of a commit, or the deltas that came together.
+pub(crate) type Batch = Arc<Vec<Event>>;
 
 /// The readers of each root execution.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
-    roots: Mutex<HashMap<ExecutionId, broadcast::Sender<Arc<Event>>>>,
+    roots: Mutex<HashMap<ExecutionId, broadcast::Sender<Batch>>>,
 }
 
 impl Hub {
     /// Hears the events of a root from now on.
-    pub(crate) fn subscribe(&self, root: ExecutionId) -> broadcast::Receiver<Arc<Event>> {
+    pub(crate) fn subscribe(&self, root: ExecutionId) -> broadcast::Receiver<Batch> {
         let mut roots = self.lock();
         roots.entry(root).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
     }
@@ -36,16 +39,24 @@ impl Hub {
     }
 
     /// Whether anybody hears the events of a root.
-    pub(crate) fn has_readers(&self, root: ExecutionId) -> bool {
+    #[cfg(test)]
+    fn has_readers(&self, root: ExecutionId) -> bool {
         self.lock().get(&root).is_some_and(|sender| sender.receiver_count() > 0)
     }
 
     /// Hands events to the readers of a root. Never waits.
-    pub(crate) fn publish(&self, root: ExecutionId, events: impl IntoIterator<Item = Event>) {
-        let Some(sender) = self.lock().get(&root).cloned() else { return };
-        for event in events {
+    pub(crate) fn publish(&self, root: ExecutionId, events: Vec<Event>) {
+        if !events.is_empty() {
+            self.tell(root, || events);
+        }
+    }
+
+    /// The same with events that are made only where somebody hears them.
+    pub(crate) fn tell(&self, root: ExecutionId, events: impl FnOnce() -> Vec<Event>) {
+        let sender = self.lock().get(&root).filter(|sender| sender.receiver_count() > 0).cloned();
+        if let Some(sender) = sender {
             // An error means that nobody listens any more.
-            let _ = sender.send(Arc::new(event));
+            let _ = sender.send(Arc::new(events()));
         }
     }
 
@@ -54,7 +65,7 @@ impl Hub {
         self.lock().remove(&root);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, broadcast::Sender<Arc<Event>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, broadcast::Sender<Batch>>> {
         self.roots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

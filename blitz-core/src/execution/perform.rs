@@ -283,10 +283,10 @@ impl Driver {
         let (runtime, ids, attempt) = (Arc::clone(&self.runtime), self.ids, start.attempt);
         let clean = self.work.hand.redactor();
         Some(Box::new(move |message| {
-            if runtime.hub.has_readers(ids.root_id) {
+            runtime.hub.tell(ids.root_id, || {
                 let data = EventData::NodeLog { node: node.clone(), attempt, message: clean.value(message) };
-                runtime.hub.publish(ids.root_id, [live(ids.id, &path, data)]);
-            }
+                vec![live(ids.id, &path, data)]
+            });
         }))
     }
 

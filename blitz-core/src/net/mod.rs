@@ -15,6 +15,7 @@ mod tls_tests;
 
 use std::net::IpAddr;
 use std::ops::Deref;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Url};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::error::{BoxError, Error, Result};
 
@@ -113,7 +114,7 @@ impl Http {
             .headers(headers)
             .body(body);
         let response = patience.wait(request.send()).await?.map_err(sending_failed)?;
-        Ok(Answer { response, patience, read: 0 })
+        Ok(Answer { response, patience, read: 0, alarm: None })
     }
 
     fn client(&self, url: &Url) -> Result<&Client, NetError> {
@@ -200,12 +201,16 @@ impl Patience {
 
     /// Waits for one piece.
     async fn wait<T>(&self, piece: impl Future<Output = T>) -> Result<T, NetError> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let (limit, error) = match self.idle {
-            Some(idle) if idle < left => (idle, NetError::Idle(idle)),
-            _ => (left, NetError::Deadline),
-        };
-        timeout(limit, piece).await.map_err(|_| error)
+        let (due, error) = self.due(Instant::now());
+        timeout_at(due, piece).await.map_err(|_| error)
+    }
+
+    /// Until when a wait that begins now may last, and what it is called that it lasted longer.
+    fn due(&self, now: Instant) -> (Instant, NetError) {
+        match self.idle.and_then(|idle| Some((now.checked_add(idle)?, idle))) {
+            Some((due, idle)) if due < self.deadline => (due, NetError::Idle(idle)),
+            _ => (self.deadline, NetError::Deadline),
+        }
     }
 }
 
@@ -217,6 +222,8 @@ pub(crate) struct Answer {
     response: reqwest::Response,
     patience: Patience,
     read: usize,
+    /// Rings at the latest when a piece is due; it is set anew only once it has rung, not for each piece.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Answer {
@@ -234,7 +241,24 @@ impl Answer {
     ///
     /// Errors: `Idle`, `Deadline`, `Broken`, `TooLarge` once more than [`MAX_BODY`] bytes came.
     pub(crate) async fn chunk(&mut self) -> Result<Option<impl Deref<Target = [u8]> + use<>>, NetError> {
-        let chunk = self.patience.wait(self.response.chunk()).await?;
+        let (due, error) = self.patience.due(Instant::now());
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if alarm.deadline() > due {
+            alarm.as_mut().reset(due);
+        }
+        let mut piece = pin!(self.response.chunk());
+        let chunk = loop {
+            tokio::select! {
+                biased;
+                chunk = &mut piece => break chunk,
+                () = &mut *alarm => {
+                    if alarm.deadline() >= due {
+                        return Err(error);
+                    }
+                    alarm.as_mut().reset(due);
+                }
+            }
+        };
         let chunk = chunk.map_err(|error| NetError::Broken(error.without_url().into()))?;
         self.read += chunk.as_ref().map_or(0, |chunk| chunk.len());
         if self.read > MAX_BODY { Err(NetError::TooLarge(MAX_BODY)) } else { Ok(chunk) }

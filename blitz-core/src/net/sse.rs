@@ -6,26 +6,22 @@
 /// The most bytes of one line and of one event's data: some servers put a whole answer, or an image, into one event.
 pub(crate) const MAX_EVENT: usize = 16 << 20;
 
-/// One event.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct SseEvent {
-    /// Its type; empty where the server named none.
-    pub event: String,
-    /// Its data lines, joined by line feeds.
-    pub data: String,
-}
-
 /// A line or event is longer than [`MAX_EVENT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EventTooLarge;
 
-/// Takes bytes as they come and gives events as they are complete.
+/// Takes bytes as they come and gives events as they are complete: their type, empty where the server
+/// named none, and their data lines, joined by line feeds.
+///
+/// An event of one data line, which is nearly every one, is given where it lies in the bytes.
 #[derive(Debug, Default)]
 pub(crate) struct SseParser {
     /// The line so far, without its end.
     line: Vec<u8>,
-    /// The event so far; `data` holds a line feed behind each line.
-    event: SseEvent,
+    /// The type of the event so far.
+    event: String,
+    /// Its data so far, with a line feed behind each line.
+    data: String,
     /// The last byte was a carriage return: a line feed now belongs to it.
     after_cr: bool,
     /// The first line is over: no byte order mark may come any more.
@@ -33,37 +29,49 @@ pub(crate) struct SseParser {
 }
 
 impl SseParser {
-    /// Takes the next bytes and appends the events they complete.
+    /// Takes the next bytes and gives the events they complete to `take`.
     ///
-    /// Errors: [`EventTooLarge`]; the parser must not be used behind it.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], events: &mut Vec<SseEvent>) -> Result<(), EventTooLarge> {
+    /// Errors: [`EventTooLarge`], and those of `take`; the parser must not be used behind one.
+    pub(crate) fn push<E: From<EventTooLarge>>(
+        &mut self,
+        mut bytes: &[u8],
+        mut take: impl FnMut(&str, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.after_cr && !bytes.is_empty() {
             self.after_cr = false;
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
         }
-        while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
-            self.extend_line(&bytes[..end])?;
-            self.end_line(events)?;
-            let rest = &bytes[end + 1..];
-            bytes = match bytes[end] {
-                b'\r' if rest.is_empty() => {
-                    self.after_cr = true;
-                    rest
-                }
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
+            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+            let next = match bytes[end] {
                 b'\r' => rest.strip_prefix(b"\n").unwrap_or(rest),
                 _ => rest,
             };
+            if self.line.is_empty() {
+                self.end_line(line, next, &mut take)?;
+            } else {
+                self.extend_line(line)?;
+                let mut whole = std::mem::take(&mut self.line);
+                self.end_line(&whole, next, &mut take)?;
+                whole.clear();
+                self.line = whole;
+            }
+            self.after_cr = bytes[end] == b'\r' && rest.is_empty();
+            bytes = next;
         }
-        self.extend_line(bytes)
+        Ok(self.extend_line(bytes)?)
     }
 
     /// Ends the input and gives what was not closed by a blank line, if there is anything.
-    pub(crate) fn finish(&mut self, events: &mut Vec<SseEvent>) -> Result<(), EventTooLarge> {
-        if !self.line.is_empty() {
-            self.end_line(events)?;
+    pub(crate) fn finish<E: From<EventTooLarge>>(
+        &mut self,
+        mut take: impl FnMut(&str, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.end_line(&line, b"", &mut take)?;
         }
-        self.dispatch(events);
-        Ok(())
+        self.dispatch(&mut take)
     }
 
     fn extend_line(&mut self, bytes: &[u8]) -> Result<(), EventTooLarge> {
@@ -74,43 +82,61 @@ impl SseParser {
         Ok(())
     }
 
-    /// Takes the collected line: a field, a comment, or the blank one that ends an event.
-    fn end_line(&mut self, events: &mut Vec<SseEvent>) -> Result<(), EventTooLarge> {
-        let mut line = std::mem::take(&mut self.line);
-        if !std::mem::replace(&mut self.begun, true) && line.starts_with(b"\xEF\xBB\xBF") {
-            line.drain(..3);
+    /// Takes a whole line: a field, a comment, or the blank one that ends an event. `next` follows it.
+    fn end_line<E: From<EventTooLarge>>(
+        &mut self,
+        mut line: &[u8],
+        next: &[u8],
+        take: &mut impl FnMut(&str, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !std::mem::replace(&mut self.begun, true) {
+            line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+        }
+        if line.len() > MAX_EVENT {
+            return Err(EventTooLarge.into());
         }
         if line.is_empty() {
-            self.dispatch(events);
-        } else {
-            self.field(&String::from_utf8_lossy(&line))?;
+            return self.dispatch(take);
         }
-        line.clear();
-        self.line = line;
-        Ok(())
+        match std::str::from_utf8(line) {
+            Ok(line) => self.field(line, next, take),
+            Err(_) => self.field(&String::from_utf8_lossy(line), next, take),
+        }
     }
 
-    fn field(&mut self, line: &str) -> Result<(), EventTooLarge> {
+    fn field<E: From<EventTooLarge>>(
+        &mut self,
+        line: &str,
+        next: &[u8],
+        take: &mut impl FnMut(&str, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match name {
-            "data" if self.event.data.len() + value.len() >= MAX_EVENT => return Err(EventTooLarge),
-            "data" => {
-                self.event.data.push_str(value);
-                self.event.data.push('\n');
+            "data" if self.data.len() + value.len() >= MAX_EVENT => return Err(EventTooLarge.into()),
+            // The blank line is there already: nothing is added to the event any more.
+            "data" if self.data.is_empty() && matches!(next.first(), Some(b'\n' | b'\r')) => {
+                take(&self.event, value)?;
+                self.event.clear();
             }
-            "event" => value.clone_into(&mut self.event.event),
+            "data" => {
+                self.data.push_str(value);
+                self.data.push('\n');
+            }
+            "event" => value.clone_into(&mut self.event),
             // A comment has the empty name; id, retry and unknown fields change nothing.
             _ => {}
         }
         Ok(())
     }
 
-    fn dispatch(&mut self, events: &mut Vec<SseEvent>) {
-        let mut event = std::mem::take(&mut self.event);
-        if event.data.pop().is_some() {
-            events.push(event);
+    fn dispatch<E>(&mut self, take: &mut impl FnMut(&str, &str) -> Result<(), E>) -> Result<(), E> {
+        if let Some(data) = self.data.strip_suffix('\n') {
+            take(&self.event, data)?;
+            self.data.clear();
         }
+        self.event.clear();
+        Ok(())
     }
 }
 
@@ -120,17 +146,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<SseEvent>, EventTooLarge> {
+    /// The types and data of all events.
+    fn parse<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<(String, String)>, EventTooLarge> {
         let (mut parser, mut events) = (SseParser::default(), Vec::new());
+        let mut take = |event: &str, data: &str| {
+            events.push((event.to_owned(), data.to_owned()));
+            Ok::<(), EventTooLarge>(())
+        };
         for chunk in chunks {
-            parser.push(chunk, &mut events)?;
+            parser.push(chunk, &mut take)?;
         }
-        parser.finish(&mut events)?;
+        parser.finish(&mut take)?;
         Ok(events)
     }
 
     fn data(text: &[u8]) -> Vec<String> {
-        parse([text]).unwrap().into_iter().map(|event| event.data).collect()
+        parse([text]).unwrap().into_iter().map(|(_, data)| data).collect()
     }
 
     #[test]
@@ -148,7 +179,7 @@ mod tests {
     #[test]
     fn b21_a_line_end_split_over_chunks_is_one() {
         let chunks: [&[u8]; 4] = [b"data: a\r", b"\ndata: b\r", b"", b"\n\r\n"];
-        assert_eq!(parse(chunks).unwrap()[0].data, "a\nb");
+        assert_eq!(parse(chunks).unwrap()[0].1, "a\nb");
     }
 
     #[test]
@@ -156,8 +187,8 @@ mod tests {
         let text =
             b": hi\nevent: error\nid: 7\nretry: 10\nwhat\ndata:x\ndata\ndata:  y\n\n:\n\nevent: lost\n\ndata: z\n\n";
         let events = parse([text.as_slice()]).unwrap();
-        assert_eq!(events[0], SseEvent { event: "error".into(), data: "x\n\n y".into() });
-        assert_eq!(events[1], SseEvent { event: String::new(), data: "z".into() });
+        assert_eq!(events[0], ("error".into(), "x\n\n y".into()));
+        assert_eq!(events[1], (String::new(), "z".into()));
     }
 
     #[test]

@@ -87,7 +87,17 @@ pub(super) struct Said<'a> {
     pub extra: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
-impl Said<'_> {
+impl<'a> Said<'a> {
+    /// The text as it is written, where nothing else is said.
+    fn literal(&self) -> Option<&'a str> {
+        let Self { content, reasoning_content, reasoning, refusal, tool_calls, reasoning_details, extra } = self;
+        let other = [reasoning_content, reasoning, refusal].iter().any(|text| !text.0.is_empty());
+        let calls = tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
+        let thoughts = reasoning_details.as_ref().is_some_and(|details| !details.is_empty());
+        let more = other || calls || thoughts || !extra.is_empty();
+        content.literal.filter(|_| !more)
+    }
+
     /// The thought, under the name that the server uses; some use both for the same text.
     pub(super) fn thinking(&self) -> &str {
         let names = [&self.reasoning_content.0, &self.reasoning.0, &self.content.thinking];
@@ -100,6 +110,8 @@ impl Said<'_> {
 pub(super) struct Content<'a> {
     pub text: Cow<'a, str>,
     pub thinking: Cow<'a, str>,
+    /// A text as it is written, with its quotes.
+    pub literal: Option<&'a str>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
@@ -116,10 +128,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             let parts: Vec<Part<'a>> = serde_json::from_str(raw).map_err(serde::de::Error::custom)?;
             let text: String = parts.iter().map(|part| &*part.text.0).collect();
             let thinking: String = parts.iter().map(|part| &*part.thinking.0).collect();
-            return Ok(Self { text: text.into(), thinking: thinking.into() });
+            return Ok(Self { text: text.into(), thinking: thinking.into(), literal: None });
         }
         let Text(text) = serde_json::from_str(raw).map_err(serde::de::Error::custom)?;
-        Ok(Self { text, thinking: Cow::default() })
+        Ok(Self { text, thinking: Cow::default(), literal: Some(raw).filter(|raw| raw.starts_with('"')) })
     }
 }
 
@@ -157,6 +169,21 @@ impl CallPiece<'_> {
 }
 
 object!(Chunk: "an answer"; id, model, choices, usage, error; ignored "object", "created", "obfuscation");
+
+impl<'a> Chunk<'a> {
+    /// The text of a piece as it is written in it, where it says nothing else that changes the answer:
+    /// with another text in its place, it would mean the same.
+    pub(super) fn literal(&self) -> Option<&'a str> {
+        let [
+            Choice { index: _, delta: Some(said), message: None, finish_reason, logprobs: None, usage: None, extra: _ },
+        ] = self.choices.as_deref()?
+        else {
+            return None;
+        };
+        let counts = self.usage.as_ref().is_some_and(|usage| !usage.is_null());
+        said.literal().filter(|_| !counts && self.error.is_none() && finish_reason.0.is_empty())
+    }
+}
 
 /// Why the model stopped; `None` while it has not.
 pub(in crate::provider) fn finish_reason(text: &str) -> Option<FinishReason> {

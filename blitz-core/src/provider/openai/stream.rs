@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::StreamItem;
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::calls::{CallIds, Calls};
+use super::super::wire::repeat::Repeat;
 use super::super::wire::schema;
 use super::super::wire::think::ThinkTags;
 use super::response::{self, Choice, Chunk, Said};
@@ -34,12 +35,18 @@ pub(super) struct Assembly {
     reasoning_details: Vec<Value>,
     /// The candidate that is read; others are left aside.
     candidate: Option<i64>,
+    /// A piece of this candidate that says nothing but a text.
+    repeat: Repeat,
 }
 
 impl Decode for Assembly {
     /// Takes a whole answer or a piece of one.
     fn take(&mut self, _: &str, json: &str, out: &mut Out) -> Result<(), Unreadable> {
+        if let Some(text) = self.repeat.text(json) {
+            return self.take_text(&text, out);
+        }
         let chunk: Chunk<'_> = parse(json)?;
+        let literal = chunk.literal();
         if let Some(error) = chunk.error {
             return Err(Unreadable::ErrorObject(error));
         }
@@ -54,8 +61,13 @@ impl Decode for Assembly {
             let index = choice.index.unwrap_or(0);
             if *self.candidate.get_or_insert(index) == index {
                 self.take_choice(choice, out)?;
+                if let Some(literal) = literal {
+                    self.repeat.learn(json, literal);
+                    return Ok(());
+                }
             }
         }
+        self.repeat.forget();
         Ok(())
     }
 
@@ -101,24 +113,21 @@ impl Assembly {
         Ok(())
     }
 
+    fn take_text(&mut self, text: &str, out: &mut Out) -> Result<(), Unreadable> {
+        let (thinking, whole) = (&mut self.thinking, &mut self.text);
+        self.tags.split(text, |thinks, piece| {
+            match thinks {
+                true => say(thinking, piece, |text| Delta::Thinking { text }, out),
+                false => say(whole, piece, |text| Delta::Text { text }, out),
+            }
+            Ok(())
+        })
+    }
+
     fn take_said(&mut self, said: &Said<'_>, out: &mut Out) -> Result<(), Unreadable> {
-        let mut say = |whole: &mut String, piece: &str, delta: fn(String) -> Delta| {
-            if !piece.is_empty() {
-                whole.push_str(piece);
-                out.push_back(StreamItem::Delta(delta(piece.to_owned())));
-            }
-        };
-        say(&mut self.thinking, said.thinking(), |text| Delta::Thinking { text });
-        let (thinking, text) = (&mut self.thinking, &mut self.text);
-        self.tags.split(&said.content.text, |thinks, piece| {
-            if thinks {
-                say(thinking, piece, |text| Delta::Thinking { text });
-            } else {
-                say(text, piece, |text| Delta::Text { text });
-            }
-            Ok::<(), Unreadable>(())
-        })?;
-        say(&mut self.refusal, &said.refusal.0, |text| Delta::Refusal { text });
+        say(&mut self.thinking, said.thinking(), |text| Delta::Thinking { text }, out);
+        self.take_text(&said.content.text, out)?;
+        say(&mut self.refusal, &said.refusal.0, |text| Delta::Refusal { text }, out);
         for piece in said.tool_calls.iter().flatten() {
             let taken = self.calls.take(&piece.piece(), |delta| out.push_back(StreamItem::Delta(delta)));
             taken.map_err(|_| Unreadable::Malformed("more tool calls than one answer may hold"))?;
@@ -200,6 +209,14 @@ impl Assembly {
         response.response_id = Some(self.id).filter(|id| !id.is_empty());
         response.extra = self.extra;
         Ok(response)
+    }
+}
+
+/// Adds a piece to what it belongs to, and tells of it.
+fn say(whole: &mut String, piece: &str, delta: fn(String) -> Delta, out: &mut Out) {
+    if !piece.is_empty() {
+        whole.push_str(piece);
+        out.push_back(StreamItem::Delta(delta(piece.to_owned())));
     }
 }
 

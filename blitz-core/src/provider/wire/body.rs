@@ -8,7 +8,7 @@ use super::super::StreamItem;
 #[cfg(feature = "bedrock")]
 use super::frames::Frames;
 use crate::domain::ModelResponse;
-use crate::net::sse::{MAX_EVENT, SseEvent, SseParser};
+use crate::net::sse::{EventTooLarge, MAX_EVENT, SseParser};
 
 /// Where the deltas of an answer go.
 pub(in crate::provider) type Out = VecDeque<StreamItem>;
@@ -22,6 +22,12 @@ pub(in crate::provider) enum Unreadable {
     Cut,
     /// It is not what was asked for.
     Malformed(&'static str),
+}
+
+impl From<EventTooLarge> for Unreadable {
+    fn from(_: EventTooLarge) -> Self {
+        Self::Malformed("an event over its size limit")
+    }
 }
 
 /// How the pieces of a streamed answer are told apart.
@@ -75,11 +81,15 @@ pub(in crate::provider) fn parse<'a, T: serde::Deserialize<'a>>(json: &'a str) -
 /// asked, and answer whole where a stream was asked for.
 pub(in crate::provider) struct Reader {
     body: Body,
+    pieces: Pieces,
+}
+
+/// Hands the pieces of an answer to its decoder.
+struct Pieces {
     decoder: Box<dyn Decode>,
-    /// The events of one push, kept to be used again.
-    events: Vec<SseEvent>,
     /// The event that said why the model stopped: some servers send it twice.
     last: String,
+    /// The server said that nothing more will come.
     done: bool,
 }
 
@@ -95,28 +105,28 @@ enum Body {
 
 impl Reader {
     pub(in crate::provider) fn new(decoder: Box<dyn Decode>) -> Self {
-        Self { body: Body::Unknown, decoder, events: Vec::new(), last: String::new(), done: false }
+        Self { body: Body::Unknown, pieces: Pieces { decoder, last: String::new(), done: false } }
     }
 
     /// Whether the model has stopped: what may still come is usage.
     pub(in crate::provider) fn has_stopped(&self) -> bool {
-        self.decoder.has_stopped()
+        self.pieces.decoder.has_stopped()
     }
 
     /// Whether nothing but a tail is waited for.
     pub(in crate::provider) fn is_at_tail(&self) -> bool {
-        self.decoder.has_stopped() && !self.decoder.may_go_on()
+        self.pieces.decoder.has_stopped() && !self.pieces.decoder.may_go_on()
     }
 
     /// Whether the server said that nothing more will come.
     pub(in crate::provider) fn is_done(&self) -> bool {
-        self.done
+        self.pieces.done
     }
 
     pub(in crate::provider) fn push(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), Unreadable> {
         if matches!(self.body, Body::Unknown) {
             let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { return Ok(()) };
-            self.body = match (first, self.decoder.framing()) {
+            self.body = match (first, self.pieces.decoder.framing()) {
                 (b'<', _) => return Err(Unreadable::Malformed("a web page")),
                 (b'{', Framing::Lines) => Body::Lines(Vec::new()),
                 (b'{' | b'[', _) => Body::Json(Vec::new()),
@@ -130,18 +140,14 @@ impl Reader {
             Body::Json(whole) => whole.extend_from_slice(bytes),
             Body::Lines(line) => {
                 line.extend_from_slice(bytes);
-                self.take_lines(out)?;
+                take_lines(line, &mut self.pieces, out)?;
             }
             Body::Events(parser) => {
-                let parsed = parser.push(bytes, &mut self.events);
-                self.take_events(out)?;
-                parsed.map_err(|_| Unreadable::Malformed("an event over its size limit"))?;
+                parser.push(bytes, |event, data| self.pieces.take(event, data, out))?;
             }
             #[cfg(feature = "bedrock")]
             Body::Frames(frames) => {
-                let pushed = frames.push(bytes, &mut self.events);
-                self.take_events(out)?;
-                pushed?;
+                frames.push(bytes, |event, data| self.pieces.take(event, data, out))?;
             }
         }
         Ok(())
@@ -155,10 +161,10 @@ impl Reader {
             Err(Unreadable::Cut) if is_complete => {}
             taken => taken?,
         }
-        if !self.done && !self.decoder.has_stopped() {
+        if !self.pieces.done && !self.pieces.decoder.has_stopped() {
             return Err(Unreadable::Cut);
         }
-        self.decoder.finish()
+        self.pieces.decoder.finish()
     }
 
     /// Takes what the end of the body completes.
@@ -168,15 +174,14 @@ impl Reader {
             Body::Json(whole) | Body::Lines(whole) => {
                 let whole = std::mem::take(whole);
                 let text = String::from_utf8_lossy(&whole);
-                if !text.trim().is_empty() && !self.done {
-                    self.decoder.take("", &text, out)?;
+                if !text.trim().is_empty() && !self.pieces.done {
+                    self.pieces.decoder.take("", &text, out)?;
                 }
-                self.done |= matches!(self.body, Body::Json(_));
+                self.pieces.done |= matches!(self.body, Body::Json(_));
             }
-            Body::Events(_) if self.done => {}
+            Body::Events(_) if self.pieces.done => {}
             Body::Events(parser) => {
-                parser.finish(&mut self.events).map_err(|_| Unreadable::Cut)?;
-                self.take_events(out)?;
+                parser.finish(|event, data| self.pieces.take(event, data, out))?;
             }
             #[cfg(feature = "bedrock")]
             Body::Frames(frames) => {
@@ -187,44 +192,44 @@ impl Reader {
         }
         Ok(())
     }
+}
 
-    fn take_events(&mut self, out: &mut Out) -> Result<(), Unreadable> {
-        for event in self.events.drain(..) {
-            let data = event.data.trim();
-            if self.done || data.is_empty() || data == self.last {
-                continue;
-            }
-            if data == "[DONE]" {
-                self.done = true;
-                continue;
-            }
-            if event.event == "error" {
-                return Err(Unreadable::ErrorObject(serde_json::from_str(data).unwrap_or_default()));
-            }
-            let had_stopped = self.decoder.has_stopped();
-            self.decoder.take(&event.event, data, out)?;
-            if !had_stopped && self.decoder.has_stopped() {
-                data.clone_into(&mut self.last);
-            }
-            self.done = self.decoder.is_done();
+impl Pieces {
+    /// Takes an event: its type, and its data.
+    fn take(&mut self, event: &str, data: &str, out: &mut Out) -> Result<(), Unreadable> {
+        let data = data.trim();
+        if self.done || data.is_empty() || data == self.last {
+            return Ok(());
         }
+        if data == "[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        if event == "error" {
+            return Err(Unreadable::ErrorObject(serde_json::from_str(data).unwrap_or_default()));
+        }
+        let had_stopped = self.decoder.has_stopped();
+        self.decoder.take(event, data, out)?;
+        if !had_stopped && self.decoder.has_stopped() {
+            data.clone_into(&mut self.last);
+        }
+        self.done = self.decoder.is_done();
         Ok(())
     }
+}
 
-    /// Takes the lines that are complete; the rest waits for more.
-    fn take_lines(&mut self, out: &mut Out) -> Result<(), Unreadable> {
-        let Body::Lines(buffer) = &mut self.body else { return Ok(()) };
-        let Some(end) = buffer.iter().rposition(|byte| *byte == b'\n') else {
-            let too_long = buffer.len() > MAX_EVENT;
-            return if too_long { Err(Unreadable::Malformed("a line over its size limit")) } else { Ok(()) };
-        };
-        let lines: Vec<u8> = buffer.drain(..=end).collect();
-        for line in String::from_utf8_lossy(&lines).lines().map(str::trim) {
-            if !line.is_empty() && !self.done {
-                self.decoder.take("", line, out)?;
-                self.done = self.decoder.is_done();
-            }
+/// Takes the lines that are complete; the rest waits for more.
+fn take_lines(buffer: &mut Vec<u8>, pieces: &mut Pieces, out: &mut Out) -> Result<(), Unreadable> {
+    let Some(end) = buffer.iter().rposition(|byte| *byte == b'\n') else {
+        let too_long = buffer.len() > MAX_EVENT;
+        return if too_long { Err(Unreadable::Malformed("a line over its size limit")) } else { Ok(()) };
+    };
+    let lines: Vec<u8> = buffer.drain(..=end).collect();
+    for line in String::from_utf8_lossy(&lines).lines().map(str::trim) {
+        if !line.is_empty() && !pieces.done {
+            pieces.decoder.take("", line, out)?;
+            pieces.done = pieces.decoder.is_done();
         }
-        Ok(())
     }
+    Ok(())
 }

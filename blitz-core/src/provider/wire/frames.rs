@@ -1,7 +1,6 @@
 //! Reads Amazon's binary event frames: a prelude with its checksum, headers, a payload, a checksum.
 
 use super::body::Unreadable;
-use crate::net::sse::SseEvent;
 
 /// The most bytes of one frame.
 const MAX_FRAME: usize = 16 << 20;
@@ -24,12 +23,19 @@ impl Frames {
         self.bytes.is_empty()
     }
 
-    /// Errors: `Malformed` where a checksum, a length or a header is wrong.
-    pub(in crate::provider) fn push(&mut self, bytes: &[u8], events: &mut Vec<SseEvent>) -> Result<(), Unreadable> {
+    /// Gives the type and the data of each event to `take`.
+    ///
+    /// Errors: `Malformed` where a checksum, a length or a header is wrong, and those of `take`.
+    pub(in crate::provider) fn push(
+        &mut self,
+        bytes: &[u8],
+        mut take: impl FnMut(&str, &str) -> Result<(), Unreadable>,
+    ) -> Result<(), Unreadable> {
         self.bytes.extend_from_slice(bytes);
         let mut begin = 0;
         while let Some(whole) = next_frame(&self.bytes[begin..])? {
-            events.push(event(&self.bytes[begin..begin + whole])?);
+            let (name, data) = event(&self.bytes[begin..begin + whole])?;
+            take(&name, &data)?;
             begin += whole;
         }
         self.bytes.drain(..begin);
@@ -50,7 +56,8 @@ fn next_frame(bytes: &[u8]) -> Result<Option<usize>, Unreadable> {
     Ok((bytes.len() >= whole).then_some(whole))
 }
 
-fn event(frame: &[u8]) -> Result<SseEvent, Unreadable> {
+/// The type and the data of a whole frame.
+fn event(frame: &[u8]) -> Result<(String, String), Unreadable> {
     let end = frame.len() - TRAILER;
     if crc32(&frame[..end]) as usize != number(frame, end)? {
         return Err(BROKEN);
@@ -68,11 +75,11 @@ fn event(frame: &[u8]) -> Result<SseEvent, Unreadable> {
     }
     let data = String::from_utf8_lossy(&frame[payload..end]).into_owned();
     if kind == "event" {
-        return Ok(SseEvent { event: name, data });
+        return Ok((name, data));
     }
     let said: serde_json::Value = serde_json::from_str(&data).unwrap_or_default();
     let error = serde_json::json!({"error": {"type": name, "message": said["message"]}});
-    Ok(SseEvent { event: "error".to_owned(), data: error.to_string() })
+    Ok(("error".to_owned(), error.to_string()))
 }
 
 /// The next header's name, and its value where that is a text.
@@ -149,10 +156,13 @@ mod tests {
         frame
     }
 
-    fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<SseEvent>, Unreadable> {
+    fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<(String, String)>, Unreadable> {
         let (mut frames, mut events) = (Frames::default(), Vec::new());
         for piece in pieces {
-            frames.push(piece, &mut events)?;
+            frames.push(piece, |name, data| {
+                events.push((name.to_owned(), data.to_owned()));
+                Ok(())
+            })?;
         }
         assert!(frames.is_empty());
         Ok(events)
@@ -167,7 +177,7 @@ mod tests {
     fn b27_frames_are_read_however_they_are_cut() {
         let delta = frame(&[(":event-type", "contentBlockDelta"), (":message-type", "event")], b"{\"a\":1}");
         let both = [delta.clone(), delta].concat();
-        let expected = SseEvent { event: "contentBlockDelta".into(), data: "{\"a\":1}".into() };
+        let expected = ("contentBlockDelta".to_owned(), "{\"a\":1}".to_owned());
         assert_eq!(read([both.as_slice()]).unwrap(), [expected.clone(), expected.clone()]);
         assert_eq!(read(both.chunks(1)).unwrap(), [expected.clone(), expected]);
     }
@@ -176,13 +186,13 @@ mod tests {
     fn b27_an_exception_is_an_error_and_a_broken_frame_is_malformed() {
         let headers = [(":exception-type", "throttlingException"), (":message-type", "exception")];
         let events = read([frame(&headers, b"{\"message\":\"slow\"}").as_slice()]).unwrap();
-        assert_eq!(events[0].event, "error");
-        assert!(events[0].data.contains("throttlingException"));
+        assert_eq!(events[0].0, "error");
+        assert!(events[0].1.contains("throttlingException"));
         let whole = frame(&headers, b"{}");
         for at in 0..whole.len() {
             let mut broken = whole.clone();
             broken[at] ^= 0x10;
-            assert!(Frames::default().push(&broken, &mut Vec::new()).is_err(), "byte {at}");
+            assert!(Frames::default().push(&broken, |_, _| Ok(())).is_err(), "byte {at}");
         }
     }
 }

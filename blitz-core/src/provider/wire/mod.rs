@@ -14,15 +14,15 @@ pub(super) mod error;
 #[cfg(feature = "bedrock")]
 pub(super) mod frames;
 pub(super) mod media;
+pub(super) mod repeat;
 pub(super) mod schema;
 pub(super) mod text;
 pub(super) mod think;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{StreamExt, TryStreamExt, once, try_unfold};
+use futures_util::stream::{StreamExt, TryStreamExt, iter, once, try_unfold};
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -31,7 +31,7 @@ use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, pro
 use crate::domain::{Message, MessageRole, ModelRequest};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Http, NetError, Patience};
-use body::{Decode, Reader};
+use body::{Decode, Out, Reader};
 use embed::EmbeddingCall;
 use endpoint::Endpoint;
 use error::Failure;
@@ -107,7 +107,9 @@ impl Link {
     pub(super) fn stream(&self, request: ModelRequest, context: CallContext) -> ModelStream {
         let link = self.clone();
         once(async move { Call::open(link, request, context).await })
-            .map_ok(|call| try_unfold(call, Call::next))
+            .map_ok(|call| try_unfold(Box::new(call), Call::next))
+            .try_flatten()
+            .map_ok(|ready| iter(ready.into_iter().map(Ok)))
             .try_flatten()
             .boxed()
     }
@@ -124,7 +126,9 @@ struct Call {
     endpoint: Arc<Endpoint>,
     answer: Answer,
     reader: Reader,
-    ready: VecDeque<StreamItem>,
+    ready: Out,
+    /// Why it cannot be read any further, behind what is ready.
+    failed: Option<Error>,
     ended: bool,
 }
 
@@ -148,14 +152,23 @@ impl Call {
             }
             decoder = plainer.decoder;
         }
-        Ok(Self { endpoint, answer, reader: Reader::new(decoder), ready: VecDeque::new(), ended: false })
+        Ok(Self { endpoint, answer, reader: Reader::new(decoder), ready: Out::new(), failed: None, ended: false })
     }
 
-    async fn next(mut self) -> Result<Option<(StreamItem, Self)>> {
-        while self.ready.is_empty() && !self.ended {
-            self.read().await?;
+    /// All that the next piece completes.
+    async fn next(mut self: Box<Self>) -> Result<Option<(Out, Box<Self>)>> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
         }
-        Ok(self.ready.pop_front().map(|item| (item, self)))
+        while self.ready.is_empty() && !self.ended {
+            match self.read().await {
+                // What came in front of it has come all the same.
+                Err(error) if !self.ready.is_empty() => self.failed = Some(error),
+                read => read?,
+            }
+        }
+        let ready = std::mem::take(&mut self.ready);
+        Ok(if ready.is_empty() { None } else { Some((ready, self)) })
     }
 
     /// Reads one piece; at the end puts the whole answer behind the deltas.

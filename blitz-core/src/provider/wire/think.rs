@@ -35,6 +35,9 @@ impl ThinkTags {
         piece: &str,
         mut take: impl FnMut(bool, &str) -> Result<(), E>,
     ) -> Result<(), E> {
+        if matches!(self.state, State::Text) && self.pending.is_empty() {
+            return if piece.is_empty() { Ok(()) } else { take(false, piece) };
+        }
         self.pending.push_str(piece);
         loop {
             match self.state {
