@@ -187,7 +187,8 @@ fn ended_well(finished: &NodeFinished) -> bool {
     }
 }
 
-/// Opens an execution again whose parts failed or were cancelled, with the children of these parts.
+/// Opens an execution again whose parts failed or were cancelled, with the children of these parts. One
+/// that ran in a queue waits for its turn in it again.
 ///
 /// Errors: `Conflict` for one that runs or has completed, `InvalidInput` for that of an agent or a
 /// part of another execution, or where a function it needs is not here.
@@ -217,6 +218,7 @@ pub(crate) fn redrive(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime,
     let epoch = row.epoch + 1;
     let open = Reopening { now: grant.now(), boot_id: &runtime.boot_id, epoch, by: grant.principal().label() };
     open.tree(tx, &row, deadline, &mut events)?;
+    executions::enqueue_again(tx, id)?;
     grant.audit(tx, &format!("execution:{id}"), None, None, json!({"epoch": epoch}))?;
     Ok(Claimed {
         ids: Ids { id, root_id: id, epoch, depth: row.depth },
