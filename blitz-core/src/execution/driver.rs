@@ -235,6 +235,10 @@ impl Driver {
                     self.break_off(turn).await;
                     return Err(error);
                 }
+                // Whoever was told that it is cancelled finds it cancelled, whatever failed at that moment.
+                if self.cancel.is_cancelled() && matches!(turn.finish, Some(Finish::Failed { .. })) {
+                    turn.finish = Some(Finish::Cancelled);
+                }
             }
             self.note_status(&mut turn);
             if !turn.is_empty() {
@@ -267,6 +271,8 @@ impl Driver {
     ///
     /// Errors: the execution cannot go on here; what has ended so far is in the turn.
     async fn hear(&mut self, turn: &mut Turn) -> Result<Vec<Action>> {
+        // What it waits for is written by now.
+        self.seat.taken_up.cancel();
         let woken = self.wait().await;
         let mut actions = self.take_in(woken, turn).await?;
         // Whatever else is ready goes into the same commit.

@@ -30,6 +30,7 @@ impl Driver {
     /// Waits for its turn, then runs as any other. It may be cancelled before.
     pub(crate) async fn run_queued(mut self: Box<Self>) -> Result<Outcome> {
         let mut turn = super::turn::Turn::default();
+        self.seat.taken_up.cancel();
         let actions = loop {
             if self.cancel.is_cancelled() {
                 // One that goes on may have had something open when it was ended.
