@@ -344,7 +344,10 @@ impl Call {
                 let row = match row {
                     Err(refusal) if refusal.error.code() == ErrorCode::NotFound => subject
                         .find(tx, Permission::WorkflowsRun, ResourceKind::Workflow, reference)
-                        .map_err(|other| if other.error.code() == ErrorCode::NotFound { refusal } else { other }),
+                        .map_err(|other| match other.error.code() {
+                            ErrorCode::NotFound => refusal.or_workflow(other),
+                            _ => other,
+                        }),
                     other => other,
                 };
                 return Ok((subject, Some(row?)));
