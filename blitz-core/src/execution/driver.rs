@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -157,8 +157,20 @@ enum Woken {
     ChildStatus(String, bool),
     Stop(Finish),
     Closing,
+    /// A timer was taken back.
+    Nothing,
     /// A part of it panicked.
     Broken,
+}
+
+impl Woken {
+    fn by(joined: std::result::Result<Happening, JoinError>) -> Self {
+        match joined {
+            Ok(happening) => Self::Happened(happening),
+            Err(error) if error.is_cancelled() => Self::Nothing,
+            Err(_) => Self::Broken,
+        }
+    }
 }
 
 impl Driver {
@@ -277,7 +289,7 @@ impl Driver {
         let mut actions = self.take_in(woken, turn).await?;
         // Whatever else is ready goes into the same commit.
         while let Some(more) = self.work.effects.try_join_next() {
-            actions.extend(self.take_in(Woken::Happened(more.map_err(|_| broken())?), turn).await?);
+            actions.extend(self.take_in(Woken::by(more), turn).await?);
         }
         if self.cancel.is_cancelled() {
             // What has just ended may have ended because of it: nothing follows from that.
@@ -307,10 +319,7 @@ impl Driver {
         tokio::select! {
             biased;
             () = closing.cancelled() => Woken::Closing,
-            Some(joined) = self.work.effects.join_next(), if !self.work.effects.is_empty() => match joined {
-                Ok(happening) => Woken::Happened(happening),
-                Err(_) => Woken::Broken,
-            },
+            Some(joined) = self.work.effects.join_next(), if !self.work.effects.is_empty() => Woken::by(joined),
             () = self.cancel.cancelled() => Woken::Stop(Finish::Cancelled),
             Some((key, waits)) = self.work.children.1.recv() => Woken::ChildStatus(key, waits),
             () = self.seat.wake.notified() => Woken::Decisions,
@@ -337,6 +346,7 @@ impl Driver {
                 Ok(Vec::new())
             }
             Woken::Decisions => self.decisions().await,
+            Woken::Nothing => Ok(Vec::new()),
             Woken::Closing => Err(left_interrupted()),
             Woken::Broken => Err(broken()),
         }
