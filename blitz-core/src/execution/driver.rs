@@ -1,7 +1,7 @@
 //! The loop: take in what happened, let the machine say what follows, commit, perform.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -77,6 +77,8 @@ pub(crate) struct Work {
     /// Questions to people, by key.
     pub(super) asked: BTreeMap<String, Waiting>,
     pub(super) timers: HashMap<String, Timer>,
+    /// Containers whose time is measured.
+    pub(super) timed: BTreeSet<String>,
     pub(super) permits: Arc<Semaphore>,
     /// Rings at the execution's deadline.
     pub(super) deadline: Pin<Box<Sleep>>,
@@ -137,6 +139,7 @@ impl Work {
             ready: BTreeMap::new(),
             asked: BTreeMap::new(),
             timers: HashMap::new(),
+            timed: BTreeSet::new(),
             deadline: Box::pin(tokio::time::sleep(deadline.since(Timestamp::now()))),
             permits: Arc::new(Semaphore::new(max_parallel_tools.clamp(1, 1024) as usize)),
             status: (ExecutionStatus::Running, Vec::new()),
@@ -252,6 +255,7 @@ impl Driver {
                     turn.finish = Some(Finish::Cancelled);
                 }
             }
+            self.time_containers();
             self.note_status(&mut turn);
             if !turn.is_empty() {
                 let doubts = self.work.in_doubt.len();
@@ -388,7 +392,10 @@ impl Driver {
             Happening::Child { key, outcome } => self.child_ended(key, outcome?, turn),
             Happening::Timer { key } => {
                 self.work.timers.remove(&key);
-                self.open_action(&key).into_iter().collect()
+                match self.open_action(&key) {
+                    Some(action) => vec![action],
+                    None => self.expired(&key, turn),
+                }
             }
         })
     }
