@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use blitz::provider::{FunctionProvider, Reply};
 use blitz::{
-    CostFilter, Engine, EntryKind, ErrorCode, ExecutionStatus, ListOptions, ModelSettings, Money, NewAgent, NewBudget,
-    NewModel, Outcome, Price, Rate, ServiceTier, Session, Usage,
+    CostFilter, Engine, EntryKind, ErrorCode, EventData, ExecutionStatus, ListOptions, ModelSettings, Money, NewAgent,
+    NewBudget, NewModel, Outcome, Price, Rate, ServiceTier, Session, Usage,
 };
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -233,7 +234,7 @@ async fn b38_what_a_class_of_service_costs_is_held_where_it_is_asked_for() {
     assert_eq!(cost(&run(&me, asking("priority")).await).as_deref(), Some("0.0045"));
     // A list that names no such class prices none.
     assert_eq!(cost(&run(&me, asking("scale")).await), None);
-    // What is booked is never more than is held where the class was asked for, and an overage where it was not.
+    // What is booked is never more than is held where the class was asked for.
     let overages = async |tier: &str| {
         let done = run(&me, asking(tier)).await;
         let mut filter = CostFilter::default();
@@ -242,4 +243,34 @@ async fn b38_what_a_class_of_service_costs_is_held_where_it_is_asked_for() {
         entries.iter().filter(|entry| entry.kind == EntryKind::Overage).count()
     };
     assert_eq!(overages("priority").await, 0);
+}
+
+#[tokio::test]
+async fn the_dearer_class_is_held_where_the_provider_chooses() {
+    let answer = |_, _| async { Ok(Reply::text("done").with_usage(usage())) };
+    let engine = Engine::builder(":memory:");
+    let engine = engine.with_provider(FunctionProvider::new("openai", answer));
+    let engine = engine.with_provider(FunctionProvider::new("gemini", answer)).open().await.unwrap();
+    let me = engine.root("test");
+    let held = async |provider: &str, model: &str, tier: Option<&str>| {
+        let mut settings = ModelSettings::default();
+        settings.extra.extend(tier.map(|tier| ("service_tier".to_owned(), tier.into())));
+        let done = run(&me, NewModel::new("m", provider, model).with_settings(settings)).await;
+        let events: Vec<_> = me.executions().events(done.execution_id, 0).map(Result::unwrap).collect().await;
+        let started = events.iter().find_map(|event| match &event.data {
+            EventData::StepStarted(started) => Some(started.reserved.unwrap().nanos()),
+            _ => None,
+        });
+        started.unwrap()
+    };
+    let (priority, usual) =
+        (held("openai", "gpt-5", Some("priority")).await, held("openai", "gpt-5", Some("default")).await);
+    assert_eq!(priority, 2 * usual);
+    // A project's setting may answer these at priority.
+    assert_eq!(held("openai", "gpt-5", None).await, priority);
+    assert_eq!(held("openai", "gpt-5", Some("auto")).await, priority);
+    // Nobody gives it unasked here, and nobody sells it there.
+    let gemini = "gemini-2.5-pro";
+    assert_eq!(held("gemini", gemini, None).await, held("gemini", gemini, Some("standard")).await);
+    assert_eq!(held("openai", "gpt-4", None).await, held("openai", "gpt-4", Some("default")).await);
 }

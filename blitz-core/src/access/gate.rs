@@ -12,7 +12,7 @@ use super::authorizer::{AccessObject, Policy};
 use super::caller::{Announcement, Caller};
 use super::denials::Denials;
 use super::password::Passwords;
-use super::policy::{Refusal, Subject, Way};
+use super::policy::{Refusal, Subject, Verdict, Way};
 use super::sources::Sources;
 use super::standing::{EngineWork, ExecutionStore, Standing};
 use super::trail::Heads;
@@ -344,7 +344,10 @@ impl Call {
                 let row = match row {
                     Err(refusal) if refusal.error.code() == ErrorCode::NotFound => subject
                         .find(tx, Permission::WorkflowsRun, ResourceKind::Workflow, reference)
-                        .map_err(|other| if other.error.code() == ErrorCode::NotFound { refusal } else { other }),
+                        .map_err(|other| match other.error.code() {
+                            ErrorCode::NotFound => refusal.or_workflow(other),
+                            _ => other,
+                        }),
                     other => other,
                 };
                 return Ok((subject, Some(row?)));
@@ -436,6 +439,16 @@ impl Grant {
     pub(crate) fn reach(&self) -> Reach {
         let own = if self.user_id().is_none() { Reach::All } else { Reach::Own };
         self.permission.map_or(own, |permission| self.subject.reach(permission))
+    }
+
+    /// How far another permission reaches: for lists of what hangs on something else.
+    pub(crate) fn reach_of(&self, permission: Permission) -> Reach {
+        self.subject.reach(permission)
+    }
+
+    /// Whether the caller may know of a resource. It asks nobody and leaves no line in the trail.
+    pub(crate) fn sees(&self, row: &ResourceRow) -> bool {
+        self.subject.judge(row.kind.permission(Deed::Read), row) == Verdict::Allowed
     }
 
     /// The resource the call is about, found and allowed.

@@ -73,6 +73,12 @@ impl From<Error> for Refusal {
 }
 
 impl Refusal {
+    /// Of a name that agents and workflows share: neither is there, or open.
+    pub(super) fn or_workflow(self, workflow: Self) -> Self {
+        let error = Error::not_found("there is no such agent or workflow, or it is not open to you");
+        Self { error: Box::new(error), object: self.object.or(workflow.object) }
+    }
+
     /// A refusal that the trail is told of.
     pub(super) fn of(error: Error, object: String) -> Self {
         Self { error: Box::new(error), object: Some(object) }

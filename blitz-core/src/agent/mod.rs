@@ -213,7 +213,10 @@ impl Machine for AgentMachine {
                 if self.open.is_empty() { self.next_turn(None) } else { Vec::new() }
             }
             Input::Stop { finish } => self.finish(finish.clone()),
-            Input::NodeEntered { .. } | Input::NodeEnded { .. } | Input::ItemEnded { .. } => Vec::new(),
+            Input::NodeEntered { .. }
+            | Input::NodeExpired { .. }
+            | Input::NodeEnded { .. }
+            | Input::ItemEnded { .. } => Vec::new(),
         }
     }
 

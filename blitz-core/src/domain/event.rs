@@ -138,6 +138,12 @@ pub enum EventData {
     /// A node waits.
     #[serde(rename = "node.waiting")]
     NodeWaiting(NodeWaiting),
+    /// The time of a container is over: what runs in it is ended.
+    #[serde(rename = "node.expired")]
+    NodeExpired {
+        /// The map, loop or parallel.
+        node: String,
+    },
     /// A node ended, however it did.
     #[serde(rename = "node.finished")]
     NodeFinished(NodeFinished),
@@ -244,6 +250,7 @@ impl EventData {
             Self::NodeLog { .. } => "node.log",
             Self::NodeRetrying(_) => "node.retrying",
             Self::NodeWaiting(_) => "node.waiting",
+            Self::NodeExpired { .. } => "node.expired",
             Self::NodeFinished(_) => "node.finished",
             Self::EdgeTaken(_) => "edge.taken",
             Self::EdgeSkipped(_) => "edge.skipped",

@@ -6,7 +6,7 @@ use super::id::{ExecutionId, ReservationId, ResourceId, UserId};
 use super::money::Money;
 use super::price::Price;
 use super::time::Timestamp;
-use super::usage::Usage;
+use super::usage::{ServiceTier, Usage};
 use crate::error::Result;
 
 /// What a ledger entry does.
@@ -202,6 +202,9 @@ pub struct PriceListing {
     /// The imported version that was in force; absent where none was, and the shipped table alone held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
+    /// The class of service that was asked for: a price that comes later is looked up at it.
+    #[serde(default, skip_serializing_if = "ServiceTier::is_standard")]
+    pub service_tier: ServiceTier,
 }
 
 /// Calls to rate anew by a version of prices: all that meet every field that is given.

@@ -58,6 +58,13 @@ pub enum Input<'a> {
         /// How many items a map has, or rounds a loop may make.
         items: u64,
     },
+    /// The time of a container of a workflow is over.
+    NodeExpired {
+        /// The key of the node.
+        key: &'a str,
+        /// What it fails with.
+        error: &'a ErrorInfo,
+    },
     /// A node of a workflow ended for good.
     NodeEnded {
         /// The key of the node.

@@ -16,6 +16,7 @@ pub mod model;
 pub mod money;
 pub mod node;
 pub mod options;
+pub mod parse;
 pub mod permission;
 pub mod price;
 pub mod prompt;

@@ -317,7 +317,12 @@ impl Price {
     ///
     /// Units: tokens in, nano-USD out. Errors: `InvalidInput` if a count overflows.
     pub fn upper_bound(&self, input_tokens: u64, output_tokens: u64) -> Result<Money> {
-        nanos_up(self.bound(input_tokens, output_tokens)?)
+        self.upper_bound_with(input_tokens, output_tokens, 0)
+    }
+
+    /// The same with so many searches of the provider.
+    pub(crate) fn upper_bound_with(&self, input_tokens: u64, output_tokens: u64, searches: u64) -> Result<Money> {
+        nanos_up(self.bound(input_tokens, output_tokens, searches)?)
     }
 
     /// The most output tokens that `money` is sure to pay for behind so many input tokens; `None`
@@ -325,7 +330,12 @@ impl Price {
     ///
     /// Units: tokens and nano-USD in, tokens out.
     pub fn output_within(&self, input_tokens: u64, money: Money) -> Option<u64> {
-        let spare = i128::from(money.nanos()) * 100_000 - self.bound(input_tokens, 0).ok()?;
+        self.output_within_with(input_tokens, 0, money)
+    }
+
+    /// The same behind so many searches of the provider too.
+    pub(crate) fn output_within_with(&self, input_tokens: u64, searches: u64, money: Money) -> Option<u64> {
+        let spare = i128::from(money.nanos()) * 100_000 - self.bound(input_tokens, 0, searches).ok()?;
         if spare < 0 {
             return None;
         }
@@ -349,10 +359,16 @@ impl Price {
     }
 
     /// The bound of a call in hundredths of a pico-USD.
-    fn bound(&self, input_tokens: u64, output_tokens: u64) -> Result<i128> {
+    fn bound(&self, input_tokens: u64, output_tokens: u64, searches: u64) -> Result<i128> {
         let (input, output) = self.dearest(input_tokens);
         let (percent, request) = (self.dearest_percent(), self.request.unwrap_or_default());
-        sum(&[(input_tokens, input, percent), (output_tokens, output, percent), (1, request, 100)])
+        let search = self.search.unwrap_or_default();
+        sum(&[
+            (input_tokens, input, percent),
+            (output_tokens, output, percent),
+            (1, request, 100),
+            (searches, search, 100),
+        ])
     }
 
     fn dearest_percent(&self) -> u32 {

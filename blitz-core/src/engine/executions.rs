@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::methods::{Method, MethodKind, Nothing, PageOf, method, schema};
 use super::{EventStream, ExecutionHandle, Session};
-use crate::access::Target;
+use crate::access::{Grant, Target};
 use crate::domain::{
     Answer, Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, NodeState, Outcome, Page,
     Permission, PictureFormat, Reach, Step, TimelineEntry,
@@ -16,6 +16,7 @@ use crate::domain::{
 use crate::error::{Error, ErrorCode, Result};
 use crate::execution::rerun::{Rerun, RerunVersion};
 use crate::execution::{control, picture, recover, timeline, view};
+use crate::store::Connection;
 use crate::store::executions as sql;
 
 /// The executions, through a session: everybody sees their own, admins all.
@@ -357,14 +358,35 @@ impl Executions {
     ///
     /// Errors: `Conflict` where that step does not wait for a decision (any more).
     pub async fn decide(&self, id: ExecutionId, key: impl Into<String>, decision: Decision) -> Result<()> {
-        let key = key.into();
-        self.session
-            .write(Permission::ExecutionsDecide, Target::Execution(id), "executions.decide", move |tx, grant| {
-                control::decide(tx, grant, id, &key, &decision)
-            })
-            .await?;
+        let (key, decision) = (Arc::new(key.into()), Arc::new(decision));
+        self.once_taken_up(id, || {
+            let (key, decision) = (Arc::clone(&key), Arc::clone(&decision));
+            let decide = move |tx: &mut dyn Connection, grant: &Grant| control::decide(tx, grant, id, &key, &decision);
+            self.session.write(Permission::ExecutionsDecide, Target::Execution(id), "executions.decide", decide)
+        })
+        .await?;
         self.session.inner.runtime.wake(id);
         Ok(())
+    }
+
+    /// Answers a wait of an execution. One that was interrupted and is just taken up here does not wait
+    /// yet for what it waited for: it is answered once it does.
+    async fn once_taken_up<F>(&self, id: ExecutionId, answer: impl Fn() -> F) -> Result<()>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        let answered = answer().await;
+        if !answered.as_ref().is_err_and(|error| error.code() == ErrorCode::Conflict) {
+            return answered;
+        }
+        let runtime = &self.session.inner.runtime;
+        let root = self.session.inner.work.read(move |tx, _| Ok(sql::get(tx, id)?.map(|row| row.root_id))).await?;
+        // A child is taken up by its root.
+        let mut waited = false;
+        for taken_up in root.into_iter().chain([id]) {
+            waited |= runtime.when_taken_up(taken_up).await;
+        }
+        if waited { answer().await } else { answered }
     }
 
     /// Runs a workflow again, from one of its nodes or whole, as a new execution.
@@ -436,12 +458,13 @@ impl Executions {
     /// Errors: `Conflict` where it is answered, over or another one; `InvalidInput` for an option that
     /// it does not have or a value off its form.
     pub async fn approve(&self, id: ExecutionId, key: impl Into<String>, answer: Answer) -> Result<()> {
-        let key = key.into();
-        self.session
-            .write(Permission::ExecutionsApprove, Target::Execution(id), "executions.approve", move |tx, grant| {
-                control::approve(tx, grant, id, &key, &answer)
-            })
-            .await?;
+        let (key, answer) = (Arc::new(key.into()), Arc::new(answer));
+        self.once_taken_up(id, || {
+            let (key, answer) = (Arc::clone(&key), Arc::clone(&answer));
+            let approve = move |tx: &mut dyn Connection, grant: &Grant| control::approve(tx, grant, id, &key, &answer);
+            self.session.write(Permission::ExecutionsApprove, Target::Execution(id), "executions.approve", approve)
+        })
+        .await?;
         self.session.inner.runtime.wake(id);
         Ok(())
     }

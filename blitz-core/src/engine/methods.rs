@@ -13,6 +13,7 @@ use super::{
     Session, agents, alerts, audit, budgets, costs, executions, keys, limits, models, prices, prompts, roles, secrets,
     sessions, tools, triggers, usage, users, webhooks, workflows,
 };
+use crate::domain::parse;
 use crate::domain::schema::SchemaCheck;
 use crate::domain::{ListOptions, Patch, Permission, ResourceRef};
 use crate::error::{Error, Result};
@@ -120,7 +121,7 @@ pub(super) fn input<T: DeserializeOwned + schemars::JsonSchema>(value: Value) ->
     let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
     T::deserialize(&value).map_err(|error| {
         let place = place(&schema::<T>(), &value).map(|path| format!(" at {path}")).unwrap_or_default();
-        Error::invalid(format!("the input does not fit{place}: {}", without_value(&error.to_string())))
+        Error::invalid(format!("the input does not fit{place}: {}", parse::told(&error)))
     })
 }
 
@@ -128,17 +129,6 @@ pub(super) fn input<T: DeserializeOwned + schemars::JsonSchema>(value: Value) ->
 fn place(schema: &Value, value: &Value) -> Option<String> {
     let problems = SchemaCheck::new(schema).ok()?.check(value).err()?;
     problems.into_iter().map(|problem| problem.path).find(|path| !path.is_empty())
-}
-
-/// The message of a serde error without the value that it quotes: a value may be a secret in the wrong field.
-fn without_value(message: &str) -> String {
-    const LONGEST: usize = 200;
-    let quotes = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
-    let expected = match quotes.iter().find(|start| message.starts_with(**start)).and(message.rfind(", expected ")) {
-        Some(at) => &message[at + 2..],
-        None => message,
-    };
-    expected.chars().take(LONGEST).collect()
 }
 
 pub(super) fn output<T: Serialize>(value: &T) -> Result<Value> {

@@ -6,6 +6,8 @@
 //! while an engine is open that has recovered or enabled, once, whichever process is first: a firing
 //! is a row, and its slot is unique.
 
+pub(super) mod enabled;
+
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,8 +22,8 @@ use super::{Inner, Session};
 use crate::access::{Grant, Target};
 use crate::domain::schema::admit_kept;
 use crate::domain::{
-    EnabledTrigger, Firing, FiringStatus, ListOptions, Overlap, Page, Permission, Principal, ResourceId, ResourceKind,
-    ResourceRef, RunOptions, Timestamp, Trigger,
+    EnabledTrigger, Firing, FiringStatus, ListOptions, Overlap, Page, Permission, ResourceKind, ResourceRef,
+    RunOptions, Timestamp, Trigger,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::execution::begin::{Beginning, Begins, What, begin};
@@ -116,8 +118,10 @@ impl Triggers {
 
     /// Enables the triggers of a workflow's newest version. Their executions are the caller's.
     ///
-    /// A later version's triggers take their places when it is published. Errors: `NotFound` where it
-    /// has no version, `InvalidInput` for a zone that this machine does not know.
+    /// A later version's triggers take their places when the same caller publishes it; new ones of
+    /// somebody else's version stay disabled. Errors: `NotFound` where it has no version,
+    /// `InvalidInput` for a zone that this machine does not know; `PermissionDenied` where somebody
+    /// else enabled them and the caller may not edit the workflow.
     pub async fn enable(&self, workflow: impl Into<ResourceRef>) -> Result<Vec<EnabledTrigger>> {
         self.enable_from(workflow, None).await
     }
@@ -137,14 +141,8 @@ impl Triggers {
                     Error::not_found(format!("the workflow {} has no published version", shown(&row.name)))
                 })?;
                 let now = from.unwrap_or(grant.now());
-                sync(tx, now, row.id, &version.spec.triggers, Some(grant.principal()))?;
-                // Also a schedule that is kept: one that rests, or was enabled from a later moment on.
-                for kept in triggers::of_workflow(tx, row.id)? {
-                    match next_of(&kept.spec, now)? {
-                        Some(next) if kept.next_at.is_none_or(|at| at > next) => triggers::rearm(tx, kept.id, next)?,
-                        _ => {}
-                    }
-                }
+                enabled::admit_change(tx, grant, &row)?;
+                enabled::take_over(tx, now, row.id, &version.spec.triggers, grant.principal())?;
                 let enabled = triggers::of_workflow(tx, row.id)?;
                 grant.audit(tx, &row.label(), None, None, json!({"triggers": enabled.len()}))?;
                 Ok(enabled.into_iter().map(TriggerRow::show).collect())
@@ -155,26 +153,42 @@ impl Triggers {
     }
 
     /// Ends the triggers of a workflow; what they have started goes on. What was fired stays known.
+    ///
+    /// Errors: `PermissionDenied` where somebody else enabled them and the caller may not edit the workflow.
     pub async fn disable(&self, workflow: impl Into<ResourceRef>) -> Result<()> {
         let workflow = workflow.into();
         self.session
             .write(Permission::SchedulesManage, Target::None, "triggers.disable", move |tx, grant| {
                 let row = grant.find(tx, Permission::WorkflowsRun, ResourceKind::Workflow, &workflow)?;
+                enabled::admit_change(tx, grant, &row)?;
                 triggers::of_workflow(tx, row.id)?.iter().try_for_each(|trigger| triggers::delete(tx, trigger.id))?;
                 grant.audit(tx, &row.label(), None, None, Value::Null)
             })
             .await
     }
 
-    /// A page of the triggers that are enabled.
+    /// A page of the triggers that are enabled, of workflows that are open to the caller.
     pub async fn list(&self, options: ListOptions) -> Result<Page<EnabledTrigger>> {
-        self.session.read(Permission::SchedulesManage, Target::None, move |tx, _| triggers::list(tx, &options)).await
+        self.session
+            .read(Permission::SchedulesManage, Target::None, move |tx, grant| {
+                triggers::list(tx, grant.viewer(), grant.reach_of(Permission::WorkflowsRead), &options)
+            })
+            .await
     }
 
-    /// A page of what a trigger has fired, newest first.
+    /// A page of what a trigger has fired, newest first; of one that was disabled too.
+    ///
+    /// Errors: `NotFound` where there is no such trigger, or its workflow is not open to the caller.
     pub async fn firings(&self, trigger: i64, options: ListOptions) -> Result<Page<Firing>> {
         self.session
-            .read(Permission::SchedulesManage, Target::None, move |tx, _| triggers::firings(tx, trigger, &options))
+            .read(Permission::SchedulesManage, Target::None, move |tx, grant| {
+                let workflow = triggers::workflow_of(tx, trigger)?;
+                let row = workflow.map(|id| catalog::by_id_once_live(tx, grant.viewer(), id)).transpose()?.flatten();
+                match row.filter(|row| grant.sees(row)) {
+                    Some(_) => triggers::firings(tx, trigger, &options),
+                    None => Err(Error::not_found("there is no such trigger, or it is not open to you")),
+                }
+            })
             .await
     }
 
@@ -245,39 +259,6 @@ impl Triggers {
         });
         fired.await.map(Some)
     }
-}
-
-/// Makes the enabled triggers of a workflow those of a definition, for a principal; for the one of
-/// before where none is given.
-pub(super) fn sync(
-    tx: &mut dyn Connection,
-    now: Timestamp,
-    workflow: ResourceId,
-    wanted: &[Trigger],
-    principal: Option<&Principal>,
-) -> Result<()> {
-    let before = triggers::of_workflow(tx, workflow)?;
-    let Some(principal) = principal.or(before.first().map(|trigger| &trigger.principal)) else { return Ok(()) };
-    for trigger in &before {
-        if !wanted.contains(&trigger.spec) {
-            triggers::delete(tx, trigger.id)?;
-        } else if trigger.principal != *principal {
-            triggers::hand_over(tx, trigger.id, principal)?;
-        }
-    }
-    for spec in wanted.iter().filter(|spec| !matches!(spec, Trigger::Manual {})) {
-        if !before.iter().any(|trigger| trigger.spec == *spec) {
-            triggers::insert(tx, now, workflow, spec, principal, next_of(spec, now)?)?;
-        }
-    }
-    Ok(())
-}
-
-/// When a schedule fires behind a moment.
-fn next_of(spec: &Trigger, after: Timestamp) -> Result<Option<Timestamp>> {
-    let Trigger::Schedule { cron, zone, .. } = spec else { return Ok(None) };
-    let (cron, zone) = read(cron, zone)?;
-    Ok(cron.next(after, &zone))
 }
 
 fn read(cron: &str, zone: &str) -> Result<(Cron, TimeZone)> {

@@ -358,7 +358,7 @@ fn publish(
     }
     let before = catalog::newest_version(tx, row.id)?;
     let published = catalog::publish(tx, row.id, definition, grant.now())?;
-    super::triggers::sync(tx, grant.now(), row.id, &definition.triggers, None)?;
+    super::triggers::enabled::follow(tx, grant, row.id, &definition.triggers)?;
     let details = json!({"version": published.version});
     let before = before.map(|version| version.hash);
     grant.audit(tx, &row.label(), before.as_deref(), Some(&published.hash), details)?;

@@ -68,6 +68,13 @@ impl Queue {
         let key = options.concurrency_key.clone().unwrap_or_default();
         Some(Self { key, limit: limit.max(1), priority: options.priority })
     }
+
+    /// The same place for what runs again: of the key and the priority that it had, if it had any.
+    fn again(setup: &Runnable, before: Option<(String, i32)>) -> Option<Self> {
+        let limit = setup.workflow()?.plan.limits.max_concurrent?;
+        let (key, priority) = before.unwrap_or_default();
+        Some(Self { key, limit: limit.max(1), priority })
+    }
 }
 
 /// What is to be begun.
@@ -136,7 +143,8 @@ pub(crate) fn begin(
         }
         What::Again { of, rerun } => {
             let (setup, mut launch) = rerun::prepare(tx, grant, &standing, runtime, resource, *of, rerun)?;
-            launch.queue = Queue::of(&setup, &RunOptions::default());
+            let before = executions::queued_by(tx, *of)?;
+            launch.queue = Queue::again(&setup, before);
             (setup, launch, None)
         }
     };

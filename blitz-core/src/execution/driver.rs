@@ -1,12 +1,12 @@
 //! The loop: take in what happened, let the machine say what follows, commit, perform.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +77,8 @@ pub(crate) struct Work {
     /// Questions to people, by key.
     pub(super) asked: BTreeMap<String, Waiting>,
     pub(super) timers: HashMap<String, Timer>,
+    /// Containers whose time is measured.
+    pub(super) timed: BTreeSet<String>,
     pub(super) permits: Arc<Semaphore>,
     /// Rings at the execution's deadline.
     pub(super) deadline: Pin<Box<Sleep>>,
@@ -137,6 +139,7 @@ impl Work {
             ready: BTreeMap::new(),
             asked: BTreeMap::new(),
             timers: HashMap::new(),
+            timed: BTreeSet::new(),
             deadline: Box::pin(tokio::time::sleep(deadline.since(Timestamp::now()))),
             permits: Arc::new(Semaphore::new(max_parallel_tools.clamp(1, 1024) as usize)),
             status: (ExecutionStatus::Running, Vec::new()),
@@ -157,8 +160,20 @@ enum Woken {
     ChildStatus(String, bool),
     Stop(Finish),
     Closing,
+    /// A timer was taken back.
+    Nothing,
     /// A part of it panicked.
     Broken,
+}
+
+impl Woken {
+    fn by(joined: std::result::Result<Happening, JoinError>) -> Self {
+        match joined {
+            Ok(happening) => Self::Happened(happening),
+            Err(error) if error.is_cancelled() => Self::Nothing,
+            Err(_) => Self::Broken,
+        }
+    }
 }
 
 impl Driver {
@@ -235,7 +250,12 @@ impl Driver {
                     self.break_off(turn).await;
                     return Err(error);
                 }
+                // Whoever was told that it is cancelled finds it cancelled, whatever failed at that moment.
+                if self.cancel.is_cancelled() && matches!(turn.finish, Some(Finish::Failed { .. })) {
+                    turn.finish = Some(Finish::Cancelled);
+                }
             }
+            self.time_containers();
             self.note_status(&mut turn);
             if !turn.is_empty() {
                 let doubts = self.work.in_doubt.len();
@@ -267,11 +287,13 @@ impl Driver {
     ///
     /// Errors: the execution cannot go on here; what has ended so far is in the turn.
     async fn hear(&mut self, turn: &mut Turn) -> Result<Vec<Action>> {
+        // What it waits for is written by now.
+        self.seat.taken_up.cancel();
         let woken = self.wait().await;
         let mut actions = self.take_in(woken, turn).await?;
         // Whatever else is ready goes into the same commit.
         while let Some(more) = self.work.effects.try_join_next() {
-            actions.extend(self.take_in(Woken::Happened(more.map_err(|_| broken())?), turn).await?);
+            actions.extend(self.take_in(Woken::by(more), turn).await?);
         }
         if self.cancel.is_cancelled() {
             // What has just ended may have ended because of it: nothing follows from that.
@@ -301,10 +323,7 @@ impl Driver {
         tokio::select! {
             biased;
             () = closing.cancelled() => Woken::Closing,
-            Some(joined) = self.work.effects.join_next(), if !self.work.effects.is_empty() => match joined {
-                Ok(happening) => Woken::Happened(happening),
-                Err(_) => Woken::Broken,
-            },
+            Some(joined) = self.work.effects.join_next(), if !self.work.effects.is_empty() => Woken::by(joined),
             () = self.cancel.cancelled() => Woken::Stop(Finish::Cancelled),
             Some((key, waits)) = self.work.children.1.recv() => Woken::ChildStatus(key, waits),
             () = self.seat.wake.notified() => Woken::Decisions,
@@ -331,6 +350,7 @@ impl Driver {
                 Ok(Vec::new())
             }
             Woken::Decisions => self.decisions().await,
+            Woken::Nothing => Ok(Vec::new()),
             Woken::Closing => Err(left_interrupted()),
             Woken::Broken => Err(broken()),
         }
@@ -372,7 +392,10 @@ impl Driver {
             Happening::Child { key, outcome } => self.child_ended(key, outcome?, turn),
             Happening::Timer { key } => {
                 self.work.timers.remove(&key);
-                self.open_action(&key).into_iter().collect()
+                match self.open_action(&key) {
+                    Some(action) => vec![action],
+                    None => self.expired(&key, turn),
+                }
             }
         })
     }

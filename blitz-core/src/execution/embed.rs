@@ -122,6 +122,7 @@ pub(crate) fn reserve(
         listing: planned.listing.clone().filter(|_| spec.price.is_none() && !free),
         input_bound: request.token_bound(),
         output_cap: 0,
+        searches: 0,
         clamp: false,
     };
     match ledger::reserve(tx, grant.now(), &runtime.boot_id, &held)? {

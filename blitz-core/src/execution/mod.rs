@@ -92,6 +92,7 @@ struct Here {
 struct Live {
     cancel: CancellationToken,
     wake: Arc<Notify>,
+    taken_up: CancellationToken,
 }
 
 /// An execution's place among those that run here. However its driver ends, dropping it gives it up.
@@ -99,6 +100,8 @@ pub(crate) struct Seat {
     runtime: Arc<Runtime>,
     ids: Ids,
     pub(crate) wake: Arc<Notify>,
+    /// Set once the database says what it waits for: one that is just taken up does not say so yet.
+    pub(crate) taken_up: CancellationToken,
     /// Whether the execution has come to its end.
     pub(crate) ended: bool,
 }
@@ -197,17 +200,31 @@ impl Runtime {
 
     /// Makes an execution reachable for as long as its seat is held.
     pub(crate) fn enter(self: &Arc<Self>, ids: Ids, cancel: &CancellationToken, store: &ExecutionStore) -> Seat {
-        let wake = Arc::new(Notify::new());
+        let (wake, taken_up) = (Arc::new(Notify::new()), CancellationToken::new());
         let mut here = self.lock();
         // Whoever has it now is its only driver: recover() must not take it up beside.
         here.stopped.remove(&ids.id);
-        here.live.insert(ids.id, Live { cancel: cancel.clone(), wake: Arc::clone(&wake) });
+        let live = Live { cancel: cancel.clone(), wake: Arc::clone(&wake), taken_up: taken_up.clone() };
+        here.live.insert(ids.id, live);
         let watched = std::mem::replace(&mut here.watched, true);
         drop(here);
         if !watched {
             self.watch(store.clone());
         }
-        Seat { runtime: Arc::clone(self), ids, wake, ended: false }
+        Seat { runtime: Arc::clone(self), ids, wake, taken_up, ended: false }
+    }
+
+    /// Waits until an execution that is just taken up here says what it waits for; gives whether there
+    /// was one to wait for.
+    pub(crate) async fn when_taken_up(&self, id: ExecutionId) -> bool {
+        let taken_up = self.lock().live.get(&id).map(|live| live.taken_up.clone());
+        match taken_up.filter(|taken_up| !taken_up.is_cancelled()) {
+            Some(taken_up) => {
+                taken_up.cancelled().await;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Whether an execution runs in this process.
@@ -293,6 +310,7 @@ impl Runtime {
 impl Drop for Seat {
     fn drop(&mut self) {
         let Ids { id, root_id, .. } = self.ids;
+        self.taken_up.cancel();
         let mut here = self.runtime.lock();
         // Somebody may have taken the execution up again in the meantime.
         if here.live.get(&id).is_some_and(|live| Arc::ptr_eq(&live.wake, &self.wake)) {

@@ -2,6 +2,7 @@
 
 mod cached;
 mod ended;
+mod expiry;
 mod hand;
 
 use std::sync::Arc;
@@ -323,7 +324,7 @@ impl Driver {
         self.node_done(&place, 1, done, Spent::default(), turn)
     }
 
-    fn disarm(&mut self, key: &str) {
+    pub(super) fn disarm(&mut self, key: &str) {
         if let Some(timer) = self.work.timers.remove(key) {
             timer.handle.abort();
         }

@@ -314,7 +314,8 @@ impl Driver {
         let rests = !starts && !runs;
         if rests {
             let timer = |(key, timer): (&String, &Timer)| Waiting::Timer { key: key.clone(), at: timer.at };
-            let timers = self.work.timers.iter().filter(|(key, _)| !self.work.asked.contains_key(*key));
+            let waits = |key: &str| !self.work.asked.contains_key(key) && !self.work.timed.contains(key);
+            let timers = self.work.timers.iter().filter(|(key, _)| waits(key));
             waiting.extend(timers.map(timer));
             waiting.extend(self.work.running.iter().filter_map(|(key, running)| match &running.what {
                 RunningWhat::Child { id, .. } => Some(Waiting::Child { key: key.clone(), execution_id: *id }),

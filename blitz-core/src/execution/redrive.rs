@@ -98,6 +98,7 @@ impl Again {
             EventData::NodeStarted(started) => join(&event.path, &started.node),
             EventData::NodeRetrying(retrying) => join(&event.path, &retrying.node),
             EventData::NodeWaiting(waiting) => join(&event.path, &waiting.node),
+            EventData::NodeExpired { node } => join(&event.path, node),
             EventData::NodeFinished(finished) => join(&event.path, &finished.node),
             EventData::ApprovalRequested(asked) => asked.key.clone(),
             EventData::ApprovalAnswered(answered) => answered.key.clone(),
@@ -114,6 +115,7 @@ impl Again {
 
     /// Lets the nodes that run again go on from their last attempts.
     pub(super) fn resume(&self, state: &mut State, mark: &Event) {
+        state.renew(mark.ts);
         for (key, cut) in self.cut.iter().filter(|(_, cut)| cut.attempt > 0) {
             if matches!(state.open_action(key), Some(Action::RunNode(_))) {
                 state.again(key, cut.attempt, mark.ts, cut.child.filter(|_| cut.goes_on));
@@ -134,11 +136,19 @@ impl Reading {
                 let begun = self.begun.remove(&key);
                 self.untold.remove(&key);
                 if ended_well(finished) {
+                    if self.again.cut.get(&key).is_some_and(|cut| cut.seq > self.life) {
+                        // Its time was over, and that was handled.
+                        self.again.cut.remove(&key);
+                    }
                     self.keep_below(&key);
                 } else {
                     let (attempt, child) = begun.unwrap_or_default();
                     self.again.cut.insert(key, Cut { seq: event.seq, attempt, child, goes_on: false });
                 }
+            }
+            EventData::NodeExpired { node } => {
+                let cut = Cut { seq: event.seq, attempt: 0, child: None, goes_on: false };
+                self.again.cut.insert(join(&event.path, node), cut);
             }
             EventData::ItemFinished(item) if item.status == NodeStatus::Completed => self.keep_below(&event.path),
             EventData::ItemFinished(_) => {
@@ -187,7 +197,8 @@ fn ended_well(finished: &NodeFinished) -> bool {
     }
 }
 
-/// Opens an execution again whose parts failed or were cancelled, with the children of these parts.
+/// Opens an execution again whose parts failed or were cancelled, with the children of these parts. One
+/// that ran in a queue waits for its turn in it again.
 ///
 /// Errors: `Conflict` for one that runs or has completed, `InvalidInput` for that of an agent or a
 /// part of another execution, or where a function it needs is not here.
@@ -217,6 +228,7 @@ pub(crate) fn redrive(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime,
     let epoch = row.epoch + 1;
     let open = Reopening { now: grant.now(), boot_id: &runtime.boot_id, epoch, by: grant.principal().label() };
     open.tree(tx, &row, deadline, &mut events)?;
+    executions::enqueue_again(tx, id)?;
     grant.audit(tx, &format!("execution:{id}"), None, None, json!({"epoch": epoch}))?;
     Ok(Claimed {
         ids: Ids { id, root_id: id, epoch, depth: row.depth },

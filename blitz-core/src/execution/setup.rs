@@ -89,14 +89,17 @@ impl ModelSetup {
         let model_cap = caps.into_iter().flatten().min().unwrap_or(u64::MAX);
         settings.max_output_tokens =
             Some(settings.max_output_tokens.unwrap_or(DEFAULT_OUTPUT_CAP).min(model_cap).max(1));
-        let asked = asked_tier(&settings);
-        let is_listed = asked.is_some_and(|tier| listed_price.is_none_or(|price| price.names(tier)));
+        let asked = Asked::of(&settings);
+        let listing = asked.zip(listing).map(|(asked, listing)| {
+            // By it the call can be priced later, where nobody lists the class by now.
+            PriceListing { service_tier: asked.tier, ..listing.clone() }
+        });
         Ok(Self {
             name: model.name.clone(),
             provider_name: model.provider.clone(),
             provider,
             price: price_at(asked, model, profile.free, listed_price),
-            listing: listing.filter(|_| model.price.is_none() && !profile.free && is_listed).cloned(),
+            listing: listing.filter(|_| model.price.is_none() && !profile.free),
             lines: lines(limits, model, &deployment),
             deployment,
             model_name: model.model_name.clone(),
@@ -108,22 +111,45 @@ impl ModelSetup {
 
 /// The price of a model at the class of service that is asked for (`None`: one that nobody knows): what is
 /// listed is the price of no class that the list does not name.
-fn price_at(asked: Option<ServiceTier>, model: &NewModel, free: bool, listed: Option<&Price>) -> Option<Price> {
-    let listed = listed.filter(|price| asked.is_some_and(|tier| price.names(tier)));
-    ledger::price_of(model, free, listed).map(|price| price.asked_at(asked.unwrap_or_default()))
+///
+/// Where the request leaves the class to a provider that may take a dearer one, money is held for that.
+fn price_at(asked: Option<Asked>, model: &NewModel, free: bool, listed: Option<&Price>) -> Option<Price> {
+    let listed = listed.filter(|price| asked.is_some_and(|asked| price.names(asked.tier)));
+    let price = ledger::price_of(model, free, listed)?;
+    let Some(Asked { tier, is_left_open }) = asked else { return Some(price) };
+    let given = is_left_open && price.names(ServiceTier::Priority) && ledger::may_give_priority(model);
+    Some(price.asked_at(if given { tier.max(ServiceTier::Priority) } else { tier }))
 }
 
-/// The class of service that the settings ask for, in any provider's words; `None` where the word is not known.
-fn asked_tier(settings: &ModelSettings) -> Option<ServiceTier> {
-    const USUAL: &[&str] = &["auto", "default", "standard", "standard_only", "on_demand"];
-    let asked = ["service_tier", "serviceTier", "speed"].iter().filter_map(|name| settings.extra.get(*name));
-    let words = asked.filter(|asked| !asked.is_null()).map(|asked| asked.get("type").unwrap_or(asked).as_str());
-    words
-        .map(|word| match (word, ServiceTier::of(word?)) {
+/// What class of service the settings ask for.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// The dearest that is named; the usual one where none is.
+    tier: ServiceTier,
+    /// Whether the provider chooses: none is named, or `auto`.
+    is_left_open: bool,
+}
+
+impl Asked {
+    /// In any provider's words; `None` where the word is not known.
+    fn of(settings: &ModelSettings) -> Option<Self> {
+        const USUAL: &[&str] = &["auto", "default", "standard", "standard_only", "on_demand"];
+        let word = |name: &str| {
+            let asked = settings.extra.get(name).filter(|asked| !asked.is_null())?;
+            Some(asked.get("type").unwrap_or(asked).as_str())
+        };
+        let tier = |word: Option<&str>| match (word, ServiceTier::of(word?)) {
             (Some(word), ServiceTier::Standard) => USUAL.contains(&word).then_some(ServiceTier::Standard),
             (_, tier) => Some(tier),
-        })
-        .try_fold(ServiceTier::Standard, |dearest, asked| Some(dearest.max(asked?)))
+        };
+        let mut asked = Self { tier: ServiceTier::Standard, is_left_open: true };
+        for name in ["service_tier", "serviceTier", "speed"] {
+            let Some(word) = word(name) else { continue };
+            asked.tier = asked.tier.max(tier(word)?);
+            asked.is_left_open &= name == "speed" || word == Some("auto");
+        }
+        Some(asked)
+    }
 }
 
 /// The lines of a model's calls: those of the limits that hold for it, and its deployment's own.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::agent::AgentMachine;
 use crate::agent::history::Transcript;
@@ -12,7 +13,7 @@ use crate::domain::{
     Action, Answer, Decision, EventData, ExecutionId, Finished, Input, ItemEnd, ItemFinished, Machine, Money, NodeEnd,
     NodeFinished, NodeStatus, Outcome, Provenance, StepFinished, StepKind, Timestamp, ToolResult, Usage,
 };
-use crate::error::{ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::workflow::evaluate::ALL_PORTS;
 use crate::workflow::machine::{WorkflowMachine, join};
 use crate::workflow::values::Values;
@@ -45,6 +46,8 @@ pub(crate) struct State {
     pub(crate) tally: Tally,
     /// The progress of each open step, by its key. A step that is not here was never started.
     pub(crate) open: BTreeMap<String, Progress>,
+    /// Until when each container may run that says how long it may.
+    pub(crate) expiries: BTreeMap<String, Timestamp>,
     pub(crate) seed: u64,
     /// Secrets that tools may be handed by name.
     pub(crate) secrets: Vec<String>,
@@ -97,6 +100,7 @@ impl State {
             mind,
             tally: Tally::default(),
             open: BTreeMap::new(),
+            expiries: BTreeMap::new(),
             seed: 0,
             secrets: Vec::new(),
             above: None,
@@ -282,6 +286,7 @@ impl State {
             EventData::NodeStarted(_)
             | EventData::NodeRetrying(_)
             | EventData::NodeWaiting(_)
+            | EventData::NodeExpired { .. }
             | EventData::NodeFinished(_)
             | EventData::ItemFinished(_) => self.node_happened(now, path, data),
             _ => Vec::new(),
@@ -297,6 +302,15 @@ impl State {
         // What came before counts for no policy.
         self.lost.insert(key.to_owned(), attempt);
         self.open.insert(key.to_owned(), progress);
+    }
+
+    /// Gives containers that go on their whole time again.
+    pub(crate) fn renew(&mut self, at: Timestamp) {
+        let Mind::Workflow(workflow) = &self.mind else { return };
+        for (key, until) in &mut self.expiries {
+            let node = key.rsplit('/').next().unwrap_or_default();
+            *until = at.plus(Duration::from_secs(workflow.machine.time_of(node).unwrap_or_default()));
+        }
     }
 
     /// What was told of the progress before stays true.
@@ -365,10 +379,19 @@ impl State {
                 self.open.insert(key.clone(), progress);
                 let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };
                 workflow.values.started(now, path, started);
-                match started.items {
-                    Some(items) => workflow.machine.step(now, Input::NodeEntered { key: &key, items }),
-                    None => Vec::new(),
+                let Some(items) = started.items else { return Vec::new() };
+                if let Some(seconds) = workflow.machine.time_of(&started.node) {
+                    self.expiries.insert(key.clone(), now.plus(Duration::from_secs(seconds)));
                 }
+                workflow.machine.step(now, Input::NodeEntered { key: &key, items })
+            }
+            EventData::NodeExpired { node } => {
+                let key = join(path, node);
+                self.expiries.remove(&key);
+                let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };
+                let seconds = workflow.machine.time_of(node).unwrap_or_default();
+                let error = Error::timeout(format!("the node took longer than its {seconds} s")).to_info();
+                workflow.machine.step(now, Input::NodeExpired { key: &key, error: &error })
             }
             EventData::NodeRetrying(retrying) => {
                 let key = join(path, &retrying.node);
@@ -386,6 +409,7 @@ impl State {
             EventData::NodeFinished(finished) => {
                 let key = join(path, &finished.node);
                 self.close(&key);
+                self.expiries.remove(&key);
                 let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };
                 workflow.values.finished(path, finished);
                 workflow.machine.step(now, Input::NodeEnded { key: &key, end: node_end(finished) })

@@ -103,6 +103,8 @@ pub(crate) struct ModelStart {
     pub(crate) place: usize,
     pub(crate) input_bound: u64,
     pub(crate) output_cap: u64,
+    /// The most searches of the provider that it allows.
+    pub(crate) searches: u64,
 }
 
 /// A tool to start.
@@ -378,6 +380,7 @@ impl Writer<'_> {
             listing: model.listing.clone(),
             input_bound: start.input_bound,
             output_cap: start.output_cap,
+            searches: start.searches,
             clamp: true,
         };
         match ledger::reserve(tx, self.now, self.desk.boot_id, &request)? {

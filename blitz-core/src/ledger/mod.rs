@@ -42,7 +42,9 @@ pub(crate) use budgets::{
 #[cfg(test)]
 pub(crate) use costs::rebuild_windows;
 pub(crate) use costs::{booked, execution_cost, list_entries, summary, verify_windows};
-pub(crate) use price::{find as find_price, import as price_import, list as list_prices, listed, price_of};
+pub(crate) use price::{
+    find as find_price, import as price_import, list as list_prices, listed, may_give_priority, price_of,
+};
 pub(crate) use rerate::rerate;
 pub(crate) use reserve::reserve;
 pub(crate) use settle::{Ended, settle, settle_dead, settle_unknown, void};
@@ -89,6 +91,9 @@ pub(crate) struct ReserveRequest {
     pub(crate) input_bound: u64,
     /// The most output tokens it asks for.
     pub(crate) output_cap: u64,
+    /// The most searches of the provider that it asks for. Where nothing bounds them it is 0: what they cost
+    /// beyond the rest of the reservation is booked as an overage, which stops the next call.
+    pub(crate) searches: u64,
     /// Whether the cap may be lowered to what the budgets pay for.
     pub(crate) clamp: bool,
 }

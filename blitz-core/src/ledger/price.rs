@@ -5,7 +5,9 @@ mod table;
 
 use std::collections::BTreeMap;
 
-use crate::domain::{ListOptions, ListedPrice, NewModel, Page, Price, PriceListing, PriceVersion, Timestamp};
+use crate::domain::{
+    ListOptions, ListedPrice, NewModel, Page, Price, PriceListing, PriceVersion, ServiceTier, Timestamp,
+};
 use crate::error::Result;
 use crate::store::{Connection, prices};
 
@@ -15,11 +17,17 @@ pub(crate) fn price_of(model: &NewModel, provider_is_free: bool, listed: Option<
     model.price.clone().or_else(|| provider_is_free.then_some(Price::FREE)).or_else(|| listed.cloned())
 }
 
+/// Whether who serves a model may answer before others, dearer, where the request names no class of service.
+pub(crate) fn may_give_priority(model: &NewModel) -> bool {
+    table::service(&model.provider, model.base_url.as_deref()).is_some_and(table::gives_priority)
+}
+
 /// By which name a model without a price of its own is listed; `None` where nobody lists it.
 fn listing(tx: &mut dyn Connection, now: Timestamp, model: &NewModel) -> Result<Option<PriceListing>> {
     let Some(service) = table::service(&model.provider, model.base_url.as_deref()) else { return Ok(None) };
     let version = prices::version_at(tx, now)?;
-    Ok(Some(PriceListing { service: service.to_owned(), model: model.model_name.clone(), version }))
+    let (service, model) = (service.to_owned(), model.model_name.clone());
+    Ok(Some(PriceListing { service, model, version, service_tier: ServiceTier::Standard }))
 }
 
 /// What a name is listed at in a version.

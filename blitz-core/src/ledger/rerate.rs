@@ -64,13 +64,14 @@ fn one(
     let Some(listing) = &reservation.listing else { return Ok(Verdict::Unlisted) };
     let Some(price) = price::in_version(tx, Some(version), listing)? else { return Ok(Verdict::Unlisted) };
     let Some(ratable) = costs::ratable(tx, id)? else { return Ok(Verdict::Unlisted) };
-    // What is booked by a bound is bound at the class that was asked for, as money was held for it.
-    let asked = reservation.price.as_ref().map(|price| price.service_tier).unwrap_or_default();
+    // What is booked by a bound is bound at the class that was asked for, as money was held for it. A call
+    // that had no price is of no price either that does not name the class it asked for.
+    let asked = listing.service_tier;
     let class = if by_bound(&ratable) { asked } else { ratable.usage.details.service_tier };
-    if !price.names(class) {
+    if !price.names(class) || (reservation.price.is_none() && !price.names(asked)) {
         return Ok(Verdict::Unlisted);
     }
-    let price = price.asked_at(asked);
+    let price = price.asked_at(reservation.price.as_ref().map_or(asked, |price| price.service_tier));
     let Some(cost) = cost(&reservation, &ratable, &price) else { return Ok(Verdict::Unlisted) };
     // What a person gave back is not given back twice.
     let amount = cost.sub(ratable.rated)?.max(Money::ZERO.sub(ratable.booked)?);
@@ -96,7 +97,7 @@ fn by_bound(ratable: &Ratable) -> bool {
 
 /// What a call costs at a price, by the rules of its settle; `None` where that is beyond all reason.
 fn cost(reservation: &Reservation, ratable: &Ratable, price: &Price) -> Option<Money> {
-    let bound = |input, output| price.upper_bound(input, output).ok();
+    let bound = |input, output| price.upper_bound_with(input, output, reservation.searches).ok();
     let cost = match ratable.usage.provenance {
         Provenance::Estimated => bound(ratable.usage.input_tokens, ratable.usage.output_tokens),
         _ if ratable.is_implausible => bound(reservation.input_bound, reservation.output_cap),

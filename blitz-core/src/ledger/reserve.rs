@@ -146,7 +146,8 @@ fn priced(
     let of_money: Vec<&Counting> = counting.iter().filter(|counting| counting.budget.unit == BudgetUnit::Usd).collect();
     let headroom = of_money.iter().map(|counting| Money::from_nanos(room(counting))).min();
     let headroom = headroom.unwrap_or(MAX_CALL_COST).min(MAX_CALL_COST);
-    let bound = |output_cap| price.upper_bound(request.input_bound, output_cap).map(|amount| amount.max(LEAST));
+    let (input, searches) = (request.input_bound, request.searches);
+    let bound = |output_cap| price.upper_bound_with(input, output_cap, searches).map(|amount| amount.max(LEAST));
     let held = |output_cap| match bound(output_cap) {
         Ok(amount) if amount <= headroom => Some(Estimate { amount: Some(amount), output_cap }),
         _ => None,
@@ -154,7 +155,7 @@ fn priced(
     if let Some(estimate) = held(output_cap) {
         return Ok(estimate);
     }
-    let paid_for = price.output_within(request.input_bound, headroom).unwrap_or(0).min(output_cap);
+    let paid_for = price.output_within_with(input, searches, headroom).unwrap_or(0).min(output_cap);
     match held(paid_for).filter(|_| request.clamp && paid_for >= smallest) {
         Some(estimate) => Ok(estimate),
         None => Err(refusal(request, smallest, bound(smallest).unwrap_or(Money::MAX), of_money)),
@@ -275,18 +276,20 @@ fn write(
     let mut holds = Vec::with_capacity(counting.len());
     for Counting { budget, window } in counting {
         let held = match budget.unit {
-            BudgetUnit::Usd => amount.map(Money::nanos),
-            BudgetUnit::Tokens => Some(i64::try_from(tokens).unwrap_or(i64::MAX)),
-            BudgetUnit::Requests => Some(1),
+            // Nothing of what nobody can price; the window is named all the same, for the day it gets a price.
+            BudgetUnit::Usd => amount.map_or(0, Money::nanos),
+            BudgetUnit::Tokens => i64::try_from(tokens).unwrap_or(i64::MAX),
+            BudgetUnit::Requests => 1,
         };
-        let Some(held) = held else { continue };
         let scope_id = match budget.scope_id {
             Some(id) => id,
             None => matching::number_of(tx, named(request, &budget))?,
         };
         let count = (budget.unit != BudgetUnit::Usd).then_some(Count { unit: budget.unit, held, used: 0 });
         let leg = Leg { count, ..Leg::money(budget.id, scope_id, window.start) };
-        let limit = budget.limit.filter(|_| budget.hard && window.is_whole).unwrap_or(i64::MAX);
+        // What was let pass without a price asks for no room.
+        let asks = budget.hard && window.is_whole && held > 0;
+        let limit = budget.limit.filter(|_| asks).unwrap_or(i64::MAX);
         legs.push(leg);
         holds.push((leg, held, limit));
     }
@@ -298,6 +301,7 @@ fn write(
         listing: request.listing.as_ref(),
         input_bound: request.input_bound,
         output_cap,
+        searches: request.searches,
         amount,
         boot_id,
     };

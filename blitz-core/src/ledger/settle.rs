@@ -94,10 +94,16 @@ impl Booking {
         }
     }
 
-    /// By what was sent and so much output.
+    /// By what was sent, so much output, and all the searches that it was allowed.
     fn estimated(reservation: &Reservation, output_tokens: u64) -> Self {
-        let usage = Usage::new(reservation.input_bound, output_tokens).with_provenance(Provenance::Estimated);
-        let bound = |price: &Price| price.upper_bound(usage.input_tokens, usage.output_tokens).unwrap_or(Money::MAX);
+        let searches = UsageDetails { searches: reservation.searches, ..UsageDetails::default() };
+        let usage = Usage::new(reservation.input_bound, output_tokens)
+            .with_details(searches)
+            .with_provenance(Provenance::Estimated);
+        let bound = |price: &Price| {
+            let bound = price.upper_bound_with(usage.input_tokens, usage.output_tokens, reservation.searches);
+            bound.unwrap_or(Money::MAX)
+        };
         let cost = reservation.price.as_ref().map(|price| bound(price).min(reservation.held()));
         Self { cost, usage: within_reason(&usage).0, flag: None }
     }

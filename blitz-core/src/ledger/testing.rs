@@ -149,6 +149,7 @@ pub(super) fn call(execution: i64) -> ReserveRequest {
         listing: None,
         input_bound: 100,
         output_cap: 100,
+        searches: 0,
         clamp: false,
     }
 }

@@ -12,7 +12,7 @@ use super::testing::*;
 use super::*;
 use crate::domain::{
     AlertKind, Amount, BudgetId, CostFilter, EntryFlag, EntryKind, ListOptions, NewBudget, Patch, Provenance, Rate,
-    Timestamp, Usage,
+    Timestamp, Usage, UsageDetails,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::sql::{Connection, Row, SqlValue};
@@ -356,6 +356,31 @@ fn t06_an_unknown_outcome_is_charged_at_the_dearest_input_rate() {
     dear.cache_write = Some(Rate::from_picos(1250));
     let id = ledger.reserve(ReserveRequest { price: Some(dear), ..call(1) }).id;
     assert_eq!(ledger.write(move |tx| settle_unknown(tx, NOW, id, 0, Ended::Failed)).unwrap().cost, Some(nanos(125)));
+}
+
+#[test]
+fn searches_are_held_where_the_request_bounds_them() {
+    let (ledger, [budget]) = TestLedger::with_budgets([NewBudget::per_user("u", nanos(2_000))]);
+    let searching = |n, searches| {
+        let price = Price { search: Some(Rate::parse("0.000000100").unwrap()), ..price() };
+        ReserveRequest { price: Some(price), searches, ..call(n) }
+    };
+    let searched = |searches| Usage::new(100, 100).with_details(UsageDetails { searches, ..UsageDetails::default() });
+    let held = ledger.reserve(searching(1, 3));
+    assert_eq!((held.amount, ledger.window(budget, 1)), (Some(nanos(400 + 300)), (0, 700)));
+    assert_eq!(ledger.settle(&held, searched(3)).overage, None);
+    // Nobody knows how many were made: all that were allowed.
+    let id = ledger.reserve(searching(2, 3)).id;
+    let unknown = ledger.write(move |tx| settle_unknown(tx, NOW, id, 0, Ended::Failed)).unwrap();
+    assert_eq!((unknown.cost, unknown.usage.details.searches), (Some(nanos(100 + 300)), 3));
+    assert_eq!(ledger.refusal(searching(3, 6)).code(), ErrorCode::BudgetExceeded);
+    // The cap is lowered to what is left beside them.
+    let clamped = ledger.reserve(ReserveRequest { clamp: true, output_cap: 1_000, ..searching(4, 6) });
+    assert_eq!((clamped.amount, clamped.output_cap), (Some(nanos(100 + 600 + 198)), 66));
+    // Unbounded ones are booked as they come, and stop the next.
+    let free = ledger.settle(&clamped, searched(9));
+    assert_eq!(free.overage, Some(nanos(400 + 900 - 898)));
+    assert_eq!(ledger.refusal(call(5)).code(), ErrorCode::BudgetExceeded);
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Viewer<'_> {
     }
 
     /// What a share's user is compared with. Shares to roles carry 0, so the host must not be 0 here.
-    fn grantee(self) -> i64 {
+    pub(super) fn grantee(self) -> i64 {
         self.user.map_or(-1, |user| user.0)
     }
 }

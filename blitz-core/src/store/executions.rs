@@ -14,7 +14,7 @@ use crate::domain::{
 use crate::error::{Error, Result};
 pub(crate) use keys::{client_key, forget_client_keys, put_client_key};
 pub(crate) use nodes::{blob, cached, journal_below, names_output, put_blob, put_cached, question};
-pub(crate) use queue::{QueuePlace, enqueue, next_in_queue, take_turn};
+pub(crate) use queue::{QueuePlace, enqueue, enqueue_again, front_of, queued_by, take_turn};
 
 /// Version of the form of journal records.
 const JOURNAL_SCHEMA: i64 = 1;
@@ -410,12 +410,14 @@ pub(crate) fn decided(tx: &mut dyn Connection, id: ExecutionId, still_waiting: &
     Ok(())
 }
 
-/// Takes a root and its open children over from a process that is gone; gives the new epoch.
+/// Takes a root and its open children over from a process that is gone; gives the new epoch. One that
+/// only waits for its turn has ended no process: it is not counted as taken up in vain.
 ///
 /// Errors: `Internal` where the row is not as it was read in this transaction.
 pub(crate) fn claim(tx: &mut dyn Connection, root: &ExecutionRow, boot_id: &str) -> Result<i64> {
     let claimed = tx.execute(
-        "UPDATE executions SET boot_id = ?3, epoch = epoch + 1, resume_attempts = resume_attempts + 1,
+        "UPDATE executions SET boot_id = ?3, epoch = epoch + 1,
+            resume_attempts = resume_attempts + CASE WHEN status = 'pending' THEN 0 ELSE 1 END,
             status = CASE WHEN status = 'pending' THEN 'pending' ELSE 'running' END, waiting_for = NULL, next_wake = NULL
          WHERE id = ?1 AND epoch = ?2 AND finished_at IS NULL",
         params![root.id, root.epoch, boot_id],

@@ -48,6 +48,7 @@ pub(crate) struct NewReservation<'a> {
     pub(crate) listing: Option<&'a PriceListing>,
     pub(crate) input_bound: u64,
     pub(crate) output_cap: u64,
+    pub(crate) searches: u64,
     pub(crate) amount: Option<Money>,
     pub(crate) boot_id: &'a str,
 }
@@ -71,6 +72,7 @@ pub(crate) struct Reservation {
     pub(crate) listing: Option<PriceListing>,
     pub(crate) input_bound: u64,
     pub(crate) output_cap: u64,
+    pub(crate) searches: u64,
     pub(crate) amount: Option<Money>,
     pub(crate) legs: Vec<Leg>,
     pub(crate) created_at: Timestamp,
@@ -124,8 +126,8 @@ pub(crate) fn insert_reservation(
     let id = tx.insert(
         "INSERT INTO reservations (execution_id, root_id, path, attempt, user_id, model, provider, price,
              input_bound, output_cap, amount, legs, state, boot_id, created_at, role, key_id, agent_id, workflow_id, prompt,
-             listing)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
+             listing, searches)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)
          ON CONFLICT (execution_id, path, attempt) DO NOTHING",
         params![
             new.call.execution_id,
@@ -148,6 +150,7 @@ pub(crate) fn insert_reservation(
             new.call.workflow_id,
             new.call.prompt,
             new.listing.map(sql::to_json).transpose()?,
+            sql::tokens(new.searches),
         ],
     )?;
     Ok(id.map(ReservationId))
@@ -165,7 +168,7 @@ pub(crate) fn resolve_reservation(
     };
     let open = tx.query_one(
         "SELECT execution_id, root_id, user_id, model, provider, attempt, price, input_bound, output_cap, amount, legs,
-             role, key_id, agent_id, workflow_id, prompt, created_at, listing
+             role, key_id, agent_id, workflow_id, prompt, created_at, listing, searches
          FROM reservations WHERE id = ?1 AND state = 'open'",
         params![id],
     )?;
@@ -178,7 +181,7 @@ pub(crate) fn resolve_reservation(
 pub(crate) fn settled_reservation(tx: &mut dyn Connection, id: ReservationId) -> Result<Option<Reservation>> {
     let row = tx.query_one(
         "SELECT execution_id, root_id, user_id, model, provider, attempt, price, input_bound, output_cap, amount, legs,
-             role, key_id, agent_id, workflow_id, prompt, created_at, listing
+             role, key_id, agent_id, workflow_id, prompt, created_at, listing, searches
          FROM reservations WHERE id = ?1 AND state = 'settled'",
         params![id],
     )?;
@@ -203,6 +206,7 @@ fn reservation(id: ReservationId, row: &Row) -> Result<Reservation> {
         listing: row.opt_json(17)?,
         input_bound: count(row, 7)?,
         output_cap: count(row, 8)?,
+        searches: count(row, 18)?,
         amount: row.opt_int(9)?.map(Money::from_nanos),
         legs: legs(row, 10)?,
         created_at: Timestamp(row.int(16)?),

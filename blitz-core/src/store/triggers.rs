@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
+use super::catalog::Viewer;
 use super::sql::{Connection, Row, params, to_json};
 use crate::domain::{
-    EnabledTrigger, ExecutionId, Firing, FiringStatus, ListOptions, Page, Principal, ResourceId, Timestamp, Trigger,
+    EnabledTrigger, ExecutionId, Firing, FiringStatus, ListOptions, Page, Principal, Reach, ResourceId, Timestamp,
+    Trigger,
 };
 use crate::error::{Error, ErrorInfo, Result};
 
@@ -61,12 +63,35 @@ pub(crate) fn of_workflow(tx: &mut dyn Connection, workflow: ResourceId) -> Resu
     triggers(&rows)
 }
 
-/// A page of all triggers.
-pub(crate) fn list(tx: &mut dyn Connection, page: &ListOptions) -> Result<Page<EnabledTrigger>> {
-    let sql = trigger_sql!("WHERE id > ?1 AND ended = 0 ORDER BY id LIMIT ?2");
-    let rows = tx.query_all(sql, params![page.after_id()?, page.rows()])?;
+/// A page of the triggers of the workflows that a viewer may read: of all, or of those that it owns or
+/// that are open to it. The workflow may be deleted by now.
+pub(crate) fn list(
+    tx: &mut dyn Connection,
+    viewer: Viewer<'_>,
+    reach: Reach,
+    page: &ListOptions,
+) -> Result<Page<EnabledTrigger>> {
+    const ALL: &str = trigger_sql!("WHERE id > ?1 AND ended = 0 ORDER BY id LIMIT ?2");
+    const OPEN: &str = trigger_sql!(
+        "WHERE id > ?1 AND ended = 0 AND EXISTS (SELECT 1 FROM resources r WHERE r.id = workflow_id
+            AND (r.owner_id = ?3 OR r.visibility = 'shared'
+                OR EXISTS (SELECT 1 FROM shares s WHERE s.resource_id = r.id AND (s.user_id = ?3 OR s.role = ?4))))
+         ORDER BY id LIMIT ?2"
+    );
+    let (after, limit) = (page.after_id()?, page.rows());
+    let rows = match reach {
+        Reach::All => tx.query_all(ALL, params![after, limit])?,
+        Reach::Own => tx.query_all(OPEN, params![after, limit, viewer.grantee(), viewer.role])?,
+        Reach::None => Vec::new(),
+    };
     let items = triggers(&rows)?.into_iter().map(TriggerRow::show).collect();
     Ok(Page::cut(items, page, |trigger: &EnabledTrigger| trigger.id))
+}
+
+/// Whose a trigger is, also one that was ended.
+pub(crate) fn workflow_of(tx: &mut dyn Connection, id: i64) -> Result<Option<ResourceId>> {
+    let row = tx.query_one("SELECT workflow_id FROM triggers WHERE id = ?1", params![id])?;
+    row.map(|row| row.int(0).map(ResourceId)).transpose()
 }
 
 /// One trigger.

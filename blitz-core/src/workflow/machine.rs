@@ -124,6 +124,11 @@ impl WorkflowMachine {
         self.control.progress
     }
 
+    /// The seconds that a node may take, where it says so.
+    pub(crate) fn time_of(&self, id: &str) -> Option<u64> {
+        self.plan.index(id).and_then(|node| self.plan.nodes[node].spec.timeout_s)
+    }
+
     /// What was given out at a key and has no outcome.
     pub(crate) fn open_at(&self, key: &str) -> Option<Action> {
         self.control.open.get(key).cloned()
@@ -269,6 +274,7 @@ impl Machine for WorkflowMachine {
         match input {
             Input::Start => self.start(&mut flow),
             Input::NodeEntered { key, items } => self.entered(key, items, &mut flow),
+            Input::NodeExpired { key, error } => self.expired(key, error, &mut flow),
             Input::NodeEnded { key, end } => self.node_ended(key, end, &mut flow),
             Input::ItemEnded { path, end } => self.item_ended(path, end, &mut flow),
             Input::Stop { finish } => return self.finish(finish.clone()),

@@ -13,6 +13,7 @@ mod secrets;
 mod sharing;
 mod tokens;
 mod trail;
+mod triggers;
 
 use blitz::{Engine, NewUser, Role, Session, User, Visibility};
 

@@ -35,6 +35,30 @@ async fn an_agent_that_names_what_is_not_there_is_refused_and_says_what() {
 }
 
 #[tokio::test]
+async fn errors_name_things_as_people_do() {
+    let (_engine, me, _) = scripted(vec![]).await;
+    let nobody = me.run("nobody", "x").await.unwrap_err().to_string();
+    assert_eq!(nobody, "there is no such agent or workflow, or it is not open to you");
+    for (method, input, told) in [
+        ("executions.get", json!({"id": "seven"}), "the input does not fit at /id: expected a whole number"),
+        (
+            "audit.list",
+            json!({"limit": -1}),
+            "the input does not fit at /limit: expected a whole number from 0 to 4294967295",
+        ),
+        ("agents.put", json!({"name": 5, "model": "m"}), "the input does not fit at /name: expected a string"),
+        (
+            "agents.put",
+            json!({"name": "a", "model": "m", "tools": "t"}),
+            "the input does not fit at /tools: expected a list",
+        ),
+        ("agents.put", json!("x"), "the input does not fit: expected an object"),
+    ] {
+        assert_eq!(me.call(method, input).await.unwrap_err().to_string(), told);
+    }
+}
+
+#[tokio::test]
 async fn an_agent_whose_parts_were_deleted_cannot_run() {
     let (_engine, me, provider) = scripted(vec![Reply::text("hi")]).await;
     me.models().put(priced("other")).await.unwrap();

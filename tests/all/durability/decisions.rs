@@ -30,6 +30,16 @@ fn told(outcome: &Outcome) -> Vec<(Value, bool)> {
 }
 
 #[tokio::test]
+async fn a_decision_right_behind_recovery_is_taken() {
+    let (stage, id) = cut_in_unsafe(&["unsafe"]).await;
+    let (life, taken) = stage.recovered().await;
+    assert_eq!(taken, [id]);
+    life.me.executions().decide(id, "1/tool/0", Decision::Rerun).await.unwrap();
+    assert_eq!(life.wait(id).await.status, ExecutionStatus::Completed);
+    assert_eq!(stage.tools.calls("unsafe").len(), 2);
+}
+
+#[tokio::test]
 async fn each_decision_does_what_it_says() {
     let cases = [
         (Decision::Rerun, json!("unsafe done"), false, 2),

@@ -2,6 +2,7 @@
 
 mod caching;
 mod children;
+mod container_time;
 mod crash;
 mod data;
 mod definition;

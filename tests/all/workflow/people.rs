@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use blitz::{Answer, ErrorCode, EventData, ExecutionStatus, NodeStatus, Waiting};
+use blitz::tool::{FunctionNode, ToolError};
+use blitz::{Answer, Engine, ErrorCode, EventData, ExecutionStatus, NodeStatus, NodeTypeInfo, Waiting};
 use futures_util::StreamExt as _;
 use serde_json::json;
 
@@ -172,6 +173,62 @@ async fn w32_a_question_waits_while_its_siblings_run() {
     assert_eq!(by_id(&me, handle.id()).await["w"], NodeStatus::Completed);
     me.executions().approve(handle.id(), "ok", Answer::approve()).await.unwrap();
     assert_eq!(end(&handle).await.output, json!("both"));
+}
+
+#[tokio::test]
+async fn w33_what_was_told_to_be_cancelled_is_also_where_a_node_fails_at_that_moment() {
+    let (engine, me, _) = engine().await;
+    let session = me.clone();
+    let node = FunctionNode::new(
+        NodeTypeInfo::host("gives_up", "Cancels its own execution, and fails."),
+        move |_, context| {
+            let session = session.clone();
+            async move {
+                session.executions().cancel(context.execution_id).await.expect("it is told so");
+                Err(ToolError::typed(blitz::Error::new(ErrorCode::ToolFailed, "it broke")))
+            }
+        },
+    );
+    engine.register_node(node).unwrap();
+    let nodes = json!([{"id": "s", "type": "start"}, {"id": "x", "type": "gives_up"}, {"id": "e", "type": "end"}]);
+    let handle = start(&me, json!({"name": "both", "nodes": nodes, "edges": edges("s>x x>e")}), json!({})).await;
+    let done = end(&handle).await;
+    assert_eq!((done.status, done.error), (ExecutionStatus::Cancelled, None));
+}
+
+#[tokio::test]
+async fn w31_an_answer_right_behind_recovery_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("blitz.db");
+    let open = async || Engine::open(path.to_str().unwrap()).await.unwrap();
+    let ask = json!([{"id": "s", "type": "start"}, {"id": "ok", "type": "approval"}, {"id": "e", "type": "end"}]);
+    let inside = json!({"name": "inside", "nodes": ask, "edges": edges("s>ok ok.approved>e")});
+    let nodes = json!([{"id": "s", "type": "start"}, {"id": "sub", "type": "subflow", "config": {"workflow": "inside"}},
+        {"id": "ok", "type": "approval"}, {"id": "e", "type": "end"}]);
+    let whole = json!({"name": "whole", "nodes": nodes, "edges": edges("s>sub s>ok sub>e ok.approved>e")});
+    let engine = open().await;
+    let me = engine.root("test");
+    put(&me, inside).await;
+    let id = start(&me, whole, json!({})).await.id();
+    let asks = |execution: &blitz::Execution| execution.waiting_for.len() == 2;
+    let waiting = until(&me, id, asks).await.waiting_for;
+    let child = waiting.iter().find_map(|wait| match wait {
+        Waiting::Child { execution_id, .. } => Some(*execution_id),
+        _ => None,
+    });
+    let child = child.expect("the subflow waits");
+    until(&me, child, |execution| !execution.waiting_for.is_empty()).await;
+    engine.close_within(Duration::ZERO).await.unwrap();
+
+    let engine = open().await;
+    let me = engine.root("test");
+    assert_eq!(engine.recover().await.unwrap(), [id]);
+    me.executions().approve(child, "ok", Answer::approve()).await.unwrap();
+    me.executions().approve(id, "ok", Answer::approve()).await.unwrap();
+    assert_eq!(me.executions().wait(id).await.unwrap().status, ExecutionStatus::Completed);
+    let late = me.executions().approve(id, "ok", Answer::approve()).await.unwrap_err();
+    assert_eq!(late.code(), ErrorCode::Conflict);
+    engine.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -116,6 +116,101 @@ async fn what_is_queued_survives_a_restart_and_keeps_its_turn() {
 }
 
 #[tokio::test]
+async fn those_whose_process_is_gone_keep_nobody_else_from_its_turn_however_many_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("blitz.db");
+    let (engine, me) = open(path.to_str().unwrap()).await;
+    asks(&me).await;
+    let first = start(&me, "a", 0).await.id();
+    for _ in 0..120 {
+        start(&me, "a", 1).await;
+    }
+    engine.close_within(std::time::Duration::ZERO).await.unwrap();
+    let (engine, me) = open(path.to_str().unwrap()).await;
+    // One that has begun holds its place while its process is gone: what it does may be in doubt.
+    let late = start(&me, "a", 0).await;
+    assert_eq!(status(&me, late.id()).await, ExecutionStatus::Pending);
+    me.executions().cancel(first).await.unwrap();
+    answer(&me, late.id()).await;
+    assert_eq!(late.wait().await.unwrap().status, ExecutionStatus::Completed);
+    engine.close_within(std::time::Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_behind_another_process_looks_often_for_its_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("blitz.db");
+    let (one, me) = open(path.to_str().unwrap()).await;
+    let (other, they) = open(path.to_str().unwrap()).await;
+    asks(&me).await;
+    let first = start(&me, "a", 0).await;
+    let (theirs, last) = (start(&they, "a", 0).await, start(&me, "a", 0).await);
+    // The end of the first tells the other process nothing, nor the last, which is behind that.
+    let turns = async {
+        answer(&me, first.id()).await;
+        answer(&they, theirs.id()).await;
+        answer(&me, last.id()).await;
+    };
+    // Far below the half minute in which one looks that is told.
+    tokio::time::timeout(std::time::Duration::from_secs(20), turns).await.expect("it looks by itself");
+    assert_eq!(last.wait().await.unwrap().status, ExecutionStatus::Completed);
+    one.close().await.unwrap();
+    other.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn waiting_in_a_queue_through_restarts_is_not_counted_as_taken_up_in_vain() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("blitz.db");
+    let (engine, me) = open(path.to_str().unwrap()).await;
+    asks(&me).await;
+    let (_first, waits) = (start(&me, "a", 0).await.id(), start(&me, "a", 0).await.id());
+    engine.close_within(std::time::Duration::ZERO).await.unwrap();
+    let (engine, me) = open(path.to_str().unwrap()).await;
+    engine.recover().await.unwrap();
+    assert_eq!(me.executions().get(waits).await.unwrap().resume_attempts, 0);
+    engine.close_within(std::time::Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_runs_again_waits_for_its_turn_like_any_other() {
+    let engine = Engine::open(":memory:").await.unwrap();
+    let broken = Broken::default();
+    stand::register(&engine, &broken);
+    let me = engine.root("test");
+    publish(
+        &me,
+        json!({"name": "asks", "limits": {"max_concurrent": 1}, "nodes": [
+            {"id": "s", "type": "start"}, {"id": "w", "type": "work", "config": {"breaks": "w"}},
+            {"id": "ok", "type": "approval"}, {"id": "e", "type": "end"}],
+            "edges": edges("s>w w>ok ok.approved>e")}),
+    )
+    .await;
+    broken.lock().unwrap().push("w".to_owned());
+    let (failed, given_up) = (start(&me, "a", 3).await, start(&me, "a", 0).await);
+    for handle in [&failed, &given_up] {
+        assert_eq!(handle.wait().await.unwrap().status, ExecutionStatus::Failed);
+    }
+    broken.lock().unwrap().clear();
+    let holds = start(&me, "a", 0).await;
+    let rerun = me.executions().rerun(failed.id(), blitz::Rerun::all()).await.unwrap();
+    for again in [&failed, &given_up] {
+        me.executions().redrive(again.id()).await.unwrap();
+    }
+    for id in [rerun.id(), failed.id(), given_up.id()] {
+        assert_eq!(status(&me, id).await, ExecutionStatus::Pending);
+    }
+    given_up.cancel().await.unwrap();
+    assert_eq!(given_up.wait().await.unwrap().status, ExecutionStatus::Cancelled);
+    answer(&me, holds.id()).await;
+    // By priority and age, as they were started.
+    answer(&me, failed.id()).await;
+    assert_eq!(failed.wait().await.unwrap().status, ExecutionStatus::Completed);
+    answer(&me, rerun.id()).await;
+    assert_eq!(rerun.wait().await.unwrap().status, ExecutionStatus::Completed);
+}
+
+#[tokio::test]
 async fn progress_counts_items_and_what_is_skipped_and_never_falls() {
     let (_engine, me) = open(":memory:").await;
     publish(

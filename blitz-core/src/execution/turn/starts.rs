@@ -3,6 +3,7 @@
 use super::super::setup::Setup;
 use super::{ModelStart, ToolStart};
 use crate::domain::{EventData, ExecutionId, ModelRequest, NodeStarted, ToolStarted};
+use crate::provider::search_bound;
 
 impl ToolStart {
     /// The record of the start, with its path.
@@ -32,6 +33,7 @@ impl ModelStart {
             place,
             input_bound: setup.model_at(place).provider.input_token_bound(request),
             output_cap: request.settings.max_output_tokens.unwrap_or(0),
+            searches: search_bound(request),
         }
     }
 }

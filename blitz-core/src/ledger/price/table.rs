@@ -35,6 +35,15 @@ const SERVICES: &[Service] = &[
     service_of("cohere", &["cohere"], &["api.cohere.com", "api.cohere.ai"]),
 ];
 
+/// Who takes the class of service of a call that names none, or `auto`, from a setting of the project or the
+/// account: it may be the dearer `priority`.
+const GIVE_PRIORITY: &[&str] = &["openai", "azure", "anthropic"];
+
+/// Whether a service may answer a call at `priority` that did not ask for it.
+pub(super) fn gives_priority(service: &str) -> bool {
+    GIVE_PRIORITY.contains(&service)
+}
+
 /// Whose price list holds for a provider at an address; `None` where a known provider's name is
 /// used for a server of somebody else, whose prices nobody lists.
 pub(super) fn service<'a>(provider: &'a str, base_url: Option<&str>) -> Option<&'a str> {

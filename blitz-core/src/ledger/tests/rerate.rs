@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::domain::{
-    BudgetPeriod, Correction, CostFilter, EntryKind, LedgerEntry, NewBudget, OffPeak, PriceHours, PriceListing,
-    PriceTier, Rate, Rerate, Rerated, ServiceTier, Timestamp, Usage, UsageBy, UsageQuery,
+    BudgetPeriod, Correction, CostFilter, EntryKind, LedgerEntry, NewBudget, OffPeak, OnUnpriced, PriceHours,
+    PriceListing, PriceTier, Rate, Rerate, Rerated, ServiceTier, Timestamp, Usage, UsageBy, UsageQuery,
 };
 use crate::error::{ErrorCode, Result};
 use crate::ledger::testing::*;
@@ -27,7 +27,16 @@ fn import_price(ledger: &TestLedger, hash: &str, price: Price) -> i64 {
 }
 
 fn listed(execution: i64, version: Option<i64>) -> ReserveRequest {
-    let listing = PriceListing { service: "scripted".into(), model: "listed".into(), version };
+    asking(execution, version, ServiceTier::Standard)
+}
+
+fn nano(count: u32) -> Rate {
+    Rate::parse(&format!("0.{count:09}")).unwrap()
+}
+
+/// A call that asks for a class of service.
+fn asking(execution: i64, version: Option<i64>, service_tier: ServiceTier) -> ReserveRequest {
+    let listing = PriceListing { service: "scripted".into(), model: "listed".into(), version, service_tier };
     ReserveRequest { listing: Some(listing), ..call(execution) }
 }
 
@@ -147,7 +156,6 @@ fn a_call_of_the_cheap_hours_is_rated_anew_by_its_hour() {
 #[test]
 fn what_was_booked_by_a_bound_is_rated_at_the_class_that_was_asked_for() {
     let ledger = TestLedger::new();
-    let nano = |count: u32| Rate::parse(&format!("0.{count:09}")).unwrap();
     let with_class = |usual: u32, priority: u32| {
         let tier = PriceTier::at(ServiceTier::Priority).rates(nano(priority), nano(priority));
         Price::new(nano(usual), nano(usual)).with_tier(tier)
@@ -155,7 +163,8 @@ fn what_was_booked_by_a_bound_is_rated_at_the_class_that_was_asked_for() {
     let version = import_price(&ledger, "class", with_class(1, 5));
     let held = |n| {
         let price = with_class(1, 5).asked_at(ServiceTier::Priority);
-        ledger.reserve(ReserveRequest { price: Some(price), ..listed(n, Some(version)) })
+        let asking = asking(n, Some(version), ServiceTier::Priority);
+        ledger.reserve(ReserveRequest { price: Some(price), ..asking })
     };
     let (unknown, dead, absurd) = (held(1).id, held(2).id, held(3));
     let booked = ledger.write(move |tx| settle_unknown(tx, NOW, unknown, 10, Ended::Failed)).unwrap();
@@ -171,6 +180,48 @@ fn what_was_booked_by_a_bound_is_rated_at_the_class_that_was_asked_for() {
     // A list that does not name the class says nothing of what was held for it.
     let done = rerate(&ledger, by(import(&ledger, 1))).unwrap();
     assert_eq!((done.unlisted, done.changed), (3, 1));
+}
+
+#[test]
+fn a_call_without_a_price_gets_that_of_the_class_it_asked_for() {
+    let ledger = TestLedger::new();
+    let held = |n, tier| ledger.reserve(ReserveRequest { price: None, ..asking(n, None, tier) });
+    let (usual, first) = (held(1, ServiceTier::Standard).id, held(2, ServiceTier::Priority).id);
+    for id in [usual, first] {
+        ledger.write(move |tx| settle_unknown(tx, NOW, id, 10, Ended::Failed)).unwrap();
+    }
+    // The answer of this one does not say what class it got.
+    ledger.settle(&held(3, ServiceTier::Priority), Usage::new(100, 0));
+    // A list that does not name the class prices no call that asked for it.
+    let done = rerate(&ledger, by(import_price(&ledger, "one class", Price::new(nano(1), nano(1))))).unwrap();
+    assert_eq!((done.unlisted, done.changed, done.amount), (2, 1, nanos(110)));
+    let tier = PriceTier::at(ServiceTier::Priority).rates(nano(5), nano(5));
+    let both = import_price(&ledger, "two", Price::new(nano(1), nano(1)).with_tier(tier));
+    let done = rerate(&ledger, by(both)).unwrap();
+    // By the bound at five each; by the report, which names the usual class, at one.
+    assert_eq!((done.unlisted, done.changed, done.amount), (0, 2, nanos(110 * 5 + 100)));
+}
+
+#[test]
+fn t10_what_passed_without_a_price_counts_for_its_budgets_once_it_has_one() {
+    let mut allows = NewBudget::per_user("allows", nanos(1_000));
+    allows.on_unpriced = OnUnpriced::Record;
+    let (ledger, [budget]) = TestLedger::with_budgets([allows]);
+    let unpriced = |n| ReserveRequest { price: None, ..listed(n, None) };
+    ledger.spend(unpriced(1), Usage::new(100, 100));
+    assert_eq!(ledger.window(budget, 1), (0, 0));
+    let version = import(&ledger, 2);
+    assert_eq!(rerate(&ledger, by(version)).unwrap().amount, nanos(800));
+    assert_eq!(ledger.window(budget, 1), (800, 0));
+    // What a person books for another counts too, also beyond the limit, behind which they still pass.
+    ledger.spend(unpriced(2), Usage::new(100, 100));
+    let second = ledger.entries().last().unwrap().reservation_id;
+    let correction = Correction::new(second, nanos(500), "the provider's bill");
+    ledger.write(move |tx| crate::ledger::adjust(tx, NOW, &correction)).unwrap();
+    assert_eq!(ledger.window(budget, 1), (1_300, 0));
+    assert_eq!(ledger.spend(unpriced(3), Usage::new(100, 100)).cost, None);
+    ledger.refusal(call(4));
+    ledger.windows();
 }
 
 #[test]

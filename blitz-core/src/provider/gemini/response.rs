@@ -14,6 +14,8 @@ pub(super) struct Decoder {
     open: Option<(bool, Key)>,
     /// The provider runs tools of its own: it may go on behind a finish reason.
     own_tools: bool,
+    /// The searches that it made of its own.
+    searches: u64,
 }
 
 #[derive(Deserialize)]
@@ -53,7 +55,7 @@ struct Content {
 impl Decoder {
     pub(super) fn new(provider: &str, request: &ModelRequest) -> Self {
         let own_tools = request.settings.extra.contains_key("tools");
-        Self { draft: Draft::new(provider, request), open: None, own_tools }
+        Self { draft: Draft::new(provider, request), open: None, own_tools, searches: 0 }
     }
 
     fn part(&mut self, part: &Value, out: &mut Out) -> Result<(), Unreadable> {
@@ -126,6 +128,12 @@ impl Decode for Decoder {
             if let Some(reason) = &candidate.finish_reason {
                 self.draft.finish_reason = Some(finish_reason(reason));
             }
+            // Each report names them all.
+            let queries =
+                candidate.extra.get("groundingMetadata").and_then(|found| found["webSearchQueries"].as_array());
+            let asked =
+                queries.into_iter().flatten().filter(|query| query.as_str().is_some_and(|query| !query.is_empty()));
+            self.searches = self.searches.max(asked.count() as u64);
             self.draft.extra.extend(candidate.extra.clone());
         }
         if chunk.prompt_feedback["blockReason"].is_string() {
@@ -154,6 +162,10 @@ impl Decode for Decoder {
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
         if self.draft.finish_reason.is_none() && self.draft.len() == 0 && self.draft.raw_usage.is_null() {
             return Err(Unreadable::Malformed("an answer without a candidate"));
+        }
+        // They are no part of the report of usage, which may come before them.
+        if let Some(usage) = &mut self.draft.usage {
+            usage.details.searches = self.searches;
         }
         Ok(self.draft.finish())
     }
@@ -267,6 +279,20 @@ mod tests {
         assert_eq!((b.output, b.reasoning, b.image_output), (2, 5, 28));
         let vertex = json!({"promptTokenCount": 1, "trafficType": "ON_DEMAND_FLEX"});
         assert_eq!(usage(&vertex).unwrap().details.service_tier, ServiceTier::Flex);
+    }
+
+    #[test]
+    fn searches_are_counted_by_what_grounds_the_answer() {
+        let grounded = |queries: Value| {
+            json!({"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP",
+                "groundingMetadata": {"webSearchQueries": queries}}]})
+        };
+        let report = json!({"usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1}});
+        let searches = |chunks: &[Value]| read(chunks).unwrap().usage.unwrap().details.searches;
+        // Whichever comes first; each piece names them all.
+        assert_eq!(searches(&[report.clone(), grounded(json!(["x"])), grounded(json!(["x", "y", ""]))]), 2);
+        assert_eq!(searches(&[grounded(json!(["x"])), report.clone()]), 1);
+        assert_eq!(searches(&[grounded(json!(null)), report]), 0);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 #[cfg(feature = "tokens")]
 mod exact;
 
+use serde_json::Value;
+
 use super::{EmbeddingRequest, profile};
 use crate::domain::{Message, ModelRequest, Part};
 
@@ -51,6 +53,24 @@ pub(super) fn input_bound(request: &ModelRequest) -> u64 {
     let schema = request.output_schema.as_ref().map_or(0, |schema| OVERHEAD + count.json(&schema.schema));
     let tools_prompt = if request.tools.is_empty() { 0 } else { profile::TOOLS_PROMPT };
     OVERHEAD + messages + tools + tools_prompt + schema
+}
+
+/// The most searches of its own that a request allows its provider: as many as its search tools may be
+/// used, by their `max_uses` (Anthropic) or by `max_tool_calls` for all tools (OpenAI's Responses).
+///
+/// Nothing else bounds them: then it is 0. A search that no money was held for is booked all the same, as
+/// an overage, which stops the next call.
+pub(crate) fn search_bound(request: &ModelRequest) -> u64 {
+    let extra = &request.settings.extra;
+    let tools = extra.get("tools").and_then(Value::as_array).into_iter().flatten();
+    let searching = tools.filter(|tool| tool["type"].as_str().is_some_and(|kind| kind.starts_with("web_search")));
+    let uses: Vec<Option<u64>> = searching.map(|tool| tool["max_uses"].as_u64()).collect();
+    if uses.is_empty() {
+        return 0;
+    }
+    let by_tool = uses.into_iter().try_fold(0u64, |sum, uses| Some(sum.saturating_add(uses?)));
+    let in_all = extra.get("max_tool_calls").and_then(Value::as_u64);
+    by_tool.into_iter().chain(in_all).min().unwrap_or(0)
 }
 
 /// The most tokens that what is to be embedded can count as.
@@ -124,4 +144,27 @@ fn json_len(value: &serde_json::Value) -> u64 {
     // A counter takes every write, and a `Value` always has a JSON form.
     let _ = serde_json::to_writer(&mut counted, value);
     counted.0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn searches_are_bound_by_what_the_request_says() {
+        let bound = |extra: Value| {
+            let mut request = ModelRequest::new("m", vec![]);
+            request.settings.extra = extra.as_object().cloned().unwrap_or_default();
+            search_bound(&request)
+        };
+        let tool = |uses: Value| json!({"type": "web_search_20250305", "name": "web_search", "max_uses": uses});
+        assert_eq!(bound(json!({})), 0);
+        assert_eq!(bound(json!({"max_tool_calls": 4, "tools": [{"type": "code_interpreter"}]})), 0);
+        assert_eq!(bound(json!({"tools": [tool(json!(3)), {"type": "other", "max_uses": 9}]})), 3);
+        assert_eq!(bound(json!({"max_tool_calls": 2, "tools": [{"type": "web_search"}]})), 2);
+        assert_eq!(bound(json!({"tools": [tool(json!(3)), tool(json!(null))]})), 0, "nothing bounds the second");
+        assert_eq!(bound(json!({"tools": "none"})), 0);
+    }
 }

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 use super::task::escaped;
 use super::validate::nodes::{is_plain_secret, secret_groups, secret_name};
+use crate::domain::parse;
 use crate::domain::schema::depth_within;
 use crate::domain::{Edge, Node, NodeType, Problem, ProblemCode, Trigger, Var, WorkflowDefinition};
 use crate::error::{Error, Result};
@@ -252,7 +253,7 @@ impl<'p> Fields<'p> {
         match serde_json::from_value(value.clone()) {
             Ok(read) => Some(read),
             Err(error) => {
-                self.report(key, &format!("the field {key} does not take this value: {}", harmless(&error)));
+                self.report(key, &format!("the field {key} does not take this value: {}", parse::told(&error)));
                 self.x.insert(key.to_owned(), value);
                 None
             }
@@ -303,7 +304,7 @@ impl<'p> Fields<'p> {
                 Ok(part) => {
                     read.insert(name, part);
                 }
-                Err(error) => self.report(&format!("{key}/{}", escaped(&name)), &harmless(&error)),
+                Err(error) => self.report(&format!("{key}/{}", escaped(&name)), &parse::told(&error)),
             }
         }
         read
@@ -315,7 +316,7 @@ impl<'p> Fields<'p> {
         for (place, value) in parts.into_iter().enumerate() {
             match serde_json::from_value(value) {
                 Ok(trigger) => read.push(trigger),
-                Err(error) => self.report(&format!("triggers/{place}"), &harmless(&error)),
+                Err(error) => self.report(&format!("triggers/{place}"), &parse::told(&error)),
             }
         }
         read
@@ -346,17 +347,4 @@ impl<'p> Fields<'p> {
             None => problem,
         });
     }
-}
-
-/// What a parser says, without the value that it quotes: one may be a secret in the wrong field.
-fn harmless(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let quotes = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
-    let quoted = quotes.iter().any(|start| text.starts_with(start));
-    let shown = match text.rfind(", expected ") {
-        Some(at) if quoted => text[at + 2..].to_owned(),
-        _ if text.starts_with("data did not match") => "it has none of the forms that it may have".to_owned(),
-        _ => text,
-    };
-    shown.chars().take(200).collect()
 }

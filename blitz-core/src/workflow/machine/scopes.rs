@@ -183,6 +183,14 @@ impl WorkflowMachine {
         }
     }
 
+    /// The time of a container is over: it fails, unless it comes to its end anyway.
+    pub(super) fn expired(&mut self, key: &str, error: &ErrorInfo, flow: &mut Flow) {
+        let runs = self.control.containers.get(key).is_some_and(|container| !container.stopping);
+        if runs && !self.control.open.contains_key(key) {
+            self.fail_container(key, error, flow);
+        }
+    }
+
     fn fail_container(&mut self, key: &str, error: &ErrorInfo, flow: &mut Flow) {
         if let Some(container) = self.control.containers.get_mut(key) {
             container.failure.get_or_insert_with(|| error.clone());

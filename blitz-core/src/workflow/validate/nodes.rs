@@ -154,6 +154,16 @@ fn further(graph: &Graph, index: usize, path: &str, problems: &mut Vec<Problem>)
         let problem = Problem::new(ProblemCode::Config, message).at_node(&node.id).at(format!("{path}/{field}"));
         problems.push(problem.fix("remove", "Remove it", fix));
     }
+    let ignored = [
+        ("heartbeat_s", node.heartbeat_s.is_some() && !can_beat(&node.kind)),
+        ("cache", node.cache.is_some() && !can_be_kept(&node.kind)),
+    ];
+    for (field, _) in ignored.into_iter().filter(|(_, ignored)| *ignored) {
+        let message = format!("{field} does nothing on {} nodes", node.kind);
+        let fix = json!({"path": format!("{path}/{field}")});
+        let problem = Problem::new(ProblemCode::Config, message).at_node(&node.id).at(format!("{path}/{field}"));
+        problems.push(problem.fix("remove", "Remove it", fix));
+    }
     let branches = node.on_error == OnError::Branch;
     if branches && !graph.edges.iter().any(|edge| edge.from == index && edge.out == "error") {
         let problem = Problem::new(ProblemCode::OpenPort, "it branches on errors and its port `error` has no edge");
@@ -185,6 +195,17 @@ fn further(graph: &Graph, index: usize, path: &str, problems: &mut Vec<Problem>)
             }
         }
     }
+}
+
+/// Whether a node of a type can say that it is alive.
+fn can_beat(kind: &NodeType) -> bool {
+    matches!(kind, NodeType::Tool | NodeType::Host(_))
+}
+
+/// Whether the output of a node of a type can be kept.
+fn can_be_kept(kind: &NodeType) -> bool {
+    let calls = [NodeType::Agent, NodeType::Llm, NodeType::Tool, NodeType::Http, NodeType::Subflow];
+    calls.contains(kind) || matches!(kind, NodeType::Host(_))
 }
 
 /// The settings of a type whose fields may be secrets.

@@ -262,6 +262,24 @@ fn settings_follow_the_schema_of_their_type() {
 }
 
 #[test]
+fn what_does_nothing_on_a_node_is_said() {
+    let value = graph(&["s:start", "x:set", "m:map", "e:end"], &["s>x", "x>m", "m>e"]);
+    for (field, given) in [("heartbeat_s", json!(5)), ("cache", json!({"ttl_s": 60}))] {
+        for node in ["x", "m", "e"] {
+            let checked = checked(with(value.clone(), node, field, given.clone()));
+            let found = checked.problems.iter().find(|problem| problem.message.starts_with(field));
+            let problem = found.unwrap_or_else(|| panic!("{field} of {node}: {:#?}", checked.problems));
+            assert_eq!((problem.code, problem.node.as_deref()), (ProblemCode::Config, Some(node)));
+            assert_eq!(problem.fix.as_ref().map(|fix| fix.action.as_str()), Some("remove"));
+        }
+        // A call can be kept; a tool or node of the host may say that it is alive.
+        let http = with(graph(&["s:start", "h:http"], &["s>h"]), "h", "config", json!({"url": "https://example.com"}));
+        let expected: &[&str] = if field == "cache" { &[] } else { &["E_CONFIG"] };
+        assert_eq!(codes(&checked(with(http, "h", field, given))), expected);
+    }
+}
+
+#[test]
 fn a_switch_that_compares_has_a_value() {
     let value = graph(&["s:start", "w:switch"], &["s>w"]);
     only(with(value, "w", "config", json!({"cases": [{"port": "one", "value": 1}]})), ProblemCode::Config);
