@@ -103,9 +103,10 @@ pub(in crate::provider) fn count(value: &Value) -> Option<u64> {
     Some((number.max(0.0).ceil() as u64).min(MAX_COUNT))
 }
 
-/// The first count at one of these places.
+/// The first count at one of these places: names behind slashes, none of them with a slash or a tilde.
 pub(in crate::provider) fn first_count(raw: &Value, pointers: &[&str]) -> Option<u64> {
-    pointers.iter().find_map(|pointer| count(raw.pointer(pointer)?))
+    let at = |pointer: &&str| pointer.split('/').skip(1).try_fold(raw, |value, name| value.get(name)).and_then(count);
+    pointers.iter().find_map(at)
 }
 
 /// Arguments as text: a fragment of a string, or an object as the server wrote it.
