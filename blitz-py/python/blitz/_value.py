@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 
@@ -41,6 +40,8 @@ class Value:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values, as every language shows them."""
+        import json  # Not needed to begin with: `import blitz` stays small.
+
         return json.loads(json.dumps(self._data))
 
     # Readers of types know the fields by their annotations: a name that is none of them is a mistake.
@@ -81,6 +82,8 @@ class Value:
         return isinstance(other, Value) and type(self) is type(other) and self._data == other._data
 
     def __hash__(self) -> int:
+        import json
+
         return hash((type(self), json.dumps(self._data, sort_keys=True)))
 
     def __reduce__(self) -> Any:

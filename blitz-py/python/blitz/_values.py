@@ -6,7 +6,6 @@ that JSON; money is a :class:`decimal.Decimal` in USD, a moment a :class:`dateti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -109,6 +108,8 @@ class Outcome(Value, Generic[T]):
     @property
     def text(self) -> str:
         """The output as text: a string as it is, all else as JSON."""
+        import json  # Not needed to begin with: `import blitz` stays small.
+
         output = self._data["output"]
         return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -53,14 +52,18 @@ class Workflow:
 
     def build(self) -> dict[str, Any]:
         """The definition, a copy."""
-        return copy.deepcopy(self._definition)
+        from copy import deepcopy  # Not needed to begin with: `import blitz` stays small.
+
+        return deepcopy(self._definition)
 
     def keys(self) -> Iterable[str]:
         """The fields of the definition: ``**workflow`` are the keywords of ``workflows.put``."""
         return self._definition.keys()
 
     def __getitem__(self, field: str) -> Any:
-        return copy.deepcopy(self._definition[field])
+        from copy import deepcopy
+
+        return deepcopy(self._definition[field])
 
     def inputs(self, schema: Mapping[str, Any]) -> Self:
         """JSON Schema of the input."""

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use blitz::provider::{Reply, Scripted};
 use blitz::{Engine, ErrorCode, ExecutionStatus, ListOptions, NewModel, Session};
 
 use super::code;
+use crate::support::disk::SmallDisk;
 use crate::support::engine::{agent, priced};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -320,45 +320,4 @@ async fn a_full_disk_is_told_and_an_execution_waits_for_space() {
     assert_eq!((done.status, done.text().as_str()), (ExecutionStatus::Completed, "done"));
     me.models().put(big).await.unwrap();
     assert_eq!(me.audit().verify(None).await.unwrap().first_bad, None);
-}
-
-/// A disk of two megabytes, where the machine lets one be mounted.
-struct SmallDisk {
-    folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    #[allow(clippy::print_stderr, reason = "a test that is left out says so")]
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(folder.path()).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self { folder });
-        }
-        eprintln!("SKIPPED: no small disk can be mounted here, so a full one is not tested");
-        None
-    }
-
-    /// Takes all the space there is; gives the file to remove.
-    fn fill(&self) -> PathBuf {
-        let path = self.folder.path().join("filler");
-        let mut size = 2 << 20;
-        let mut bytes = Vec::new();
-        while size > 0 {
-            bytes.resize(bytes.len() + size, 0u8);
-            if fs::write(&path, &bytes).is_err() {
-                bytes.truncate(bytes.len() - size);
-                size /= 2;
-            }
-        }
-        fs::write(&path, &bytes).ok();
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: the engine of a test that failed may still have its files open.
-        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).status();
-    }
 }

@@ -1,6 +1,7 @@
 //! What several topics need.
 
 pub mod canary;
+pub(crate) mod disk;
 pub(crate) mod engine;
 pub mod server;
 pub mod variables;

@@ -11,6 +11,7 @@ use blitz::{
 use serde_json::{Value, json};
 
 use super::stage::{Gates, Seen, edges, end, engine, journal, put, run, start, until, with_work};
+use crate::support::disk::SmallDisk;
 use crate::support::engine::scripted;
 
 #[tokio::test]
@@ -134,6 +135,29 @@ async fn w37_a_store_that_others_hold_is_waited_for() {
     assert!(seen.lock().unwrap().is_empty(), "nothing starts before what came before is written");
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(end(&handle).await.output, json!({"w_output": 1}));
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn w37_a_full_disk_is_waited_for_and_nothing_runs_twice() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let (engine, me, seen, gates) = on(disk.folder.path()).await;
+    let definition = json!({"name": "full", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "g", "type": "gate", "config": {"name": "g", "give": "x".repeat(40_000)}},
+        {"id": "w", "type": "work", "config": {"give": 1}}, {"id": "e", "type": "end"}], "edges": edges("s>g g>w w>e")});
+    let handle = start(&me, definition, json!({})).await;
+    gates.reached("g", 1).await;
+    let filler = disk.fill();
+    let refused = me.start("full", json!({"text": "x".repeat(40_000)})).await;
+    assert_eq!(refused.err().map(|error| (error.code(), error.is_retryable())), Some((ErrorCode::StorageFull, true)));
+    gates.open("g");
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert!(seen.lock().unwrap().is_empty(), "nothing starts before what came before is written");
+    assert_eq!(me.executions().get(handle.id()).await.unwrap().status, ExecutionStatus::Running);
+    std::fs::remove_file(filler).unwrap();
+
+    assert_eq!(end(&handle).await.output, json!({"w_output": 1}));
+    assert_eq!((gates.count("g"), seen.lock().unwrap().len()), (1, 1));
     engine.close().await.unwrap();
 }
 
