@@ -146,6 +146,9 @@ typedef void (*blitz_free_fn)(void *user_data);
  */
 typedef blitz_status (*blitz_provider_fn)(void *user_data, const char *request_json, blitz_model_reply *reply);
 
+/* Hears one alert, as JSON that is there until it returns. It runs on threads of the library, once at a time. */
+typedef void (*blitz_alert_fn)(void *user_data, const char *alert_json);
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -588,6 +591,17 @@ bool blitz_model_reply_cancelled(const blitz_model_reply *reply);
  * blitz_ticket_complete() and its like use it up, blitz_ticket_free() gives it back.
  */
 blitz_status blitz_model_reply_defer(blitz_model_reply *reply, blitz_ticket **out_ticket);
+
+/*
+ * Calls a function for every alert that this process raises, behind its commit, one after the other; it holds no execution
+ * up. alert_json is a row of `alerts.list`, where those of other processes are. user_data and destroy: rule DATA; it is
+ * freed once the engine is closed.
+ */
+blitz_status blitz_engine_on_alert(const blitz_engine *engine,
+                                   blitz_alert_fn function,
+                                   void *user_data,
+                                   blitz_free_fn destroy,
+                                   blitz_error **out_error);
 
 /*
  * Says that the call is alive: a workflow's node with `heartbeat_s` fails where it is silent for longer.

@@ -355,6 +355,15 @@ blitz_status run_node(void *user_data, const blitz_tool_call *call, const char *
   }
 }
 
+template <class Function>
+void hear_alert(void *user_data, const char *alert) {
+  try {
+    (*static_cast<Function *>(user_data))(std::string(alert));
+  } catch (...) {
+    /* Nobody waits who could be told. */
+  }
+}
+
 /* Answers by the ticket of a function that threw; `left` where it went elsewhere or was answered before. */
 template <class Answer>
 blitz_status unless_handed_on(const std::shared_ptr<held_ticket> &held, blitz_status left, Answer answer) {
@@ -662,6 +671,17 @@ class engine {
   template <class Function>
   void deferred_node(const std::string &type_json, Function function) const {
     register_node(type_json, detail::run_deferred_tool<Function>, std::move(function));
+  }
+
+  /* Calls void (const std::string &alert_json) for every alert that this process raises, one after the other. */
+  template <class Function>
+  void on_alert(Function function) const {
+    auto kept = std::make_unique<Function>(std::move(function));
+    blitz_error *failed = nullptr;
+    /* The library frees it, also where this fails. */
+    blitz_status status = blitz_engine_on_alert(handle_.get(), detail::hear_alert<Function>, kept.release(),
+                                                detail::destroy<Function>, &failed);
+    detail::check(status, failed);
   }
 
   /* Serves answers from a list, a JSON array of replies. */

@@ -38,6 +38,9 @@ pub type ToolFn = Option<
 pub type ProviderFn =
     Option<unsafe extern "C" fn(user_data: *mut c_void, request_json: *const c_char, reply: *mut Reply) -> Status>;
 
+/// Hears one alert, as JSON that is there until it returns. It runs on threads of the library, once at a time.
+pub type AlertFn = Option<unsafe extern "C" fn(user_data: *mut c_void, alert_json: *const c_char)>;
+
 /// Frees user data: rule DATA.
 pub type FreeFn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
@@ -107,6 +110,28 @@ impl ProviderFunction {
         let Some(function) = self.function else { return ErrorCode::Internal as Status };
         // SAFETY: rule CALLBACK: as for a tool.
         unsafe { function(self.data.data, request.as_ptr(), reply.handle()) }
+    }
+}
+
+/// A function that hears alerts, with its user data.
+pub(crate) struct AlertFunction {
+    function: AlertFn,
+    data: UserData,
+}
+
+impl AlertFunction {
+    /// Errors: `InvalidInput` where there is no function; the user data is freed then.
+    pub(crate) fn new(function: AlertFn, data: UserData) -> Result<Self> {
+        function.ok_or_else(|| Error::invalid("the function is NULL"))?;
+        Ok(Self { function, data })
+    }
+
+    /// Tells it an alert.
+    pub(crate) fn tell(&self, alert: CString) {
+        if let Some(function) = self.function {
+            // SAFETY: rule CALLBACK: as for a tool.
+            unsafe { function(self.data.data, alert.as_ptr()) }
+        }
     }
 }
 

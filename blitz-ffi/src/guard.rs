@@ -55,7 +55,7 @@ mod tests {
     use crate::handle::text;
 
     #[test]
-    fn a_panic_becomes_a_status_and_an_error() {
+    fn t65_a_panic_becomes_a_status_and_an_error() {
         let mut error = std::ptr::null_mut();
         let status = guard(&raw mut error, || panic!("a secret"));
         assert_eq!(status, ErrorCode::Panic as Status);

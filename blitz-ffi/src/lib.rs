@@ -10,6 +10,7 @@
 )]
 
 mod abi;
+mod alert;
 mod call;
 mod callback;
 mod engine;

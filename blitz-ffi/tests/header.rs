@@ -22,6 +22,7 @@ const SOURCES: &[&str] = &[
     "tool",
     "node",
     "provider",
+    "alert",
     "ticket",
 ];
 
@@ -133,6 +134,26 @@ fn every_exported_function_is_in_the_header() {
         }
     }
     assert!(exported >= 50, "{exported} functions");
+}
+
+#[test]
+fn t65_every_function_that_takes_a_handle_is_tried_with_none() {
+    let header = std::fs::read_to_string(folder().join("include/blitz.h")).unwrap();
+    let tried = std::fs::read_to_string(folder().join("tests/c/null.c")).unwrap();
+    let functions = header.split('\n').filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
+    let mut handles = 0;
+    for line in functions.filter(|line| !line.starts_with("typedef")) {
+        let Some((head, parameters)) = line.split_once('(') else { continue };
+        let name = head.rsplit([' ', '*']).next().unwrap();
+        if name.starts_with("blitz_")
+            && parameters.split(',').next().unwrap().contains("blitz_")
+            && parameters.contains('*')
+        {
+            assert!(tried.contains(&format!("{name}(NULL")), "tests/c/null.c does not try {name}");
+            handles += 1;
+        }
+    }
+    assert!(handles >= 60, "{handles} functions");
 }
 
 #[test]

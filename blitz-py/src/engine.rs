@@ -1,12 +1,13 @@
 //! The engine: opening, the ways in, closing; and the tables that Python's classes are made from.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use blitz::{EngineSettings, Login, Method, NodeTypeInfo, PictureFormat, WorkflowDefinition};
+use blitz::{Alert, EngineSettings, Login, Method, NodeTypeInfo, PictureFormat, WorkflowDefinition};
 use pyo3::prelude::*;
 use serde_json::json;
 
-use crate::call::Function;
+use crate::call::{Around, Function, call};
 use crate::convert::{to_json, to_typed, value_to_python};
 use crate::error::{rows, to_py};
 use crate::pending::Pending;
@@ -123,6 +124,23 @@ impl Engine {
         let info: NodeTypeInfo = to_typed(info, "the type")?;
         let node = node(info, Function { function, is_async });
         self.here(py)?.register_node(node).map_err(|error| to_py(py, &error))
+    }
+
+    /// Calls a Python function for every alert that this process raises, one after the other.
+    fn on_alert(&self, py: Python<'_>, function: Py<PyAny>, is_async: bool) -> PyResult<()> {
+        let function = Arc::new(Function { function, is_async });
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel::<Alert>();
+        let runtime = runtime().map_err(|error| to_py(py, &error))?;
+        // It ends with the engine, which holds the other end.
+        runtime.spawn(async move {
+            while let Some(alert) = told.recv().await {
+                let alert = serde_json::to_value(&alert).unwrap_or_default();
+                // What it raises it has said itself; an alert is told once.
+                let _ = call(Arc::clone(&function), alert, Around::default()).await;
+            }
+        });
+        self.here(py)?.on_alert(move |alert| drop(tell.send(alert.clone())));
+        Ok(())
     }
 
     /// Sends every model call to one provider, until `None`.

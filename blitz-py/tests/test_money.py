@@ -122,6 +122,34 @@ def test_a_role_of_the_hosts_own(open_to_all: blitz.Engine) -> None:
         engine.roles.delete("accountant")
 
 
+def test_alerts_are_heard(open_to_all: blitz.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    import threading
+
+    engine = open_to_all
+    heard: list[blitz.Alert] = []
+    done, raised, again = threading.Event(), threading.Event(), threading.Event()
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: raised.set() if str(told.exc_value) == "no" else None)
+
+    @engine.on_alert
+    def hears(alert: blitz.Alert) -> None:
+        heard.append(alert)
+        if len(heard) == 2:
+            done.set()
+        raise ValueError("no")
+
+    @engine.on_alert
+    async def hears_too(alert: blitz.Alert) -> None:
+        assert engine.costs.summary().cost > 0
+        again.set()
+
+    engine.budgets.put("soft", "all", limit="0.001", hard=False, thresholds=[50, 100])
+    engine.run("a")
+    assert done.wait(30) and again.wait(30) and raised.wait(30)
+    assert [alert.threshold for alert in heard] == [50, 100]
+    assert isinstance(heard[0], blitz.Alert) and heard == list(engine.alerts.list())
+
+
 def test_limits_and_alerts(open_to_all: blitz.Engine) -> None:
     engine = open_to_all
     engine.budgets.put("soft", "all", limit="0.001", hard=False, thresholds=[50, 100])

@@ -218,7 +218,7 @@ def test_a_signal_handler_runs_while_it_waits() -> None:
     assert shown(code).splitlines() in (["asked", "alarm", "cancelled"], ["alarm", "cancelled"])
 
 
-def test_after_fork_every_call_is_a_clear_error_and_the_parent_goes_on() -> None:
+def test_t66_after_fork_every_call_is_a_clear_error_and_the_parent_goes_on() -> None:
     code = """
     import warnings
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -303,7 +303,7 @@ def test_spawned_processes_share_one_file(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("model", ["slow", "aslow"])
-def test_the_interpreter_exits_cleanly_in_the_middle(leave: str, model: str) -> None:
+def test_t66_the_interpreter_exits_cleanly_in_the_middle(leave: str, model: str) -> None:
     code = f"""
     engine = open_engine(model={model})
     stream = engine.stream("a", "x")

@@ -125,7 +125,7 @@ def test_a_tool_gets_its_context(engine: blitz.Engine) -> None:
     assert "call_id='call_1_0'" in repr(seen[0]) or "call_id='call_1_1'" in repr(seen[0])
 
 
-def test_what_a_tool_raises_is_told_to_the_model(engine: blitz.Engine) -> None:
+def test_t66_what_a_tool_raises_is_told_to_the_model(engine: blitz.Engine) -> None:
     @engine.tool
     def fails(how: str) -> None:
         if how == "plain":
@@ -231,7 +231,7 @@ def test_a_fatal_error_ends_the_execution(engine: blitz.Engine) -> None:
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
-def test_what_ends_a_program_ends_the_execution_and_reaches_its_caller(
+def test_t66_what_ends_a_program_ends_the_execution_and_reaches_its_caller(
     engine: blitz.Engine, kind: type[BaseException], is_async: bool
 ) -> None:
     def plain() -> None:
@@ -271,7 +271,7 @@ def test_what_ends_a_program_ends_the_execution_and_reaches_its_caller(
     assert {each.status for each in engine.executions.list()} == {"failed"}
 
 
-def test_a_tool_that_calls_the_engine_does_not_deadlock(engine: blitz.Engine) -> None:
+def test_t66_a_tool_that_calls_the_engine_does_not_deadlock(engine: blitz.Engine) -> None:
     @engine.tool
     def deeper(level: int, context: blitz.ToolContext) -> Any:
         if level == 0:

@@ -300,6 +300,7 @@ impl Engine {
             // What the host gave may hold this engine: the two would keep each other for good.
             inner.runtime.tools.close();
             inner.runtime.providers.close();
+            inner.runtime.bell.close();
             inner.runtime.setups.clear();
         });
         closing.await.map_err(|error| Error::internal("closing the engine was broken off").with_source(error))

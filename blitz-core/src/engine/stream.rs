@@ -162,6 +162,25 @@ impl Reader {
         self.ready.push(event);
     }
 
+    /// Puts what was told at once behind what is ready, with what was missed before it.
+    async fn take_all(&mut self, mut batch: Vec<Event>) -> Result<()> {
+        let live = |event: &Event| event.seq == 0;
+        if self.ready.is_empty() && !self.finished && batch.iter().all(live) {
+            batch.iter_mut().for_each(|event| event.seq = self.last);
+            self.ready = batch;
+            return Ok(());
+        }
+        for event in batch {
+            if live(&event) || event.seq == self.last + 1 {
+                self.take(event);
+            } else if event.seq > self.last {
+                // It is in the journal, behind what is missing.
+                self.read_journal().await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for live events, or for the next look into the journal.
     async fn wait(&mut self) -> Result<()> {
         let runs_here = self.session.inner.runtime.runs(self.root);
@@ -173,17 +192,7 @@ impl Reader {
         };
         loop {
             match heard {
-                Ok(batch) => {
-                    self.ready.reserve(batch.len());
-                    for event in Arc::unwrap_or_clone(batch) {
-                        if event.seq == 0 || event.seq == self.last + 1 {
-                            self.take(event);
-                        } else if event.seq > self.last {
-                            // What is missing, and this one too.
-                            self.read_journal().await?;
-                        }
-                    }
-                }
+                Ok(batch) => self.take_all(Arc::unwrap_or_clone(batch)).await?,
                 Err(RecvError::Lagged(_)) => {
                     // The deltas that are still queued are older than what the journal now shows.
                     self.live = self.live.as_ref().map(Live::resubscribe);

@@ -22,6 +22,13 @@ impl Bell {
         self.callbacks.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(callback));
     }
 
+    /// Lets go of the functions.
+    pub(crate) fn close(&self) {
+        let gone = std::mem::take(&mut *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner));
+        // They may run code of the host as they go: not while the lock is held.
+        drop(gone);
+    }
+
     /// Tells of alerts that were committed.
     pub(crate) fn ring(&self, alerts: &[Alert]) {
         if alerts.is_empty() {

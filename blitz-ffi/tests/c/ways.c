@@ -21,6 +21,21 @@ static char *ask(blitz_session *session, const char *method, const char *input) 
   return out;
 }
 
+struct hearing {
+  gate *heard;
+  gate *freed;
+  int threshold;
+};
+
+static void hears(void *user_data, const char *alert) {
+  struct hearing *hearing = user_data;
+  const char *threshold = strstr(alert, "\"threshold\":");
+  hearing->threshold = threshold == NULL ? -1 : atoi(threshold + strlen("\"threshold\":"));
+  gate_open(hearing->heard);
+}
+
+static void let_go(void *user_data) { gate_open(((struct hearing *)user_data)->freed); }
+
 static void free_session(blitz_session *session) { CHECK(blitz_session_free(session) == BLITZ_OK); }
 
 /* Runs the agent `a` and checks what comes of it. */
@@ -118,7 +133,12 @@ int main(void) {
 
   /* Alerts and limits; usage and the trail written out; a key of the caller's own. */
   call(host, "budgets.put", "{\"name\":\"soft\",\"scope\":\"all\",\"limit\":\"0.0001\",\"hard\":false,\"thresholds\":[100]}");
+  gate heard = GATE, freed = GATE;
+  struct hearing hearing = {&heard, &freed, 0};
+  GOOD(blitz_engine_on_alert(engine, hears, &hearing, let_go, &error));
   runs(host, "hello");
+  gate_wait(&heard, 1);
+  CHECK(hearing.threshold == 100);
   out = ask(host, "alerts.list", "{}");
   CHECK(strstr(out, "\"threshold\":100") != NULL);
   CHECK(blitz_string_free(out) == BLITZ_OK);
@@ -159,5 +179,6 @@ int main(void) {
   free(key);
   free(reset);
   finish(host, engine);
+  gate_wait(&freed, 1);
   return 0;
 }

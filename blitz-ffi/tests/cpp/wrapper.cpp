@@ -1,5 +1,6 @@
 // blitz.hpp: handles that free themselves, exceptions, lambdas as tools, listeners and providers.
 #include <atomic>
+#include <future>
 #include <memory>
 #include <stdexcept>
 #include <thread>
@@ -361,6 +362,24 @@ void nodes() {
   CHECK(holds(desk.me.run("flow"), "the node gave no JSON"));
 }
 
+void alerts() {
+  auto canary = std::make_shared<int>(0);
+  std::weak_ptr<int> watched = canary;
+  std::promise<std::string> told;
+  {
+    desk desk(R"([{"text":"hello"}])", "[]");
+    desk.engine.on_alert([canary = std::move(canary), &told](const std::string &alert) {
+      told.set_value(alert);
+      throw std::runtime_error("it is nobody's matter");
+    });
+    desk.me.call("budgets.put", R"({"name":"soft","scope":"all","unit":"requests","limit":1,"hard":false,"thresholds":[100]})");
+    desk.me.run("a", R"("x")");
+    CHECK(holds(told.get_future().get(), R"("threshold":100)"));
+    CHECK(!watched.expired());
+  }
+  CHECK(watched.expired());
+}
+
 }  // namespace
 
 int main() {
@@ -375,6 +394,7 @@ int main() {
   providers();
   logins();
   nodes();
+  alerts();
   CHECK(blitz_live_count() == 0);
   return 0;
 }

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._models import FunctionModel, Scripted
-    from ._records import Tokens
+    from ._records import Alert, Tokens
 
 F = TypeVar("F", bound=Callable[..., Any])
+A = TypeVar("A", bound="Callable[[Alert], Any]")
 
 #: How long the interpreter's exit waits for what runs, and for the engines to close, in seconds.
 _EXIT_GRACE, _EXIT_LIMIT = 0.2, 5.0
@@ -167,6 +168,17 @@ class Engine(Session):
     def register_provider(self, model: Scripted | FunctionModel) -> None:
         """Serves a model of the host's own under its ``name``, for models whose ``provider`` that is."""
         self._native_.register_provider(model._provider)
+
+    def on_alert(self, function: A) -> A:
+        """Calls a function, plain or async, with every :class:`Alert` that this process raises, behind its commit.
+
+        It is called for one after the other and holds no execution up; what it raises goes to ``sys.unraisablehook``.
+        Alerts of other processes are in ``alerts.list``. It gives the function back: ``@engine.on_alert`` works too.
+        """
+        from ._alerts import hearer
+
+        self._native_.on_alert(*hearer(function))
+        return function
 
     @overload
     def node(self, function: F, /) -> F: ...
