@@ -127,19 +127,19 @@ def test_alerts_are_heard(open_to_all: blitz.Engine, monkeypatch: pytest.MonkeyP
     import threading
 
     engine = open_to_all
-    heard: list[blitz.Alert] = []
+    heard: list[Any] = []
     done, raised, again = threading.Event(), threading.Event(), threading.Event()
     monkeypatch.setattr(sys, "unraisablehook", lambda told: raised.set() if str(told.exc_value) == "no" else None)
 
     @engine.on_alert
-    def hears(alert: blitz.Alert) -> None:
+    def hears(alert: Any) -> None:
         heard.append(alert)
         if len(heard) == 2:
             done.set()
         raise ValueError("no")
 
     @engine.on_alert
-    async def hears_too(alert: blitz.Alert) -> None:
+    async def hears_too(alert: Any) -> None:
         assert engine.costs.summary().cost > 0
         again.set()
 
@@ -147,7 +147,7 @@ def test_alerts_are_heard(open_to_all: blitz.Engine, monkeypatch: pytest.MonkeyP
     engine.run("a")
     assert done.wait(30) and again.wait(30) and raised.wait(30)
     assert [alert.threshold for alert in heard] == [50, 100]
-    assert isinstance(heard[0], blitz.Alert) and heard == list(engine.alerts.list())
+    assert type(heard[0]).__name__ == "Alert" and heard == list(engine.alerts.list())
 
 
 def test_limits_and_alerts(open_to_all: blitz.Engine) -> None:

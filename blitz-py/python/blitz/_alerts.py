@@ -37,4 +37,4 @@ def _unraisable(error: Exception, function: Any) -> None:
     told = SimpleNamespace(
         exc_type=type(error), exc_value=error, exc_traceback=error.__traceback__, err_msg=None, object=function
     )
-    sys.unraisablehook(told)  # type: ignore[arg-type]
+    sys.unraisablehook(told)
