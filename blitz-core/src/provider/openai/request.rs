@@ -1,7 +1,6 @@
 //! Maps a request to its wire form.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -9,10 +8,11 @@ use serde_json::{Map, Value, json};
 use super::super::profile;
 use super::super::wire::calls::WireIds;
 use super::super::wire::media::{self, Source};
-use super::super::wire::{check_extra, prompted, schema, to_body};
+use super::super::wire::schema::{self, Reading, Sent};
+use super::super::wire::{check_extra, prompted, to_body};
 use super::server::{Cap, Quirks, Thought};
 use crate::domain::{
-    Message, MessageRole, ModelRequest, ModelSettings, OutputSchema, Part, ToolChoice, ToolResult, ToolSpec,
+    Message, MessageRole, ModelRequest, ModelSettings, Part, ToolChoice, ToolResult, ToolSpec,
 };
 use crate::error::{Error, Result};
 
@@ -50,8 +50,8 @@ pub(super) struct Encoded {
     pub body: Vec<u8>,
     /// Whether a stream is asked for.
     pub streams: bool,
-    /// The schema of the answer, where its optional fields were sent as required and nullable.
-    pub nullable: Option<Arc<OutputSchema>>,
+    /// How the answer is read, where the schema was sent in another form.
+    pub reading: Option<Reading>,
 }
 
 /// The body of a request. `with_usage` asks for usage at the end of a stream.
@@ -70,10 +70,11 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     let has_tools = !request.tools.is_empty();
     // Some servers call no tool where a schema is given.
     let holds_to_schema = quirks.schemas && profile.native_schema && (profile.schema_with_tools || !has_tools);
-    let (response_format, nullable) = match holds_to_schema {
+    let (response_format, reading) = match holds_to_schema {
         true => response_format(request),
         false if quirks.json_object && !has_tools => {
-            (request.output_schema.as_ref().map(|_| json!({"type": "json_object"})), None)
+            let object = request.output_schema.as_ref().filter(|output| schema::is_object(&output.schema));
+            (object.map(|_| json!({"type": "json_object"})), None)
         }
         false => (None, None),
     };
@@ -106,7 +107,7 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
             .then_some(StreamOptions { include_usage: true }),
         extra: &settings.extra,
     };
-    Ok(Encoded { body: to_body(&wire)?, streams, nullable })
+    Ok(Encoded { body: to_body(&wire)?, streams, reading })
 }
 
 #[derive(Serialize)]
@@ -182,17 +183,12 @@ fn tool_choice(choice: &ToolChoice, quirks: &Quirks) -> Option<Value> {
     }
 }
 
-/// The schema in its strict form where there is one, and the schema to read the answer by if it differs.
-fn response_format(request: &ModelRequest) -> (Option<Value>, Option<Arc<OutputSchema>>) {
+/// The schema in its strict form where there is one, and how the answer is read if it differs.
+fn response_format(request: &ModelRequest) -> (Option<Value>, Option<Reading>) {
     let Some(output) = &request.output_schema else { return (None, None) };
-    let name = schema::name(&output.name);
-    let format = |schema: &Value, strict: bool| {
-        Some(json!({"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": strict}}))
-    };
-    match schema::strict(&output.schema) {
-        Some(strict) => (format(&strict.schema, true), strict.made_nullable.then(|| output.clone())),
-        None => (format(&output.schema, false), None),
-    }
+    let Sent { schema, strict, reading } = schema::sent(&output.schema);
+    let format = json!({"name": schema::name(&output.name), "schema": schema, "strict": strict});
+    (Some(json!({"type": "json_schema", "json_schema": format})), reading)
 }
 
 #[derive(Serialize)]

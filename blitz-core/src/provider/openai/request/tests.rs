@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::ToolCall;
+use crate::domain::{OutputSchema, ToolCall};
 use crate::error::ErrorCode;
 
 use crate::provider::ChatServer;
