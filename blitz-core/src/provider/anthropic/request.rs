@@ -7,7 +7,7 @@ use super::super::profile::{self, claude_version};
 use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
-use super::super::wire::text::argument_object;
+use super::super::wire::text::{argument_object, is_blank};
 use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ThinkingRule, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
@@ -92,7 +92,7 @@ fn system(leading: &[Message], request: &ModelRequest, has_native: bool) -> Resu
     let mut blocks = Vec::new();
     for part in leading.iter().flat_map(|message| &message.parts) {
         match part {
-            Part::Text { text } if text.is_empty() => {}
+            Part::Text { text } if is_blank(text) => {}
             Part::Text { text } => blocks.push(json!({"type": "text", "text": text})),
             Part::CachePoint { ttl } => mark(&mut blocks, ttl.as_deref()),
             Part::Image { .. } | Part::File { .. } => {
@@ -234,7 +234,7 @@ impl<'a> Turns<'a> {
         };
         for part in &message.parts {
             match part {
-                Part::Text { text } | Part::Refusal { text } if !text.is_empty() => {
+                Part::Text { text } | Part::Refusal { text } if !is_blank(text) => {
                     blocks.push(json!({"type": "text", "text": text}));
                 }
                 Part::Thinking { text, signature: Some(signature), provider: Some(maker), .. }
@@ -276,7 +276,7 @@ impl<'a> Turns<'a> {
     fn result(&self, result: &'a ToolResult) -> Value {
         let mut block = json!({"type": "tool_result", "tool_use_id": self.ids.result(result)});
         let text = result.as_text();
-        if !text.is_empty() {
+        if !is_blank(&text) {
             block["content"] = json!([{"type": "text", "text": text}]);
         }
         if result.is_error {
@@ -317,7 +317,11 @@ impl<'a> Turns<'a> {
 /// A part that came from here: citations belong to the text before them, all else stands alone.
 fn opaque(blocks: &mut Vec<Value>, data: &Value) {
     match (data.get("citations"), blocks.last_mut()) {
-        (Some(citations), Some(text)) if data.get("type").is_none() => text["citations"] = citations.clone(),
+        (Some(citations), Some(text)) if data.get("type").is_none() && text["type"] == "text" => {
+            text["citations"] = citations.clone();
+        }
+        // The text that they belong to is left out.
+        (Some(_), _) if data.get("type").is_none() => {}
         _ => blocks.push(data.clone()),
     }
 }
@@ -349,6 +353,23 @@ mod tests {
 
     fn ask(messages: Vec<Message>) -> ModelRequest {
         ModelRequest::new("claude-sonnet-4-6", messages)
+    }
+
+    #[test]
+    fn b8_b19_b26_texts_of_white_space_are_left_out() {
+        let call = ToolCall::new("a", "f", "");
+        let messages = vec![
+            Message::system(" \n"),
+            Message::user("go"),
+            Message::new(MessageRole::Assistant, vec![Part::text("\n\n"), Part::ToolCall(call)]),
+            Message::new(MessageRole::Tool, vec![Part::ToolResult(ToolResult::new("a", "f", json!(" \t")))]),
+            Message::user("  "),
+        ];
+        let wire = body(&ask(messages));
+        assert_eq!(wire.get("system"), None);
+        assert_eq!(wire["messages"].as_array().unwrap().len(), 3);
+        assert_eq!(wire["messages"][1]["content"].as_array().unwrap().len(), 1, "{wire}");
+        assert_eq!(wire["messages"][2]["content"], json!([{"type": "tool_result", "tool_use_id": "a"}]));
     }
 
     #[test]
