@@ -7,7 +7,7 @@ use blitz::provider::{Reply, Scripted};
 use blitz::tool::FunctionTool;
 use blitz::{
     ErrorCode, ExecutionStatus, Limits, ListOptions, Message, MessageRole, NewAgent, NewTool, Part, StepKind, ToolCall,
-    Usage, tool_fn,
+    ToolChoice, Usage, tool_fn,
 };
 use serde_json::{Value, json};
 
@@ -142,6 +142,41 @@ async fn b45_t25_the_turn_limit_keeps_messages_and_usage() {
     assert_eq!((error.code, error.details["limit"].as_str()), (ErrorCode::LimitExceeded, Some("turns")));
     assert_eq!((done.usage.requests, done.messages.len()), (3, 8));
     assert_eq!(done.cost.unwrap().to_string(), "0.00006");
+}
+
+#[tokio::test]
+async fn b45_a_last_turn_without_tools_answers_with_what_is_there() {
+    let endless = Scripted::from_fn(|request| match request.tool_choice {
+        ToolChoice::None => Reply::text("so far: 2"),
+        _ => Reply::tool_call("add", json!({"a": 1, "b": 1})),
+    });
+    let (_engine, me, provider) = with_provider(endless).await;
+    me.tools().register(add()).await.unwrap();
+    let limits = Limits::default().with_max_turns(2).with_last_turn();
+    me.agents().put(agent("a", &["add"]).limits(limits)).await.unwrap();
+
+    let done = me.run("a", "loop").await.unwrap();
+
+    assert_eq!((done.status, done.text().as_str()), (ExecutionStatus::Completed, "so far: 2"));
+    let seen = provider.requests();
+    let choices: Vec<_> = seen.iter().map(|request| request.tool_choice.clone()).collect();
+    assert_eq!(choices, [ToolChoice::Auto, ToolChoice::Auto, ToolChoice::None]);
+    assert!(seen[2].messages.last().unwrap().text_content().contains("final answer"), "the model is told");
+    let record = serde_json::to_value(me.agents().get("a").await.unwrap().spec).unwrap();
+    assert_eq!(record["limits"]["last_turn"], true);
+}
+
+#[tokio::test]
+async fn b11_a_tool_that_must_be_called_must_be_called_once() {
+    for choice in [ToolChoice::Required, ToolChoice::Tool("add".into())] {
+        let replies = vec![Reply::tool_call("add", json!({"a": 1, "b": 1})), Reply::text("2")];
+        let (_engine, me, provider) = scripted(replies).await;
+        me.tools().register(add()).await.unwrap();
+        me.agents().put(agent("a", &["add"]).tool_choice(choice.clone())).await.unwrap();
+        assert_eq!(me.run("a", "x").await.unwrap().text(), "2");
+        let choices: Vec<_> = provider.requests().iter().map(|request| request.tool_choice.clone()).collect();
+        assert_eq!(choices, [choice, ToolChoice::Auto], "else the loop never ends");
+    }
 }
 
 #[tokio::test]
