@@ -110,6 +110,7 @@ class Session:
         input_schema: Any,
         effect: Any,
         timeout: float | None,
+        sequential: bool,
         function: Callable[[Call], Any],
         is_async: bool,
     ) -> Pending: ...

@@ -1,10 +1,11 @@
 //! The loop: tools, several at once, limits, bad answers, children.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use blitz::provider::{Reply, Scripted};
-use blitz::tool::FunctionTool;
+use blitz::tool::{FunctionTool, Tool};
 use blitz::{
     ErrorCode, ExecutionStatus, Limits, ListOptions, Message, MessageRole, NewAgent, NewTool, Part, StepKind, ToolCall,
     ToolChoice, Usage, tool_fn,
@@ -90,6 +91,98 @@ async fn b7_b9_parallel_calls_run_in_parallel_and_answer_in_order() {
     assert_eq!(results[0], ("waited".to_owned(), false));
     assert_eq!(results[1], ("gone".to_owned(), false));
     assert!(results[2].1 && results[2].0.contains("panicked"), "{results:?}");
+}
+
+/// A tool `name` that counts how many of its calls run at once, and notes the order in which they began.
+fn counted(name: &str) -> (FunctionTool, Arc<AtomicU32>, Arc<Mutex<Vec<f64>>>) {
+    let (running, most, order) = (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default(), Arc::<Mutex<Vec<f64>>>::default());
+    let (seen, began) = (Arc::clone(&most), Arc::clone(&order));
+    let tool = tool_fn!(name, "", move |args: AddArgs| {
+        let (running, seen, began) = (Arc::clone(&running), Arc::clone(&seen), Arc::clone(&began));
+        async move {
+            seen.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            began.lock().unwrap().push(args.a);
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            running.fetch_sub(1, Ordering::SeqCst);
+            Ok(args.a)
+        }
+    });
+    (tool, most, order)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn b9_no_more_calls_run_at_once_than_the_cap() {
+    let calls = (0..12).map(|n| ("many", json!({"a": n, "b": 0}))).collect();
+    let (_engine, me, _) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
+    let (tool, most, order) = counted("many");
+    me.tools().register(tool).await.unwrap();
+    let mut limits = Limits::default();
+    limits.max_parallel_tools = 3;
+    me.agents().put(agent("a", &["many"]).limits(limits)).await.unwrap();
+    assert_eq!(me.run("a", "go").await.unwrap().text(), "done");
+    assert!((1..=3).contains(&most.load(Ordering::SeqCst)), "{most:?}");
+    assert_eq!(order.lock().unwrap().len(), 12);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn b9_calls_of_a_sequential_tool_run_one_after_another_and_others_go_on() {
+    // The first call of `one` ends only once `other` has run: a barrier for all would never end.
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let (opened, (counting, most, order)) = (Arc::clone(&gate), counted("one"));
+    let counting = Arc::new(counting);
+    let schema = counting.spec().input_schema;
+    let one = FunctionTool::from_json_schema("one", "", schema, move |arguments, context| {
+        let (gate, counting) = (Arc::clone(&gate), Arc::clone(&counting));
+        async move {
+            if arguments["a"] == 0 {
+                gate.acquire().await?.forget();
+            }
+            counting.call(arguments, context).await
+        }
+    });
+    let other = tool_fn!("other", "", move |_: AddArgs| {
+        let opened = Arc::clone(&opened);
+        async move {
+            opened.add_permits(1);
+            Ok(())
+        }
+    });
+    let numbers = (0..8).map(|n| ("one", json!({"a": n, "b": 0})));
+    let calls = numbers.chain([("other", json!({"a": 0, "b": 0}))]).collect();
+    let (_engine, me, provider) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
+    let record = me.tools().register(one.sequential()).await.unwrap();
+    assert!(record.spec.sequential);
+    me.tools().register(other).await.unwrap();
+    me.agents().put(agent("a", &["one", "other"])).await.unwrap();
+
+    assert_eq!(me.run("a", "go").await.unwrap().text(), "done");
+
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+    let expected: Vec<f64> = (0..8).map(f64::from).collect();
+    assert_eq!(*order.lock().unwrap(), expected, "in the order of the model's calls");
+    assert!(results(&provider.requests()[1].messages).iter().all(|(_, is_error)| !is_error));
+}
+
+#[tokio::test]
+async fn b9_a_tool_that_hangs_loses_no_siblings_result() {
+    let calls = vec![("hang", json!({"a": 0, "b": 0})), ("add", json!({"a": 1, "b": 2})), ("hang", json!({"a": 1, "b": 0}))];
+    let (_engine, me, provider) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
+    let hang = tool_fn!("hang", "", |args: AddArgs| async move {
+        if args.a == 0.0 {
+            std::future::pending::<()>().await;
+        }
+        Ok("behind it")
+    });
+    me.tools().register(hang.sequential().with_timeout(Duration::from_millis(20))).await.unwrap();
+    me.tools().register(add()).await.unwrap();
+    me.agents().put(agent("a", &["hang", "add"])).await.unwrap();
+    assert_eq!(me.run("a", "go").await.unwrap().text(), "done");
+    let results = results(&provider.requests()[1].messages);
+    assert!(results[0].1 && results[0].0.contains("timed out"), "{results:?}");
+    assert_eq!(results[1], ("3.0".to_owned(), false));
+    assert_eq!(results[2], ("behind it".to_owned(), false), "the next call does not wait for ever");
 }
 
 #[tokio::test]
