@@ -413,7 +413,7 @@ def test_b9_calls_of_a_sequential_tool_run_one_after_another(engine: blitz.Engin
     scripted(engine, calls(*[("one", {"n": n}) for n in range(4)], ("other", {})), "done", tools=["one", "other"])
     assert told(engine.run("a", "x"))[:4] == [0, 1, 2, 3]
     assert (most, order) == (1, [0, 1, 2, 3])
-    assert engine.tools.get("one")["sequential"] is True
+    assert engine.tools.get("one").sequential is True
 
 
 def test_methods_partials_and_names(engine: blitz.Engine) -> None:
