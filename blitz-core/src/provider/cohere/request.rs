@@ -131,3 +131,30 @@ fn take<'a>(provider: &str, message: &'a Message, ids: &mut WireIds<'a>, message
     messages.push(wire);
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::domain::ToolSpec;
+
+    #[test]
+    fn b11_a_tool_must_be_called_only_where_there_is_one() {
+        let body = |request: &ModelRequest| -> Value {
+            serde_json::from_slice(&encode("cohere", request).unwrap().0).unwrap()
+        };
+        let mut request = ModelRequest::new("command-a", vec![Message::user("?")]);
+        for choice in [ToolChoice::Required, ToolChoice::Tool("f".into()), ToolChoice::None] {
+            request.tool_choice = choice;
+            let wire = body(&request);
+            assert_eq!((wire.get("tools"), wire.get("tool_choice")), (None, None));
+        }
+        request.tools = ["f", "g"].map(|name| ToolSpec::new(name, "", json!({"type": "object"}))).into();
+        request.tool_choice = ToolChoice::Required;
+        assert_eq!(body(&request)["tool_choice"], "REQUIRED");
+        request.tool_choice = ToolChoice::Tool("g".into());
+        let wire = body(&request);
+        assert_eq!((&wire["tool_choice"], wire["tools"].as_array().unwrap().len()), (&json!("REQUIRED"), 1));
+        assert_eq!(wire["tools"][0]["function"]["name"], "g");
+    }
+}

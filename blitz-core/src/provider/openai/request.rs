@@ -67,7 +67,8 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     // A gateway knows itself what each model refuses.
     let reasoning = profile.reasoning && quirks.cap == Cap::ByModel;
     let streams = settings.stream != Some(false);
-    let has_tools = !request.tools.is_empty();
+    let shown = shown_tools(request, quirks);
+    let has_tools = !shown.is_empty();
     // Some servers call no tool where a schema is given.
     let holds_to_schema = quirks.schemas && profile.native_schema && (profile.schema_with_tools || !has_tools);
     let (response_format, reading) = match holds_to_schema {
@@ -90,7 +91,7 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     let wire = WireRequest {
         model: &request.model_name,
         messages,
-        tools: request.tools.iter().map(WireTool::from).collect(),
+        tools: shown.into_iter().map(WireTool::from).collect(),
         tool_choice: if has_tools { tool_choice(&request.tool_choice, quirks) } else { None },
         parallel_tool_calls: settings.parallel_tool_calls.filter(|_| has_tools),
         response_format,
@@ -178,9 +179,20 @@ fn tool_choice(choice: &ToolChoice, quirks: &Quirks) -> Option<Value> {
     match choice {
         ToolChoice::Auto => None,
         ToolChoice::None => Some(json!("none")),
-        ToolChoice::Required => Some(json!(quirks.required)),
-        ToolChoice::Tool(name) => Some(json!({"type": "function", "function": {"name": name}})),
+        ToolChoice::Tool(name) if quirks.named_choice => {
+            Some(json!({"type": "function", "function": {"name": name}}))
+        }
+        ToolChoice::Required | ToolChoice::Tool(_) => Some(json!(quirks.required)),
     }
+}
+
+/// The tools that a request shows: only the chosen one where the server would not hold to a choice by name.
+fn shown_tools<'a>(request: &'a ModelRequest, quirks: &Quirks) -> Vec<&'a ToolSpec> {
+    let is_shown = |tool: &&ToolSpec| match &request.tool_choice {
+        ToolChoice::Tool(chosen) if !quirks.named_choice => tool.name == *chosen,
+        _ => true,
+    };
+    request.tools.iter().filter(is_shown).collect()
 }
 
 /// The schema in its strict form where there is one, and how the answer is read if it differs.

@@ -72,6 +72,22 @@ fn b11_a_tool_choice_without_tools_is_not_sent() {
 }
 
 #[test]
+fn b11_a_server_that_reads_a_named_choice_as_auto_is_shown_that_tool_alone() {
+    let tools = ["add", "sub"].map(|name| ToolSpec::new(name, "", json!({"type": "object"})));
+    let request = ask(vec![]).with_tools(tools.to_vec()).with_tool_choice(ToolChoice::Tool("sub".into()));
+    let llamacpp = Dialect { provider: "llamacpp", quirks: ChatServer::LlamaCpp.quirks(), family: None };
+    let wire = body_for(&llamacpp, &request);
+    assert_eq!((&wire["tool_choice"], wire["tools"].as_array().unwrap().len()), (&json!("required"), 1));
+    assert_eq!(wire["tools"][0]["function"]["name"], "sub");
+    assert_eq!(body(&request)["tools"].as_array().unwrap().len(), 2);
+    assert_eq!(body(&request)["tool_choice"]["function"]["name"], "sub");
+    let free = body_for(&llamacpp, &request.clone().with_tool_choice(ToolChoice::Auto));
+    assert_eq!((free["tools"].as_array().unwrap().len(), free.get("tool_choice")), (2, None));
+    let nobody = body_for(&llamacpp, &request.with_tool_choice(ToolChoice::Tool("none such".into())));
+    assert_eq!((nobody.get("tools"), nobody.get("tool_choice")), (None, None));
+}
+
+#[test]
 fn b34_reasoning_models_get_their_own_cap_and_no_sampling() {
     let settings = ModelSettings {
         temperature: Some(0.0),
