@@ -88,6 +88,9 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     if let Some(output) = request.output_schema.as_ref().filter(|_| !holds_to_schema) {
         messages.insert(0, WireMessage::new("system", Some(Content::Text(prompted(&output.schema).into()))));
     }
+    if !quirks.official {
+        merge_leading_system(&mut messages);
+    }
     let wire = WireRequest {
         model: &request.model_name,
         messages,
@@ -251,6 +254,12 @@ enum ContentPart<'a> {
     InputAudio { input_audio: Value },
 }
 
+impl ContentPart<'_> {
+    fn text(&self) -> Option<&str> {
+        if let Self::Text { text } = self { Some(text) } else { None }
+    }
+}
+
 #[derive(Serialize)]
 struct Address<'a> {
     url: Cow<'a, str>,
@@ -289,6 +298,23 @@ fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<Wi
         }
     }
     Ok(wire)
+}
+
+/// Makes one message of several that lead with instructions: the templates of many servers take one only.
+fn merge_leading_system(messages: &mut Vec<WireMessage<'_>>) {
+    let leading = messages.iter().take_while(|message| message.role == "system").count();
+    if leading < 2 {
+        return;
+    }
+    let texts: Vec<String> = messages
+        .drain(..leading)
+        .flat_map(|message| match message.content {
+            Some(Content::Text(text)) => vec![text.into_owned()],
+            Some(Content::Parts(parts)) => parts.iter().filter_map(ContentPart::text).map(str::to_owned).collect(),
+            None => Vec::new(),
+        })
+        .collect();
+    messages.insert(0, WireMessage::new("system", Some(Content::Text(texts.join("\n\n").into()))));
 }
 
 fn tool_result<'a>(result: &'a ToolResult, ids: &WireIds<'a>) -> WireMessage<'a> {

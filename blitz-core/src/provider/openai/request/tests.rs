@@ -88,6 +88,23 @@ fn b11_a_server_that_reads_a_named_choice_as_auto_is_shown_that_tool_alone() {
 }
 
 #[test]
+fn b33_leading_instructions_are_one_message_where_a_template_may_take_one_only() {
+    let two = Message::new(MessageRole::System, vec![Part::text("b"), Part::text("c")]);
+    let messages = vec![Message::system("a"), two, Message::user("?"), Message::system("later")];
+    let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
+    let request = ask(messages).with_output_schema(schema);
+    let wire = body(&request)["messages"].clone();
+    assert_eq!(wire[0], json!({"role": "system", "content": "a\n\nb\n\nc"}));
+    assert_eq!((&wire[1]["role"], &wire[2]["content"]), (&json!("user"), &json!("later")));
+    let deepseek = Dialect { provider: "deepseek", quirks: ChatServer::DeepSeek.quirks(), family: None };
+    let wire = body_for(&deepseek, &request)["messages"].clone();
+    let told = wire[0]["content"].as_str().unwrap();
+    assert!(told.contains("JSON Schema") && told.ends_with("a\n\nb\n\nc"), "{told}");
+    assert_eq!(wire[1]["role"], "user");
+    assert_eq!(body_for(&OFFICIAL, &request)["messages"].as_array().unwrap().len(), 4);
+}
+
+#[test]
 fn b34_reasoning_models_get_their_own_cap_and_no_sampling() {
     let settings = ModelSettings {
         temperature: Some(0.0),
