@@ -250,7 +250,8 @@ async fn b13_b14_what_is_no_object_goes_out_inside_one_and_comes_back_as_itself(
             (json!({"type": "integer"}), json!(7)),
             (json!({"anyOf": [{"type": "integer"}, {"type": "null"}]}), Value::Null),
         ] {
-            let (sent, partials, output) = over_the_wire(provider, model, schema.clone(), &json!({"answer": answer})).await;
+            let (sent, partials, output) =
+                over_the_wire(provider, model, schema.clone(), &json!({"answer": answer})).await;
             let format = sent.pointer(place).unwrap_or_else(|| panic!("{provider}: {sent}"));
             let root = format.get("schema").or(format.get("json_schema")).unwrap();
             assert_eq!((&root["type"], &root["properties"]["answer"]), (&json!("object"), &schema), "{provider}");

@@ -222,7 +222,10 @@ impl Driver {
     }
 
     /// One call of a tool, not begun, and what asks it to end.
-    fn effect(&mut self, start: &ToolStart) -> Option<(impl Future<Output = ToolEnd> + Send + use<>, CancellationToken)> {
+    fn effect(
+        &mut self,
+        start: &ToolStart,
+    ) -> Option<(impl Future<Output = ToolEnd> + Send + use<>, CancellationToken)> {
         let mut one_by_one = false;
         let (tool, limit, silence) = match &self.setup {
             Runnable::Agent(setup) => match setup.offer(&start.call.name) {

@@ -102,7 +102,11 @@ fn answered(mut response: ModelResponse, tool: &OutputTool) -> ModelResponse {
         _ => true,
     });
     if let Some(text) = answer.filter(|_| !others) {
-        response.message.parts.push(Part::text(if tool.wraps { schema::unwrapped(&text).unwrap_or(text) } else { text }));
+        response.message.parts.push(Part::text(if tool.wraps {
+            schema::unwrapped(&text).unwrap_or(text)
+        } else {
+            text
+        }));
         if response.finish_reason == FinishReason::ToolCalls {
             response.finish_reason = FinishReason::Stop;
         }

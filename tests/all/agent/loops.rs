@@ -1,7 +1,7 @@
 //! The loop: tools, several at once, limits, bad answers, children.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use blitz::provider::{Reply, Scripted};
@@ -95,7 +95,8 @@ async fn b7_b9_parallel_calls_run_in_parallel_and_answer_in_order() {
 
 /// A tool `name` that counts how many of its calls run at once, and notes the order in which they began.
 fn counted(name: &str) -> (FunctionTool, Arc<AtomicU32>, Arc<Mutex<Vec<f64>>>) {
-    let (running, most, order) = (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default(), Arc::<Mutex<Vec<f64>>>::default());
+    let (running, most, order) =
+        (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default(), Arc::<Mutex<Vec<f64>>>::default());
     let (seen, began) = (Arc::clone(&most), Arc::clone(&order));
     let tool = tool_fn!(name, "", move |args: AddArgs| {
         let (running, seen, began) = (Arc::clone(&running), Arc::clone(&seen), Arc::clone(&began));
@@ -167,7 +168,8 @@ async fn b9_calls_of_a_sequential_tool_run_one_after_another_and_others_go_on() 
 
 #[tokio::test]
 async fn b9_a_tool_that_hangs_loses_no_siblings_result() {
-    let calls = vec![("hang", json!({"a": 0, "b": 0})), ("add", json!({"a": 1, "b": 2})), ("hang", json!({"a": 1, "b": 0}))];
+    let calls =
+        vec![("hang", json!({"a": 0, "b": 0})), ("add", json!({"a": 1, "b": 2})), ("hang", json!({"a": 1, "b": 0}))];
     let (_engine, me, provider) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
     let hang = tool_fn!("hang", "", |args: AddArgs| async move {
         if args.a == 0.0 {
@@ -197,6 +199,17 @@ async fn b6_a_tool_that_was_never_offered_is_answered_and_capped() {
     assert!(told[0].1 && told[0].0.contains("add"), "the model is told what there is: {told:?}");
     let done = me.run("a", "x").await.unwrap();
     assert_eq!(done.error.unwrap().code, ErrorCode::BadOutput);
+}
+
+#[tokio::test]
+async fn b6_the_cap_is_on_all_names_together() {
+    let replies = (0..6).map(|n| Reply::tool_call(format!("invented_{n}"), json!({})));
+    let (_engine, me, provider) = scripted(replies.collect()).await;
+    me.tools().register(add()).await.unwrap();
+    me.agents().put(agent("a", &["add"])).await.unwrap();
+    let done = me.run("a", "x").await.unwrap();
+    assert_eq!((done.error.unwrap().code, provider.requests().len()), (ErrorCode::BadOutput, 6));
+    assert_eq!(results(&done.messages).len(), 6, "each call has its result");
 }
 
 #[tokio::test]
@@ -340,6 +353,15 @@ async fn b19_an_empty_answer_gets_one_more_chance() {
     let (_engine, me, _) = scripted(vec![Reply::text("  "), Reply::text("here I am")]).await;
     me.agents().put(agent("a", &[])).await.unwrap();
     assert_eq!(me.run("a", "x").await.unwrap().text(), "here I am");
+}
+
+#[tokio::test]
+async fn b19_a_final_turn_of_nothing_but_thinking_gets_one_more_chance() {
+    let thinking = || Reply::parts(vec![serde_json::from_value(json!({"type": "thinking", "text": "hm"})).unwrap()]);
+    let (_engine, me, provider) = scripted(vec![thinking(), Reply::text("here I am")]).await;
+    me.agents().put(agent("a", &[])).await.unwrap();
+    assert_eq!(me.run("a", "x").await.unwrap().text(), "here I am");
+    assert!(provider.requests()[1].messages.last().unwrap().text_content().contains("empty"));
 }
 
 #[tokio::test]

@@ -46,7 +46,8 @@ struct Chat;
 
 impl Dialect for Chat {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
-        let ((body, reading), streams) = (request::encode(&endpoint.name, request)?, request.settings.stream != Some(false));
+        let ((body, reading), streams) =
+            (request::encode(&endpoint.name, request)?, request.settings.stream != Some(false));
         let decoder = response::Decoder::new(&endpoint.name, request, reading);
         Ok(Encoded::plain(endpoint.url("/v2", "/chat"), body, streams, decoder))
     }

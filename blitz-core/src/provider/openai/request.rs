@@ -11,9 +11,7 @@ use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::{check_extra, prompted, to_body};
 use super::server::{Cap, Quirks, Thought};
-use crate::domain::{
-    Message, MessageRole, ModelRequest, ModelSettings, Part, ToolChoice, ToolResult, ToolSpec,
-};
+use crate::domain::{Message, MessageRole, ModelRequest, ModelSettings, Part, ToolChoice, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
@@ -182,9 +180,7 @@ fn tool_choice(choice: &ToolChoice, quirks: &Quirks) -> Option<Value> {
     match choice {
         ToolChoice::Auto => None,
         ToolChoice::None => Some(json!("none")),
-        ToolChoice::Tool(name) if quirks.named_choice => {
-            Some(json!({"type": "function", "function": {"name": name}}))
-        }
+        ToolChoice::Tool(name) if quirks.named_choice => Some(json!({"type": "function", "function": {"name": name}})),
         ToolChoice::Required | ToolChoice::Tool(_) => Some(json!(quirks.required)),
     }
 }
