@@ -21,9 +21,9 @@ use crate::ticket::{Given, Giver, Place, Ticket, ToolAnswer};
 
 /// Registers a function as a tool and puts its record into the catalogue. spec_json is an object with `name`,
 /// `description`, `input_schema` (JSON Schema of the arguments, an object), and if wanted `effect` ("pure", "idempotent" or
-/// "unsafe", which is what it is where nothing is said) and `timeout_ms`. The function is there until the engine closes or
-/// another one takes its name; register it again at each start, before blitz_engine_recover(). user_data and destroy:
-/// rule DATA.
+/// "unsafe", which is what it is where nothing is said), `timeout_ms`, and `sequential` (an agent's calls of it run one after
+/// another). The function is there until the engine closes or another one takes its name; register it again at each start,
+/// before blitz_engine_recover(). user_data and destroy: rule DATA.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_tool_register(
     session: *const Session,
@@ -65,6 +65,10 @@ impl Tool for HostTool {
 
     fn timeout(&self) -> Duration {
         self.new.timeout()
+    }
+
+    fn sequential(&self) -> bool {
+        self.new.sequential
     }
 
     fn call(&self, arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {

@@ -57,7 +57,13 @@ pub(crate) fn scripted(replies: &Bound<'_, PyAny>, name: String) -> PyResult<Pro
 
 /// A provider whose answers a function makes; it gets a `Call`.
 #[pyfunction]
-pub(crate) fn function_provider(name: String, function: Py<PyAny>, is_async: bool, free: bool) -> Provider {
+pub(crate) fn function_provider(
+    name: String,
+    function: Py<PyAny>,
+    is_async: bool,
+    free: bool,
+    remote: bool,
+) -> Provider {
     let function = Arc::new(Function { function, is_async });
     let provider = FunctionProvider::new(name, move |request: ModelRequest, model: ProviderCall| {
         let asked = call(Arc::clone(&function), plain(&request), Around { context: None, model: Some(model) });
@@ -65,7 +71,8 @@ pub(crate) fn function_provider(name: String, function: Py<PyAny>, is_async: boo
     });
     let mut profile = Profile::default();
     profile.free = free;
-    Provider(Kind::Function(provider.with_profile(profile)))
+    let provider = provider.with_profile(profile);
+    Provider(Kind::Function(if remote { provider.remote() } else { provider }))
 }
 
 fn reply(answer: Result<Value, Failure>) -> blitz::Result<Reply> {

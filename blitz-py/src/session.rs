@@ -125,6 +125,7 @@ impl Session {
         input_schema: &Bound<'_, PyAny>,
         effect: &Bound<'_, PyAny>,
         timeout: Option<f64>,
+        sequential: bool,
         function: Py<PyAny>,
         is_async: bool,
     ) -> PyResult<Pending> {
@@ -133,7 +134,7 @@ impl Session {
             .map_err(|_| to_py(py, &blitz::Error::invalid("timeout is a number of seconds between 0.001 and 86400")))?;
         let effect: Effect = to_typed(effect, "effect")?;
         let input_schema = to_json(input_schema, "input_schema")?;
-        let named = Named { name, description, input_schema, effect, timeout };
+        let named = Named { name, description, input_schema, effect, timeout, sequential };
         let tool = tool(named, Function { function, is_async });
         let session = self.0.clone();
         Ok(Pending::new(async move { session.tools().register(tool).await }, |py, record| value_to_python(py, &record)))

@@ -19,6 +19,7 @@ pub(crate) struct Named {
     pub(crate) input_schema: Value,
     pub(crate) effect: Effect,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) sequential: bool,
 }
 
 /// The tool that a Python function is.
@@ -28,10 +29,11 @@ pub(crate) fn tool(named: Named, function: Function) -> FunctionTool {
         let called = call(Arc::clone(&function), arguments, Around { context: Some(context), model: None });
         async move { called.await.map_err(failed) }
     };
-    FunctionTool::from_json_schema(named.name, named.description, named.input_schema, called)
+    let tool = FunctionTool::from_json_schema(named.name, named.description, named.input_schema, called)
         .with_blocking()
         .with_effect(named.effect)
-        .with_timeout(named.timeout.unwrap_or(NewTool::DEFAULT_TIMEOUT))
+        .with_timeout(named.timeout.unwrap_or(NewTool::DEFAULT_TIMEOUT));
+    if named.sequential { tool.sequential() } else { tool }
 }
 
 /// The type of workflow nodes that a Python function is. It gets settings and input, and gives `{port, output}`.

@@ -85,6 +85,23 @@ def test_override_sends_every_call_to_one_model(engine: blitz.Engine) -> None:
     assert refused.error is not None and refused.error.code == "permission_denied"
 
 
+def test_a_function_model_that_asks_somebody_outside_says_so(engine: blitz.Engine) -> None:
+    asked: list[str] = []
+
+    def outside(request: dict[str, Any]) -> str:
+        asked.append(request["model_name"])
+        return "from outside"
+
+    engine.agents.put("a", "m")
+    engine.register_provider(blitz.FunctionModel(outside, name="scripted", remote=True))
+    assert engine.run("a", "x").output == "from outside"
+    engine.allow_real_requests(False)
+    error = engine.run("a", "x").error
+    assert error is not None and error.code == "permission_denied" and len(asked) == 1
+    engine.register_provider(blitz.FunctionModel(outside, name="scripted"))
+    assert engine.run("a", "x").output == "from outside"
+
+
 def test_real_requests_are_forbidden_for_a_whole_process(engine: blitz.Engine) -> None:
     blitz.allow_real_requests(False)
     try:

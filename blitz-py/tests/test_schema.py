@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import pickle
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Annotated, Any, Literal, Optional, TypedDict, Union
 
 import blitz
@@ -188,6 +191,41 @@ def test_arguments_come_as_the_types_that_are_annotated(engine: blitz.Engine) ->
     assert seen == [Finding("a", Severity.LOW, [], 1.0), Local(1), date(2026, 1, 2), (1, "x")]
     assert told(done)[0] == finding | {"score": 1.0, "cause": None}
     assert "the arguments do not fit" in told(done)[1]
+
+
+def test_b13_b14_an_output_type_that_is_no_object_goes_out_inside_one(engine: blitz.Engine) -> None:
+    asked: list[Any] = []
+    answers: list[Any] = [[1, 2], "high", "any word"]
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            message = {"role": "assistant", "content": json.dumps({"answer": answers[len(asked) - 1]})}
+            choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+            body = json.dumps({"choices": choices}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        engine.models.put("m", "openai", model_name="gpt-4o", base_url=f"http://127.0.0.1:{server.server_address[1]}")
+        engine.agents.put("a", "m")
+        assert engine.run("a", "x", output_type=list[int]).output == [1, 2]
+        assert engine.run("a", "x", output_type=Severity).output is Severity.HIGH
+        assert engine.run("a", "x", output_type=Literal["any word", "none"]).output == "any word"
+    finally:
+        server.shutdown()
+        server.server_close()
+    for request in asked:
+        sent = request["response_format"]["json_schema"]
+        assert sent["strict"] is True and sent["schema"]["type"] == "object", sent
+        assert sent["schema"]["required"] == ["answer"] and "type" in sent["schema"]["properties"]["answer"]
 
 
 def test_output_types_are_checked_values(engine: blitz.Engine) -> None:

@@ -390,6 +390,32 @@ def test_b10_b46_time_limits_and_cancellation_reach_tools(engine: blitz.Engine) 
     assert seen == ["plain was told", "coroutine was cancelled"]
 
 
+def test_b9_calls_of_a_sequential_tool_run_one_after_another(engine: blitz.Engine) -> None:
+    lock, running, most, order = threading.Lock(), 0, 0, []
+    other_ran = threading.Event()
+
+    @engine.tool(sequential=True)
+    def one(n: int) -> int:
+        nonlocal running, most
+        with lock:
+            running, order[:] = running + 1, [*order, n]
+            most = max(most, running)
+        # A barrier for all tools would never end.
+        assert other_ran.wait(30)
+        with lock:
+            running -= 1
+        return n
+
+    @engine.tool
+    def other() -> None:
+        other_ran.set()
+
+    scripted(engine, calls(*[("one", {"n": n}) for n in range(4)], ("other", {})), "done", tools=["one", "other"])
+    assert told(engine.run("a", "x"))[:4] == [0, 1, 2, 3]
+    assert (most, order) == (1, [0, 1, 2, 3])
+    assert engine.tools.get("one").sequential is True
+
+
 def test_methods_partials_and_names(engine: blitz.Engine) -> None:
     import functools
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blitz::error::Charged;
+#[cfg(feature = "bedrock")]
+use blitz::provider::Bedrock;
 use blitz::provider::{
     Anthropic, AzureOpenAi, CallContext, ChatServer, Cohere, Gemini, Ollama, OpenAi, OpenAiResponses, Provider,
     complete,
@@ -19,7 +21,7 @@ const KEY: &str = "sk-canary-key";
 
 type Make = fn(&str, Option<Secret>) -> blitz::Result<Arc<dyn Provider>>;
 
-/// Each dialect, how its stream begins, and whether its pieces are lines.
+/// Each dialect, and how its stream begins.
 const DIALECTS: &[(&str, Make, &str)] = &[
     (
         "openai",
@@ -57,7 +59,42 @@ const DIALECTS: &[(&str, Make, &str)] = &[
         |base, key| Ok(Arc::new(Cohere::new(base, key)?)),
         r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"h"}}}}"#,
     ),
+    #[cfg(feature = "bedrock")]
+    (
+        "bedrock",
+        |base, key| Ok(Arc::new(Bedrock::with_api_key("us-east-1", key.unwrap())?.with_base_url(base)?)),
+        r#"{"contentBlockIndex":0,"delta":{"text":"h"}}"#,
+    ),
 ];
+
+/// A piece of a stream as a dialect cuts it: a line, a binary frame, or an event.
+fn piece(name: &str, json: &str) -> Vec<u8> {
+    match name {
+        "ollama" => format!("{json}\n").into_bytes(),
+        "bedrock" => frame(&[(":message-type", "event"), (":event-type", "contentBlockDelta")], json),
+        _ => format!("data: {json}\n\n").into_bytes(),
+    }
+}
+
+/// One of Amazon's event frames: lengths, their checksum, headers, payload, checksum.
+fn frame(headers: &[(&str, &str)], payload: &str) -> Vec<u8> {
+    let checked = |mut bytes: Vec<u8>| {
+        let mut sum = flate2::Crc::new();
+        sum.update(&bytes);
+        bytes.extend(sum.sum().to_be_bytes());
+        bytes
+    };
+    let number = |length: usize| u32::try_from(length).unwrap().to_be_bytes();
+    let head: Vec<u8> = headers
+        .iter()
+        .flat_map(|(name, value)| {
+            let length = u8::try_from(value.len()).unwrap();
+            [&[u8::try_from(name.len()).unwrap()], name.as_bytes(), &[7, 0, length], value.as_bytes()].concat()
+        })
+        .collect();
+    let prelude = checked([number(16 + head.len() + payload.len()), number(head.len())].concat());
+    checked([prelude.as_slice(), &head, payload.as_bytes()].concat())
+}
 
 async fn ask(make: Make, server: &Server) -> Result<ModelResponse, Error> {
     canary::Log::of_process();
@@ -156,16 +193,17 @@ async fn b36_no_dialect_follows_a_redirect_with_its_key() {
 async fn b21_every_dialect_tells_a_cut_stream_from_a_bad_one() {
     use ErrorCode::*;
     for (name, make, begins) in DIALECTS {
-        let piece = if *name == "ollama" { format!("{begins}\n") } else { format!("data: {begins}\n\n") };
+        let begin = piece(name, begins);
+        let strange = |json: &str| piece(if *name == "ollama" { "events" } else { name }, json);
         let html = Reply::body(200, "text/html", "<!doctype html><p>canary");
         for (what, reply, code) in [
             ("nothing", Reply::events(), Unavailable),
-            ("cut", Reply::events().send(&piece), Unavailable),
-            ("half a piece", Reply::events().send(&piece[..piece.len() / 2]), Unavailable),
+            ("cut", Reply::events().send(&begin), Unavailable),
+            ("half a piece", Reply::events().send(&begin[..begin.len() / 2]), Unavailable),
             ("a web page", html, BadOutput),
-            ("another kind of JSON", Reply::events().send("data: 7\n\n"), BadOutput),
+            ("another kind of JSON", Reply::events().send(strange("7")), BadOutput),
             ("a whole answer of another kind of JSON", Reply::json(200, &json!({"type": "canary"})), BadOutput),
-            ("no JSON", Reply::events().send("data: canary\n\n"), BadOutput),
+            ("no JSON", Reply::events().send(strange("canary")), BadOutput),
         ] {
             let (found, _, _, charged) = told(name, *make, reply).await;
             // Lines that are no lines at all end before anything was read.
@@ -190,11 +228,14 @@ async fn b21_every_dialect_reads_an_error_in_the_middle_of_its_stream() {
         };
         let says_nothing_more = matches!(*name, "cohere" | "ollama");
         let code = if says_nothing_more { ErrorCode::Unavailable } else { ErrorCode::RateLimited };
-        let body = if *name == "ollama" {
-            format!("{begins}\n{error}\n")
-        } else {
-            format!("data: {begins}\n\ndata: {error}\n\n")
+        let error = match *name {
+            "bedrock" => frame(
+                &[(":message-type", "exception"), (":exception-type", "throttlingException")],
+                r#"{"message": "canary"}"#,
+            ),
+            _ => piece(name, &error.to_string()),
         };
+        let body = [piece(name, begins), error].concat();
         let (found, retryable, _, charged) = told(name, *make, Reply::events().send(body)).await;
         assert_eq!((found, retryable, charged), (code, true, Charged::Unknown), "{name}");
     }

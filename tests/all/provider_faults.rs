@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use blitz::error::Charged;
-use blitz::provider::{CallContext, ModelStream, OpenAi, Provider, StreamItem, complete};
+use blitz::provider::{Anthropic, CallContext, ModelStream, OpenAi, Provider, StreamItem, complete};
 use blitz::{Error, ErrorCode, FinishReason, Message, ModelRequest, ModelResponse, Secret, Usage};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -105,6 +105,21 @@ async fn b28_silence_ends_by_the_idle_timeout() {
         let error = complete(ask(&server, idle.clone())).await.unwrap_err();
         assert_eq!(told(error), (ErrorCode::Timeout, true, Charged::Unknown));
     }
+}
+
+#[tokio::test]
+async fn b24_pings_keep_an_answer_alive_for_longer_than_the_idle_timeout() {
+    let pings = (0..30)
+        .fold(Reply::events(), |reply, _| reply.event(&json!({"type": "ping"})).pause(Duration::from_millis(50)));
+    let start = json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "late"}});
+    let delta = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}});
+    let reply = pings.event(&start).event(&delta).event(&json!({"type": "message_stop"}));
+    let server = Server::start([reply]).await;
+    let provider = Anthropic::new(server.url(), Some(Secret::new(KEY))).unwrap();
+    let context = patient().with_idle_timeout(Duration::from_secs(1));
+    let request = ModelRequest::new("claude-sonnet-4-6", vec![Message::user(PROMPT)]);
+    let response = complete(provider.stream(request, context)).await.unwrap();
+    assert_eq!(response.message.text_content(), "late");
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ use blitz::{
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
+use crate::support::server::{self, Server};
+
 type Seen = Arc<Mutex<Vec<ModelRequest>>>;
 
 fn schema() -> Value {
@@ -179,4 +181,105 @@ async fn b20_the_output_is_shown_while_it_streams() {
         assert_eq!(partials.last(), Some(&output));
         assert!(partials.windows(2).all(|pair| pair[0] != pair[1]));
     }
+}
+
+/// What a provider of this name is sent for an output of this schema, its outputs on the way, and the last one.
+async fn over_the_wire(provider: &str, model: &str, schema: Value, answer: &Value) -> (Value, Vec<Value>, Value) {
+    let text = answer.to_string();
+    let (begin, end) = text.split_at(text.len() - 2);
+    let reply = match provider {
+        "openai" => [begin, end].iter().fold(server::Reply::events(), |reply, piece| {
+            reply.event(&json!({"choices": [{"index": 0, "delta": {"content": piece}}]}))
+        }),
+        "openai_responses" => {
+            let content = json!([{"type": "output_text", "text": text, "annotations": []}]);
+            let item = json!({"type": "message", "id": "m", "role": "assistant", "content": content});
+            let response = json!({"id": "r", "status": "completed", "output": [item], "model": "x"});
+            let whole = json!({"type": "response.completed", "response": response});
+            server::Reply::events().event(&whole)
+        }
+        "cohere" => {
+            let message = json!({"role": "assistant", "content": [{"type": "text", "text": text}]});
+            server::Reply::json(200, &json!({"id": "c", "finish_reason": "COMPLETE", "message": message}))
+        }
+        _ => {
+            let content = json!([{"type": "text", "text": text}]);
+            let message = json!({"type": "message", "role": "assistant", "id": "m", "model": model,
+                "content": content, "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}});
+            server::Reply::json(200, &message)
+        }
+    };
+    let reply = match provider {
+        "openai" => reply
+            .event(&json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
+            .send("data: [DONE]\n\n"),
+        _ => reply,
+    };
+    let server = Server::start([reply]).await;
+    let engine = Engine::open(":memory:").await.unwrap();
+    let me = engine.root("test");
+    let model = NewModel::new("m", provider, model).with_base_url(server.url()).with_api_key("k");
+    me.models().put(model).await.unwrap();
+    me.agents().put(NewAgent::new("a", "m").output_schema(schema)).await.unwrap();
+    let mut stream = me.stream("a", "?").await.unwrap();
+    let (mut partials, mut output) = (Vec::new(), Value::Null);
+    while let Some(event) = stream.next().await {
+        match event.unwrap().data {
+            EventData::ModelPartial { output, .. } => partials.push(output),
+            EventData::ExecutionFinished(finished) => {
+                assert_eq!(finished.error, None, "{provider}");
+                output = finished.output;
+            }
+            _ => {}
+        }
+    }
+    (server.last_request().json(), partials, output)
+}
+
+#[tokio::test]
+async fn b13_b14_what_is_no_object_goes_out_inside_one_and_comes_back_as_itself() {
+    for (provider, model, place) in [
+        ("openai", "gpt-4o", "/response_format/json_schema"),
+        ("openai_responses", "gpt-4o", "/text/format"),
+        ("anthropic", "claude-sonnet-4-6", "/output_config/format"),
+        ("cohere", "command-a", "/response_format"),
+    ] {
+        for (schema, answer) in [
+            (json!({"type": "array", "items": {"type": "integer"}}), json!([1, 2])),
+            (json!({"type": "string", "enum": ["red", "blue"]}), json!("red")),
+            (json!({"type": "integer"}), json!(7)),
+            (json!({"anyOf": [{"type": "integer"}, {"type": "null"}]}), Value::Null),
+        ] {
+            let (sent, partials, output) =
+                over_the_wire(provider, model, schema.clone(), &json!({"answer": answer})).await;
+            let format = sent.pointer(place).unwrap_or_else(|| panic!("{provider}: {sent}"));
+            let root = format.get("schema").or(format.get("json_schema")).unwrap();
+            assert_eq!((&root["type"], &root["properties"]["answer"]), (&json!("object"), &schema), "{provider}");
+            assert_eq!(root["required"], json!(["answer"]), "{provider}");
+            if let Some(strict) = format.get("strict") {
+                assert_eq!(strict, true, "{provider}: {schema}");
+            }
+            assert_eq!(output, answer, "{provider}: {schema}");
+            if (provider, &answer) == ("openai", &json!([1, 2])) {
+                assert_eq!(partials.last(), Some(&answer), "{partials:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn b14_a_server_that_wraps_nothing_is_read_all_the_same() {
+    let list = json!({"type": "array", "items": {"type": "integer"}});
+    assert_eq!(over_the_wire("openai", "m", list, &json!([1, 2])).await.2, json!([1, 2]));
+}
+
+#[tokio::test]
+async fn b11_the_tool_of_the_answer_is_offered_where_no_other_may_be_called() {
+    let answer = Reply::tool_call("final_answer", json!({"city": "Oslo", "people": 7}));
+    let (_engine, me, seen) = engine(Profile::default(), vec![answer], Some(OutputMode::Tool)).await;
+    let agent = agent().tool("now").tool_choice(ToolChoice::None);
+    assert_eq!(run(&me, agent).await.output["city"], "Oslo");
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen[0].tool_choice, ToolChoice::Tool("final_answer".into()));
+    assert_eq!(seen[0].tools.len(), 1);
 }

@@ -99,3 +99,37 @@ pub(crate) fn input_message(input: &Value) -> Message {
         other => Message::user(other.to_string()),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::ToolCall;
+
+    #[test]
+    fn b7_b30_a_call_without_a_result_is_sent_with_one_in_its_place() {
+        let calls = ["a", "b", "c"].map(|id| Part::ToolCall(ToolCall::new(id, "f", "{}")));
+        let mut transcript = Transcript::new("", Message::user("go"));
+        transcript.answer(&ModelResponse::new(calls.into()));
+        transcript.result(2, ToolResult::new("c", "f", json!(3)));
+        transcript.result(0, ToolResult::new("a", "f", json!(1)));
+        let sent = transcript.for_request("p");
+        let results: Vec<_> = sent[2]
+            .parts
+            .iter()
+            .map(|part| match part {
+                Part::ToolResult(result) => (result.id.as_str(), result.as_text(), result.is_error),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected =
+            [("a", "1".to_owned(), false), ("b", INTERRUPTED.to_owned(), true), ("c", "3".to_owned(), false)];
+        assert_eq!(results, expected);
+        assert_eq!((sent.len(), sent[2].role), (3, MessageRole::Tool));
+        assert_eq!(transcript.for_request("p"), sent, "the same again");
+        transcript.feedback("and?");
+        assert_eq!(transcript.for_request("p")[..3], sent[..], "before anything else is said");
+    }
+}

@@ -22,6 +22,8 @@ use output::OutputCheck;
 const MAX_UNKNOWN_CALLS: u32 = 5;
 /// How often the model is told that its final answer would not do.
 const MAX_OUTPUT_RETRIES: u32 = 2;
+/// What the model is told where its turns are over and it gets one more.
+const LAST_TURN: &str = "You can call no more tools. Give your final answer now, with what you have.";
 /// How often a provider may pause an answer, over a whole execution.
 const MAX_PAUSES: u32 = 10;
 
@@ -29,6 +31,9 @@ const MAX_PAUSES: u32 = 10;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct AgentMachine {
     max_turns: u32,
+    /// Whether one more turn without tools follows them.
+    #[serde(default)]
+    last_turn: bool,
     max_tokens: Option<u64>,
     output: OutputCheck,
     turn: u32,
@@ -46,6 +51,7 @@ impl AgentMachine {
     pub(crate) fn new(limits: &Limits, output_schema: Option<&serde_json::Value>) -> Result<Self> {
         Ok(Self {
             max_turns: limits.max_turns,
+            last_turn: limits.last_turn,
             max_tokens: limits.max_tokens,
             output: OutputCheck::new(output_schema)?,
             turn: 0,
@@ -109,8 +115,9 @@ impl AgentMachine {
 
     /// The next model call, unless a limit forbids it.
     fn next_turn(&mut self, feedback: Option<String>) -> Vec<Action> {
-        if self.turn >= self.max_turns {
-            return self.fail(&Error::LimitExceeded { limit: "turns", value: self.max_turns.to_string() });
+        let last = self.last_turn && self.turn == self.max_turns;
+        if self.turn >= self.max_turns && !last {
+            return self.fail(&self.out_of_turns());
         }
         if let Some(max) = self.max_tokens
             && self.usage.total_tokens() >= max
@@ -118,8 +125,13 @@ impl AgentMachine {
             return self.fail(&Error::LimitExceeded { limit: "tokens", value: max.to_string() });
         }
         self.turn += 1;
-        let call = Action::CallModel { key: format!("{}/model", self.turn), feedback, first: self.turn == 1 };
+        let feedback = feedback.or_else(|| last.then(|| LAST_TURN.to_owned()));
+        let call = Action::CallModel { key: format!("{}/model", self.turn), feedback, first: self.turn == 1, last };
         self.give(vec![call])
+    }
+
+    fn out_of_turns(&self) -> Error {
+        Error::LimitExceeded { limit: "turns", value: self.max_turns.to_string() }
     }
 
     fn answered(&mut self, response: &ModelResponse) -> Vec<Action> {
@@ -136,6 +148,10 @@ impl AgentMachine {
         }
         if calls.is_empty() {
             return self.ended_turn(response);
+        }
+        if self.turn > self.max_turns {
+            // The tools were off, and it calls one all the same.
+            return self.fail(&self.out_of_turns());
         }
         let turn = self.turn;
         let actions = calls

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::schema::SchemaCheck;
+use crate::domain::schema::{ANSWER, SchemaCheck};
 
 /// Nested deeper than this, nothing is shown.
 const MAX_DEPTH: usize = 64;
@@ -46,8 +46,20 @@ impl PartialOutput {
         let begin = text.find(['{', '['])?;
         let mut reader = Reader { text: &text[begin..], at: 0 };
         match reader.value(0) {
-            Found::Whole(value) | Found::Open(value) => self.check.check(&value).is_ok().then_some(value),
+            Found::Whole(value) | Found::Open(value) => self.fitting(value),
             Found::Nothing => None,
+        }
+    }
+
+    /// A value that fits, or the one that fits inside the object that it was put into.
+    fn fitting(&self, value: Value) -> Option<Value> {
+        let fits = |value: &Value| self.check.check(value).is_ok();
+        if fits(&value) {
+            return Some(value);
+        }
+        match value {
+            Value::Object(mut whole) if whole.len() == 1 => whole.shift_remove(ANSWER).filter(fits),
+            _ => None,
         }
     }
 }
@@ -233,6 +245,14 @@ mod tests {
         }
         assert_eq!(any().read("Let me see"), None);
         assert!(any().read(&"[".repeat(500)).is_some(), "too deep is cut, not refused");
+    }
+
+    #[test]
+    fn b14_b20_what_is_inside_an_object_is_shown_as_itself() {
+        let partial = PartialOutput::new(&json!({"type": "array", "items": {"type": "integer"}})).unwrap();
+        assert_eq!(partial.read(r#"{"answer": [1, 2, "#), Some(json!([1, 2])));
+        assert_eq!(partial.read("[1, 2, "), Some(json!([1, 2])));
+        assert_eq!(partial.read(r#"{"other": [1, 2, "#), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn machine(limits: &Limits) -> AgentMachine {
 fn started(limits: &Limits) -> AgentMachine {
     let mut machine = machine(limits);
     let first = machine.step(NOW, Input::Start);
-    assert_eq!(first, [Action::CallModel { key: "1/model".into(), feedback: None, first: true }]);
+    assert_eq!(first, [Action::CallModel { key: "1/model".into(), feedback: None, first: true, last: false }]);
     machine
 }
 
@@ -91,6 +91,24 @@ fn b45_the_turn_limit_ends_the_loop() {
     answer(&mut machine, "1/model", &calls(1));
     let end = tool_done(&mut machine, "1/tool/0");
     assert!(matches!(&end[..], [Action::Finish(Finish::Failed { error })] if error.code == ErrorCode::LimitExceeded));
+}
+
+#[test]
+fn b45_one_more_turn_without_tools_where_it_is_asked_for() {
+    let mut machine = started(&Limits { max_turns: 1, ..Limits::default().with_last_turn() });
+    answer(&mut machine, "1/model", &calls(1));
+    let next = tool_done(&mut machine, "1/tool/0");
+    let [Action::CallModel { key, feedback: Some(told), first: false, last: true }] = &next[..] else {
+        panic!("{next:?}");
+    };
+    assert_eq!((key.as_str(), told.as_str()), ("2/model", LAST_TURN));
+    let is_over = |actions: &[Action]| matches!(actions, [Action::Finish(Finish::Failed { error })] if error.code == ErrorCode::LimitExceeded);
+    let mut ignores = machine.clone();
+    assert!(is_over(&answer(&mut ignores, "2/model", &calls(1))), "a call where tools are off is not made");
+    let mut empty = machine.clone();
+    assert!(is_over(&answer(&mut empty, "2/model", &text(""))), "there is one more turn, not two");
+    let done = answer(&mut machine, "2/model", &text("so far: 5"));
+    assert_eq!(done, [Action::Finish(Finish::Completed { output: json!("so far: 5") })]);
 }
 
 /// What may happen to a machine, chosen by chance.

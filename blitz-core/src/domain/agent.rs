@@ -118,6 +118,9 @@ pub struct Limits {
     pub max_depth: u32,
     /// Tool calls that run at the same time.
     pub max_parallel_tools: u32,
+    /// Whether one more model call follows where `max_turns` is reached: without tools, to answer with what is there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub last_turn: bool,
 }
 
 impl Default for Limits {
@@ -129,6 +132,7 @@ impl Default for Limits {
             max_cost: None,
             max_depth: 8,
             max_parallel_tools: 16,
+            last_turn: false,
         }
     }
 }
@@ -142,6 +146,11 @@ impl Limits {
     /// The same limits with another bound on model calls.
     pub fn with_max_turns(self, max_turns: u32) -> Self {
         Self { max_turns, ..self }
+    }
+
+    /// The same limits, with one more model call where the turns are over: without tools, to answer with what is there.
+    pub fn with_last_turn(self) -> Self {
+        Self { last_turn: true, ..self }
     }
 
     /// The same limits with a cap on the cost.

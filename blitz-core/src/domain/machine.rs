@@ -153,6 +153,8 @@ pub enum Action {
         feedback: Option<String>,
         /// Whether the agent's tool choice holds for this call.
         first: bool,
+        /// Whether no tool may be called any more.
+        last: bool,
     },
     /// Run a tool, or an agent that is offered as one.
     CallTool {

@@ -261,6 +261,7 @@ mod tests {
             max_cost: Some(Money::from_nanos(2)),
             max_depth: 2,
             max_parallel_tools: 2,
+            last_turn: false,
         };
         assert_eq!(agent.limits, two);
         RunOptions::default().with_limits(all(3)).apply(&mut agent);

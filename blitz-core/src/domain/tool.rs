@@ -76,6 +76,9 @@ pub struct NewTool {
     /// Time limit of one call in milliseconds; 60,000 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sequential: bool,
 }
 
 impl NewTool {
@@ -93,6 +96,7 @@ impl NewTool {
             input_schema: Some(input_schema),
             effect: None,
             timeout_ms: None,
+            sequential: false,
         }
     }
 
@@ -121,6 +125,11 @@ impl NewTool {
     /// The same tool with a time limit of one call.
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout_ms: Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)), ..self }
+    }
+
+    /// The same tool, whose calls by one agent run one after another.
+    pub fn with_sequential(self, sequential: bool) -> Self {
+        Self { sequential, ..self }
     }
 
     /// The time limit of one call.

@@ -46,7 +46,8 @@ impl Catalog<NewTool> {
         let spec = tool.spec();
         let new = NewTool::function(spec.name, spec.description, spec.input_schema)
             .with_effect(tool.effect())
-            .with_timeout(tool.timeout());
+            .with_timeout(tool.timeout())
+            .with_sequential(tool.sequential());
         debug_assert_eq!(new.kind, ToolKind::Function);
         let record = self.put(new).await?;
         let runtime = &self.session.inner.runtime;

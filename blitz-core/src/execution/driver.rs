@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +80,8 @@ pub(crate) struct Work {
     /// Containers whose time is measured.
     pub(super) timed: BTreeSet<String>,
     pub(super) permits: Arc<Semaphore>,
+    /// The end of the last call of each tool whose calls run one after another.
+    pub(super) ends: HashMap<String, oneshot::Receiver<()>>,
     /// Rings at the execution's deadline.
     pub(super) deadline: Pin<Box<Sleep>>,
     /// Where the database says that the execution stands.
@@ -142,6 +144,7 @@ impl Work {
             timed: BTreeSet::new(),
             deadline: Box::pin(tokio::time::sleep(deadline.since(Timestamp::now()))),
             permits: Arc::new(Semaphore::new(max_parallel_tools.clamp(1, 1024) as usize)),
+            ends: HashMap::new(),
             status: (ExecutionStatus::Running, Vec::new()),
             children: mpsc::unbounded_channel(),
             resumed: false,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::Runtime;
 use super::limits::{DeploymentKey, Pass};
@@ -314,6 +315,22 @@ fn delta_bytes(delta: &Delta) -> u64 {
     text.len() as u64
 }
 
+/// What a tool call waits for before it runs.
+pub(crate) struct Permits {
+    /// The cap on all calls of the execution.
+    pub(crate) all: Arc<tokio::sync::Semaphore>,
+    /// Its place among the calls of a tool that run one after another.
+    pub(crate) turn: Option<InTurn>,
+}
+
+/// A call's place behind another one of its tool.
+pub(crate) struct InTurn {
+    /// The end of the one before.
+    pub(crate) before: Option<oneshot::Receiver<()>>,
+    /// Dropped with the call: the next one may run.
+    pub(crate) _done: oneshot::Sender<()>,
+}
+
 /// Runs one tool call. Whatever happens in the tool becomes its result.
 pub(crate) async fn call_tool(
     key: String,
@@ -321,11 +338,16 @@ pub(crate) async fn call_tool(
     arguments: Value,
     tool: Arc<PreparedTool>,
     context: ToolContext,
-    permits: Arc<tokio::sync::Semaphore>,
+    permits: Permits,
 ) -> ToolEnd {
     let attempt = context.attempt;
+    let Permits { all, mut turn } = permits;
+    if let Some(before) = turn.as_mut().and_then(|turn| turn.before.take()) {
+        // It ends by being dropped, however the call before comes to its end.
+        let _ = before.await;
+    }
     // The permit is held while the tool runs, and only then. The semaphore is never closed.
-    let _permit = permits.acquire_owned().await;
+    let _permit = all.acquire_owned().await;
     let outcome = tool.run(&call, arguments, context).await;
     ToolEnd { key, attempt, outcome }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, ParentLine, Running, RunningWhat, Work};
-use super::effects::{Delivered, Happening, ModelCall, ToolEnd, call_tool, live};
+use super::effects::{Delivered, Happening, InTurn, ModelCall, Permits, ToolEnd, call_tool, live};
 use super::nodes::{Spent, fill};
 use super::runnable::{Part, Runnable};
 use super::setup::Offer;
@@ -221,10 +222,17 @@ impl Driver {
     }
 
     /// One call of a tool, not begun, and what asks it to end.
-    fn effect(&self, start: &ToolStart) -> Option<(impl Future<Output = ToolEnd> + Send + use<>, CancellationToken)> {
+    fn effect(
+        &mut self,
+        start: &ToolStart,
+    ) -> Option<(impl Future<Output = ToolEnd> + Send + use<>, CancellationToken)> {
+        let mut one_by_one = false;
         let (tool, limit, silence) = match &self.setup {
             Runnable::Agent(setup) => match setup.offer(&start.call.name) {
-                Some(Offer::Tool { tool, .. }) => (tool, None, None),
+                Some(Offer::Tool { tool, .. }) => {
+                    one_by_one = tool.sequential();
+                    (tool, None, None)
+                }
                 _ => return None,
             },
             Runnable::Workflow(setup) => {
@@ -254,7 +262,8 @@ impl Driver {
             grace: if tool.blocks() { GRACE } else { Duration::ZERO },
             silence: silence.map(Duration::from_secs).map(|silence| (silence, pulse)),
         };
-        let (tool, permits) = (Arc::clone(tool), Arc::clone(&self.work.permits));
+        let tool = Arc::clone(tool);
+        let permits = Permits { all: Arc::clone(&self.work.permits), turn: one_by_one.then(|| self.turn_of(start)) };
         let (arguments, names, store) = (start.arguments.clone(), self.state.secrets.clone(), self.store.clone());
         let (call_key, attempt, call) = (start.key.clone(), start.attempt, start.call.clone());
         let call = async move {
@@ -275,6 +284,12 @@ impl Driver {
         let stop = start.node.as_ref().map(|_| cancel.clone());
         let (key, attempt, call_of) = (start.key.clone(), start.attempt, start.call.clone());
         Some((bounded(call, key, attempt, call_of, limits, stop), cancel))
+    }
+
+    /// The place of a call behind the last one of the same tool.
+    fn turn_of(&mut self, start: &ToolStart) -> InTurn {
+        let (done, end) = oneshot::channel();
+        InTurn { before: self.work.ends.insert(start.call.name.clone(), end), _done: done }
     }
 
     /// What shows a node's messages to whoever reads along.

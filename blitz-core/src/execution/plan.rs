@@ -12,7 +12,7 @@ use super::effects::{Happening, wait_until};
 use super::limits::{Admission, Pass};
 use super::recover::Resumed;
 use super::runnable::Runnable;
-use super::setup::{Offer, Setup};
+use super::setup::{Offer, Setup, Tools};
 use super::state::Progress;
 use super::turn::{Begin, ChildStart, Draft, Ids, ModelStart, Settle, ToolStart, Turn};
 use crate::domain::schema::admit_kept;
@@ -37,7 +37,9 @@ impl Driver {
                 continue;
             }
             match action {
-                Action::CallModel { key, first, .. } => queue.extend(self.plan_model(key, first, turn)),
+                Action::CallModel { key, first, last, .. } => {
+                    queue.extend(self.plan_model(key, Tools::of(first, last), turn));
+                }
                 Action::CallTool { key, call } => queue.extend(self.plan_tool(key, call, turn)?),
                 Action::RunNode(place) => queue.extend(self.plan_node(place, turn)),
                 Action::CancelNode(place) => queue.extend(self.cancel_node(place, turn)),
@@ -87,7 +89,7 @@ impl Driver {
         turn.children.iter_mut().for_each(|child| child.begin.launch.max_tokens = Some(share));
     }
 
-    fn plan_model(&mut self, key: String, first: bool, turn: &mut Turn) -> Vec<Action> {
+    fn plan_model(&mut self, key: String, tools: Tools, turn: &mut Turn) -> Vec<Action> {
         let attempt = match self.state.open.get(&key) {
             None => 1,
             Some(Progress::Retry { attempt, at }) => {
@@ -126,7 +128,7 @@ impl Driver {
         };
         let place = self.state.place(&key);
         let (Some(setup), Some(agent)) = (self.setup.agent(), self.state.as_agent()) else { return Vec::new() };
-        let request = setup.request(&mut agent.transcript, first, place);
+        let request = setup.request(&mut agent.transcript, tools, place);
         let start = ModelStart::new(key, attempt, place, setup, &request);
         self.queue(start, request, turn);
         Vec::new()

@@ -33,6 +33,27 @@ pub(crate) enum Offer {
     Agent { setup: Arc<Setup>, takes_text: bool },
 }
 
+/// Which tools a model may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tools {
+    /// As the agent's tool choice says.
+    AsChosen,
+    /// As the model likes.
+    Free,
+    /// None.
+    Off,
+}
+
+impl Tools {
+    pub(crate) fn of(first: bool, last: bool) -> Self {
+        match (first, last) {
+            (_, true) => Self::Off,
+            (true, false) => Self::AsChosen,
+            (false, false) => Self::Free,
+        }
+    }
+}
+
 /// All that an execution needs to run its steps.
 pub(crate) struct Setup {
     pub(crate) plan: Arc<ExecutionPlan>,
@@ -305,18 +326,18 @@ impl Setup {
         self.partial.clone()
     }
 
-    /// The next request to the model at a place; `first` lets the agent's tool choice hold.
-    pub(crate) fn request(&self, transcript: &mut Transcript, first: bool, place: usize) -> ModelRequest {
+    /// The next request to the model at a place.
+    pub(crate) fn request(&self, transcript: &mut Transcript, tools: Tools, place: usize) -> ModelRequest {
         let model = self.model_at(place);
         let mut request = ModelRequest::new(&model.model_name, transcript.for_request(model.provider.name()))
             .with_tools(Arc::clone(&self.specs))
             .with_settings(model.settings.clone());
         request.output_schema.clone_from(&self.output_schema);
         // A forced choice holds for the first call only: else the loop would never end.
-        if let (true, Some(choice)) = (first && !self.specs.is_empty(), &self.agent().tool_choice) {
+        if let (Tools::AsChosen, false, Some(choice)) = (tools, self.specs.is_empty(), &self.agent().tool_choice) {
             request.tool_choice = choice.clone();
         }
-        if self.agent().tool_choice == Some(ToolChoice::None) {
+        if tools == Tools::Off || self.agent().tool_choice == Some(ToolChoice::None) {
             request.tool_choice = ToolChoice::None;
         }
         structured::prepare(&mut request, &model.profile);

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::begin::Launch;
 use super::runnable::Runnable;
+use super::setup::Tools;
 use super::state::{State, Tally};
 use crate::access::Standing;
 use crate::audit::AuditLine;
@@ -520,10 +521,10 @@ impl Begin {
         let mut requests = Vec::with_capacity(1);
         for action in &first {
             // What is limited queues first: the driver reserves it when its turn has come.
-            if let (Action::CallModel { key, first, .. }, Some(setup), Some(agent)) =
+            if let (Action::CallModel { key, first, last, .. }, Some(setup), Some(agent)) =
                 (action, self.setup.agent().filter(|setup| setup.model_at(0).lines.is_empty()), state.as_agent())
             {
-                let request = setup.request(&mut agent.transcript, *first, 0);
+                let request = setup.request(&mut agent.transcript, Tools::of(*first, *last), 0);
                 let start = ModelStart::new(key.clone(), 1, 0, setup, &request);
                 let outcome = writer.model(tx, &start)?;
                 writer.committed.reserved.push(outcome);

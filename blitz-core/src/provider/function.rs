@@ -68,6 +68,9 @@ pub struct ProviderCall {
 
 impl ProviderCall {
     /// Hands a piece of the answer to whoever reads the events; nothing is decided by it.
+    ///
+    /// It never waits: what is not read yet is kept, so no more than the function itself says of one answer, and
+    /// it is gone with the call. No reader holds it up: the engine takes it as it comes.
     pub fn emit(&self, delta: Delta) {
         // Nobody hears it once the call is over.
         let _ = self.pieces.send(delta);
@@ -252,6 +255,25 @@ mod tests {
         assert_eq!(first, StreamItem::Delta(Delta::Text { text: "one ".into() }));
         go_on.notify_one();
         assert_eq!(texts(stream).await, ["two", "= one two"]);
+    }
+
+    #[tokio::test]
+    async fn b28_what_nobody_has_read_yet_is_kept_in_order_and_goes_with_the_call() {
+        let kept = Arc::new(std::sync::Mutex::new(None));
+        let left = Arc::clone(&kept);
+        let provider = FunctionProvider::new("f", move |_, call| {
+            (0..10_000).for_each(|n| call.emit_text(n.to_string()));
+            *left.lock().unwrap() = Some(call);
+            async { Ok(Reply::text("all")) }
+        });
+        let mut stream = ask(&provider);
+        let first = stream.next().await.unwrap().unwrap();
+        assert_eq!(first, StreamItem::Delta(Delta::Text { text: "0".into() }));
+        let said = texts(stream).await;
+        assert!(said[..9_999].iter().zip(1..).all(|(text, n)| *text == n.to_string()));
+        assert_eq!(said[9_999..], ["= all"]);
+        let call = kept.lock().unwrap().take().unwrap();
+        assert!(call.pieces.is_closed(), "what comes too late is kept nowhere");
     }
 
     #[tokio::test]

@@ -63,7 +63,7 @@ pub(super) fn of(model_name: &str) -> Profile {
     let name = name.find("claude-").map_or(name, |begin| &name[begin..]);
     let found = FAMILIES.iter().find(|family| belongs(name, family.prefix));
     let plain = Profile {
-        native_schema: claude_version(name).is_none_or(|version| version >= (4, 5)),
+        native_schema: claude_version(name).is_none_or(|version| version >= (4, 5)) && !is_ollama_cloud(name),
         // Before Gemini 3 a schema and tools could not be in one request.
         schema_with_tools: !["gemini-1", "gemini-2"].iter().any(|family| name.starts_with(family)),
         thinking: thinking(name, found.is_some_and(|family| family.reasoning)),
@@ -76,6 +76,11 @@ pub(super) fn of(model_name: &str) -> Profile {
         sampling: !family.reasoning,
         ..plain
     })
+}
+
+/// Whether a model of Ollama runs in its cloud, which takes a schema and does not hold to it: `gpt-oss:120b-cloud`.
+fn is_ollama_cloud(name: &str) -> bool {
+    name.rsplit_once(':').is_some_and(|(_, tag)| tag == "cloud" || tag.ends_with("-cloud"))
 }
 
 /// How a model is asked to think; `None` where nothing is known of it.

@@ -5,9 +5,9 @@
 //! behind it has to know.
 
 use futures_util::stream::StreamExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::wire::prompted;
+use super::wire::{prompted, schema};
 use super::{ModelStream, Profile, StreamItem};
 use crate::domain::{
     Delta, FinishReason, Message, MessageRole, ModelRequest, ModelResponse, OutputMode, OutputTool, Part, ToolChoice,
@@ -32,13 +32,15 @@ pub(crate) fn prepare(request: &mut ModelRequest, profile: &Profile) {
     };
     match mode {
         OutputMode::Tool => {
-            let wraps = !is_object(&output.schema);
-            let tool = tool(&output.schema, wraps, &request.tools);
+            let (input, wraps) = schema::as_object(&output.schema);
+            // Where none of the others may be called, the answer is all that is left.
+            let others: &[ToolSpec] = if has_tools { &request.tools } else { &[] };
+            let tool = tool(input.into_owned(), others);
             let name = tool.name.clone();
-            if request.tools.is_empty() {
+            if others.is_empty() {
                 request.tool_choice = ToolChoice::Tool(name.clone());
             }
-            request.tools = request.tools.iter().cloned().chain([tool]).collect();
+            request.tools = others.iter().cloned().chain([tool]).collect();
             request.output_tool = Some(OutputTool { name: name.into(), wraps });
             request.output_schema = None;
         }
@@ -52,29 +54,13 @@ pub(crate) fn prepare(request: &mut ModelRequest, profile: &Profile) {
     }
 }
 
-/// The tool that takes the answer, under a name that no other has. What is no object is put into one.
-fn tool(schema: &Value, wraps: bool, others: &[ToolSpec]) -> ToolSpec {
+/// The tool that takes the answer, under a name that no other has.
+fn tool(input: Value, others: &[ToolSpec]) -> ToolSpec {
     let mut name = TOOL.to_owned();
     while others.iter().any(|other| other.name == name) {
         name.push('_');
     }
-    let input = if wraps { wrapped(schema) } else { schema.clone() };
     ToolSpec::new(name, "Gives the final answer. Call it once, when you are done.", input)
-}
-
-fn is_object(schema: &Value) -> bool {
-    schema["type"] == "object" || schema.get("properties").is_some()
-}
-
-/// References begin at the root, so what they lead to stays there.
-fn wrapped(schema: &Value) -> Value {
-    let mut whole = json!({"type": "object", "properties": {"answer": schema}, "required": ["answer"]});
-    for name in ["$defs", "definitions"] {
-        if let Some(shared) = schema.get(name) {
-            whole[name] = shared.clone();
-        }
-    }
-    whole
 }
 
 /// The stream of an answer, with a call of the tool that takes it turned into text.
@@ -116,18 +102,14 @@ fn answered(mut response: ModelResponse, tool: &OutputTool) -> ModelResponse {
         _ => true,
     });
     if let Some(text) = answer.filter(|_| !others) {
-        response.message.parts.push(Part::text(if tool.wraps { unwrapped(text) } else { text }));
+        response.message.parts.push(Part::text(if tool.wraps {
+            schema::unwrapped(&text).unwrap_or(text)
+        } else {
+            text
+        }));
         if response.finish_reason == FinishReason::ToolCalls {
             response.finish_reason = FinishReason::Stop;
         }
     }
     response
-}
-
-/// What is inside the object that an answer was put into.
-fn unwrapped(text: String) -> String {
-    match serde_json::from_str::<Value>(&text) {
-        Ok(whole) => whole.get("answer").map_or(text, Value::to_string),
-        Err(_) => text,
-    }
 }

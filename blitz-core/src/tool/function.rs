@@ -64,6 +64,7 @@ pub struct FunctionTool {
     effect: Effect,
     timeout: Duration,
     blocks: bool,
+    sequential: bool,
     function: Arc<Function>,
 }
 
@@ -145,12 +146,17 @@ impl FunctionTool {
         F: Fn(Value, ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> + Send + Sync + 'static,
     {
         let (effect, timeout) = (Effect::Unsafe, NewTool::DEFAULT_TIMEOUT);
-        Self { spec, effect, timeout, blocks: false, function: Arc::new(function) }
+        Self { spec, effect, timeout, blocks: false, sequential: false, function: Arc::new(function) }
     }
 
     /// The same tool, which goes on by itself where its future is dropped: see [`Tool::blocks`].
     pub fn with_blocking(self) -> Self {
         Self { blocks: true, ..self }
+    }
+
+    /// The same tool, whose calls by one agent run one after another: see [`Tool::sequential`].
+    pub fn sequential(self) -> Self {
+        Self { sequential: true, ..self }
     }
 
     /// The same tool, known to change nothing: it may run any number of times.
@@ -189,6 +195,10 @@ impl Tool for FunctionTool {
 
     fn blocks(&self) -> bool {
         self.blocks
+    }
+
+    fn sequential(&self) -> bool {
+        self.sequential
     }
 
     fn call(&self, arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {

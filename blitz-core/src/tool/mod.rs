@@ -42,6 +42,11 @@ pub trait Tool: Send + Sync + 'static {
         NewTool::DEFAULT_TIMEOUT
     }
 
+    /// Whether an agent's calls of it run one after another, in the order of the model's.
+    fn sequential(&self) -> bool {
+        false
+    }
+
     /// Whether it goes on by itself where its future is dropped, as code on another thread does.
     ///
     /// A node of a workflow that is stopped waits five seconds for such a call, and not for any other.

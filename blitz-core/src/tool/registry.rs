@@ -180,6 +180,7 @@ pub(crate) struct PreparedTool {
     spec: ToolSpec,
     effect: Effect,
     timeout: Duration,
+    sequential: bool,
 }
 
 impl PreparedTool {
@@ -195,6 +196,7 @@ impl PreparedTool {
             check: SchemaCheck::new(&own.input_schema)?,
             effect: record.effect.unwrap_or(tool.effect()),
             timeout: if record.timeout_ms.is_some() { record.timeout() } else { tool.timeout() },
+            sequential: record.sequential || tool.sequential(),
             spec: ToolSpec::new(&record.name, description, own.input_schema),
             tool,
         })
@@ -204,7 +206,7 @@ impl PreparedTool {
     pub(crate) fn plain(tool: Arc<dyn Tool>) -> Result<Self> {
         let spec = tool.spec();
         let check = SchemaCheck::new(&spec.input_schema)?;
-        Ok(Self { check, effect: tool.effect(), timeout: MAX_TIMEOUT, spec, tool })
+        Ok(Self { check, effect: tool.effect(), timeout: MAX_TIMEOUT, sequential: tool.sequential(), spec, tool })
     }
 
     /// Name, description and schema, as a model sees them.
@@ -215,6 +217,11 @@ impl PreparedTool {
     /// What happens to the world when it runs.
     pub(crate) fn effect(&self) -> Effect {
         self.effect
+    }
+
+    /// Whether an agent's calls of it run one after another.
+    pub(crate) fn sequential(&self) -> bool {
+        self.sequential
     }
 
     /// Whether it goes on by itself where its future is dropped.

@@ -71,7 +71,8 @@ class FunctionModel:
     The request is a dict (``model_name``, ``messages``, ``tools``, ``tool_choice``, ``output_schema``,
     ``settings``); the answer is as one of :class:`Scripted`. A :class:`BlitzError` that it raises keeps
     its code, so a ``RateLimitedError`` is tried again as the agent's policy says. ``free`` says that it
-    costs nothing; else its model's price counts.
+    costs nothing; else its model's price counts. ``remote`` says that it asks somebody outside this process:
+    ``engine.allow_real_requests(False)`` forbids that.
     """
 
     __slots__ = ("_provider", "name")
@@ -82,6 +83,7 @@ class FunctionModel:
         *,
         name: str = "function",
         free: bool = False,
+        remote: bool = False,
     ) -> None:
         import inspect
 
@@ -102,7 +104,7 @@ class FunctionModel:
             except BlitzError as error:
                 return _plain(error)
 
-        self._provider = _native.function_provider(name, awaited if is_async else plain, is_async, free)
+        self._provider = _native.function_provider(name, awaited if is_async else plain, is_async, free, remote)
 
     def __repr__(self) -> str:
         return f"FunctionModel(name={self.name!r})"

@@ -404,6 +404,7 @@ class Session:
         input_schema: Mapping[str, Any] | None = ...,
         effect: str = ...,
         timeout: float | None = ...,
+        sequential: bool = ...,
     ) -> Callable[[F], F]: ...
     def tool(
         self,
@@ -415,18 +416,20 @@ class Session:
         input_schema: Mapping[str, Any] | None = None,
         effect: str = "unsafe",
         timeout: float | None = None,
+        sequential: bool = False,
     ) -> Any:
         """Makes a tool of a function, plain or async; the function itself stays as it is.
 
         The annotations give the schema, the docstring the descriptions. A parameter annotated with
         :class:`ToolContext` gets the call's context. ``effect`` is ``"pure"``, ``"idempotent"`` or
         ``"unsafe"``: what may be done after a crash in the middle of a call. ``timeout`` is in seconds.
+        The calls of a ``sequential`` tool by one agent run one after another; those of other tools go on.
         With an ``input_schema`` of your own the function gets the arguments as plain JSON values.
         """
         local = sys._getframe(1).f_locals
 
         def register(function: Any) -> Any:
-            self._registered(function, name, description, input_schema, effect, timeout, local).wait()
+            self._registered(function, name, description, input_schema, effect, timeout, sequential, local).wait()
             return function
 
         return register if function is None else register(function)
@@ -440,10 +443,11 @@ class Session:
         input_schema: Mapping[str, Any] | None = None,
         effect: str = "unsafe",
         timeout: float | None = None,
+        sequential: bool = False,
     ) -> Record:
         """Registers a function as a tool, as :meth:`tool` does, and gives its record."""
         local = sys._getframe(1).f_locals
-        return Record(self._registered(function, name, description, input_schema, effect, timeout, local).wait())
+        return Record(self._registered(function, name, description, input_schema, effect, timeout, sequential, local).wait())
 
     async def aregister(
         self,
@@ -454,9 +458,10 @@ class Session:
         input_schema: Mapping[str, Any] | None = None,
         effect: str = "unsafe",
         timeout: float | None = None,
+        sequential: bool = False,
     ) -> Record:
         """Registers a function as a tool, as :meth:`tool` does, and gives its record."""
-        return Record(await settled(self._registered(function, name, description, input_schema, effect, timeout, None)))
+        return Record(await settled(self._registered(function, name, description, input_schema, effect, timeout, sequential, None)))
 
     def _registered(
         self,
@@ -466,6 +471,7 @@ class Session:
         input_schema: Mapping[str, Any] | None,
         effect: str,
         timeout: float | None,
+        sequential: bool,
         local: Mapping[str, Any] | None,
     ) -> _native.Pending:
         from ._tools import FunctionSpec
@@ -473,7 +479,7 @@ class Session:
         spec = FunctionSpec(function, name=name, description=description, input_schema=input_schema, local=local)
         called = spec.call_async if spec.is_async else spec.call
         return self._entry.register_tool(
-            spec.name, spec.description, spec.input_schema, effect, timeout, called, spec.is_async
+            spec.name, spec.description, spec.input_schema, effect, timeout, sequential, called, spec.is_async
         )
 
     def __repr__(self) -> str:

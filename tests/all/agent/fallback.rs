@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use blitz::error::Charged;
 use blitz::provider::{FunctionProvider, ProviderCall, Reply};
+use blitz::tool::FunctionTool;
 use blitz::{
     CostFilter, Engine, EngineBuilder, EntryKind, Error, ErrorCode, Event, EventData, ExecutionStatus, Fallback,
     ListOptions, Money, NewAgent, NewBudget, NewModel, Part, Price, RetryPolicy, Session, Usage,
 };
 use futures_util::StreamExt;
 use serde_json::json;
+
+use crate::support::server::{Reply as HttpReply, Server};
 
 /// Who was asked, in order.
 type Asked = Arc<Mutex<Vec<String>>>;
@@ -123,6 +126,60 @@ async fn b44_the_next_model_is_asked_once_the_first_has_failed_for_good() {
     let ends: Vec<_> =
         ends.iter().map(|entry| (entry.model.as_str(), entry.provider.as_str(), entry.attempt)).collect();
     assert_eq!(ends, [("one", "one", 1), ("one", "one", 2), ("two", "two", 3)], "every attempt is booked");
+}
+
+/// A model of one dialect that thinks and calls a tool, and one of another that goes on where it fails.
+#[tokio::test]
+async fn b44_the_next_model_gets_the_conversation_in_its_own_form() {
+    let call = json!({"id": "call:1|x", "type": "function", "function": {"name": "f", "arguments": "{\"n\":1}"}});
+    let said = json!({"content": "let me see", "reasoning_content": "secret thought", "tool_calls": [call]});
+    let first = json!({"choices": [{"index": 0, "message": said, "finish_reason": "tool_calls"}]});
+    let content = json!([{"type": "text", "text": "{\"city\": \"Oslo\"}"}]);
+    let last = json!({"type": "message", "id": "m", "role": "assistant", "model": "claude-sonnet-4-6",
+        "content": content, "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let chat = Server::start([HttpReply::json(200, &first), HttpReply::json(503, &json!({}))]).await;
+    let claude = Server::start([HttpReply::json(200, &last)]).await;
+    let engine = Engine::open(":memory:").await.unwrap();
+    let me = engine.root("test");
+    let one = NewModel::new("one", "openai_compatible", "local").with_base_url(chat.url());
+    me.models().put(one).await.unwrap();
+    let two = NewModel::new("two", "anthropic", "claude-sonnet-4-6").with_base_url(claude.url()).with_api_key("k");
+    me.models().put(two).await.unwrap();
+    let input = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
+    let tool = FunctionTool::from_json_schema("f", "F.", input.clone(), |_, _| async { Ok(json!("seven")) });
+    me.tools().register(tool).await.unwrap();
+    let schema = json!({"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}});
+    let fallback = Fallback::to(["two"]);
+    let agent = agent(fallback).tool("f").instructions("Be brief.").output_schema(schema).retry(RetryPolicy::never());
+    me.agents().put(agent).await.unwrap();
+
+    let done = me.run("a", "Where?").await.unwrap();
+
+    assert_eq!(done.output, json!({"city": "Oslo"}), "{:?}", done.error);
+    let asked = chat.last_request().json();
+    assert_eq!(asked["messages"][2]["reasoning_content"], "secret thought", "it goes back to whoever thought it");
+    let mut sent = claude.last_request().json();
+    assert_eq!(sent["max_tokens"].take(), 4096);
+    let id = sent["messages"][1]["content"][1]["id"].take();
+    assert_eq!(sent["messages"][2]["content"][0]["tool_use_id"].take(), id);
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    assert!(id.as_str().unwrap().chars().all(fits), "{id}");
+    let closed = json!({"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}},
+        "additionalProperties": false});
+    let expected = json!({
+        "model": "claude-sonnet-4-6", "max_tokens": null,
+        "system": [{"type": "text", "text": "Be brief."}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Where?"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "let me see"},
+                {"type": "tool_use", "id": null, "name": "f", "input": {"n": 1}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": null,
+                "content": [{"type": "text", "text": "seven"}]}]},
+        ],
+        "tools": [{"name": "f", "description": "F.", "input_schema": input}],
+        "output_config": {"format": {"type": "json_schema", "schema": closed}},
+    });
+    assert_eq!(sent, expected);
 }
 
 #[tokio::test]

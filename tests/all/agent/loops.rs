@@ -1,13 +1,14 @@
 //! The loop: tools, several at once, limits, bad answers, children.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use blitz::provider::{Reply, Scripted};
-use blitz::tool::FunctionTool;
+use blitz::tool::{FunctionTool, Tool};
 use blitz::{
     ErrorCode, ExecutionStatus, Limits, ListOptions, Message, MessageRole, NewAgent, NewTool, Part, StepKind, ToolCall,
-    Usage, tool_fn,
+    ToolChoice, Usage, tool_fn,
 };
 use serde_json::{Value, json};
 
@@ -92,6 +93,100 @@ async fn b7_b9_parallel_calls_run_in_parallel_and_answer_in_order() {
     assert!(results[2].1 && results[2].0.contains("panicked"), "{results:?}");
 }
 
+/// A tool `name` that counts how many of its calls run at once, and notes the order in which they began.
+fn counted(name: &str) -> (FunctionTool, Arc<AtomicU32>, Arc<Mutex<Vec<f64>>>) {
+    let (running, most, order) =
+        (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default(), Arc::<Mutex<Vec<f64>>>::default());
+    let (seen, began) = (Arc::clone(&most), Arc::clone(&order));
+    let tool = tool_fn!(name, "", move |args: AddArgs| {
+        let (running, seen, began) = (Arc::clone(&running), Arc::clone(&seen), Arc::clone(&began));
+        async move {
+            seen.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            began.lock().unwrap().push(args.a);
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            running.fetch_sub(1, Ordering::SeqCst);
+            Ok(args.a)
+        }
+    });
+    (tool, most, order)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn b9_no_more_calls_run_at_once_than_the_cap() {
+    let calls = (0..12).map(|n| ("many", json!({"a": n, "b": 0}))).collect();
+    let (_engine, me, _) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
+    let (tool, most, order) = counted("many");
+    me.tools().register(tool).await.unwrap();
+    let mut limits = Limits::default();
+    limits.max_parallel_tools = 3;
+    me.agents().put(agent("a", &["many"]).limits(limits)).await.unwrap();
+    assert_eq!(me.run("a", "go").await.unwrap().text(), "done");
+    assert!((1..=3).contains(&most.load(Ordering::SeqCst)), "{most:?}");
+    assert_eq!(order.lock().unwrap().len(), 12);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn b9_calls_of_a_sequential_tool_run_one_after_another_and_others_go_on() {
+    // The first call of `one` ends only once `other` has run: a barrier for all would never end.
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let (opened, (counting, most, order)) = (Arc::clone(&gate), counted("one"));
+    let counting = Arc::new(counting);
+    let schema = counting.spec().input_schema;
+    let one = FunctionTool::from_json_schema("one", "", schema, move |arguments, context| {
+        let (gate, counting) = (Arc::clone(&gate), Arc::clone(&counting));
+        async move {
+            if arguments["a"] == 0 {
+                gate.acquire().await?.forget();
+            }
+            counting.call(arguments, context).await
+        }
+    });
+    let other = tool_fn!("other", "", move |_: AddArgs| {
+        let opened = Arc::clone(&opened);
+        async move {
+            opened.add_permits(1);
+            Ok(())
+        }
+    });
+    let numbers = (0..8).map(|n| ("one", json!({"a": n, "b": 0})));
+    let calls = numbers.chain([("other", json!({"a": 0, "b": 0}))]).collect();
+    let (_engine, me, provider) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
+    let record = me.tools().register(one.sequential()).await.unwrap();
+    assert!(record.spec.sequential);
+    me.tools().register(other).await.unwrap();
+    me.agents().put(agent("a", &["one", "other"])).await.unwrap();
+
+    assert_eq!(me.run("a", "go").await.unwrap().text(), "done");
+
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+    let expected: Vec<f64> = (0..8).map(f64::from).collect();
+    assert_eq!(*order.lock().unwrap(), expected, "in the order of the model's calls");
+    assert!(results(&provider.requests()[1].messages).iter().all(|(_, is_error)| !is_error));
+}
+
+#[tokio::test]
+async fn b9_a_tool_that_hangs_loses_no_siblings_result() {
+    let calls =
+        vec![("hang", json!({"a": 0, "b": 0})), ("add", json!({"a": 1, "b": 2})), ("hang", json!({"a": 1, "b": 0}))];
+    let (_engine, me, provider) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
+    let hang = tool_fn!("hang", "", |args: AddArgs| async move {
+        if args.a == 0.0 {
+            std::future::pending::<()>().await;
+        }
+        Ok("behind it")
+    });
+    me.tools().register(hang.sequential().with_timeout(Duration::from_millis(20))).await.unwrap();
+    me.tools().register(add()).await.unwrap();
+    me.agents().put(agent("a", &["hang", "add"])).await.unwrap();
+    assert_eq!(me.run("a", "go").await.unwrap().text(), "done");
+    let results = results(&provider.requests()[1].messages);
+    assert!(results[0].1 && results[0].0.contains("timed out"), "{results:?}");
+    assert_eq!(results[1], ("3.0".to_owned(), false));
+    assert_eq!(results[2], ("behind it".to_owned(), false), "the next call does not wait for ever");
+}
+
 #[tokio::test]
 async fn b6_a_tool_that_was_never_offered_is_answered_and_capped() {
     let calls = |n: usize| Reply::tool_calls((0..n).map(|_| ("nope", json!({}))).collect());
@@ -104,6 +199,17 @@ async fn b6_a_tool_that_was_never_offered_is_answered_and_capped() {
     assert!(told[0].1 && told[0].0.contains("add"), "the model is told what there is: {told:?}");
     let done = me.run("a", "x").await.unwrap();
     assert_eq!(done.error.unwrap().code, ErrorCode::BadOutput);
+}
+
+#[tokio::test]
+async fn b6_the_cap_is_on_all_names_together() {
+    let replies = (0..6).map(|n| Reply::tool_call(format!("invented_{n}"), json!({})));
+    let (_engine, me, provider) = scripted(replies.collect()).await;
+    me.tools().register(add()).await.unwrap();
+    me.agents().put(agent("a", &["add"])).await.unwrap();
+    let done = me.run("a", "x").await.unwrap();
+    assert_eq!((done.error.unwrap().code, provider.requests().len()), (ErrorCode::BadOutput, 6));
+    assert_eq!(results(&done.messages).len(), 6, "each call has its result");
 }
 
 #[tokio::test]
@@ -142,6 +248,41 @@ async fn b45_t25_the_turn_limit_keeps_messages_and_usage() {
     assert_eq!((error.code, error.details["limit"].as_str()), (ErrorCode::LimitExceeded, Some("turns")));
     assert_eq!((done.usage.requests, done.messages.len()), (3, 8));
     assert_eq!(done.cost.unwrap().to_string(), "0.00006");
+}
+
+#[tokio::test]
+async fn b45_a_last_turn_without_tools_answers_with_what_is_there() {
+    let endless = Scripted::from_fn(|request| match request.tool_choice {
+        ToolChoice::None => Reply::text("so far: 2"),
+        _ => Reply::tool_call("add", json!({"a": 1, "b": 1})),
+    });
+    let (_engine, me, provider) = with_provider(endless).await;
+    me.tools().register(add()).await.unwrap();
+    let limits = Limits::default().with_max_turns(2).with_last_turn();
+    me.agents().put(agent("a", &["add"]).limits(limits)).await.unwrap();
+
+    let done = me.run("a", "loop").await.unwrap();
+
+    assert_eq!((done.status, done.text().as_str()), (ExecutionStatus::Completed, "so far: 2"));
+    let seen = provider.requests();
+    let choices: Vec<_> = seen.iter().map(|request| request.tool_choice.clone()).collect();
+    assert_eq!(choices, [ToolChoice::Auto, ToolChoice::Auto, ToolChoice::None]);
+    assert!(seen[2].messages.last().unwrap().text_content().contains("final answer"), "the model is told");
+    let record = serde_json::to_value(me.agents().get("a").await.unwrap().spec).unwrap();
+    assert_eq!(record["limits"]["last_turn"], true);
+}
+
+#[tokio::test]
+async fn b11_a_tool_that_must_be_called_must_be_called_once() {
+    for choice in [ToolChoice::Required, ToolChoice::Tool("add".into())] {
+        let replies = vec![Reply::tool_call("add", json!({"a": 1, "b": 1})), Reply::text("2")];
+        let (_engine, me, provider) = scripted(replies).await;
+        me.tools().register(add()).await.unwrap();
+        me.agents().put(agent("a", &["add"]).tool_choice(choice.clone())).await.unwrap();
+        assert_eq!(me.run("a", "x").await.unwrap().text(), "2");
+        let choices: Vec<_> = provider.requests().iter().map(|request| request.tool_choice.clone()).collect();
+        assert_eq!(choices, [choice, ToolChoice::Auto], "else the loop never ends");
+    }
 }
 
 #[tokio::test]
@@ -212,6 +353,15 @@ async fn b19_an_empty_answer_gets_one_more_chance() {
     let (_engine, me, _) = scripted(vec![Reply::text("  "), Reply::text("here I am")]).await;
     me.agents().put(agent("a", &[])).await.unwrap();
     assert_eq!(me.run("a", "x").await.unwrap().text(), "here I am");
+}
+
+#[tokio::test]
+async fn b19_a_final_turn_of_nothing_but_thinking_gets_one_more_chance() {
+    let thinking = || Reply::parts(vec![serde_json::from_value(json!({"type": "thinking", "text": "hm"})).unwrap()]);
+    let (_engine, me, provider) = scripted(vec![thinking(), Reply::text("here I am")]).await;
+    me.agents().put(agent("a", &[])).await.unwrap();
+    assert_eq!(me.run("a", "x").await.unwrap().text(), "here I am");
+    assert!(provider.requests()[1].messages.last().unwrap().text_content().contains("empty"));
 }
 
 #[tokio::test]

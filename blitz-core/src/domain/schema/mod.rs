@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
+/// The field that holds an answer which is no object, where a model can be asked for objects only.
+pub(crate) const ANSWER: &str = "answer";
 /// The most problems that one check reports.
 const MAX_PROBLEMS: usize = 20;
 /// The most characters of one problem's message, and of its path.

@@ -51,7 +51,7 @@ impl Dialect for Messages {
             headers: wire.headers,
             body: wire.body,
             streams: wire.streams,
-            decoder: Box::new(response::Decoder::new(&endpoint.name, request)),
+            decoder: Box::new(response::Decoder::new(&endpoint.name, request, wire.reading)),
         })
     }
 }

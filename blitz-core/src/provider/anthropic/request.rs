@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 use super::super::profile::{self, claude_version};
 use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
-use super::super::wire::text::argument_object;
-use super::super::wire::{check_extra, lay_over, prompted, schema, split_system, to_body};
+use super::super::wire::schema::{self, Reading, Sent};
+use super::super::wire::text::{argument_object, is_blank};
+use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ThinkingRule, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
@@ -23,6 +24,8 @@ pub(super) struct Wire {
     pub headers: HeaderMap,
     pub body: Vec<u8>,
     pub streams: bool,
+    /// How the answer is read, where the schema was sent in another form.
+    pub reading: Option<Reading>,
 }
 
 /// Errors: `InvalidInput` if `extra` holds a field of the engine or an image is where none can be.
@@ -35,7 +38,8 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     let cap = settings.max_output_tokens.unwrap_or(DEFAULT_CAP);
     let (leading, rest) = split_system(&request.messages);
     let mut body = json!({"model": request.model_name, "max_tokens": cap});
-    let system = system(leading, request)?;
+    let native = native_schema(request);
+    let system = system(leading, request, native.is_some())?;
     if !system.is_empty() {
         body["system"] = system.into();
     }
@@ -46,7 +50,10 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     let (messages, uploads) = turns.finish();
     body["messages"] = messages;
     tools(request, &mut body);
-    output(request, &mut body);
+    let reading = native.and_then(|native| {
+        body["output_config"] = json!({"format": {"type": "json_schema", "schema": native.schema}});
+        native.reading
+    });
     let thinks = thinking(request, cap, &mut body, &extra);
     choose_tool(request, thinks, &mut body);
     sampling(request, thinks, &mut body);
@@ -57,7 +64,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
         body["stream"] = true.into();
     }
     lay_over(&mut body, &extra);
-    Ok(Wire { headers: headers(betas, uploads)?, body: to_body(&body)?, streams })
+    Ok(Wire { headers: headers(betas, uploads)?, body: to_body(&body)?, streams, reading })
 }
 
 fn headers(betas: Option<Value>, uploads: bool) -> Result<HeaderMap> {
@@ -80,12 +87,12 @@ fn headers(betas: Option<Value>, uploads: bool) -> Result<HeaderMap> {
     Ok(headers)
 }
 
-/// The instructions that lead the conversation.
-fn system(leading: &[Message], request: &ModelRequest) -> Result<Vec<Value>> {
+/// The instructions that lead the conversation, and the schema where it can only be told.
+fn system(leading: &[Message], request: &ModelRequest, has_native: bool) -> Result<Vec<Value>> {
     let mut blocks = Vec::new();
     for part in leading.iter().flat_map(|message| &message.parts) {
         match part {
-            Part::Text { text } if text.is_empty() => {}
+            Part::Text { text } if is_blank(text) => {}
             Part::Text { text } => blocks.push(json!({"type": "text", "text": text})),
             Part::CachePoint { ttl } => mark(&mut blocks, ttl.as_deref()),
             Part::Image { .. } | Part::File { .. } => {
@@ -97,24 +104,16 @@ fn system(leading: &[Message], request: &ModelRequest) -> Result<Vec<Value>> {
     if let Some(ttl) = request.settings.prompt_cache.as_ref().and_then(|cache| cache.system.as_deref()) {
         mark(&mut blocks, Some(ttl));
     }
-    if let Some(output) =
-        request.output_schema.as_ref().filter(|output| native_schema(request, &output.schema).is_none())
-    {
+    if let Some(output) = request.output_schema.as_ref().filter(|_| !has_native) {
         blocks.push(json!({"type": "text", "text": prompted(&output.schema)}));
     }
     Ok(blocks)
 }
 
-/// The closed form of a schema, where the model can be held to one.
-fn native_schema(request: &ModelRequest, schema: &Value) -> Option<Value> {
-    profile::of_request(request, None).native_schema.then(|| schema::closed(schema)).flatten()
-}
-
-fn output(request: &ModelRequest, body: &mut Value) {
-    let Some(output) = &request.output_schema else { return };
-    if let Some(schema) = native_schema(request, &output.schema) {
-        body["output_config"] = json!({"format": {"type": "json_schema", "schema": schema}});
-    }
+/// The schema of the answer in its closed form, where the model can be held to it.
+fn native_schema(request: &ModelRequest) -> Option<Sent> {
+    let output = request.output_schema.as_ref()?;
+    profile::of_request(request, None).native_schema.then(|| schema::closed(&output.schema)).flatten()
 }
 
 fn tools(request: &ModelRequest, body: &mut Value) {
@@ -235,7 +234,7 @@ impl<'a> Turns<'a> {
         };
         for part in &message.parts {
             match part {
-                Part::Text { text } | Part::Refusal { text } if !text.is_empty() => {
+                Part::Text { text } | Part::Refusal { text } if !is_blank(text) => {
                     blocks.push(json!({"type": "text", "text": text}));
                 }
                 Part::Thinking { text, signature: Some(signature), provider: Some(maker), .. }
@@ -277,7 +276,7 @@ impl<'a> Turns<'a> {
     fn result(&self, result: &'a ToolResult) -> Value {
         let mut block = json!({"type": "tool_result", "tool_use_id": self.ids.result(result)});
         let text = result.as_text();
-        if !text.is_empty() {
+        if !is_blank(&text) {
             block["content"] = json!([{"type": "text", "text": text}]);
         }
         if result.is_error {
@@ -318,7 +317,11 @@ impl<'a> Turns<'a> {
 /// A part that came from here: citations belong to the text before them, all else stands alone.
 fn opaque(blocks: &mut Vec<Value>, data: &Value) {
     match (data.get("citations"), blocks.last_mut()) {
-        (Some(citations), Some(text)) if data.get("type").is_none() => text["citations"] = citations.clone(),
+        (Some(citations), Some(text)) if data.get("type").is_none() && text["type"] == "text" => {
+            text["citations"] = citations.clone();
+        }
+        // The text that they belong to is left out.
+        (Some(_), _) if data.get("type").is_none() => {}
         _ => blocks.push(data.clone()),
     }
 }
@@ -350,6 +353,23 @@ mod tests {
 
     fn ask(messages: Vec<Message>) -> ModelRequest {
         ModelRequest::new("claude-sonnet-4-6", messages)
+    }
+
+    #[test]
+    fn b8_b19_b26_texts_of_white_space_are_left_out() {
+        let call = ToolCall::new("a", "f", "");
+        let messages = vec![
+            Message::system(" \n"),
+            Message::user("go"),
+            Message::new(MessageRole::Assistant, vec![Part::text("\n\n"), Part::ToolCall(call)]),
+            Message::new(MessageRole::Tool, vec![Part::ToolResult(ToolResult::new("a", "f", json!(" \t")))]),
+            Message::user("  "),
+        ];
+        let wire = body(&ask(messages));
+        assert_eq!(wire.get("system"), None);
+        assert_eq!(wire["messages"].as_array().unwrap().len(), 3);
+        assert_eq!(wire["messages"][1]["content"].as_array().unwrap().len(), 1, "{wire}");
+        assert_eq!(wire["messages"][2]["content"], json!([{"type": "tool_result", "tool_use_id": "a"}]));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
+use super::super::wire::schema::Reading;
 use super::super::wire::text::{first_count, or_default};
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage, UsageDetails};
 
@@ -40,8 +41,8 @@ struct Event {
 }
 
 impl Decoder {
-    pub(super) fn new(provider: &str, request: &ModelRequest) -> Self {
-        let draft = Draft::new(provider, request);
+    pub(super) fn new(provider: &str, request: &ModelRequest, reading: Option<Reading>) -> Self {
+        let draft = Draft::new(provider, request).read_by(reading);
         Self { draft, usage: Map::new(), inputs: HashMap::new(), done: false }
     }
 
@@ -229,7 +230,7 @@ mod tests {
             .iter()
             .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()))
             .collect();
-        let decoder = Decoder::new("anthropic", &ModelRequest::new("m", vec![]));
+        let decoder = Decoder::new("anthropic", &ModelRequest::new("m", vec![]), None);
         let (mut reader, mut out) = (Reader::new(Box::new(decoder)), VecDeque::new());
         reader.push(body.as_bytes(), &mut out)?;
         reader.finish(&mut out)

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
-use super::super::wire::text::argument_object;
+use super::super::wire::text::{argument_object, is_blank};
 use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ fn system(leading: &[Message]) -> Result<Vec<Value>> {
     let mut blocks = Vec::new();
     for part in leading.iter().flat_map(|message| &message.parts) {
         match part {
-            Part::Text { text } if !text.is_empty() => blocks.push(json!({"text": text})),
+            Part::Text { text } if !is_blank(text) => blocks.push(json!({"text": text})),
             Part::CachePoint { .. } => blocks.push(cache_point()),
             Part::Image { .. } | Part::File { .. } => {
                 return Err(Error::invalid("an image or file can only be in a user message"));
@@ -130,7 +130,7 @@ impl<'a> Turns<'a> {
         };
         for part in &message.parts {
             match part {
-                Part::Text { text } | Part::Refusal { text } if !text.is_empty() => blocks.push(json!({"text": text})),
+                Part::Text { text } | Part::Refusal { text } if !is_blank(text) => blocks.push(json!({"text": text})),
                 Part::Thinking { text, signature, provider: Some(maker), .. } if maker == self.provider => {
                     let mut thought = json!({"text": text});
                     if let Some(signature) = signature {
@@ -161,9 +161,12 @@ impl<'a> Turns<'a> {
     }
 
     fn result(&self, result: &'a ToolResult) -> Value {
+        let text = result.as_text();
         let said = match &result.content {
             content @ Value::Object(_) => json!({"json": content}),
-            _ => json!({"text": result.as_text()}),
+            // A text of white space is refused.
+            _ if is_blank(&text) => json!({"json": {"result": text}}),
+            _ => json!({"text": text}),
         };
         let mut wire = json!({"toolUseId": self.ids.result(result), "content": [said]});
         if result.is_error {
@@ -201,5 +204,31 @@ fn format_of(media_type: &str) -> &str {
         "application/vnd.ms-excel" => "xls",
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "xlsx",
         other => other.rsplit('/').next().unwrap_or(other),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::domain::ToolCall;
+
+    #[test]
+    fn b8_b19_b26_texts_of_white_space_are_left_out() {
+        let call = ToolCall::new("a", "f", "");
+        let messages = vec![
+            Message::system(" \n"),
+            Message::user("go"),
+            Message::new(MessageRole::Assistant, vec![Part::text("\n\n"), Part::ToolCall(call)]),
+            Message::new(MessageRole::Tool, vec![Part::ToolResult(ToolResult::new("a", "f", json!("  ")))]),
+            Message::user("  "),
+        ];
+        let body = encode("bedrock", &ModelRequest::new("m", messages)).unwrap();
+        let wire: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(wire.get("system"), None);
+        assert_eq!(wire["messages"].as_array().unwrap().len(), 3);
+        assert_eq!(wire["messages"][1]["content"].as_array().unwrap().len(), 1, "{wire}");
+        let result = json!({"toolResult": {"toolUseId": "a", "content": [{"json": {"result": "  "}}]}});
+        assert_eq!(wire["messages"][2]["content"], json!([result]));
     }
 }

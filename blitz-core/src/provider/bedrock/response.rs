@@ -77,7 +77,7 @@ impl Decode for Decoder {
     }
 
     fn take(&mut self, event: &str, json: &str, out: &mut Out) -> Result<(), Unreadable> {
-        let answer: Value = parse(json)?;
+        let answer = Value::Object(parse(json)?);
         let index = answer["contentBlockIndex"].as_u64().unwrap_or(0);
         match event {
             "contentBlockStart" => self.block(index, &answer["start"], out)?,

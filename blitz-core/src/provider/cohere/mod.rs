@@ -46,8 +46,9 @@ struct Chat;
 
 impl Dialect for Chat {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
-        let (body, streams) = (request::encode(&endpoint.name, request)?, request.settings.stream != Some(false));
-        let decoder = response::Decoder::new(&endpoint.name, request);
+        let ((body, reading), streams) =
+            (request::encode(&endpoint.name, request)?, request.settings.stream != Some(false));
+        let decoder = response::Decoder::new(&endpoint.name, request, reading);
         Ok(Encoded::plain(endpoint.url("/v2", "/chat"), body, streams, decoder))
     }
 

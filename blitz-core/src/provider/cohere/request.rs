@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::wire::calls::WireIds;
+use super::super::wire::schema::{self, Reading};
 use super::super::wire::{check_extra, lay_over, media, prompted, to_body};
 use super::response::TOOL_PLAN;
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice};
@@ -23,7 +24,7 @@ const OWN_FIELDS: &[&str] = &[
 ];
 
 /// Errors: `InvalidInput` if `extra` holds a field of the engine, or a message what the API cannot take.
-pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {
+pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<(Vec<u8>, Option<Reading>)> {
     check_extra(request, OWN_FIELDS)?;
     let settings = &request.settings;
     let (mut messages, mut ids) = (Vec::new(), WireIds::default());
@@ -37,6 +38,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
         messages.insert(0, json!({"role": "system", "content": prompted(&output.schema)}));
     }
     let mut body = json!({"model": request.model_name, "messages": messages});
+    let mut reading = None;
     if !tools.is_empty() {
         let tools = tools.iter().map(|tool| {
             let function = json!({"name": tool.name, "description": tool.description, "parameters": tool.input_schema});
@@ -49,7 +51,9 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
             ToolChoice::Required | ToolChoice::Tool(_) => body["tool_choice"] = "REQUIRED".into(),
         }
     } else if let Some(output) = &request.output_schema {
-        body["response_format"] = json!({"type": "json_object", "json_schema": output.schema});
+        let (schema, wraps) = schema::as_object(&output.schema);
+        body["response_format"] = json!({"type": "json_object", "json_schema": schema});
+        reading = Reading::of(None, wraps);
     }
     if let Some(cap) = settings.max_output_tokens {
         body["max_tokens"] = cap.into();
@@ -73,7 +77,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
         body["stream"] = true.into();
     }
     lay_over(&mut body, &settings.extra);
-    to_body(&body)
+    Ok((to_body(&body)?, reading))
 }
 
 fn take<'a>(provider: &str, message: &'a Message, ids: &mut WireIds<'a>, messages: &mut Vec<Value>) -> Result<()> {
@@ -126,4 +130,31 @@ fn take<'a>(provider: &str, message: &'a Message, ids: &mut WireIds<'a>, message
     }
     messages.push(wire);
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::domain::ToolSpec;
+
+    #[test]
+    fn b11_a_tool_must_be_called_only_where_there_is_one() {
+        let body = |request: &ModelRequest| -> Value {
+            serde_json::from_slice(&encode("cohere", request).unwrap().0).unwrap()
+        };
+        let mut request = ModelRequest::new("command-a", vec![Message::user("?")]);
+        for choice in [ToolChoice::Required, ToolChoice::Tool("f".into()), ToolChoice::None] {
+            request.tool_choice = choice;
+            let wire = body(&request);
+            assert_eq!((wire.get("tools"), wire.get("tool_choice")), (None, None));
+        }
+        request.tools = ["f", "g"].map(|name| ToolSpec::new(name, "", json!({"type": "object"}))).into();
+        request.tool_choice = ToolChoice::Required;
+        assert_eq!(body(&request)["tool_choice"], "REQUIRED");
+        request.tool_choice = ToolChoice::Tool("g".into());
+        let wire = body(&request);
+        assert_eq!((&wire["tool_choice"], wire["tools"].as_array().unwrap().len()), (&json!("REQUIRED"), 1));
+        assert_eq!(wire["tools"][0]["function"]["name"], "g");
+    }
 }

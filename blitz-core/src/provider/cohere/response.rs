@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
+use super::super::wire::schema::Reading;
 use super::super::wire::text::{first_count, or_default};
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage, UsageDetails};
 
@@ -39,8 +40,8 @@ struct Event {
 }
 
 impl Decoder {
-    pub(super) fn new(provider: &str, request: &ModelRequest) -> Self {
-        Self { draft: Draft::new(provider, request), done: false }
+    pub(super) fn new(provider: &str, request: &ModelRequest, reading: Option<Reading>) -> Self {
+        Self { draft: Draft::new(provider, request).read_by(reading), done: false }
     }
 
     fn content(&mut self, index: u64, content: &Value, out: &mut Out) -> Result<(), Unreadable> {
@@ -163,7 +164,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<ModelResponse, Unreadable> {
-        let decoder = Decoder::new("cohere", &ModelRequest::new("m", vec![]));
+        let decoder = Decoder::new("cohere", &ModelRequest::new("m", vec![]), None);
         let (mut reader, mut out) = (Reader::new(Box::new(decoder)), VecDeque::new());
         reader.push(body.as_bytes(), &mut out)?;
         reader.finish(&mut out)

@@ -257,6 +257,33 @@ mod tests {
     }
 
     #[test]
+    fn b25_with_tools_of_its_own_a_reason_is_not_the_end() {
+        let body = |chunk: &Value| format!("data: {chunk}\r\n\r\n");
+        let first = body(&chunk(json!([{"text": "let me look. "}]), json!("STOP")));
+        let rest = body(&chunk(json!([{"text": "found"}]), json!("STOP")));
+        let read = |own_tools: bool, pieces: &[&str]| {
+            let mut request = ModelRequest::new("m", vec![]);
+            if own_tools {
+                request.settings.extra.insert("tools".into(), json!([{"googleSearch": {}}]));
+            }
+            let mut reader = Reader::new(Box::new(Decoder::new("gemini", &request)));
+            let mut out = VecDeque::new();
+            for piece in pieces {
+                reader.push(piece.as_bytes(), &mut out)?;
+                assert!(reader.has_stopped() && reader.is_at_tail() != own_tools);
+            }
+            reader.finish(&mut out)
+        };
+        for own_tools in [false, true] {
+            assert_eq!(read(own_tools, &[&first, &rest]).unwrap().message.text_content(), "let me look. found");
+        }
+        // What is cut behind the reason is a tail, or the answer itself.
+        let cut = [first.as_str(), &rest[..rest.len() / 2]];
+        assert_eq!(read(false, &cut).unwrap().message.text_content(), "let me look. ");
+        assert!(matches!(read(true, &cut), Err(Unreadable::Cut)));
+    }
+
+    #[test]
     fn b37_sound_and_pictures_are_disjoint_from_what_is_cached() {
         let part = |kind: &str, count: u64| json!({"modality": kind, "tokenCount": count});
         let raw = json!({"promptTokenCount": 100, "cachedContentTokenCount": 40, "candidatesTokenCount": 30,

@@ -36,13 +36,18 @@ impl Ollama {
     /// characters that no header can carry.
     pub fn new(base_url: &str, api_key: Option<Secret>) -> Result<Self> {
         let endpoint = Endpoint::new("ollama", base_url, Auth::bearer(api_key)?)?;
-        Ok(Self { link: Link::new(endpoint, Chat) })
+        let host = endpoint.base.host_str().unwrap_or_default();
+        let is_cloud = host == "ollama.com" || host.ends_with(".ollama.com");
+        Ok(Self { link: Link::new(endpoint, Chat { is_cloud }) })
     }
 }
 
 http_provider!(Ollama);
 
-struct Chat;
+struct Chat {
+    /// Whether it is Ollama's own service, which takes a schema and does not hold to it.
+    is_cloud: bool,
+}
 
 impl Dialect for Chat {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
@@ -52,8 +57,9 @@ impl Dialect for Chat {
     }
 
     fn profile(&self, model_name: &str) -> Profile {
+        let of = profile::of(model_name);
         // Held to a schema, it calls no tool.
-        Profile { schema_with_tools: false, ..profile::of(model_name) }
+        Profile { schema_with_tools: false, native_schema: of.native_schema && !self.is_cloud, ..of }
     }
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
@@ -70,5 +76,29 @@ impl Dialect for Chat {
             }
         };
         Some(body.map(|body| EmbeddingCall { url, body, read }))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::provider::{OpenAi, Provider};
+
+    #[test]
+    fn b16_models_of_the_cloud_are_not_taken_to_hold_to_a_schema() {
+        let local = Ollama::new(Ollama::BASE_URL, None).unwrap();
+        let cloud = Ollama::new("https://ollama.com", None).unwrap();
+        let compatible = OpenAi::new("http://localhost:11434/v1", None).unwrap();
+        for (provider, model, native) in [
+            (&local as &dyn Provider, "gpt-oss:20b", true),
+            (&local, "gpt-oss:120b-cloud", false),
+            (&local, "glm-4.6:cloud", false),
+            (&local, "nebula-cloud", true),
+            (&cloud, "gpt-oss:120b", false),
+            (&compatible, "gpt-oss:120b-cloud", false),
+        ] {
+            assert_eq!(provider.profile(model).native_schema, native, "{model}");
+        }
     }
 }

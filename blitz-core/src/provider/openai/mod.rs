@@ -64,7 +64,7 @@ impl Dialect for Chat {
         let dialect =
             request::Dialect { provider: &endpoint.name, quirks: self.server.quirks(), family: self.family.as_deref() };
         let encoded = request::encode(request, &dialect, !plain)?;
-        let assembly = stream::Assembly::new(&endpoint.name, request, encoded.nullable);
+        let assembly = stream::Assembly::new(&endpoint.name, request, encoded.reading);
         let decoder = assembly.with_think_tags(self.server.quirks().think_tags);
         let url = endpoint.url(self.server.root(), "/chat/completions");
         Ok(Encoded::plain(url, encoded.body, encoded.streams, decoder))

@@ -1,7 +1,6 @@
 //! Maps a request to its wire form.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -9,11 +8,10 @@ use serde_json::{Map, Value, json};
 use super::super::profile;
 use super::super::wire::calls::WireIds;
 use super::super::wire::media::{self, Source};
-use super::super::wire::{check_extra, prompted, schema, to_body};
+use super::super::wire::schema::{self, Reading, Sent};
+use super::super::wire::{check_extra, prompted, to_body};
 use super::server::{Cap, Quirks, Thought};
-use crate::domain::{
-    Message, MessageRole, ModelRequest, ModelSettings, OutputSchema, Part, ToolChoice, ToolResult, ToolSpec,
-};
+use crate::domain::{Message, MessageRole, ModelRequest, ModelSettings, Part, ToolChoice, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
@@ -50,8 +48,8 @@ pub(super) struct Encoded {
     pub body: Vec<u8>,
     /// Whether a stream is asked for.
     pub streams: bool,
-    /// The schema of the answer, where its optional fields were sent as required and nullable.
-    pub nullable: Option<Arc<OutputSchema>>,
+    /// How the answer is read, where the schema was sent in another form.
+    pub reading: Option<Reading>,
 }
 
 /// The body of a request. `with_usage` asks for usage at the end of a stream.
@@ -67,13 +65,15 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     // A gateway knows itself what each model refuses.
     let reasoning = profile.reasoning && quirks.cap == Cap::ByModel;
     let streams = settings.stream != Some(false);
-    let has_tools = !request.tools.is_empty();
+    let shown = shown_tools(request, quirks);
+    let has_tools = !shown.is_empty();
     // Some servers call no tool where a schema is given.
     let holds_to_schema = quirks.schemas && profile.native_schema && (profile.schema_with_tools || !has_tools);
-    let (response_format, nullable) = match holds_to_schema {
+    let (response_format, reading) = match holds_to_schema {
         true => response_format(request),
         false if quirks.json_object && !has_tools => {
-            (request.output_schema.as_ref().map(|_| json!({"type": "json_object"})), None)
+            let object = request.output_schema.as_ref().filter(|output| schema::is_object(&output.schema));
+            (object.map(|_| json!({"type": "json_object"})), None)
         }
         false => (None, None),
     };
@@ -86,10 +86,13 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     if let Some(output) = request.output_schema.as_ref().filter(|_| !holds_to_schema) {
         messages.insert(0, WireMessage::new("system", Some(Content::Text(prompted(&output.schema).into()))));
     }
+    if !quirks.official {
+        merge_leading_system(&mut messages);
+    }
     let wire = WireRequest {
         model: &request.model_name,
         messages,
-        tools: request.tools.iter().map(WireTool::from).collect(),
+        tools: shown.into_iter().map(WireTool::from).collect(),
         tool_choice: if has_tools { tool_choice(&request.tool_choice, quirks) } else { None },
         parallel_tool_calls: settings.parallel_tool_calls.filter(|_| has_tools),
         response_format,
@@ -106,7 +109,7 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
             .then_some(StreamOptions { include_usage: true }),
         extra: &settings.extra,
     };
-    Ok(Encoded { body: to_body(&wire)?, streams, nullable })
+    Ok(Encoded { body: to_body(&wire)?, streams, reading })
 }
 
 #[derive(Serialize)]
@@ -177,22 +180,26 @@ fn tool_choice(choice: &ToolChoice, quirks: &Quirks) -> Option<Value> {
     match choice {
         ToolChoice::Auto => None,
         ToolChoice::None => Some(json!("none")),
-        ToolChoice::Required => Some(json!(quirks.required)),
-        ToolChoice::Tool(name) => Some(json!({"type": "function", "function": {"name": name}})),
+        ToolChoice::Tool(name) if quirks.named_choice => Some(json!({"type": "function", "function": {"name": name}})),
+        ToolChoice::Required | ToolChoice::Tool(_) => Some(json!(quirks.required)),
     }
 }
 
-/// The schema in its strict form where there is one, and the schema to read the answer by if it differs.
-fn response_format(request: &ModelRequest) -> (Option<Value>, Option<Arc<OutputSchema>>) {
-    let Some(output) = &request.output_schema else { return (None, None) };
-    let name = schema::name(&output.name);
-    let format = |schema: &Value, strict: bool| {
-        Some(json!({"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": strict}}))
+/// The tools that a request shows: only the chosen one where the server would not hold to a choice by name.
+fn shown_tools<'a>(request: &'a ModelRequest, quirks: &Quirks) -> Vec<&'a ToolSpec> {
+    let is_shown = |tool: &&ToolSpec| match &request.tool_choice {
+        ToolChoice::Tool(chosen) if !quirks.named_choice => tool.name == *chosen,
+        _ => true,
     };
-    match schema::strict(&output.schema) {
-        Some(strict) => (format(&strict.schema, true), strict.made_nullable.then(|| output.clone())),
-        None => (format(&output.schema, false), None),
-    }
+    request.tools.iter().filter(is_shown).collect()
+}
+
+/// The schema in its strict form where there is one, and how the answer is read if it differs.
+fn response_format(request: &ModelRequest) -> (Option<Value>, Option<Reading>) {
+    let Some(output) = &request.output_schema else { return (None, None) };
+    let Sent { schema, strict, reading } = schema::sent(&output.schema);
+    let format = json!({"name": schema::name(&output.name), "schema": schema, "strict": strict});
+    (Some(json!({"type": "json_schema", "json_schema": format})), reading)
 }
 
 #[derive(Serialize)]
@@ -243,6 +250,12 @@ enum ContentPart<'a> {
     InputAudio { input_audio: Value },
 }
 
+impl ContentPart<'_> {
+    fn text(&self) -> Option<&str> {
+        if let Self::Text { text } = self { Some(text) } else { None }
+    }
+}
+
 #[derive(Serialize)]
 struct Address<'a> {
     url: Cow<'a, str>,
@@ -281,6 +294,23 @@ fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<Wi
         }
     }
     Ok(wire)
+}
+
+/// Makes one message of several that lead with instructions: the templates of many servers take one only.
+fn merge_leading_system(messages: &mut Vec<WireMessage<'_>>) {
+    let leading = messages.iter().take_while(|message| message.role == "system").count();
+    if leading < 2 {
+        return;
+    }
+    let texts: Vec<String> = messages
+        .drain(..leading)
+        .flat_map(|message| match message.content {
+            Some(Content::Text(text)) => vec![text.into_owned()],
+            Some(Content::Parts(parts)) => parts.iter().filter_map(ContentPart::text).map(str::to_owned).collect(),
+            None => Vec::new(),
+        })
+        .collect();
+    messages.insert(0, WireMessage::new("system", Some(Content::Text(texts.join("\n\n").into()))));
 }
 
 fn tool_result<'a>(result: &'a ToolResult, ids: &WireIds<'a>) -> WireMessage<'a> {

@@ -41,6 +41,8 @@ pub(in crate::provider) struct Quirks {
     pub stream_options: bool,
     /// How it is told that some tool must be called.
     pub required: &'static str,
+    /// Whether it holds to the tool that a choice names. Where not, no other is shown.
+    pub named_choice: bool,
     /// Whether the seed is called `random_seed`.
     pub random_seed: bool,
     /// Whether it takes a JSON Schema for the answer.
@@ -83,6 +85,7 @@ const OTHER: Quirks = Quirks {
     thought: Thought::ReasoningContent,
     stream_options: true,
     required: "required",
+    named_choice: true,
     random_seed: false,
     schemas: true,
     json_object: false,
@@ -109,8 +112,8 @@ const OPENROUTER: Quirks =
     Quirks { cap: Cap::Tokens, thought: Thought::ReasoningDetails, stream_options: false, think_tags: false, ..OTHER };
 const XAI: Quirks = Quirks { cap: Cap::Completion, think_tags: false, ..OTHER };
 
-/// It parts thinking from text by itself; what it leaves in the text is text.
-const LLAMACPP: Quirks = Quirks { think_tags: false, ..OTHER };
+/// It parts thinking from text by itself; what it leaves in the text is text. It reads a choice by name as `auto`.
+const LLAMACPP: Quirks = Quirks { think_tags: false, named_choice: false, ..OTHER };
 
 impl ChatServer {
     /// Where it is reached where nothing else is said; `None` for servers that anybody runs.

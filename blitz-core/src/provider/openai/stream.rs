@@ -1,7 +1,5 @@
 //! Reads the body of an answer, streamed or whole, and puts the answer together.
 
-use std::sync::Arc;
-
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -9,17 +7,17 @@ use super::super::StreamItem;
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::calls::{CallIds, Calls};
 use super::super::wire::repeat::Repeat;
-use super::super::wire::schema;
+use super::super::wire::schema::Reading;
 use super::super::wire::think::ThinkTags;
 use super::response::{self, Choice, Chunk, Said};
-use crate::domain::{Delta, FinishReason, ModelRequest, ModelResponse, OutputSchema, Part, ServiceTier};
+use crate::domain::{Delta, FinishReason, ModelRequest, ModelResponse, Part, ServiceTier};
 
 /// One answer as far as it is known.
 #[derive(Default)]
 pub(super) struct Assembly {
     provider: String,
     ids: CallIds,
-    nullable: Option<Arc<OutputSchema>>,
+    reading: Option<Reading>,
     id: String,
     model: String,
     thinking: String,
@@ -81,11 +79,10 @@ impl Decode for Assembly {
 }
 
 impl Assembly {
-    /// An empty answer of `provider` to `request`; `nullable` is the schema of the answer where its
-    /// optional fields were made nullable.
-    pub(super) fn new(provider: &str, request: &ModelRequest, nullable: Option<Arc<OutputSchema>>) -> Self {
+    /// An empty answer of `provider` to `request`; `reading` says how one to a schema is read.
+    pub(super) fn new(provider: &str, request: &ModelRequest, reading: Option<Reading>) -> Self {
         let ids = CallIds::of(&request.messages);
-        Self { provider: provider.to_owned(), ids, nullable, ..Self::default() }
+        Self { provider: provider.to_owned(), ids, reading, ..Self::default() }
     }
 
     /// The same for a server that may leave thinking in the text.
@@ -168,7 +165,7 @@ impl Assembly {
         if self.candidate.is_none() {
             return Err(Unreadable::Malformed("an answer without a choice"));
         }
-        if let Some(text) = self.nullable.and_then(|output| schema::without_added_nulls(&output.schema, &self.text)) {
+        if let Some(text) = self.reading.and_then(|reading| reading.read(&self.text)) {
             self.text = text;
         }
         let mut parts = Vec::new();

@@ -1,14 +1,13 @@
 //! Maps a request to its wire form.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::super::profile;
 use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
-use super::super::wire::{check_extra, lay_over, schema, to_body};
-use crate::domain::{Message, MessageRole, ModelRequest, OutputSchema, Part, ToolChoice, ToolResult};
+use super::super::wire::schema::{self, Reading, Sent};
+use super::super::wire::{check_extra, lay_over, to_body};
+use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
@@ -18,8 +17,8 @@ const OWN_FIELDS: &[&str] =
 pub(super) struct Wire {
     pub body: Vec<u8>,
     pub streams: bool,
-    /// The schema of the answer, where its optional fields were sent as required and nullable.
-    pub nullable: Option<Arc<OutputSchema>>,
+    /// How the answer is read, where the schema was sent in another form.
+    pub reading: Option<Reading>,
 }
 
 /// Errors: `InvalidInput` if `extra` holds a field of the engine, an image is where none can be, or
@@ -37,7 +36,7 @@ pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelReques
     }
     let mut body = json!({"model": request.model_name, "input": input.items});
     tools(request, &mut body)?;
-    let nullable = output(request, &mut body);
+    let reading = output(request, &mut body);
     if let Some(cap) = settings.max_output_tokens {
         body["max_output_tokens"] = cap.into();
     }
@@ -62,7 +61,7 @@ pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelReques
     if let Some(Value::Array(include)) = body.get_mut("include") {
         include.dedup();
     }
-    Ok(Wire { body: to_body(&body)?, streams, nullable })
+    Ok(Wire { body: to_body(&body)?, streams, reading })
 }
 
 /// Whether the provider keeps the answer, so that a thought may be named by its id alone.
@@ -99,16 +98,13 @@ fn tools(request: &ModelRequest, body: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// The schema in its strict form where there is one, and the schema to read the answer by if it differs.
-fn output(request: &ModelRequest, body: &mut Value) -> Option<Arc<OutputSchema>> {
+/// The schema in its strict form where there is one, and how the answer is read if it differs.
+fn output(request: &ModelRequest, body: &mut Value) -> Option<Reading> {
     let output = request.output_schema.as_ref()?;
-    let strict = schema::strict(&output.schema);
-    let nullable = strict.as_ref().is_some_and(|strict| strict.made_nullable).then(|| output.clone());
-    let is_strict = strict.is_some();
-    let schema = strict.map_or_else(|| output.schema.clone(), |strict| strict.schema);
+    let Sent { schema, strict, reading } = schema::sent(&output.schema);
     let name = schema::name(&output.name);
-    body["text"] = json!({"format": {"type": "json_schema", "name": name, "schema": schema, "strict": is_strict}});
-    nullable
+    body["text"] = json!({"format": {"type": "json_schema", "name": name, "schema": schema, "strict": strict}});
+    reading
 }
 
 /// The items of a conversation so far.

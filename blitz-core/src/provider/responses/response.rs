@@ -1,7 +1,6 @@
 //! Puts an answer together from its items, streamed or whole.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,8 +8,9 @@ use serde_json::Value;
 use super::super::openai::response::{service_tier, usage};
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::{Draft, Key};
+use super::super::wire::schema::Reading;
 use super::super::wire::text::or_default;
-use crate::domain::{FinishReason, ModelRequest, ModelResponse, OutputSchema, UsageDetails};
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, UsageDetails};
 
 /// Fields of an answer that are known, or repeat the request.
 const KNOWN: &[&str] = &[
@@ -77,8 +77,8 @@ struct Event {
 }
 
 impl Decoder {
-    pub(super) fn new(provider: &str, request: &ModelRequest, nullable: Option<Arc<OutputSchema>>) -> Self {
-        Self { draft: Draft::new(provider, request).without_nulls_of(nullable), noted: HashSet::new(), done: false }
+    pub(super) fn new(provider: &str, request: &ModelRequest, reading: Option<Reading>) -> Self {
+        Self { draft: Draft::new(provider, request).read_by(reading), noted: HashSet::new(), done: false }
     }
 
     /// Takes an item that is whole, as far as its pieces did not bring it already.

@@ -1,14 +1,12 @@
 //! An answer under construction, for dialects that say it in blocks.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
 
 use super::super::StreamItem;
 use super::body::{Out, Unreadable};
 use super::calls::CallIds;
-use super::schema;
-use crate::domain::{Delta, FinishReason, ModelRequest, ModelResponse, OutputSchema, Part, Usage};
+use super::schema::Reading;
+use crate::domain::{Delta, FinishReason, ModelRequest, ModelResponse, Part, Usage};
 
 /// More blocks than this in one answer are refused.
 const MAX_BLOCKS: usize = 4_096;
@@ -23,8 +21,7 @@ pub(in crate::provider) struct Draft {
     ids: CallIds,
     blocks: Vec<(Key, Block)>,
     calls: u32,
-    /// The schema of the answer, where its optional fields were made nullable.
-    nullable: Option<Arc<OutputSchema>>,
+    reading: Option<Reading>,
     pub id: String,
     pub model: String,
     pub finish_reason: Option<FinishReason>,
@@ -47,9 +44,9 @@ impl Draft {
         Self { provider: provider.to_owned(), ids: CallIds::of(&request.messages), ..Self::default() }
     }
 
-    /// The same, of which nulls are taken out that only a strict schema asked for.
-    pub(in crate::provider) fn without_nulls_of(self, nullable: Option<Arc<OutputSchema>>) -> Self {
-        Self { nullable, ..self }
+    /// The same, whose text is read so where it answers a schema.
+    pub(in crate::provider) fn read_by(self, reading: Option<Reading>) -> Self {
+        Self { reading, ..self }
     }
 
     /// The block of a key; `new` makes it where it is the first piece of it.
@@ -185,12 +182,12 @@ impl Draft {
 
     /// The whole answer.
     pub(in crate::provider) fn finish(&mut self) -> ModelResponse {
-        let Self { provider, mut ids, mut blocks, nullable, id, model, finish_reason, usage, raw_usage, extra, .. } =
+        let Self { provider, mut ids, mut blocks, reading, id, model, finish_reason, usage, raw_usage, extra, .. } =
             std::mem::take(self);
-        if let (Some(output), Some(text)) = (nullable, last_text(&mut blocks))
-            && let Some(clean) = schema::without_added_nulls(&output.schema, text)
+        if let (Some(reading), Some(text)) = (reading, last_text(&mut blocks))
+            && let Some(read) = reading.read(text)
         {
-            *text = clean;
+            *text = read;
         }
         let parts: Vec<Part> =
             blocks.into_iter().filter_map(|(_, block)| block.into_part(&provider, &mut ids)).collect();

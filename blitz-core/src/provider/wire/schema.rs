@@ -4,8 +4,14 @@
 //! nullable. The answer then says `null` where the caller's schema wants nothing, so
 //! [`without_added_nulls`] takes those out again. Annotations and bounds that the API refuses are
 //! left out: the engine checks every answer against the whole schema itself.
+//!
+//! An API takes objects only. What is none is put into one, as [`ANSWER`], and the answer taken out of it.
+
+use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
+
+use crate::domain::schema::ANSWER;
 
 /// Objects within objects, as far as the API goes.
 const MAX_DEPTH: usize = 10;
@@ -50,10 +56,10 @@ const DROPPED: &[&str] = &[
 
 /// A schema in its strict form.
 #[derive(Debug, PartialEq)]
-pub(in crate::provider) struct Strict {
-    pub schema: Value,
+struct Strict {
+    schema: Value,
     /// Whether an optional property was made nullable.
-    pub made_nullable: bool,
+    made_nullable: bool,
 }
 
 /// Keywords that bound values, which OpenAI takes and Anthropic refuses.
@@ -69,19 +75,115 @@ enum Rules {
     Anthropic,
 }
 
+/// A schema as it goes out, and how its answer is read.
+#[derive(Debug, PartialEq)]
+pub(in crate::provider) struct Sent {
+    pub schema: Value,
+    /// Whether it is in the strict form.
+    pub strict: bool,
+    /// `None` where an answer to it is an answer to the caller's schema.
+    pub reading: Option<Reading>,
+}
+
+/// How an answer to what was sent becomes one to the caller's schema.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::provider) struct Reading {
+    /// The schema whose optional fields were made nullable.
+    nullable: Option<Value>,
+    /// Whether the answer is inside an object.
+    wrapped: bool,
+}
+
+impl Reading {
+    pub(in crate::provider) fn of(nullable: Option<Value>, wrapped: bool) -> Option<Self> {
+        (wrapped || nullable.is_some()).then_some(Self { nullable, wrapped })
+    }
+
+    /// The answer in the caller's terms; `None` where it is that already.
+    pub(in crate::provider) fn read(&self, answer: &str) -> Option<String> {
+        let clean = self.nullable.as_ref().and_then(|schema| without_added_nulls(schema, answer));
+        let inner = if self.wrapped { unwrapped(clean.as_deref().unwrap_or(answer)) } else { None };
+        inner.or(clean)
+    }
+}
+
+/// A schema as OpenAI takes it: an object, in the strict form where it has one.
+pub(in crate::provider) fn sent(schema: &Value) -> Sent {
+    let (whole, wraps) = as_object(schema);
+    let Some(strict) = strict(&whole) else {
+        return Sent { schema: whole.into_owned(), strict: false, reading: Reading::of(None, wraps) };
+    };
+    let nullable = strict.made_nullable.then(|| whole.into_owned());
+    Sent { schema: strict.schema, strict: true, reading: Reading::of(nullable, wraps) }
+}
+
 /// The form in which Anthropic holds a model to a schema: objects are closed and values unbounded.
-pub(in crate::provider) fn closed(schema: &Value) -> Option<Value> {
-    rewrite(schema, Rules::Anthropic).map(|strict| strict.schema)
+pub(in crate::provider) fn closed(schema: &Value) -> Option<Sent> {
+    let (whole, wraps) = as_object(schema);
+    let schema = rewrite(&whole, Rules::Anthropic)?.schema;
+    Some(Sent { schema, strict: true, reading: Reading::of(None, wraps) })
+}
+
+/// A schema of an object as it is, any other inside one; whether it is inside.
+pub(in crate::provider) fn as_object(schema: &Value) -> (Cow<'_, Value>, bool) {
+    if is_object(schema) { (Cow::Borrowed(schema), false) } else { (Cow::Owned(wrapped(schema)), true) }
+}
+
+/// Whether every API takes it as the schema of an object.
+pub(in crate::provider) fn is_object(schema: &Value) -> bool {
+    const REFUSED: &[&str] = &["anyOf", "oneOf", "allOf", "enum", "not"];
+    schema["type"] == "object" && REFUSED.iter().all(|keyword| schema.get(*keyword).is_none())
+}
+
+/// The schema of an object that holds an answer to this one.
+pub(in crate::provider) fn wrapped(schema: &Value) -> Value {
+    let mut inner = schema.clone();
+    let mut shared = Map::new();
+    if let Some(fields) = inner.as_object_mut() {
+        for name in ["$schema", "$defs", "definitions"] {
+            shared.extend(fields.shift_remove(name).map(|value| (name.to_owned(), value)));
+        }
+    }
+    let mut whole = json!({
+        "type": "object", "properties": {ANSWER: inner}, "required": [ANSWER], "additionalProperties": false
+    });
+    for (name, value) in shared {
+        whole[name] = value;
+    }
+    lead_inside(&mut whole);
+    whole
+}
+
+/// References begin at the root: those to what is inside now lead there; what is shared stayed where it was.
+fn lead_inside(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get_mut("$ref")
+                && let Some(rest) = reference.strip_prefix('#')
+                && !["/$defs/", "/definitions/"].iter().any(|shared| rest.starts_with(shared))
+            {
+                *reference = format!("#/properties/{ANSWER}{rest}");
+            }
+            fields.values_mut().for_each(lead_inside);
+        }
+        Value::Array(items) => items.iter_mut().for_each(lead_inside),
+        _ => {}
+    }
+}
+
+/// What is inside the object that an answer was put into; `None` where it is not in one.
+pub(in crate::provider) fn unwrapped(answer: &str) -> Option<String> {
+    let mut whole: Map<String, Value> = serde_json::from_str(answer).ok()?;
+    if whole.len() == 1 { whole.shift_remove(ANSWER).map(|inner| inner.to_string()) } else { None }
 }
 
 /// The strict form of a schema; `None` where it has none.
-pub(in crate::provider) fn strict(schema: &Value) -> Option<Strict> {
+fn strict(schema: &Value) -> Option<Strict> {
     rewrite(schema, Rules::OpenAi)
 }
 
 fn rewrite(schema: &Value, rules: Rules) -> Option<Strict> {
-    let root = schema.as_object()?;
-    if root.get("type").and_then(Value::as_str) != Some("object") || root.contains_key("anyOf") {
+    if !is_object(schema) {
         return None;
     }
     let mut rewriter = Rewriter { rules, made_nullable: false };
@@ -125,6 +227,9 @@ impl Rewriter {
             };
             let keyword = if keyword == "oneOf" { "anyOf" } else { keyword };
             strict.insert(keyword.to_owned(), value);
+        }
+        if !["type", "$ref", "anyOf"].iter().any(|keyword| strict.contains_key(*keyword)) {
+            strict.insert("type".to_owned(), implied_type(schema)?);
         }
         if is_object {
             self.object(schema, &mut strict, depth)?;
@@ -185,6 +290,38 @@ fn types(schema: &Map<String, Value>) -> impl Iterator<Item = &str> {
     one.into_iter().chain(many).filter_map(Value::as_str)
 }
 
+/// The type that a schema means without saying it: of its fields or items, or of the values that it lists.
+/// `None` where it means any.
+fn implied_type(schema: &Map<String, Value>) -> Option<Value> {
+    if schema.contains_key("properties") {
+        return Some("object".into());
+    }
+    if schema.contains_key("items") {
+        return Some("array".into());
+    }
+    let listed = schema.get("enum").map(|values| values.as_array().map(Vec::as_slice));
+    let listed = listed.or_else(|| schema.get("const").map(|value| Some(std::slice::from_ref(value))))??;
+    let mut names: Vec<&str> = Vec::new();
+    for value in listed {
+        let name = match value {
+            Value::String(_) => "string",
+            Value::Number(number) if number.is_f64() => "number",
+            Value::Number(_) => "integer",
+            Value::Bool(_) => "boolean",
+            Value::Null => "null",
+            Value::Array(_) | Value::Object(_) => return None,
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    match names.as_slice() {
+        [] => None,
+        [one] => Some((*one).into()),
+        several => Some(several.into()),
+    }
+}
+
 fn required(schema: &Map<String, Value>) -> impl Iterator<Item = &str> {
     schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
@@ -194,7 +331,8 @@ fn accepts_null(schema: &Value) -> bool {
     let Some(schema) = schema.as_object() else { return schema == &Value::Bool(true) };
     let listed = |list: &Value| list.as_array().is_some_and(|values| values.contains(&Value::Null));
     let any = ["anyOf", "oneOf"].iter().find_map(|keyword| schema.get(*keyword)?.as_array());
-    let typed = types(schema).any(|name| name == "null");
+    let untyped = !["type", "$ref", "anyOf", "oneOf"].iter().any(|keyword| schema.contains_key(*keyword));
+    let typed = untyped || types(schema).any(|name| name == "null");
     let constant = schema.get("const").is_none_or(Value::is_null);
     (typed && constant && schema.get("enum").is_none_or(listed)) || any.is_some_and(|any| any.iter().any(accepts_null))
 }
@@ -224,7 +362,7 @@ fn nullable(schema: Value) -> Option<Value> {
 }
 
 /// An answer to the strict form of `schema` as an answer to `schema` itself; `None` where nothing changes.
-pub(in crate::provider) fn without_added_nulls(schema: &Value, answer: &str) -> Option<String> {
+fn without_added_nulls(schema: &Value, answer: &str) -> Option<String> {
     let mut value: Value = serde_json::from_str(answer).ok()?;
     strip(schema, schema, &mut value, 0).then(|| value.to_string())
 }
@@ -324,7 +462,74 @@ mod tests {
             "a": {"type": "integer", "minimum": 1}, "b": {"type": "string", "pattern": "x", "format": "date"}}});
         let expected = json!({"type": "object", "required": ["a"], "additionalProperties": false, "properties": {
             "a": {"type": "integer"}, "b": {"type": "string", "format": "date"}}});
-        assert_eq!(closed(&schema).unwrap(), expected);
+        assert_eq!(closed(&schema).unwrap().schema, expected);
+    }
+
+    #[test]
+    fn b13_b14_what_is_no_object_is_sent_inside_one_and_taken_out_again() {
+        for schema in [
+            json!({"type": "array", "items": {"type": "integer"}}),
+            json!({"type": "string", "enum": ["a", "b"]}),
+            json!({"type": "integer"}),
+            json!({"anyOf": [{"type": "integer"}, {"type": "string"}]}),
+        ] {
+            for sent in [sent(&schema), closed(&schema).unwrap()] {
+                let expected = json!({"type": "object", "properties": {"answer": schema},
+                    "required": ["answer"], "additionalProperties": false});
+                assert!(sent.strict, "{schema}");
+                assert_eq!(sent.schema, expected, "{schema}");
+                let reading = sent.reading.unwrap();
+                assert_eq!(reading.read(r#"{"answer":[1,"b"]}"#).unwrap(), r#"[1,"b"]"#);
+                assert_eq!(reading.read("[1]"), None, "a server that ignores the schema");
+            }
+        }
+        let either = json!({"type": "object", "anyOf": [{"required": ["a"]}]});
+        assert_eq!(sent(&either).schema["type"], "object");
+        assert_eq!(sent(&either).schema["properties"]["answer"], either);
+        let object = json!({"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]});
+        assert_eq!(sent(&object).reading, None);
+    }
+
+    #[test]
+    fn b13_references_of_what_is_wrapped_still_lead_where_they_did() {
+        let tree = json!({"type": "array", "items": {"$ref": "#"}, "$defs": {"N": {"$ref": "#/items"}}});
+        let whole = wrapped(&tree);
+        assert_eq!(whole["properties"]["answer"], json!({"type": "array", "items": {"$ref": "#/properties/answer"}}));
+        assert_eq!(whole["$defs"]["N"]["$ref"], "#/properties/answer/items");
+        let node = json!({"$ref": "#/$defs/N", "$defs": {"N": {"type": "string"}}});
+        let expected = json!({"type": "object", "properties": {"answer": {"$ref": "#/$defs/N"}}, "required": ["answer"],
+            "additionalProperties": false, "$defs": {"N": {"type": "string"}}});
+        assert_eq!(wrapped(&node), expected);
+    }
+
+    #[test]
+    fn b13_what_says_no_type_gets_that_of_its_values() {
+        let schema = json!({"type": "object", "required": ["word", "any"], "properties": {
+            "word": {"enum": ["a", "b"]}, "one": {"const": 1}, "any": {"enum": ["a", 2, 0.5, true, null]},
+            "maybe": {"enum": [1, 2], "description": "d"}, "list": {"items": {"const": "x"}},
+            "inner": {"properties": {"n": {"type": "integer"}}, "required": ["n"]}}});
+        let expected = json!({
+            "word": {"enum": ["a", "b"], "type": "string"},
+            "one": {"anyOf": [{"const": 1, "type": "integer"}, {"type": "null"}]},
+            "any": {"enum": ["a", 2, 0.5, true, null], "type": ["string", "integer", "number", "boolean", "null"]},
+            "maybe": {"enum": [1, 2, null], "description": "d", "type": ["integer", "null"]},
+            "list": {"items": {"const": "x", "type": "string"}, "type": ["array", "null"]},
+            "inner": {"type": ["object", "null"], "required": ["n"], "properties": {"n": {"type": "integer"}},
+                "additionalProperties": false}});
+        let sent = sent(&schema);
+        assert_eq!(sent.schema["properties"], expected);
+        // What the caller's own schema lets be null stays so, what was made nullable does not.
+        let answer = r#"{"word":"a","one":null,"any":null,"maybe":null,"list":["x"],"inner":{"n":1}}"#;
+        let read = sent.reading.unwrap().read(answer).unwrap();
+        assert_eq!(read, r#"{"word":"a","any":null,"list":["x"],"inner":{"n":1}}"#);
+        assert_eq!(closed(&schema).unwrap().schema["properties"]["word"]["type"], "string");
+    }
+
+    #[test]
+    fn b13_added_nulls_inside_a_wrapped_answer_are_taken_out() {
+        let list = json!({"type": "array", "items": {"type": "object", "properties": {"n": {"type": "integer"}}}});
+        let reading = sent(&list).reading.unwrap();
+        assert_eq!(reading.read(r#"{"answer":[{"n":null},{"n":1}]}"#).unwrap(), r#"[{},{"n":1}]"#);
     }
 
     #[test]
@@ -342,6 +547,12 @@ mod tests {
             property(json!({"$ref": "https://example.com/schema"})),
             property(json!({"type": "string", "format": 7})),
             json!({"type": "object", "properties": {"anything": {}}}),
+            property(json!({})),
+            property(json!({"description": "anything"})),
+            property(json!({"minimum": 1})),
+            property(json!({"enum": []})),
+            property(json!({"enum": ["a", {"b": 1}]})),
+            property(json!({"type": "array", "items": {}})),
             json!({"type": "object", "properties": {"p": {"type": "string"}}, "required": ["q"]}),
         ] {
             assert_eq!(strict(&schema), None, "{schema}");

@@ -83,6 +83,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for TextPart<'a> {
     }
 }
 
+/// Whether a text says nothing: some APIs refuse such texts.
+pub(in crate::provider) fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
 /// A field that may be null as well as absent, which means the same.
 pub(in crate::provider) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::ToolCall;
+use crate::domain::{OutputSchema, ToolCall};
 use crate::error::ErrorCode;
 
 use crate::provider::ChatServer;
@@ -69,6 +69,39 @@ fn settings_and_tools_have_their_fields() {
 #[test]
 fn b11_a_tool_choice_without_tools_is_not_sent() {
     assert_eq!(body(&ask(vec![]).with_tool_choice(ToolChoice::Required)).get("tool_choice"), None);
+}
+
+#[test]
+fn b11_a_server_that_reads_a_named_choice_as_auto_is_shown_that_tool_alone() {
+    let tools = ["add", "sub"].map(|name| ToolSpec::new(name, "", json!({"type": "object"})));
+    let request = ask(vec![]).with_tools(tools.to_vec()).with_tool_choice(ToolChoice::Tool("sub".into()));
+    let llamacpp = Dialect { provider: "llamacpp", quirks: ChatServer::LlamaCpp.quirks(), family: None };
+    let wire = body_for(&llamacpp, &request);
+    assert_eq!((&wire["tool_choice"], wire["tools"].as_array().unwrap().len()), (&json!("required"), 1));
+    assert_eq!(wire["tools"][0]["function"]["name"], "sub");
+    assert_eq!(body(&request)["tools"].as_array().unwrap().len(), 2);
+    assert_eq!(body(&request)["tool_choice"]["function"]["name"], "sub");
+    let free = body_for(&llamacpp, &request.clone().with_tool_choice(ToolChoice::Auto));
+    assert_eq!((free["tools"].as_array().unwrap().len(), free.get("tool_choice")), (2, None));
+    let nobody = body_for(&llamacpp, &request.with_tool_choice(ToolChoice::Tool("none such".into())));
+    assert_eq!((nobody.get("tools"), nobody.get("tool_choice")), (None, None));
+}
+
+#[test]
+fn b33_leading_instructions_are_one_message_where_a_template_may_take_one_only() {
+    let two = Message::new(MessageRole::System, vec![Part::text("b"), Part::text("c")]);
+    let messages = vec![Message::system("a"), two, Message::user("?"), Message::system("later")];
+    let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
+    let request = ask(messages).with_output_schema(schema);
+    let wire = body(&request)["messages"].clone();
+    assert_eq!(wire[0], json!({"role": "system", "content": "a\n\nb\n\nc"}));
+    assert_eq!((&wire[1]["role"], &wire[2]["content"]), (&json!("user"), &json!("later")));
+    let deepseek = Dialect { provider: "deepseek", quirks: ChatServer::DeepSeek.quirks(), family: None };
+    let wire = body_for(&deepseek, &request)["messages"].clone();
+    let told = wire[0]["content"].as_str().unwrap();
+    assert!(told.contains("JSON Schema") && told.ends_with("a\n\nb\n\nc"), "{told}");
+    assert_eq!(wire[1]["role"], "user");
+    assert_eq!(body_for(&OFFICIAL, &request)["messages"].as_array().unwrap().len(), 4);
 }
 
 #[test]

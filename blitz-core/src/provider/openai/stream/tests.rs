@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 
 use super::super::super::wire::body::Reader;
+use super::super::super::wire::schema;
 use super::*;
 use crate::domain::{ToolCall, Usage};
 use proptest::prelude::*;
@@ -185,8 +186,8 @@ fn a_whole_answer_without_choices_is_malformed() {
 fn added_nulls_are_taken_out_of_the_answer() {
     let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     let request = ModelRequest::new("m", vec![]);
-    let nullable = Some(Arc::new(OutputSchema::new("o", schema)));
-    let mut reader = Reader::new(Box::new(Assembly::new("p", &request, nullable)));
+    let reading = schema::sent(&schema).reading;
+    let mut reader = Reader::new(Box::new(Assembly::new("p", &request, reading)));
     let mut out = VecDeque::new();
     let body = sse(&[delta(json!({"content": "{\"a\":null}"})), stop("stop")]);
     reader.push(body.as_bytes(), &mut out).unwrap();
