@@ -131,7 +131,7 @@ async fn those_whose_process_is_gone_keep_nobody_else_from_its_turn_however_many
     let late = start(&me, "a", 0).await;
     assert_eq!(status(&me, late.id()).await, ExecutionStatus::Pending);
     me.executions().cancel(first).await.unwrap();
-    answer(&me, late.id()).await;
+    tokio::time::timeout(std::time::Duration::from_secs(40), answer(&me, late.id())).await.expect("its turn comes");
     assert_eq!(late.wait().await.unwrap().status, ExecutionStatus::Completed);
     engine.close_within(std::time::Duration::ZERO).await.unwrap();
 }
