@@ -164,6 +164,16 @@ async fn t39_costs_are_ones_own_whatever_is_asked() {
         assert!(world.ben.costs().list(filter, ListOptions::default()).await.unwrap().items.is_empty(), "{filter:?}");
         assert_eq!(world.root.costs().summary(filter).await.unwrap().cost, mine.cost);
     }
+    // An export is as narrow as a question.
+    for query in [json!({"user_id": ana, "by": ["user"]}), json!({"by": ["user"]})] {
+        for format in ["jsonl", "csv"] {
+            let export = json!({"query": query, "format": format});
+            let lines = |text: serde_json::Value| text.as_str().unwrap().lines().count() - usize::from(format == "csv");
+            assert_eq!(lines(world.ben.call("usage.export", export.clone()).await.unwrap()), 0, "{export}");
+            assert_eq!(lines(world.ana.1.call("usage.export", export.clone()).await.unwrap()), 1, "{export}");
+            assert_eq!(lines(world.root.call("usage.export", export).await.unwrap()), 1);
+        }
+    }
 }
 
 #[tokio::test]
