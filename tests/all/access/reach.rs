@@ -10,6 +10,7 @@ use serde_json::{Map, json};
 use super::{PASSWORD, member, share_model};
 use crate::bad_input::code;
 use crate::support::engine::scripted;
+use crate::support::server::Server;
 
 /// Ana and Ben, business users, and an execution of Ana's agent `mine`.
 struct World {
@@ -183,6 +184,28 @@ async fn t17_a_user_cannot_book_on_another() {
         let run = json!({"agent": "mine", "input": "x", field: 1});
         assert_eq!(code(world.ana.1.call("agents.run", run).await), ErrorCode::InvalidInput, "{field}");
     }
+}
+
+#[tokio::test]
+async fn t69_nobody_tries_an_address_or_a_command_without_the_right_to() {
+    let world = world().await;
+    let server = Server::start([]).await;
+    let tool = |tool: NewTool| serde_json::to_value(tool).unwrap();
+    // Whatever makes the engine go somewhere: there is no method that only tries a connection.
+    for (method, input) in [
+        ("models.put", json!({"name": "own", "provider": "openai", "model_name": "x", "base_url": server.url()})),
+        ("models.create", json!({"name": "own", "provider": "openai", "model_name": "x", "base_url": server.url()})),
+        ("models.embed", json!({"model": "openai:x", "inputs": ["a"]})),
+        ("tools.put", tool(NewTool::builtin("file_read").with_config("root", "/"))),
+        ("tools.create", tool(NewTool::builtin("file_read").with_config("root", "/"))),
+        ("webhooks.put", json!({"name": "w", "url": server.url(), "secret": "a long enough secret"})),
+        ("webhooks.retry", json!({"id": 1})),
+        ("webhooks.deliver", json!({})),
+    ] {
+        assert_eq!(code(world.ben.call(method, input).await), ErrorCode::PermissionDenied, "{method}");
+    }
+    assert!(blitz::Method::all().all(|method| !method.name.ends_with(".test")), "one that does is tested here too");
+    assert!(server.requests().is_empty());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use blitz::provider::{EmbeddingRequest, FunctionProvider, Reply};
 use blitz::tool::ToolContext;
 use blitz::{
     BudgetId, BudgetScope, CostFilter, Engine, ErrorCode, LimitScope, ListOptions, ModelLimits, Money, NewAgent,
-    NewBudget, NewModel, RateLimit, Result, RetryPolicy, Session, TagPolicy, Usage, Workflow, tool_fn,
+    NewBudget, NewModel, RateLimit, Result, RetryPolicy, Session, TagPolicy, Usage, tool_fn,
 };
 use serde_json::json;
 

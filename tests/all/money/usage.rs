@@ -86,7 +86,12 @@ async fn t75_pages_are_capped_and_what_is_no_cursor_is_refused() {
     me.workflows().publish("flow").await.unwrap();
     let trigger = me.triggers().enable("flow").await.unwrap()[0].id;
     let webhook = me.webhooks().put(NewWebhook::new("w", "https://example.com", "a secret of theirs")).await.unwrap();
-    let of = |id: serde_json::Value| move |page: serde_json::Value| json!({"id": id, "page": page});
+    let of = |id: serde_json::Value| {
+        move |mut page: serde_json::Value| {
+            page["id"] = id.clone();
+            page
+        }
+    };
     type Input<'a> = Box<dyn Fn(serde_json::Value) -> serde_json::Value + 'a>;
     let lists: [(&str, Input<'_>); 7] = [
         ("budgets.windows", Box::new(of(json!(budget)))),
