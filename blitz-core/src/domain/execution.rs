@@ -11,6 +11,17 @@ use super::time::Timestamp;
 use super::usage::Usage;
 use crate::error::{Error, ErrorInfo, Result};
 
+/// The execution that somebody acts for: what is paid on its behalf counts where its own calls do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OnBehalf {
+    pub(crate) execution_id: ExecutionId,
+    pub(crate) root_id: ExecutionId,
+    /// Its agent and those that it is called by, the nearest first.
+    pub(crate) agents: Vec<ResourceId>,
+    /// The workflow that it is a part of.
+    pub(crate) workflow_id: Option<ResourceId>,
+}
+
 /// Where an execution stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -72,8 +72,12 @@ pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     }
     for (key, value) in tags {
         check_tag_key(key)?;
-        if value.is_empty() || value.len() > MAX_VALUE || value.chars().any(char::is_control) {
-            return Err(Error::invalid(format!("a tag's value has 1 to {MAX_VALUE} bytes and no control characters")));
+        // A comma stands between the tags of a row of usage.
+        let unfit = |c: char| c.is_control() || c == ',';
+        if value.is_empty() || value.len() > MAX_VALUE || value.chars().any(unfit) {
+            return Err(Error::invalid(format!(
+                "a tag's value has 1 to {MAX_VALUE} bytes, no commas and no control characters"
+            )));
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use super::Engine;
 use crate::access::{Authorizer, Gate, Heads, OpenGate, Policy, Rules};
 use crate::domain::{Secret, SessionSettings};
 use crate::error::Result;
+use crate::execution::bell::Bell;
 use crate::execution::{Runtime, recover};
 use crate::provider::Provider;
 use crate::provider::registry::Providers;
@@ -101,7 +102,8 @@ impl EngineBuilder {
     /// Errors: as [`Engine::open`].
     pub async fn open(self) -> Result<Engine> {
         let OpenGate { gate, work, store_id, boot } = Gate::open(self.options, self.rules).await?;
-        recover::settle_dead(&work, &boot).await?;
+        // Nobody listens yet; the courier reads the outbox when it begins.
+        recover::settle_dead(&work, &boot, &Bell::default()).await?;
         let runtime = Runtime::new(boot, store_id, self.providers);
         runtime.tools.allow_egress(self.egress);
         Ok(Engine::new(gate, work, runtime))

@@ -6,10 +6,11 @@ use super::Session;
 use super::methods::{Method, method};
 use crate::access::{Grant, Target};
 use crate::domain::{
-    Correction, CostFilter, CostSummary, LedgerEntry, ListOptions, Page, Permission, Reach, Rerate, Rerated,
+    Correction, CostFilter, CostSummary, LedgerEntry, ListOptions, Page, Permission, Reach, Rerate, Rerated, Timestamp,
 };
 use crate::error::Result;
-use crate::ledger;
+use crate::ledger::{self, Corrected};
+use crate::store::Connection;
 
 /// The costs, through a session: everybody sees their own, admins all.
 pub struct Costs {
@@ -66,24 +67,30 @@ impl Costs {
     /// Errors: `NotFound` where no call was booked under the reservation; `InvalidInput` where the call
     /// would come to less than nothing; `Conflict` where one of its windows is sealed.
     pub async fn adjust(&self, correction: Correction) -> Result<LedgerEntry> {
-        self.session
-            .write(Permission::BudgetsManage, Target::None, "costs.adjust", move |tx, grant| {
-                let entry = ledger::adjust(tx, grant.now(), &correction)?;
-                grant.audit_change(tx, &format!("entry:{}", entry.seq), None, Some(&correction))?;
-                Ok(entry)
-            })
-            .await
+        self.correct("costs.adjust", correction, ledger::adjust).await
     }
 
     /// Gives back a part of what a call cost, or all of it. Errors: as [`Costs::adjust`].
     pub async fn refund(&self, correction: Correction) -> Result<LedgerEntry> {
-        self.session
-            .write(Permission::BudgetsManage, Target::None, "costs.refund", move |tx, grant| {
-                let entry = ledger::refund(tx, grant.now(), &correction)?;
+        self.correct("costs.refund", correction, ledger::refund).await
+    }
+
+    async fn correct(
+        &self,
+        action: &'static str,
+        correction: Correction,
+        book: fn(&mut dyn Connection, Timestamp, &Correction) -> Result<Corrected>,
+    ) -> Result<LedgerEntry> {
+        let (entry, alerts) = self
+            .session
+            .write(Permission::BudgetsManage, Target::None, action, move |tx, grant| {
+                let (entry, alerts) = book(tx, grant.now(), &correction)?;
                 grant.audit_change(tx, &format!("entry:{}", entry.seq), None, Some(&correction))?;
-                Ok(entry)
+                Ok((entry, alerts))
             })
-            .await
+            .await?;
+        self.session.inner.runtime.bell.ring(&alerts);
+        Ok(entry)
     }
 }
 
@@ -114,20 +121,21 @@ impl Costs {
             let asked = asked.clone();
             // The version in force may change between two slices: the first one decides.
             let asked = Rerate { version: asked.version.or((sum.version > 0).then_some(sum.version)), ..asked };
-            let (slice, next) = self
+            let slice = self
                 .session
                 .write(Permission::PricesManage, Target::None, "costs.rerate", move |tx, grant| {
                     grant.require(Permission::BudgetsManage)?;
-                    let (slice, next) = ledger::rerate(tx, grant.now(), &asked, place)?;
-                    if slice.changed > 0 && !asked.dry_run {
-                        let details = serde_json::to_value(slice).unwrap_or_default();
-                        grant.audit(tx, &format!("prices:{}", slice.version), None, None, details)?;
+                    let slice = ledger::rerate(tx, grant.now(), &asked, place)?;
+                    if slice.done.changed > 0 && !asked.dry_run {
+                        let details = serde_json::to_value(slice.done).unwrap_or_default();
+                        grant.audit(tx, &format!("prices:{}", slice.done.version), None, None, details)?;
                     }
-                    Ok((slice, next))
+                    Ok(slice)
                 })
                 .await?;
-            sum = sum.and(&slice)?;
-            after = next;
+            self.session.inner.runtime.bell.ring(&slice.alerts);
+            sum = sum.and(&slice.done)?;
+            after = slice.next;
         }
         Ok(sum)
     }

@@ -345,11 +345,13 @@ impl Executions {
     /// Asking twice is the same as once. Errors: `Conflict` where it has ended.
     pub async fn cancel(&self, id: ExecutionId) -> Result<()> {
         let inner = Arc::clone(&self.session.inner);
-        self.session
+        let alerts = self
+            .session
             .write(Permission::ExecutionsCancel, Target::Execution(id), "executions.cancel", move |tx, grant| {
                 control::cancel(tx, grant, &inner.runtime, id)
             })
             .await?;
+        self.session.inner.runtime.bell.ring(&alerts);
         self.session.inner.runtime.cancel(id);
         Ok(())
     }
@@ -359,21 +361,21 @@ impl Executions {
     /// Errors: `Conflict` where that step does not wait for a decision (any more).
     pub async fn decide(&self, id: ExecutionId, key: impl Into<String>, decision: Decision) -> Result<()> {
         let (key, decision) = (Arc::new(key.into()), Arc::new(decision));
-        self.once_taken_up(id, || {
+        let decided = self.once_taken_up(id, || {
             let (key, decision) = (Arc::clone(&key), Arc::clone(&decision));
             let decide = move |tx: &mut dyn Connection, grant: &Grant| control::decide(tx, grant, id, &key, &decision);
             self.session.write(Permission::ExecutionsDecide, Target::Execution(id), "executions.decide", decide)
-        })
-        .await?;
+        });
+        self.session.inner.runtime.bell.ring(&decided.await?);
         self.session.inner.runtime.wake(id);
         Ok(())
     }
 
     /// Answers a wait of an execution. One that was interrupted and is just taken up here does not wait
     /// yet for what it waited for: it is answered once it does.
-    async fn once_taken_up<F>(&self, id: ExecutionId, answer: impl Fn() -> F) -> Result<()>
+    async fn once_taken_up<T, F>(&self, id: ExecutionId, answer: impl Fn() -> F) -> Result<T>
     where
-        F: Future<Output = Result<()>>,
+        F: Future<Output = Result<T>>,
     {
         let answered = answer().await;
         if !answered.as_ref().is_err_and(|error| error.code() == ErrorCode::Conflict) {

@@ -1,5 +1,6 @@
 //! Models: who serves them, settings, sealed keys, prices.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,9 @@ struct Embed {
     /// When a failed attempt is made again.
     #[serde(default)]
     retry: RetryPolicy,
+    /// What it is counted under; a call that a tool makes is counted under its execution's.
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -154,6 +158,18 @@ impl Models {
         request: EmbeddingRequest,
         retry: RetryPolicy,
     ) -> Result<Embeddings> {
+        self.embed_tagged(model, request, retry, BTreeMap::new()).await
+    }
+
+    /// The same, counted under tags; what a tool embeds is counted under its execution's. Errors: as
+    /// [`Models::embed`]; `InvalidInput` where a tag is malformed, or one that is required is missing.
+    pub async fn embed_tagged(
+        &self,
+        model: &str,
+        request: EmbeddingRequest,
+        retry: RetryPolicy,
+        tags: BTreeMap<String, String>,
+    ) -> Result<Embeddings> {
         if request.inputs.is_empty() || request.inputs.len() > MAX_INPUTS {
             return Err(Error::invalid(format!("embed wants 1 to {MAX_INPUTS} inputs")));
         }
@@ -161,7 +177,7 @@ impl Models {
             return Err(Error::invalid("dimensions must be at least 1"));
         }
         let runtime = Arc::clone(&self.session.inner.runtime);
-        let mut attempt = Attempt::first(retry)?;
+        let mut attempt = Attempt::first(retry, tags, self.session.on_behalf())?;
         loop {
             // The attempt that is made is booked to its end; the next one is made for a caller who still waits.
             match runtime
@@ -181,18 +197,25 @@ impl Models {
         });
         let mut request = EmbeddingRequest::new("", parts.collect());
         (request.dimensions, request.extra) = (embed.dimensions, embed.extra);
-        self.embed_retried(&embed.model, request, embed.retry).await
+        self.embed_tagged(&embed.model, request, embed.retry, embed.tags).await
     }
 }
 
-/// One attempt of a call: asked for and reserved in one transaction, then sent and booked.
+/// One attempt of a call: in its turn asked for and reserved in one transaction, then sent and booked.
 async fn embed_once(session: Session, model: String, request: EmbeddingRequest, attempt: Attempt) -> Result<Attempted> {
     let (runtime, work) = (Arc::clone(&session.inner.runtime), session.inner.work.clone());
+    let (host, name, asked) = (Arc::clone(&runtime), model.clone(), request.clone());
+    let place = session
+        .read(Permission::ModelsUse, Target::None, move |tx, grant| embed::place(tx, grant, &host, &name, &asked));
+    let pass = match attempt.queue(&runtime, place.await?).await? {
+        Ok(pass) => pass,
+        Err(again) => return Ok(Attempted::Again(again)),
+    };
     let host = Arc::clone(&runtime);
     let held = session.write(Permission::ModelsUse, Target::None, "models.embed", move |tx, grant| {
         embed::reserve(tx, grant, &host, &model, &request, &attempt)
     });
-    held.await?.perform(runtime, work).await
+    held.await?.perform(runtime, work, pass).await
 }
 
 impl Noun for NewModel {

@@ -20,7 +20,7 @@ use crate::domain::{
 use crate::error::{Error, ErrorCode, Result};
 use crate::execution::begin::{Beginning, Begins, What, begin};
 use crate::execution::rerun::Rerun;
-use crate::execution::{Started, fresh_seed, recover, redrive};
+use crate::execution::{Runtime, Started, fresh_seed, recover, redrive};
 
 /// An execution that was started: it runs by itself, whatever becomes of the handle.
 #[derive(Clone, Debug)]
@@ -293,7 +293,8 @@ impl Session {
     }
 
     async fn recover_here(&self) -> Result<Vec<ExecutionId>> {
-        recover::settle_dead(&self.inner.work, &self.inner.runtime.boot).await?;
+        let Runtime { boot, bell, .. } = &*self.inner.runtime;
+        recover::settle_dead(&self.inner.work, boot, bell).await?;
         recover::recover_all(&self.inner.gate, &self.caller, &self.inner.runtime, &|caller| {
             Session::new(Arc::clone(&self.inner), caller).shared()
         })

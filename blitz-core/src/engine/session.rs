@@ -10,7 +10,7 @@ use super::{
     Prompts, RateLimits, Roles, Secrets, Sessions, Tools, Triggers, Usages, Users, Webhooks, Workflows, methods,
 };
 use crate::access::{Caller, Grant, Target};
-use crate::domain::{Outcome, Permission, Principal, ResourceRef};
+use crate::domain::{OnBehalf, Outcome, Permission, Principal, ResourceRef};
 use crate::error::{Error, Result};
 use crate::provider::ProviderCall;
 use crate::store::Connection;
@@ -24,11 +24,13 @@ pub struct Session {
     pub(crate) inner: Arc<Inner>,
     pub(crate) caller: Caller,
     host: Option<Arc<dyn Any + Send + Sync>>,
+    /// The execution whose tool has it.
+    on_behalf: Option<Arc<OnBehalf>>,
 }
 
 impl Session {
     pub(super) fn new(inner: Arc<Inner>, caller: Caller) -> Self {
-        Self { inner, caller, host: None }
+        Self { inner, caller, host: None, on_behalf: None }
     }
 
     /// The same session with a value of the host's own: tools find it in the session they are handed, and functions
@@ -45,7 +47,12 @@ impl Session {
 
     /// The session as the tools of its executions have it.
     pub(super) fn acting(&self) -> Self {
-        Self { caller: self.caller.acting(), ..self.clone() }
+        Self { caller: self.caller.acting(), on_behalf: None, ..self.clone() }
+    }
+
+    /// The execution that it acts for, where a tool has it.
+    pub(super) fn on_behalf(&self) -> Option<Arc<OnBehalf>> {
+        self.on_behalf.clone()
     }
 
     /// The value that the host gave this session.
@@ -231,14 +238,15 @@ impl ProviderCall {
 }
 
 impl ToolContext {
-    /// The session of the caller: a tool that calls the engine acts as who called it.
+    /// The session of the caller: a tool that calls the engine acts as who called it. What it embeds counts for
+    /// the execution and its agents.
     ///
     /// Errors: `InvalidInput` outside an execution.
     pub fn session(&self) -> Result<Session> {
         self.session
             .as_ref()
             .and_then(|session| session.downcast_ref::<Session>())
-            .cloned()
+            .map(|session| Session { on_behalf: self.on_behalf.clone(), ..session.clone() })
             .ok_or_else(|| Error::invalid("this tool was not called by an execution: there is no session"))
     }
 }

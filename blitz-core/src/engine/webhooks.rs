@@ -24,6 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const LEASE: Duration = Duration::from_secs(120);
 /// The first wait behind a failure; each one that follows is twice as long.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
+/// How often the outbox is looked at though nobody says that something is in it.
+const LOOK: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 /// So often a message is tried: over a day.
 const MAX_ATTEMPTS: u32 = 32;
@@ -176,30 +178,29 @@ fn missing() -> Error {
 
 // The courier -------------------------------------------------------------------------------------
 
-/// Empties the outbox whenever it is woken or something in it is due, for the engine's life.
+/// Empties the outbox whenever it is woken or something in it is due, and once a minute, for the engine's life.
 pub(super) async fn courier(engine: Weak<Inner>, bell: Arc<Bell>, over: CancellationToken) {
     loop {
         let Some(inner) = engine.upgrade() else { return };
         let wait = match empty(&inner).await {
-            Ok(next) => next.map(|next| next.since(Timestamp::now()).max(Duration::from_millis(50))),
+            Ok(next) => until(next, Timestamp::now()),
             // A store that is closed has nothing more to be told.
             Err(error) if error.code() == crate::error::ErrorCode::Closed => return,
-            Err(_) => Some(FIRST_WAIT),
+            Err(_) => FIRST_WAIT,
         };
         // An engine that nobody holds is closed: nothing of it is held here while this waits.
         drop(inner);
-        let due = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = over.cancelled() => return,
             () = bell.woken() => {}
-            () = due => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// How long the courier rests. What other processes put in, and may have left, wakes nobody here.
+fn until(next: Option<Timestamp>, now: Timestamp) -> Duration {
+    next.map_or(LOOK, |next| next.since(now)).clamp(Duration::from_millis(50), LOOK)
 }
 
 /// Tells what is due; gives when the next message is.
@@ -275,4 +276,18 @@ fn signature(secret: &[u8], seconds: i64, delivery: i64, body: &str) -> String {
 
 fn wait_behind(attempts: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_courier_looks_once_a_minute_whatever_it_knows() {
+        let rest = |next: Option<i64>| until(next.map(Timestamp), Timestamp(1_000_000));
+        assert_eq!(rest(None), Duration::from_secs(60));
+        assert_eq!(rest(Some(i64::MAX)), Duration::from_secs(60));
+        assert_eq!(rest(Some(3_000_000)), Duration::from_secs(2));
+        assert_eq!(rest(Some(0)), Duration::from_millis(50), "what is due is not hurried");
+    }
 }

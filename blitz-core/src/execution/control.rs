@@ -7,7 +7,7 @@ use super::recover::{RESUME_KEY, settle_tree};
 use crate::access::Grant;
 use crate::domain::schema::{SchemaCheck, admit_kept, describe};
 use crate::domain::{
-    Answer, ApprovalAnswered, CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Money,
+    Alert, Answer, ApprovalAnswered, CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Money,
     Timestamp, Usage, Waiting,
 };
 use crate::error::{Error, Result};
@@ -16,8 +16,9 @@ use crate::store::Connection;
 use crate::store::catalog::shown;
 use crate::store::executions::{self, Entry, ExecutionRow};
 
-/// Notes that the end of an execution is asked for; ends it here where no process runs it.
-pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, id: ExecutionId) -> Result<()> {
+/// Notes that the end of an execution is asked for; ends it here where no process runs it. Gives the alerts that
+/// this raised.
+pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, id: ExecutionId) -> Result<Vec<Alert>> {
     let row = find(tx, id)?;
     if row.finished.is_some() {
         return Err(Error::conflict("the execution has ended"));
@@ -28,17 +29,24 @@ pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, 
         executions::append(tx, grant.now(), row.root_id, None, vec![entry])?;
     }
     // Also where it was asked for before: its process may have died since.
-    if row.id == row.root_id && runtime.is_orphan(&root) {
-        end_tree(tx, grant.now(), id, None)?;
-    }
-    grant.audit(tx, &format!("execution:{id}"), None, None, json!({}))
+    let alerts = match row.id == row.root_id && runtime.is_orphan(&root) {
+        true => end_tree(tx, grant.now(), id, None)?,
+        false => Vec::new(),
+    };
+    grant.audit(tx, &format!("execution:{id}"), None, None, json!({}))?;
+    Ok(alerts)
 }
 
 /// Ends a tree that nobody runs: its money is settled, its executions are cancelled, or failed by
 /// an error, children first.
-fn end_tree(tx: &mut dyn Connection, now: Timestamp, root_id: ExecutionId, error: Option<&Error>) -> Result<()> {
+fn end_tree(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    root_id: ExecutionId,
+    error: Option<&Error>,
+) -> Result<Vec<Alert>> {
     let status = if error.is_some() { ExecutionStatus::Failed } else { ExecutionStatus::Cancelled };
-    let told = settle_tree(tx, now, root_id)?;
+    let (alerts, told) = settle_tree(tx, now, root_id)?;
     executions::append(tx, now, root_id, None, told)?;
     for row in executions::open_tree(tx, root_id)? {
         let (cost, usage) = spent(tx, &row)?;
@@ -47,7 +55,7 @@ fn end_tree(tx: &mut dyn Connection, now: Timestamp, root_id: ExecutionId, error
         let entry = Entry { execution_id: row.id, path: String::new(), data: EventData::ExecutionFinished(finished) };
         executions::append(tx, now, root_id, None, vec![entry])?;
     }
-    Ok(())
+    Ok(alerts)
 }
 
 /// What an execution cost whose children have all ended, and they.
@@ -66,14 +74,14 @@ fn spent(tx: &mut dyn Connection, row: &ExecutionRow) -> Result<(Option<Money>, 
     Ok((cost, usage))
 }
 
-/// Answers a wait. The record is the decision: whoever runs the execution reads it.
+/// Answers a wait. The record is the decision: whoever runs the execution reads it. Gives the alerts that this raised.
 pub(crate) fn decide(
     tx: &mut dyn Connection,
     grant: &Grant,
     id: ExecutionId,
     key: &str,
     decision: &Decision,
-) -> Result<()> {
+) -> Result<Vec<Alert>> {
     if let Decision::Skip { value } = decision {
         admit_kept("the value", value)?;
     }
@@ -89,10 +97,11 @@ pub(crate) fn decide(
     let entry = Entry { execution_id: id, path: key.to_owned(), data };
     executions::append(tx, grant.now(), row.root_id, None, vec![entry])?;
     executions::decided(tx, id, &still)?;
+    let mut alerts = Vec::new();
     if key == RESUME_KEY {
         match decision {
             Decision::Rerun => executions::made_progress(tx, id)?,
-            Decision::Fail { message } => end_tree(tx, grant.now(), id, Some(&Error::interrupted(message)))?,
+            Decision::Fail { message } => alerts = end_tree(tx, grant.now(), id, Some(&Error::interrupted(message)))?,
             Decision::Skip { .. } => {
                 return Err(Error::invalid("a whole execution cannot be skipped: rerun it or let it fail"));
             }
@@ -103,7 +112,8 @@ pub(crate) fn decide(
         Decision::Skip { .. } => "skip",
         Decision::Fail { .. } => "fail",
     };
-    grant.audit(tx, &format!("execution:{id}"), None, None, json!({"key": key, "decision": action}))
+    grant.audit(tx, &format!("execution:{id}"), None, None, json!({"key": key, "decision": action}))?;
+    Ok(alerts)
 }
 
 /// Answers a question that an execution asks. The record is the answer: whoever runs the execution reads it.

@@ -76,6 +76,8 @@ pub(crate) struct Delivered(Arc<Progress>);
 
 struct Progress {
     bytes: AtomicU64,
+    /// How many answers come at once, of which one is read: the others may be as long.
+    answers: u64,
     /// The text that has come, up to [`KEPT_TEXT`].
     text: Mutex<String>,
     /// [`WAITING`], [`SENT`] or [`WITHDRAWN`]: whoever changes it first decides.
@@ -94,9 +96,9 @@ const WITHDRAWN: u8 = 2;
 impl Delivered {
     const UNCOUNTED: u64 = u64::MAX;
 
-    pub(crate) fn new(streams: bool) -> Self {
+    pub(crate) fn new(streams: bool, answers: u64) -> Self {
         let bytes = AtomicU64::new(if streams { 0 } else { Self::UNCOUNTED });
-        Self(Arc::new(Progress { bytes, text: Mutex::default(), sent: AtomicU8::new(WAITING) }))
+        Self(Arc::new(Progress { bytes, answers, text: Mutex::default(), sent: AtomicU8::new(WAITING) }))
     }
 
     /// Whether the call is not sent and never will be: then it costs nothing.
@@ -129,7 +131,8 @@ impl Delivered {
     /// Only the call itself counts, so nothing comes between the two.
     fn add(&self, delta: &Delta) {
         let before = if self.bytes() == Self::UNCOUNTED { 0 } else { self.bytes() };
-        self.0.bytes.store(before.saturating_add(delta_bytes(delta)), Ordering::Relaxed);
+        let came = delta_bytes(delta).saturating_mul(self.0.answers);
+        self.0.bytes.store(before.saturating_add(came), Ordering::Relaxed);
         if let Delta::Text { text: more } = delta {
             let mut text = self.0.text.lock().unwrap_or_else(PoisonError::into_inner);
             let room = KEPT_TEXT.saturating_sub(text.len());
@@ -142,7 +145,8 @@ impl Delivered {
         if self.bytes() == Self::UNCOUNTED {
             let calls = answer.message.tool_calls().map(|call| call.name.len() + call.arguments.len());
             let text = answer.message.text_content().len();
-            self.0.bytes.store((text + calls.sum::<usize>()) as u64, Ordering::Relaxed);
+            let came = (text + calls.sum::<usize>()) as u64;
+            self.0.bytes.store(came.saturating_mul(self.0.answers), Ordering::Relaxed);
         }
     }
 }

@@ -1,16 +1,19 @@
 //! A call for embeddings: reserved, sent and settled like any call to a model, in no execution.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Runtime;
 use super::fresh_seed;
-use super::limits::{DeploymentKey, LineKey};
+use super::limits::{DeploymentKey, LineKey, Pass};
 use super::pin::ModelsOf;
 use super::retry::RetryDecision;
 use super::setup::lines;
 use crate::access::{EngineWork, Grant};
-use crate::domain::{ExecutionId, ModelResponse, Money, ReservationId, RetryPolicy, Timestamp, Usage};
+use crate::domain::{
+    ExecutionId, ModelResponse, Money, NewModel, OnBehalf, ReservationId, RetryPolicy, Timestamp, Usage,
+};
 use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::ledger::{self, Booked, Ended, ReserveOutcome, ReserveRequest};
 use crate::provider::{CallContext, EmbeddingRequest, EmbeddingResponse, Provider};
@@ -26,14 +29,23 @@ pub(crate) struct Attempt {
     number: u32,
     retry: RetryPolicy,
     deadline: Timestamp,
+    /// What it is counted under, where it is made for no execution.
+    tags: Arc<BTreeMap<String, String>>,
+    /// The execution that it is made for.
+    on_behalf: Option<Arc<OnBehalf>>,
 }
 
 impl Attempt {
     /// The first attempt of a call.
     ///
     /// Errors: `Internal` where the system gives no randomness.
-    pub(crate) fn first(retry: RetryPolicy) -> Result<Self> {
-        Ok(Self { id: fresh_id()?, number: 1, retry, deadline: Timestamp::now().plus(PATIENCE) })
+    pub(crate) fn first(
+        retry: RetryPolicy,
+        tags: BTreeMap<String, String>,
+        on_behalf: Option<Arc<OnBehalf>>,
+    ) -> Result<Self> {
+        let deadline = Timestamp::now().plus(PATIENCE);
+        Ok(Self { id: fresh_id()?, number: 1, retry, deadline, tags: Arc::new(tags), on_behalf })
     }
 
     /// The attempt behind this one, once its time has come.
@@ -44,6 +56,25 @@ impl Attempt {
             () = tokio::time::sleep(at.since(Timestamp::now())) => Ok(Self { number: self.number + 1, ..self }),
             () = runtime.closing.cancelled() => Err(Error::interrupted("the engine closed before the next attempt")),
         }
+    }
+
+    /// Waits for the turn of a call in its lines: what they refuse never holds money.
+    ///
+    /// Errors: where it may be tried again, when; `RateLimited`, `Interrupted`.
+    pub(crate) async fn queue(&self, runtime: &Runtime, place: Place) -> Result<Result<Pass, Timestamp>> {
+        let turn = runtime.deployments.queue(&place.lines, place.tokens, self.left()).wait();
+        let pass = tokio::select! {
+            pass = turn => pass,
+            () = runtime.closing.cancelled() => Err(Error::interrupted("the engine closed before the call")),
+        };
+        match pass {
+            Ok(pass) => Ok(Ok(pass)),
+            Err(error) => self.after(error).map(Err),
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.since(Timestamp::now())
     }
 
     /// What follows a failure: another attempt at this time, or the end.
@@ -65,14 +96,17 @@ pub(crate) enum Attempted {
     Again(Timestamp),
 }
 
+/// Where a call queues: in these lines, for so many tokens.
+pub(crate) struct Place {
+    lines: Vec<LineKey>,
+    tokens: u64,
+}
+
 /// A call that is paid for and may be sent once its transaction has committed.
-#[derive(Clone)]
 pub(crate) struct Embedding {
     reservation: ReservationId,
     provider: Arc<dyn Provider>,
     deployment: Arc<DeploymentKey>,
-    /// The lines of the limits that hold for it.
-    lines: Vec<LineKey>,
     request: EmbeddingRequest,
     attempt: Attempt,
 }
@@ -84,9 +118,26 @@ pub(crate) struct Embedded {
     pub(crate) cost: Option<Money>,
 }
 
+/// Finds where a call queues.
+///
+/// Errors: `NotFound` and `PermissionDenied` of the model.
+pub(crate) fn place(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    runtime: &Runtime,
+    model: &str,
+    request: &EmbeddingRequest,
+) -> Result<Place> {
+    let planned = ModelsOf { grant, providers: &runtime.providers }.find(tx, model)?;
+    let spec = &planned.model.spec;
+    let limits = ledger::limits::of(tx, grant.user_id(), grant.principal().key_id().map(|id| id.0))?;
+    let lines = lines(&limits, spec, &DeploymentKey::new(spec));
+    Ok(Place { lines, tokens: with_settings(request, spec).token_bound() })
+}
+
 /// Finds the model and holds the most that the call can cost. May run again: it changes nothing outside `tx`.
 ///
-/// Errors: `NotFound` and `PermissionDenied` of the model, `BudgetExceeded`.
+/// Errors: `NotFound` and `PermissionDenied` of the model, `BudgetExceeded`; `InvalidInput` where a tag is missing.
 pub(crate) fn reserve(
     tx: &mut dyn Connection,
     grant: &Grant,
@@ -99,22 +150,30 @@ pub(crate) fn reserve(
     let spec = &planned.model.spec;
     let key = grant.model_key(tx, &planned.model)?;
     let provider = runtime.providers.connect(&spec.provider, spec.base_url.as_deref(), key)?;
-    let mut request = EmbeddingRequest { model_name: spec.model_name.clone(), ..request.clone() };
-    for (name, value) in &spec.settings.extra {
-        request.extra.entry(name.clone()).or_insert_with(|| value.clone());
-    }
+    let request = with_settings(request, spec);
     let key_id = grant.principal().key_id().map(|id| id.0);
+    let role = grant.user_id().map(|_| grant.role().name().to_owned());
+    let on_behalf = match &attempt.on_behalf {
+        Some(execution) => OnBehalf::clone(execution),
+        None => {
+            let bearer = ledger::tags::Bearer { user_id: grant.user_id(), role: role.as_deref(), key_id };
+            let tags = ledger::tags::effective(tx, bearer, &attempt.tags)?;
+            ledger::tags::keep(tx, attempt.id, &tags)?;
+            OnBehalf { execution_id: attempt.id, root_id: attempt.id, agents: Vec::new(), workflow_id: None }
+        }
+    };
     let free = provider.profile(&spec.model_name).free;
     let held = ReserveRequest {
-        execution_id: attempt.id,
-        root_id: attempt.id,
-        path: "embed".to_owned(),
+        execution_id: on_behalf.execution_id,
+        root_id: on_behalf.root_id,
+        // An execution may embed as often as it likes.
+        path: attempt.on_behalf.as_ref().map_or_else(|| "embed".to_owned(), |_| format!("embed/{}", attempt.id)),
         attempt: attempt.number,
         user_id: grant.user_id(),
-        role: grant.user_id().map(|_| grant.role().name().to_owned()),
+        role,
         key_id,
-        agents: Vec::new(),
-        workflow_id: None,
+        agents: on_behalf.agents,
+        workflow_id: on_behalf.workflow_id,
         prompt: None,
         model: spec.name.clone(),
         provider: spec.provider.clone(),
@@ -129,12 +188,18 @@ pub(crate) fn reserve(
         ReserveOutcome::Refused(refusal) => Err(*refusal.error),
         ReserveOutcome::Reserved(reserved) => {
             let deployment = Arc::new(DeploymentKey::new(spec));
-            let limits = ledger::limits::of(tx, grant.user_id(), key_id)?;
-            let lines = lines(&limits, spec, &deployment);
-            let attempt = attempt.clone();
-            Ok(Embedding { reservation: reserved.id, provider, deployment, lines, request, attempt })
+            Ok(Embedding { reservation: reserved.id, provider, deployment, request, attempt: attempt.clone() })
         }
     }
+}
+
+/// A request in its model's own name, with the fields that its record adds.
+fn with_settings(request: &EmbeddingRequest, spec: &NewModel) -> EmbeddingRequest {
+    let mut request = EmbeddingRequest { model_name: spec.model_name.clone(), ..request.clone() };
+    for (name, value) in &spec.settings.extra {
+        request.extra.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    request
 }
 
 /// The id under which the books keep a call of no execution: higher than executions ever count, and
@@ -149,11 +214,11 @@ fn fresh_id() -> Result<ExecutionId> {
 
 impl Embedding {
     /// Sends the call and books what it used. Run to its end, whoever goes away: money was held for it.
-    pub(crate) async fn perform(self, runtime: Arc<Runtime>, work: EngineWork) -> Result<Attempted> {
+    pub(crate) async fn perform(self, runtime: Arc<Runtime>, work: EngineWork, pass: Pass) -> Result<Attempted> {
         let (reservation, attempt) = (self.reservation, self.attempt.clone());
         let mut is_sent = false;
         let result = tokio::select! {
-            result = self.send(&runtime, &mut is_sent) => result,
+            result = self.send(&runtime, pass, &mut is_sent) => result,
             () = runtime.closing.cancelled() => Err(Error::interrupted("the engine closed during the call")),
         };
         let (usage, raw, is_free) = match &result {
@@ -175,6 +240,7 @@ impl Embedding {
                 None => ledger::settle_unknown(tx, standing.now(), reservation, 0, ended),
             })
             .await?;
+        runtime.bell.ring(&booked.alerts);
         match result {
             Ok(response) => {
                 Ok(Attempted::Done(Box::new(Embedded { response, usage: booked.usage, cost: booked.cost })))
@@ -183,15 +249,13 @@ impl Embedding {
         }
     }
 
-    async fn send(self, runtime: &Runtime, is_sent: &mut bool) -> Result<EmbeddingResponse> {
-        let Self { provider, deployment, lines, request, attempt, .. } = self;
+    async fn send(self, runtime: &Runtime, mut pass: Pass, is_sent: &mut bool) -> Result<EmbeddingResponse> {
+        let Self { provider, deployment, request, attempt, .. } = self;
         let provider = runtime.providers.answering(provider)?;
-        let left = || attempt.deadline.since(Timestamp::now());
-        let mut pass = runtime.deployments.queue(&lines, request.token_bound(), left()).wait().await?;
         let trial = provider.is_remote().then(|| runtime.deployments.of(&deployment).enter()).transpose()?;
         pass.sent();
         *is_sent = true;
-        let result = provider.embed(request, CallContext::new(left())).await;
+        let result = provider.embed(request, CallContext::new(attempt.left())).await;
         let (told, result) = match result {
             Ok(response) => {
                 let told = ModelResponse { usage: response.usage, ..ModelResponse::new(Vec::new()) };

@@ -16,11 +16,12 @@ use super::runnable::{Part, Runnable};
 use super::setup::Offer;
 use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
 use crate::domain::{
-    Action, Effect, EventData, ExecutionId, Finish, Finished, Input, ModelRequest, Outcome, StepFinished, StepKind,
-    Timestamp, ToolResult,
+    Action, Effect, EventData, ExecutionId, Finish, Finished, Input, ModelRequest, OnBehalf, Outcome, StepFinished,
+    StepKind, Timestamp, ToolResult,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
+use crate::provider::choice_bound;
 use crate::store;
 use crate::tool::registry::ToolOutcome;
 use crate::tool::{Pulse, ToolContext};
@@ -130,8 +131,10 @@ impl Driver {
             Err(error) => return self.refused(key, attempt, place, error),
         };
         let Some(setup) = self.setup.agent() else { return Vec::new() };
-        request.settings.max_output_tokens = Some(reserved.output_cap);
-        let delivered = Delivered::new(*request.settings.stream.get_or_insert(self.streams));
+        // Money is held for all its answers, each of which has the cap.
+        let answers = choice_bound(&request);
+        request.settings.max_output_tokens = Some(reserved.output_cap / answers);
+        let delivered = Delivered::new(*request.settings.stream.get_or_insert(self.streams), answers);
         let call = ModelCall {
             key: key.clone(),
             attempt,
@@ -256,6 +259,7 @@ impl Driver {
             attempt: start.attempt,
             cancel: cancel.clone(),
             session: self.session.clone(),
+            on_behalf: Some(Arc::new(self.on_behalf())),
         };
         let limits = NodeLimits {
             time: limit.map(Duration::from_secs),
@@ -290,6 +294,15 @@ impl Driver {
     fn turn_of(&mut self, start: &ToolStart) -> InTurn {
         let (done, end) = oneshot::channel();
         InTurn { before: self.work.ends.insert(start.call.name.clone(), end), _done: done }
+    }
+
+    /// What is paid through the session of its tools counts where its own calls do.
+    fn on_behalf(&self) -> OnBehalf {
+        let (agents, workflow_id) = match &self.setup {
+            Runnable::Agent(setup) => (setup.lineage.clone(), setup.workflow),
+            Runnable::Workflow(setup) => (Vec::new(), Some(setup.outermost)),
+        };
+        OnBehalf { execution_id: self.ids.id, root_id: self.ids.root_id, agents, workflow_id }
     }
 
     /// What shows a node's messages to whoever reads along.

@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::bell::Bell;
 use super::driver::{Driver, ParentLine, Work};
 use super::pin::Use;
 use super::pin::flow::repin;
@@ -38,27 +39,32 @@ const MAX_RESUMES: u32 = 10;
 pub(crate) const RESUME_KEY: &str = "resume";
 
 /// Settles what processes that are gone have left reserved: nobody knows what their calls gave.
-pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot) -> Result<()> {
+pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot, bell: &Bell) -> Result<()> {
     let boots = work.read(|tx, _| ledger::boots_with_open_reservations(tx)).await?;
     for dead in boots.into_iter().filter(|id| !boot.is_alive(id)) {
         loop {
             let id = dead.clone();
             let settled = work.write(move |tx, standing| {
+                let mut raised = Vec::new();
                 let open = ledger::open_reservations_of(tx, &id, PAGE)?;
                 for reservation in &open {
                     let booked = ledger::settle_dead(tx, standing.now(), reservation.id)?;
-                    let told = alert_entries(reservation.execution_id, booked.alerts);
-                    if !told.is_empty() {
+                    let told = alert_entries(reservation.execution_id, &booked.alerts);
+                    // What an embedding of no execution raised is in no journal.
+                    if !told.is_empty() && executions::get(tx, reservation.root_id)?.is_some() {
                         executions::append(tx, standing.now(), reservation.root_id, None, told)?;
                     }
+                    raised.extend(booked.alerts);
                     let object = format!("execution:{}", reservation.execution_id);
                     let details =
                         json!({"step": reservation.path, "attempt": reservation.attempt, "cost": booked.cost});
                     standing.audit(tx, &AuditLine::ok("ledger.settle_dead", &object).with_details(details))?;
                 }
-                Ok(open.len())
+                Ok((open.len(), raised))
             });
-            if settled.await? < PAGE as usize {
+            let (settled, raised) = settled.await?;
+            bell.ring(&raised);
+            if settled < PAGE as usize {
                 break;
             }
         }
@@ -67,18 +73,23 @@ pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot) -> Result<()> {
 }
 
 /// The records of alerts that the booking of a call of an execution raised.
-fn alert_entries(execution_id: ExecutionId, alerts: Vec<Alert>) -> Vec<Entry> {
-    let entry = |alert| Entry { execution_id, path: String::new(), data: alert_event(alert) };
-    alerts.into_iter().map(entry).collect()
+fn alert_entries(execution_id: ExecutionId, alerts: &[Alert]) -> Vec<Entry> {
+    let entry = |alert: &Alert| Entry { execution_id, path: String::new(), data: alert_event(alert.clone()) };
+    alerts.iter().map(entry).collect()
 }
 
-/// Settles what a tree that nobody runs has left reserved; gives the records of the alerts.
-pub(super) fn settle_tree(tx: &mut dyn Connection, now: Timestamp, root_id: ExecutionId) -> Result<Vec<Entry>> {
-    let mut told = Vec::new();
+/// Settles what a tree that nobody runs has left reserved; gives the alerts, and their records.
+pub(super) fn settle_tree(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    root_id: ExecutionId,
+) -> Result<(Vec<Alert>, Vec<Entry>)> {
+    let mut alerts = Vec::new();
     for reservation in ledger::open_in_tree(tx, root_id)? {
-        told.extend(alert_entries(root_id, ledger::settle_dead(tx, now, reservation)?.alerts));
+        alerts.extend(ledger::settle_dead(tx, now, reservation)?.alerts);
     }
-    Ok(told)
+    let entries = alert_entries(root_id, &alerts);
+    Ok((alerts, entries))
 }
 
 /// Notes that this process ends cleanly: what it leaves interrupted has not ended it.
@@ -213,6 +224,8 @@ pub(crate) struct Claimed {
     pub(super) store: ExecutionStore,
     pub(crate) caller: Caller,
     pub(super) events: Vec<Event>,
+    /// Raised by what it had left open.
+    pub(super) alerts: Vec<Alert>,
 }
 
 /// Takes over one execution, in one transaction; `None` where somebody was faster, or where it was
@@ -234,7 +247,7 @@ fn claim(
     }
     let epoch = executions::claim(tx, &row, boot_id)?;
     // What this very process had left open; other processes' was settled when the engine opened.
-    let mut entries = settle_tree(tx, grant.now(), row.id)?;
+    let (alerts, mut entries) = settle_tree(tx, grant.now(), row.id)?;
     let data = EventData::ExecutionResumed { epoch };
     entries.push(Entry { execution_id: row.id, path: String::new(), data });
     let events = executions::append(tx, grant.now(), row.root_id, Some(epoch), entries)?;
@@ -245,6 +258,7 @@ fn claim(
         store: grant.resumed_store(row.principal.clone(), row.agent_id)?,
         caller: grant.resumed_caller(row.principal)?,
         events,
+        alerts,
     }))
 }
 
@@ -333,7 +347,8 @@ fn workflow_outcome(tx: &mut dyn Connection, row: &ExecutionRow, finished: Finis
 impl Runtime {
     /// Drives an execution that was taken over, in a task of its own.
     pub(crate) fn relaunch(self: &Arc<Self>, claimed: Claimed, session: Arc<dyn Any + Send + Sync>) {
-        let Claimed { ids, setup, store, events, .. } = claimed;
+        let Claimed { ids, setup, store, events, alerts, .. } = claimed;
+        self.bell.ring(&alerts);
         self.hub.publish(ids.root_id, events);
         let cancel = CancellationToken::new();
         let seat = self.enter(ids, &cancel, &store);

@@ -231,6 +231,7 @@ pub(crate) fn redrive(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime,
     executions::enqueue_again(tx, id)?;
     grant.audit(tx, &format!("execution:{id}"), None, None, json!({"epoch": epoch}))?;
     Ok(Claimed {
+        alerts: Vec::new(),
         ids: Ids { id, root_id: id, epoch, depth: row.depth },
         setup,
         store,

@@ -42,6 +42,8 @@ pub(crate) struct FlowSetup {
     pub(crate) pinned: Arc<WorkflowPlan>,
     pub(crate) hash: String,
     pub(crate) plan: Arc<Plan>,
+    /// The workflow that it is a part of, itself where of none.
+    pub(crate) outermost: ResourceId,
     /// By the node's place: what runs it with its own settings, then with each of its fallbacks.
     pub(crate) parts: HashMap<usize, Vec<Part>>,
     inputs: Option<SchemaCheck>,
@@ -73,7 +75,8 @@ impl Runnable {
                 Ok(Self::Agent(Arc::new(setup)))
             }
             Pinned::Workflow { plan, hash, parts } => {
-                let around = Around { workflow: around.workflow.or(Some(plan.id)), ..*around };
+                let outermost = around.workflow.unwrap_or(plan.id);
+                let around = Around { workflow: Some(outermost), ..*around };
                 let walked = validate(&plan.definition, &host.node_types()).into_plan()?;
                 let mut ready = HashMap::with_capacity(parts.len());
                 for (node, parts) in parts {
@@ -83,7 +86,7 @@ impl Runnable {
                     let parts = parts.iter().zip(tasks).map(|(part, task)| Part::new(part, task, &around));
                     ready.insert(index, parts.collect::<Result<Vec<_>>>()?);
                 }
-                let setup = FlowSetup::new(Arc::clone(plan), hash.clone(), Arc::new(walked), ready)?;
+                let setup = FlowSetup::new(Arc::clone(plan), hash.clone(), Arc::new(walked), outermost, ready)?;
                 Ok(Self::Workflow(Arc::new(setup)))
             }
         }
@@ -208,11 +211,12 @@ impl FlowSetup {
         pinned: Arc<WorkflowPlan>,
         hash: String,
         plan: Arc<Plan>,
+        outermost: ResourceId,
         parts: HashMap<usize, Vec<Part>>,
     ) -> Result<Self> {
         let check = |schema: &Option<Value>| schema.as_ref().map(SchemaCheck::new).transpose();
         let (inputs, outputs) = (check(&pinned.definition.inputs)?, check(&pinned.definition.outputs)?);
-        Ok(Self { pinned, hash, plan, parts, inputs, outputs })
+        Ok(Self { pinned, hash, plan, outermost, parts, inputs, outputs })
     }
 
     pub(super) fn check_input(&self, input: &Value) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Corrections: adjust and refund. An entry is never changed, another one is added.
 
 use crate::domain::BudgetUnit;
-use crate::domain::{Correction, EntryKind, LedgerEntry, Money, Timestamp};
+use crate::domain::{Alert, Correction, EntryKind, LedgerEntry, Money, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::ledger::costs;
 use crate::store::ledger::matching;
@@ -13,16 +13,19 @@ use super::alert;
 /// The longest reason of a correction, in bytes.
 const MAX_REASON: usize = 500;
 
+/// A correction as it was booked, and the alerts that it raised.
+pub(crate) type Corrected = (LedgerEntry, Vec<Alert>);
+
 /// Books a correction of what a call cost: late usage, a wrong price. It may be negative.
 ///
 /// Errors: `NotFound` where no call was booked under this reservation; `InvalidInput` where the call
 /// would come to less than nothing; `Conflict` where one of its windows is sealed.
-pub(crate) fn adjust(tx: &mut dyn Connection, now: Timestamp, correction: &Correction) -> Result<LedgerEntry> {
+pub(crate) fn adjust(tx: &mut dyn Connection, now: Timestamp, correction: &Correction) -> Result<Corrected> {
     correct(tx, now, EntryKind::Adjust, correction, correction.amount)
 }
 
 /// Gives back a part of what a call cost, or all of it. Errors: as [`adjust`].
-pub(crate) fn refund(tx: &mut dyn Connection, now: Timestamp, correction: &Correction) -> Result<LedgerEntry> {
+pub(crate) fn refund(tx: &mut dyn Connection, now: Timestamp, correction: &Correction) -> Result<Corrected> {
     if correction.amount <= Money::ZERO || correction.tokens != 0 {
         return Err(Error::invalid("a refund is an amount of money above zero"));
     }
@@ -35,7 +38,7 @@ fn correct(
     kind: EntryKind,
     correction: &Correction,
     amount: Money,
-) -> Result<LedgerEntry> {
+) -> Result<Corrected> {
     let reason = checked_reason(&correction.reason)?;
     if amount == Money::ZERO && correction.tokens == 0 {
         return Err(Error::invalid("a correction corrects something: give an amount or tokens"));
@@ -53,8 +56,9 @@ fn correct(
     }
     let difference = Difference { amount, tokens: correction.tokens, reason, rated: Rated::default() };
     let legs = legs(tx, &reservation, &difference)?;
-    book(tx, now, kind, &reservation, &difference, &legs)?;
-    costs::last_of(tx, reservation.id)?.ok_or_else(|| Error::internal("an entry was not kept"))
+    let alerts = book(tx, now, kind, &reservation, &difference, &legs)?;
+    let entry = costs::last_of(tx, reservation.id)?.ok_or_else(|| Error::internal("an entry was not kept"))?;
+    Ok((entry, alerts))
 }
 
 /// What is booked beside what a call was settled at.
@@ -99,7 +103,7 @@ pub(super) fn legs(tx: &mut dyn Connection, reservation: &Reservation, by: &Diff
     Ok(legs)
 }
 
-/// Books a difference on these windows and writes it down.
+/// Books a difference on these windows and writes it down; gives the alerts that it raised.
 pub(super) fn book(
     tx: &mut dyn Connection,
     now: Timestamp,
@@ -107,7 +111,7 @@ pub(super) fn book(
     reservation: &Reservation,
     by: &Difference<'_>,
     legs: &[Leg],
-) -> Result<()> {
+) -> Result<Vec<Alert>> {
     let entry = NewEntry {
         kind,
         reservation: reservation.id,
@@ -122,14 +126,16 @@ pub(super) fn book(
         reason: Some(by.reason),
         rated: by.rated,
     };
+    let mut alerts = Vec::new();
     for &leg in legs {
         let units = leg.count.map_or(by.amount.nanos(), |count| count.used);
         if !matching::post(tx, leg, 0, units)? {
             return Err(Error::invalid(format!("budget {} would have counted less than nothing", leg.budget)));
         }
         if units > 0 {
-            alert::raise(tx, now, leg, units)?;
+            alerts.extend(alert::raise(tx, now, leg, units)?);
         }
     }
-    sql::append_corrected(tx, now, &entry, by.tokens)
+    sql::append_corrected(tx, now, &entry, by.tokens)?;
+    Ok(alerts)
 }

@@ -32,7 +32,7 @@ use crate::error::Error;
 
 pub(crate) use crate::store::ledger::budgets::downgrades;
 pub(crate) use crate::store::ledger::{boots_with_open_reservations, open_in_tree, open_reservations_of};
-pub(crate) use adjust::{adjust, refund};
+pub(crate) use adjust::{Corrected, adjust, refund};
 pub(crate) use alert::list as list_alerts;
 pub(crate) use budgets::{
     cap_execution, create_budget, delete_budget, end_raises, find_budget, get_budget, list_budgets, list_raises,

@@ -2,7 +2,7 @@
 
 use super::adjust::{self, Difference};
 use super::{MAX_CALL_COST, price};
-use crate::domain::{Money, Price, Provenance, Rerate, Rerated, ReservationId, Timestamp};
+use crate::domain::{Alert, EntryKind, Money, Price, Provenance, Rerate, Rerated, ReservationId, Timestamp};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::ledger::costs::{self, Ratable};
 use crate::store::ledger::{self as sql, Rated, Reservation};
@@ -11,15 +11,19 @@ use crate::store::{Connection, prices};
 /// How many calls one transaction rates: each may write an entry, its windows and an alert.
 const SLICE: u32 = 100;
 
-/// Rates the next calls behind a place anew, and gives the place of the rest, where there is any.
+/// What one transaction rated.
+pub(crate) struct Slice {
+    pub(crate) done: Rerated,
+    /// The place of the rest, where there is any.
+    pub(crate) next: Option<i64>,
+    /// The alerts that it raised.
+    pub(crate) alerts: Vec<Alert>,
+}
+
+/// Rates the next calls behind a place anew.
 ///
 /// Errors: `NotFound` where there is no such version; `InvalidInput` without a reason.
-pub(crate) fn rerate(
-    tx: &mut dyn Connection,
-    now: Timestamp,
-    asked: &Rerate,
-    after: i64,
-) -> Result<(Rerated, Option<i64>)> {
+pub(crate) fn rerate(tx: &mut dyn Connection, now: Timestamp, asked: &Rerate, after: i64) -> Result<Slice> {
     let reason = adjust::checked_reason(&asked.reason)?;
     let version = match asked.version {
         Some(version) if prices::is_version(tx, version)? => version,
@@ -28,6 +32,7 @@ pub(crate) fn rerate(
             .ok_or_else(|| Error::not_found("no prices were imported: import them first"))?,
     };
     let mut done = Rerated { version, ..Rerated::default() };
+    let mut alerts = Vec::new();
     let ids = costs::settled_like(tx, asked, after, SLICE)?;
     for &id in &ids {
         done.calls += 1;
@@ -35,21 +40,22 @@ pub(crate) fn rerate(
             Verdict::Same => {}
             Verdict::Unlisted => done.unlisted += 1,
             Verdict::Sealed => done.sealed += 1,
-            Verdict::Changed(amount) => {
+            Verdict::Changed(amount, raised) => {
                 done.changed += 1;
+                alerts.extend(raised);
                 done.amount = done.amount.add(amount)?;
             }
         }
     }
     let more = ids.len() == SLICE as usize;
-    Ok((done, ids.last().map(|id| id.0).filter(|_| more)))
+    Ok(Slice { done, next: ids.last().map(|id| id.0).filter(|_| more), alerts })
 }
 
 enum Verdict {
     Same,
     Unlisted,
     Sealed,
-    Changed(Money),
+    Changed(Money, Vec<Alert>),
 }
 
 fn one(
@@ -84,10 +90,11 @@ fn one(
         Err(error) if error.code() == ErrorCode::Conflict => return Ok(Verdict::Sealed),
         legs => legs?,
     };
-    if !dry_run {
-        adjust::book(tx, now, crate::domain::EntryKind::Adjust, &reservation, &difference, &legs)?;
-    }
-    Ok(Verdict::Changed(amount))
+    let alerts = match dry_run {
+        true => Vec::new(),
+        false => adjust::book(tx, now, EntryKind::Adjust, &reservation, &difference, &legs)?,
+    };
+    Ok(Verdict::Changed(amount, alerts))
 }
 
 /// Whether nobody knows what a call used, or nobody believes it.

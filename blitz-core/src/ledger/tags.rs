@@ -40,7 +40,7 @@ pub(crate) fn effective(
         }
     }
     match required.into_iter().find(|key| !tags.contains_key(key)) {
-        Some(key) => Err(Error::invalid(format!("the tag {key} is required: give it with the run's options"))),
+        Some(key) => Err(Error::invalid(format!("the tag {key} is required: give it with the options"))),
         None => Ok(tags),
     }
 }

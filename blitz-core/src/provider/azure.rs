@@ -203,7 +203,7 @@ impl Dialect for Azure {
         let deployment = self.deployment(&request.model_name);
         let body = embed::openai_body(endpoint, request, "dimensions");
         let url = self.url(endpoint, deployment, "embeddings");
-        Some(url.and_then(|url| Ok(EmbeddingCall { url, body: body?, read: embed::openai_answer })))
+        Some(url.and_then(|url| Ok(EmbeddingCall { url, body: body?, open: &[], read: embed::openai_answer })))
     }
 
     fn has_plainer(&self, failure: &Failure) -> bool {

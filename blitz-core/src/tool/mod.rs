@@ -24,7 +24,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Effect, ExecutionId, NewTool, ToolSpec};
+use crate::domain::{Effect, ExecutionId, NewTool, OnBehalf, ToolSpec};
 use crate::error::Error;
 
 /// Something a model may call.
@@ -74,6 +74,8 @@ pub struct ToolContext {
     pub cancel: CancellationToken,
     /// The session of the caller, as the engine keeps it.
     pub(crate) session: Option<Arc<dyn Any + Send + Sync>>,
+    /// What the calls count for that are made through that session.
+    pub(crate) on_behalf: Option<Arc<OnBehalf>>,
     /// Where signs of life go.
     pub(crate) pulse: Arc<Pulse>,
 }
@@ -96,6 +98,7 @@ impl ToolContext {
             attempt: 1,
             cancel: CancellationToken::new(),
             session: None,
+            on_behalf: None,
             pulse: Arc::default(),
         }
     }

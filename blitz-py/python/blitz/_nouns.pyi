@@ -392,6 +392,7 @@ class Models(Noun):
         dimensions: int | None = None,
         extra: Mapping[str, Any] | None = None,
         retry: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
     ) -> Embeddings:
         """``models.embed``: What is to be embedded.
 
@@ -400,7 +401,8 @@ class Models(Noun):
             inputs: Texts, or images where the model sees; each becomes one vector.
             dimensions: How long the vectors should be, where the model can choose.
             extra: Fields of the provider's request that the engine does not know, passed through as they are.
-            retry: When a failed attempt is made again."""
+            retry: When a failed attempt is made again.
+            tags: What it is counted under; a call that a tool makes is counted under its execution's."""
     async def aembed(
         self,
         model: str,
@@ -409,6 +411,7 @@ class Models(Noun):
         dimensions: int | None = None,
         extra: Mapping[str, Any] | None = None,
         retry: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
     ) -> Embeddings:
         """``models.embed``: What is to be embedded.
 
@@ -417,7 +420,8 @@ class Models(Noun):
             inputs: Texts, or images where the model sees; each becomes one vector.
             dimensions: How long the vectors should be, where the model can choose.
             extra: Fields of the provider's request that the engine does not know, passed through as they are.
-            retry: When a failed attempt is made again."""
+            retry: When a failed attempt is made again.
+            tags: What it is counted under; a call that a tool makes is counted under its execution's."""
 
 
 class Prompts(Noun):

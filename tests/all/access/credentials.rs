@@ -90,7 +90,17 @@ async fn a_forgotten_password_is_set_by_a_token_that_is_good_once() {
 
 #[tokio::test]
 async fn an_imported_hash_lets_its_user_in_and_becomes_one_of_ours() {
-    let (engine, root, _) = scripted(vec![]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let engine = blitz::Engine::open(path.to_str().unwrap()).await.unwrap();
+    let root = engine.root("test");
+    // Hashes are sealed: what can be seen of one is that another is there.
+    let stored = || -> Vec<u8> {
+        let database = rusqlite::Connection::open(&path).unwrap();
+        let sql = "SELECT s.sealed FROM secrets s JOIN users u ON u.id = s.owner_id \
+                   WHERE s.owner_table = 'users' AND u.email = 'old@example.com'";
+        database.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
     // PBKDF2-HMAC-SHA-256 of "passwd" and "salt" with one round: RFC 7914, section 11.
     let hash = "pbkdf2:sha256:1$salt$55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc";
     root.users().import(ImportedUser::new("old@example.com", hash)).await.unwrap();
@@ -100,8 +110,13 @@ async fn an_imported_hash_lets_its_user_in_and_becomes_one_of_ours() {
         ErrorCode::Unauthenticated,
         "T36: a hash is no password"
     );
+    let imported = stored();
+    let mut renewed = None;
     for _ in 0..2 {
         let login = engine.login("old@example.com", "passwd").await.unwrap();
+        let now = stored();
+        assert_ne!(now, imported, "the first login puts another hash in its place");
+        assert_eq!(*renewed.get_or_insert_with(|| now.clone()), now, "the second finds it good");
         login.sessions().tokens(TokenKind::Session).await.unwrap();
     }
     for wrong in ["", "passwd", "md5$salt$abcdef", "scrypt:1048576:8:1$salt$ab", "$argon2id$v=19$m=8,t=1,p=1$AA$AA"] {

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 
 use blitz::provider::{Reply, Scripted};
 use blitz::{
-    Engine, ErrorCode, Method, MethodKind, NewAgent, NewKey, NewModel, NewPrompt, NewRole, NewTool, NewUser,
-    Permission, ResourceId, Role, RoleUpdate, Scope, Session, Share, ShareLevel, TokenKind, User, UserUpdate,
-    Visibility, Workflow,
+    Engine, ErrorCode, Method, NewAgent, NewKey, NewModel, NewPrompt, NewRole, NewTool, NewUser, Permission,
+    ResourceId, Role, RoleUpdate, Scope, Session, Share, ShareLevel, TokenKind, User, UserUpdate, Visibility, Workflow,
 };
+use futures_util::StreamExt as _;
 use serde_json::{Map, Value, json};
 
 use super::{PASSWORD, share_model};
@@ -118,7 +118,13 @@ impl World {
             "models" => make!(models, NewModel::new(name, "scripted", "any")),
             "prompts" => make!(prompts, NewPrompt::new(name, "Hello")),
             "tools" => make!(tools, tool(&name)),
-            "workflows" => make!(workflows, Workflow::new(name).start("s").end("e").edge("s", "e").build()),
+            "workflows" => {
+                let mut new = Workflow::new(&name).start("s").end("e").edge("s", "e").build();
+                new.triggers = serde_json::from_value(json!([{"type": "webhook", "name": name}])).unwrap();
+                let id = make!(workflows, new);
+                owner.workflows().publish(id).await.unwrap();
+                id
+            }
             _ => make!(agents, NewAgent::new(name, "m")),
         }
     }
@@ -141,9 +147,9 @@ fn ownerships(method: &Method) -> Vec<&'static str> {
     let resource =
         ["models", "prompts", "tools", "agents", "workflows"].contains(&noun) && (about("id") || about("agent"));
     let personal = ["executions", "keys", "sessions"].contains(&noun) && about("id");
-    if resource {
+    if resource || about("workflow") {
         OWNERSHIPS.to_vec()
-    } else if personal {
+    } else if personal || method.name == "triggers.firings" {
         vec!["own", "other"]
     } else {
         vec!["-"]
@@ -154,14 +160,14 @@ fn ownerships(method: &Method) -> Vec<&'static str> {
 fn sample(schema: &Value, root: &Value, field: &str, target: &Value, name: &str) -> Value {
     if let Some(reference) = schema["$ref"].as_str() {
         let target_schema = root.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null);
-        return if ["id", "agent"].contains(&field) && !target.is_null() {
+        return if ["id", "agent", "workflow"].contains(&field) && !target.is_null() {
             target.clone()
         } else {
             sample(target_schema, root, field, target, name)
         };
     }
     match field {
-        "id" | "agent" if !target.is_null() => return target.clone(),
+        "id" | "agent" | "workflow" if !target.is_null() => return target.clone(),
         "email" => return json!(format!("{name}@example.com")),
         "name" => return json!(name),
         "model" => return json!("m"),
@@ -210,20 +216,66 @@ fn sample(schema: &Value, root: &Value, field: &str, target: &Value, name: &str)
     }
 }
 
+/// An execution with an output so large that a record names it by its hash.
+async fn large_output(owner: &Session, name: &str) -> (blitz::ExecutionId, String) {
+    let definition = json!({"name": name,
+        "nodes": [{"id": "s", "type": "start"}, {"id": "t", "type": "code", "config": {"expr": "inputs.text"}},
+            {"id": "e", "type": "end"}],
+        "edges": [{"from": "s", "to": "t"}, {"from": "t", "to": "e"}]});
+    owner.call("workflows.put", definition).await.unwrap();
+    owner.workflows().publish(name).await.unwrap();
+    let id = owner.run(name, json!({"text": "x".repeat(100_000)})).await.unwrap().execution_id;
+    let nodes = owner.executions().nodes(id, "").await.unwrap();
+    let kept = nodes.into_iter().find_map(|node| node.output_ref).expect("a large output is named by its hash");
+    (id, kept.hash)
+}
+
+/// Calls a method by its name, and what has no call by name by its own.
+async fn called(caller: &Session, method: &Method, target: &Value, input: &Value, name: &str) -> blitz::Result<()> {
+    match method.name {
+        "agents.stream" => {
+            let agent: blitz::ResourceRef = serde_json::from_value(target.clone()).unwrap();
+            caller.agents().stream(agent, "x").await.map(drop)
+        }
+        "executions.events" => {
+            let id = serde_json::from_value(target.clone()).unwrap();
+            caller.executions().events(id, 0).next().await.expect("it has an end").map(drop)
+        }
+        "tools.register" => {
+            let function = blitz::tool::FunctionTool::new(name, "", |_: ()| async { Ok(()) });
+            caller.tools().register(function).await.map(drop)
+        }
+        _ => caller.call(method.name, input.clone()).await.map(drop),
+    }
+}
+
 /// Calls a method as somebody on something, all made for this one call.
 async fn cell(world: &mut World, method: &Method, who: Who, ownership: &str) -> char {
     let (noun, verb) = method.name.split_once('.').unwrap();
     let me = world.maker().await;
     let own = ownership == "own";
+    let mut output = None;
     let target = match noun {
+        "triggers" if ownership != "-" && verb != "firings" => json!(world.resource("workflows", ownership, &me).await),
+        "triggers" if ownership != "-" => {
+            let id = world.resource("workflows", ownership, &me).await;
+            let owner = if own { &me.1 } else { &world.other.1 };
+            json!(owner.triggers().enable(id).await.unwrap()[0].id)
+        }
         "models" | "prompts" | "tools" | "agents" | "workflows" if ownership != "-" => {
             json!(world.resource(noun, ownership, &me).await)
         }
         "executions" if ownership != "-" => {
             let name = world.fresh();
             let owner = if own { &me.1 } else { &world.other.1 };
-            owner.agents().put(NewAgent::new(name.clone(), "m")).await.unwrap();
-            json!(owner.run(name.as_str(), "x").await.unwrap().execution_id)
+            if method.name == "executions.output" {
+                let (id, hash) = large_output(owner, &name).await;
+                output = Some(hash);
+                json!(id)
+            } else {
+                owner.agents().put(NewAgent::new(name.clone(), "m")).await.unwrap();
+                json!(owner.run(name.as_str(), "x").await.unwrap().execution_id)
+            }
         }
         "keys" if ownership != "-" => {
             let owner = if own { &me.1 } else { &world.other.1 };
@@ -287,10 +339,11 @@ async fn cell(world: &mut World, method: &Method, who: Who, ownership: &str) -> 
                 "output_cost_per_token": 1e-6});
             input["prices"] = json!({"gpt-4o": price});
         }
+        "executions.output" => input["ref"] = json!(output),
         _ => {}
     }
-    match caller.call(method.name, input.clone()).await {
-        Ok(_) => '+',
+    match called(&caller, method, &target, &input, &name).await {
+        Ok(()) => '+',
         Err(error) => match error.code() {
             ErrorCode::PermissionDenied => 'd',
             // The model that it asks is hidden from whoever may not use models.
@@ -331,18 +384,13 @@ async fn t39_every_method_role_ownership_and_key_is_as_the_page_says() {
         write!(page, "| {} | {permission} | {on} |", method.name).unwrap();
         for who in WHO {
             let mut shown = String::new();
-            if method.kind == MethodKind::Unary {
-                for ownership in &ownerships {
-                    let got = cell(&mut world, method, who, ownership).await;
-                    cells += 1;
-                    if got == '+' && !allowed(method, who) {
-                        beyond.push(format!("{} {on} {ownership}", method.name));
-                    }
-                    shown.push(got);
+            for ownership in &ownerships {
+                let got = cell(&mut world, method, who, ownership).await;
+                cells += 1;
+                if got == '+' && !allowed(method, who) {
+                    beyond.push(format!("{} {on} {ownership}", method.name));
                 }
-            } else {
-                // A stream or a function of the host: each face has its own way, the permission is the same.
-                shown.push(if allowed(method, who) { '+' } else { 'd' });
+                shown.push(got);
             }
             write!(page, " `{shown}` |").unwrap();
         }

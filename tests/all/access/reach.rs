@@ -10,6 +10,7 @@ use serde_json::{Map, json};
 use super::{PASSWORD, member, share_model};
 use crate::bad_input::code;
 use crate::support::engine::scripted;
+use crate::support::server::Server;
 
 /// Ana and Ben, business users, and an execution of Ana's agent `mine`.
 struct World {
@@ -164,6 +165,16 @@ async fn t39_costs_are_ones_own_whatever_is_asked() {
         assert!(world.ben.costs().list(filter, ListOptions::default()).await.unwrap().items.is_empty(), "{filter:?}");
         assert_eq!(world.root.costs().summary(filter).await.unwrap().cost, mine.cost);
     }
+    // An export is as narrow as a question.
+    for query in [json!({"user_id": ana, "by": ["user"]}), json!({"by": ["user"]})] {
+        for format in ["jsonl", "csv"] {
+            let export = json!({"query": query, "format": format});
+            let lines = |text: serde_json::Value| text.as_str().unwrap().lines().count() - usize::from(format == "csv");
+            assert_eq!(lines(world.ben.call("usage.export", export.clone()).await.unwrap()), 0, "{export}");
+            assert_eq!(lines(world.ana.1.call("usage.export", export.clone()).await.unwrap()), 1, "{export}");
+            assert_eq!(lines(world.root.call("usage.export", export).await.unwrap()), 1);
+        }
+    }
 }
 
 #[tokio::test]
@@ -173,6 +184,28 @@ async fn t17_a_user_cannot_book_on_another() {
         let run = json!({"agent": "mine", "input": "x", field: 1});
         assert_eq!(code(world.ana.1.call("agents.run", run).await), ErrorCode::InvalidInput, "{field}");
     }
+}
+
+#[tokio::test]
+async fn t69_nobody_tries_an_address_or_a_command_without_the_right_to() {
+    let world = world().await;
+    let server = Server::start([]).await;
+    let tool = |tool: NewTool| serde_json::to_value(tool).unwrap();
+    // Whatever makes the engine go somewhere: there is no method that only tries a connection.
+    for (method, input) in [
+        ("models.put", json!({"name": "own", "provider": "openai", "model_name": "x", "base_url": server.url()})),
+        ("models.create", json!({"name": "own", "provider": "openai", "model_name": "x", "base_url": server.url()})),
+        ("models.embed", json!({"model": "openai:x", "inputs": ["a"]})),
+        ("tools.put", tool(NewTool::builtin("file_read").with_config("root", "/"))),
+        ("tools.create", tool(NewTool::builtin("file_read").with_config("root", "/"))),
+        ("webhooks.put", json!({"name": "w", "url": server.url(), "secret": "a long enough secret"})),
+        ("webhooks.retry", json!({"id": 1})),
+        ("webhooks.deliver", json!({})),
+    ] {
+        assert_eq!(code(world.ben.call(method, input).await), ErrorCode::PermissionDenied, "{method}");
+    }
+    assert!(blitz::Method::all().all(|method| !method.name.ends_with(".test")), "one that does is tested here too");
+    assert!(server.requests().is_empty());
 }
 
 #[tokio::test]

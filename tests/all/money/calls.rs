@@ -1,14 +1,18 @@
 //! What a call is booked at when its caller goes away, and what identifies a call and what does not.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use blitz::provider::{FunctionProvider, Reply as Answer};
 use blitz::{
-    CostFilter, Engine, EntryKind, ErrorCode, EventData, ExecutionFilter, ExecutionStatus, ListOptions, Money,
-    NewAgent, NewBudget, NewModel, NewUser, Price, RunOptions, Session, Visibility,
+    CostFilter, Engine, EntryKind, Error, ErrorCode, EventData, ExecutionFilter, ExecutionStatus, ListOptions, Money,
+    NewAgent, NewBudget, NewModel, NewUser, Price, RetryPolicy, RunOptions, Session, UsageQuery, Visibility,
 };
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::engine;
 use crate::bad_input::code;
@@ -206,4 +210,34 @@ async fn t19_ids_of_a_provider_that_are_missing_or_repeat_lose_no_booking() {
     assert_eq!(entries.iter().filter(|entry| entry.kind == EntryKind::Settle).count(), count);
     let summary = me.costs().summary(CostFilter::all()).await.unwrap();
     assert_eq!((summary.usage.requests, summary.cost.nanos()), (5, 5 * 200 * 1_000));
+}
+
+#[tokio::test]
+async fn t20_five_hundred_runs_on_a_failing_provider_are_asked_and_booked_three_times_each() {
+    let asked = Arc::new(AtomicI64::new(0));
+    let count = Arc::clone(&asked);
+    let down = FunctionProvider::new("down", move |_, _| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Err::<Answer, _>(Error::new(ErrorCode::Unavailable, "down")) }
+    });
+    let engine = Engine::builder(":memory:").with_provider(down).open().await.unwrap();
+    let me = engine.root("test");
+    me.models().put(super::model("down", "0.001")).await.unwrap();
+    let retry = RetryPolicy::attempts(3, Duration::ZERO);
+    me.agents().put(NewAgent::new("a", "down").retry(retry)).await.unwrap();
+    let mut runs = JoinSet::new();
+    for _ in 0..500 {
+        let me = me.clone();
+        runs.spawn(async move { me.run("a", "go").await.unwrap().error.unwrap() });
+    }
+    while let Some(error) = runs.join_next().await {
+        let error = error.unwrap();
+        assert_eq!((error.code, &error.details["retries_exhausted"]), (ErrorCode::Unavailable, &json!(3)));
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1_500, "no attempt is made beyond the policy");
+    let total = me.usage().query(UsageQuery::default()).await.unwrap().total;
+    assert_eq!((total.attempts, total.failures, total.calls), (1_500, 1_500, 500));
+    // What was sent is never free: each attempt is booked by itself.
+    assert_eq!(total.cost, Money::from_nanos(1_500 * 1_000_000));
+    me.budgets().verify().await.unwrap();
 }

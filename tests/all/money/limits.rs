@@ -1,9 +1,16 @@
 //! Limits of use come before money: what they refuse never held any.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use blitz::provider::{FunctionProvider, Reply};
 use blitz::{
-    CostFilter, ErrorCode, LimitScope, ListOptions, ModelLimits, NewAgent, NewUser, RateLimit, RetryPolicy, Visibility,
+    CostFilter, Engine, ErrorCode, LimitScope, ListOptions, ModelLimits, NewAgent, NewKey, NewUser, Permission,
+    RateLimit, RetryPolicy, Scope, Session, Visibility,
 };
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::engine;
 
@@ -54,6 +61,89 @@ async fn each_user_has_a_line_of_its_own() {
     // The host is no user.
     assert!(me.run("a", "go").await.unwrap().error.is_none());
     assert!(me.run("a", "go").await.unwrap().error.is_none());
+}
+
+#[tokio::test]
+async fn each_key_has_a_line_of_its_own() {
+    let (engine, me) = engine().await;
+    me.models().set_visibility("dear", Visibility::Shared).await.unwrap();
+    me.agents().put(NewAgent::new("a", "dear").retry(RetryPolicy::never())).await.unwrap();
+    me.agents().set_visibility("a", Visibility::Shared).await.unwrap();
+    let ana = me.users().create(NewUser::new("ana@example.org", "a long password")).await.unwrap().id;
+    let mut keys = vec![];
+    for name in ["one", "two"] {
+        let scopes = [Permission::AgentsRun, Permission::ModelsUse].map(Scope::own);
+        let issued = me.keys().create(NewKey::new(name).with_scopes(scopes).for_user(ana)).await.unwrap();
+        keys.push((issued.record.id, engine.api_key(&issued.key).await.unwrap()));
+    }
+    let limit = RateLimit::new(LimitScope::Key, ModelLimits::default().tokens(1));
+    me.limits().put(limit.clone()).await.unwrap();
+    for (_, session) in &keys {
+        assert!(session.run("a", "go").await.unwrap().error.is_none());
+        assert_eq!(session.run("a", "go").await.unwrap().error.unwrap().details["scope"], "key");
+    }
+    // The user itself comes by no key.
+    let login = engine.login("ana@example.org", "a long password").await.unwrap();
+    assert!(login.run("a", "go").await.unwrap().error.is_none());
+    me.limits().delete(limit).await.unwrap();
+    // One for a single key leaves the other alone.
+    let only = RateLimit::new(LimitScope::Key, ModelLimits::default().tokens(1)).only(keys[0].0.0);
+    me.limits().put(only).await.unwrap();
+    keys[0].1.run("a", "go").await.unwrap();
+    assert_eq!(keys[0].1.run("a", "go").await.unwrap().error.unwrap().details["scope"], "key");
+    assert!(keys[1].1.run("a", "go").await.unwrap().error.is_none());
+}
+
+/// Runs five at once and gives the most that were asked at the same time.
+async fn at_once(session: &Session, most: &AtomicU32) -> u32 {
+    most.store(0, Ordering::SeqCst);
+    let mut runs = JoinSet::new();
+    for _ in 0..5 {
+        let session = session.clone();
+        runs.spawn(async move { session.run("slow", "go").await.unwrap() });
+    }
+    while let Some(done) = runs.join_next().await {
+        let done = done.unwrap();
+        assert!(done.error.is_none(), "{:?}", done.error);
+    }
+    most.load(Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn so_many_calls_at_once_by_user_key_and_provider() {
+    let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (running, peak) = (Arc::clone(&now), Arc::clone(&most));
+    let slow = FunctionProvider::new("slow", move |_, _| {
+        let (running, peak) = (Arc::clone(&running), Arc::clone(&peak));
+        async move {
+            peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Long enough for all that may come to have come.
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            Ok(Reply::text("done"))
+        }
+    });
+    let engine = Engine::builder(":memory:").with_provider(slow).open().await.unwrap();
+    let me = engine.root("test");
+    me.models().put(super::model("slow", "0")).await.unwrap();
+    me.models().set_visibility("slow", Visibility::Shared).await.unwrap();
+    me.agents().put(NewAgent::new("slow", "slow")).await.unwrap();
+    me.agents().set_visibility("slow", Visibility::Shared).await.unwrap();
+    let ana = me.users().create(NewUser::new("ana@example.org", "a long password")).await.unwrap().id;
+    let login = engine.login("ana@example.org", "a long password").await.unwrap();
+    let scopes = [Permission::AgentsRun, Permission::ModelsUse].map(Scope::own);
+    let issued = me.keys().create(NewKey::new("k").with_scopes(scopes).for_user(ana)).await.unwrap();
+    let key = engine.api_key(&issued.key).await.unwrap();
+    for (scope, session) in [(LimitScope::User, &login), (LimitScope::Key, &key), (LimitScope::Provider, &me)] {
+        for limit in [1, 2] {
+            let limited = RateLimit::new(scope, ModelLimits::default().concurrent(limit));
+            me.limits().put(limited.clone()).await.unwrap();
+            let seen = at_once(session, &most).await;
+            assert!((1..=limit).contains(&seen), "{scope:?}: {seen} of {limit} at once");
+            me.limits().delete(limited).await.unwrap();
+        }
+    }
+    assert_eq!(now.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]

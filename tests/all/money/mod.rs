@@ -3,6 +3,8 @@
 //! The ledger's own rules are tested beside it; here they are met through executions.
 
 mod calls;
+mod embedding;
+mod extra;
 mod following;
 mod limits;
 mod race;

@@ -2,7 +2,7 @@
 
 use blitz::{
     BudgetScope, CostFilter, ErrorCode, ExportFormat, ListOptions, Method, Money, NewAgent, NewBudget, NewPrompt,
-    NewUser, PromptRef, RunOptions, Timestamp, UsageBy, UsageQuery, UsageStep, Visibility,
+    NewUser, NewWebhook, PromptRef, RunOptions, Timestamp, UsageBy, UsageQuery, UsageStep, Visibility,
 };
 use serde_json::json;
 
@@ -78,9 +78,39 @@ async fn t75_pages_are_capped_and_what_is_no_cursor_is_refused() {
             assert_eq!(error.code(), ErrorCode::InvalidInput, "{name} {cursor:?}");
         }
     }
-    let windows =
-        me.budgets().windows(me.budgets().find("b0").await.unwrap().id, ListOptions::default().after("x")).await;
-    assert_eq!(windows.unwrap_err().code(), ErrorCode::InvalidInput);
+    // Lists of one thing: its windows, what became of it.
+    let budget = me.budgets().find("b0").await.unwrap().id;
+    let flow = json!({"name": "flow", "triggers": [{"type": "webhook", "name": "hook"}],
+        "nodes": [{"id": "s", "type": "start"}, {"id": "e", "type": "end"}], "edges": [{"from": "s", "to": "e"}]});
+    me.call("workflows.put", flow).await.unwrap();
+    me.workflows().publish("flow").await.unwrap();
+    let trigger = me.triggers().enable("flow").await.unwrap()[0].id;
+    let webhook = me.webhooks().put(NewWebhook::new("w", "https://example.com", "a secret of theirs")).await.unwrap();
+    let of = |id: serde_json::Value| {
+        move |mut page: serde_json::Value| {
+            page["id"] = id.clone();
+            page
+        }
+    };
+    type Input<'a> = Box<dyn Fn(serde_json::Value) -> serde_json::Value + 'a>;
+    let lists: [(&str, Input<'_>); 7] = [
+        ("budgets.windows", Box::new(of(json!(budget)))),
+        ("budgets.revisions", Box::new(of(json!(budget)))),
+        ("budgets.raises", Box::new(of(json!(budget)))),
+        ("webhooks.deliveries", Box::new(of(json!(webhook.id)))),
+        ("prices.versions", Box::new(|page| page)),
+        ("workflows.versions", Box::new(of(json!("flow")))),
+        ("triggers.firings", Box::new(of(json!(trigger)))),
+    ];
+    for (name, input) in lists {
+        let much = me.call(name, input(json!({"limit": 1_000_000_000}))).await.unwrap();
+        assert!(much["items"].as_array().is_some_and(|items| items.len() <= 1000), "{name}");
+        for cursor in ["' OR 1=1 --", "-1", "99999999999999999999", "1e3", ""] {
+            let refused = me.call(name, input(json!({"cursor": cursor}))).await;
+            let error = refused.err().unwrap_or_else(|| panic!("{name} took {cursor:?}"));
+            assert_eq!(error.code(), ErrorCode::InvalidInput, "{name} {cursor:?}");
+        }
+    }
     let mut injected = UsageQuery::default();
     injected.model = Some("' OR 1=1 --".into());
     assert_eq!(me.usage().query(injected).await.unwrap().total.calls, 0);

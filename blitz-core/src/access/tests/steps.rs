@@ -150,3 +150,18 @@ async fn a_grant_gives_only_the_stores_its_permission_is_for() {
     });
     assert_eq!(asked.await.unwrap(), (Some(ErrorCode::Internal), Some(ErrorCode::Internal)));
 }
+
+#[tokio::test]
+async fn t57_what_acts_for_somebody_never_asks_by_sql() {
+    let world = World::new();
+    let (_, admin) = world.user("admin@example.com", Role::Admin).await;
+    let (_, ana) = world.user("ana@example.com", Role::BusinessUser).await;
+    let asks = async |caller: &Caller| {
+        code(world.gate.read(caller, Permission::SqlExecute, Target::None, |_, _| Ok(())).await)
+    };
+    assert_eq!(asks(&admin).await, None, "an admin may");
+    for acting in [admin.acting(), world.root.acting(), ana.acting()] {
+        assert_eq!(asks(&acting).await, Some(ErrorCode::PermissionDenied), "a tool of an agent may not");
+    }
+    assert_eq!(asks(&ana).await, Some(ErrorCode::PermissionDenied));
+}

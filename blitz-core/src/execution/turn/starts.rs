@@ -3,7 +3,7 @@
 use super::super::setup::Setup;
 use super::{ModelStart, ToolStart};
 use crate::domain::{EventData, ExecutionId, ModelRequest, NodeStarted, ToolStarted};
-use crate::provider::search_bound;
+use crate::provider::{choice_bound, search_bound};
 
 impl ToolStart {
     /// The record of the start, with its path.
@@ -32,7 +32,7 @@ impl ModelStart {
             attempt,
             place,
             input_bound: setup.model_at(place).provider.input_token_bound(request),
-            output_cap: request.settings.max_output_tokens.unwrap_or(0),
+            output_cap: request.settings.max_output_tokens.unwrap_or(0).saturating_mul(choice_bound(request)),
             searches: search_bound(request),
         }
     }

@@ -27,7 +27,7 @@ fn a_correction_is_an_entry_of_its_own_and_moves_the_window() {
     ledger.spend(call(1), Usage::new(100, 100));
     let id = last_reservation(&ledger);
     let late = Correction::new(id, nanos(50), "late usage").with_tokens(10);
-    let entry = ledger.write(move |tx| adjust(tx, NOW, &late)).unwrap();
+    let (entry, _) = ledger.write(move |tx| adjust(tx, NOW, &late)).unwrap();
     assert_eq!(
         (entry.kind, entry.amount, entry.reason.as_deref()),
         (EntryKind::Adjust, Some(nanos(50)), Some("late usage"))

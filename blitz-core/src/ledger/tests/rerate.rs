@@ -44,8 +44,8 @@ fn rerate(ledger: &TestLedger, asked: Rerate) -> Result<Rerated> {
     let (mut sum, mut after) = (Rerated::default(), Some(0));
     while let Some(place) = after {
         let asked = asked.clone();
-        let (slice, next) = ledger.write(move |tx| crate::ledger::rerate(tx, NOW, &asked, place))?;
-        (sum, after) = (sum.and(&slice)?, next);
+        let slice = ledger.write(move |tx| crate::ledger::rerate(tx, NOW, &asked, place))?;
+        (sum, after) = (sum.and(&slice.done)?, slice.next);
     }
     Ok(sum)
 }

@@ -194,6 +194,23 @@ fn i7_parents_count_the_sum_of_their_children() {
 }
 
 #[test]
+fn the_agents_above_count_however_deep_they_are() {
+    let lineage: Vec<ResourceId> = (1..=16).map(ResourceId).collect();
+    for above in [5, 8, 9, 16] {
+        let (ledger, [budget, each]) = TestLedger::with_budgets([
+            limited(BudgetScope::Agent, 400).only(above),
+            NewBudget { name: "each".into(), ..limited(BudgetScope::Agent, 10_000) },
+        ]);
+        let deep = |n: i64| ReserveRequest { agents: lineage.clone(), ..call(n) };
+        ledger.spend(deep(1), Usage::new(100, 100));
+        assert_eq!(ledger.refusal(deep(2)).details()["budget"], json!(budget), "{above} agents up");
+        let windows = ledger.windows();
+        let posted: Vec<_> = windows.iter().filter(|w| w.budget_id == each).map(|w| w.posted.units()).collect();
+        assert_eq!(posted, [400; 16], "each agent once");
+    }
+}
+
+#[test]
 fn t17_tags_of_a_policy_win_and_a_required_one_that_is_missing_refuses() {
     use crate::domain::TagPolicy;
     let (ledger, [blue, each]) = TestLedger::with_budgets([
@@ -225,6 +242,12 @@ fn t17_tags_of_a_policy_win_and_a_required_one_that_is_missing_refuses() {
     assert_eq!(begin(4, 2, "analyst", &[]).unwrap_err().code(), ErrorCode::InvalidInput);
     begin(4, 2, "analyst", &[("project", "x")]).unwrap();
     assert_eq!(begin(5, 2, "admin", &[("Team", "x")]).unwrap_err().code(), ErrorCode::InvalidInput);
+    // A comma stands between the tags of a row of usage: it would be read as another tag.
+    let two = begin(5, 2, "admin", &[("project", "x,team=blue")]);
+    assert_eq!(two.unwrap_err().code(), ErrorCode::InvalidInput);
+    let policy = TagPolicy::of_all().tag("project", "x,team=blue");
+    let kept = ledger.write(move |tx| tags::put_policy(tx, NOW, &policy));
+    assert_eq!(kept.unwrap_err().code(), ErrorCode::InvalidInput);
 }
 
 // Quotas ------------------------------------------------------------------------------------------

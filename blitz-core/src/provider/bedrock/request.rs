@@ -10,7 +10,23 @@ use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolRe
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
-const OWN_FIELDS: &[&str] = &["messages", "system", "toolConfig"];
+const OWN_FIELDS: &[&str] = &[
+    "modelId",
+    "messages",
+    "system",
+    "toolConfig",
+    "inferenceConfig.maxTokens",
+    "inferenceConfig.temperature",
+    "inferenceConfig.topP",
+    "inferenceConfig.stopSequences",
+    // The cap again, in the words of the models behind it.
+    "additionalModelRequestFields.max_tokens",
+    "additionalModelRequestFields.max_new_tokens",
+    "additionalModelRequestFields.max_gen_len",
+    "additionalModelRequestFields.max_completion_tokens",
+    "additionalModelRequestFields.max_tokens_to_sample",
+    "additionalModelRequestFields.inferenceConfig",
+];
 
 /// Errors: `InvalidInput` if `extra` holds a field of the engine, or a message what the API cannot take.
 pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {
@@ -230,5 +246,28 @@ mod tests {
         assert_eq!(wire["messages"][1]["content"].as_array().unwrap().len(), 1, "{wire}");
         let result = json!({"toolResult": {"toolUseId": "a", "content": [{"json": {"result": "  "}}]}});
         assert_eq!(wire["messages"][2]["content"], json!([result]));
+    }
+
+    #[test]
+    fn t11_it_keeps_its_cap_inside_its_settings() {
+        let encoded = |extra: Value| {
+            let mut request = ModelRequest::new("m", vec![Message::user("?")]);
+            request.settings.max_output_tokens = Some(50);
+            request.settings.extra = extra.as_object().cloned().unwrap();
+            encode("bedrock", &request)
+        };
+        for bad in [
+            json!({"inferenceConfig": {"maxTokens": 9_000}}),
+            json!({"inferenceConfig": 1}),
+            json!({"additionalModelRequestFields": {"max_tokens": 9_000}}),
+        ] {
+            assert!(encoded(bad.clone()).is_err(), "{bad}");
+        }
+        let body = encoded(json!({"additionalModelRequestFields": {"top_k": 3}})).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (&body["inferenceConfig"]["maxTokens"], &body["additionalModelRequestFields"]["top_k"]),
+            (&json!(50), &json!(3))
+        );
     }
 }

@@ -74,7 +74,7 @@ fn embedding(endpoint: &Endpoint, request: &EmbeddingRequest) -> Result<Embeddin
     if let Some(count) = request.dimensions {
         body["output_dimension"] = count.into();
     }
-    Ok(EmbeddingCall { url, body, read: embedded })
+    Ok(EmbeddingCall { url, body, open: &["input_type", "embedding_types"], read: embedded })
 }
 
 /// Vectors alone, or by the type of their numbers.

@@ -88,6 +88,7 @@ fn embedding(endpoint: &Endpoint, request: &EmbeddingRequest) -> Result<Embeddin
     Ok(EmbeddingCall {
         url: endpoint.url("/v1beta", &format!("{path}:batchEmbedContents")),
         body: json!({"requests": requests.collect::<Vec<_>>()}),
+        open: &[],
         read: |answer| {
             let found = answer["embeddings"].as_array().into_iter().flatten();
             let vectors = found.map(|one| embed::vector(&one["values"])).collect();

@@ -3,19 +3,39 @@
 use serde_json::{Value, json};
 
 use super::super::profile;
+use super::super::wire::extra::UNSEEN_INPUT;
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::argument_object;
-use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
+use super::super::wire::{bar_extra, check_extra, lay_over, prompted, split_system, to_body};
 use super::schema;
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ThinkingRule, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
-const OWN_FIELDS: &[&str] = &["contents", "systemInstruction", "toolConfig"];
+const OWN_FIELDS: &[&str] = &[
+    "model",
+    "contents",
+    "systemInstruction",
+    "toolConfig",
+    "generationConfig.maxOutputTokens",
+    "generationConfig.temperature",
+    "generationConfig.topP",
+    "generationConfig.seed",
+    "generationConfig.stopSequences",
+];
+/// Those of an answer that has a schema.
+const SCHEMA_FIELDS: &[&str] =
+    &["generationConfig.responseMimeType", "generationConfig.responseSchema", "generationConfig.responseJsonSchema"];
+/// Fields that no call can have.
+const BARRED: &[(&str, &str)] = &[("cachedContent", UNSEEN_INPUT)];
 
 /// Errors: `InvalidInput` if `extra` holds a field of the engine or an image is where none can be.
 pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {
     check_extra(request, OWN_FIELDS)?;
+    bar_extra(request, BARRED)?;
+    if request.output_schema.is_some() {
+        check_extra(request, SCHEMA_FIELDS)?;
+    }
     let (leading, rest) = split_system(&request.messages);
     let mut body = json!({"contents": contents(provider, rest)?});
     let mut system = Vec::new();

@@ -75,7 +75,7 @@ impl Dialect for Chat {
                 model_name: answer["model"].as_str().unwrap_or_default().to_owned(),
             }
         };
-        Some(body.map(|body| EmbeddingCall { url, body, read }))
+        Some(body.map(|body| EmbeddingCall { url, body, open: &[], read }))
     }
 }
 

@@ -9,7 +9,17 @@ use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
-const OWN_FIELDS: &[&str] = &["model", "messages", "tools", "stream"];
+const OWN_FIELDS: &[&str] = &[
+    "model",
+    "messages",
+    "tools",
+    "stream",
+    "options.num_predict",
+    "options.temperature",
+    "options.top_p",
+    "options.seed",
+    "options.stop",
+];
 
 /// Errors: `InvalidInput` if `extra` holds a field of the engine, or a message what the API cannot take.
 pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {

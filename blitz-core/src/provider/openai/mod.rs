@@ -80,7 +80,7 @@ impl Dialect for Chat {
         let dimensions = if self.server == ChatServer::Mistral { "output_dimension" } else { "dimensions" };
         let url = endpoint.url(self.server.root(), "/embeddings");
         let body = embed::openai_body(endpoint, request, dimensions);
-        Some(body.map(|body| EmbeddingCall { url, body, read: embed::openai_answer }))
+        Some(body.map(|body| EmbeddingCall { url, body, open: &[], read: embed::openai_answer }))
     }
 
     fn has_plainer(&self, failure: &Failure) -> bool {

@@ -9,7 +9,7 @@ use super::super::profile;
 use super::super::wire::calls::WireIds;
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
-use super::super::wire::{check_extra, prompted, to_body};
+use super::super::wire::{bar_extra, check_extra, prompted, to_body};
 use super::server::{Cap, Quirks, Thought};
 use crate::domain::{Message, MessageRole, ModelRequest, ModelSettings, Part, ToolChoice, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
@@ -23,6 +23,10 @@ const OWN_FIELDS: &[&str] = &[
     "parallel_tool_calls",
     "max_tokens",
     "max_completion_tokens",
+    // The cap again, in the words of llama.cpp and others.
+    "n_predict",
+    "max_new_tokens",
+    "max_output_tokens",
     "temperature",
     "top_p",
     "stop",
@@ -31,6 +35,10 @@ const OWN_FIELDS: &[&str] = &[
     "stream",
     "stream_options",
 ];
+
+/// Fields that no call can have: gateways' ways to name another model than the one that money is held for.
+const BARRED: &[(&str, &str)] = &[("models", OTHER_MODEL), ("preset", OTHER_MODEL)];
+const OTHER_MODEL: &str = "another model might answer than the one that money is held for: use the agent's fallback";
 
 /// Who is asked.
 pub(super) struct Dialect<'a> {
@@ -58,6 +66,7 @@ pub(super) struct Encoded {
 pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: bool) -> Result<Encoded> {
     let (settings, quirks) = (&request.settings, dialect.quirks);
     check_extra(request, OWN_FIELDS)?;
+    bar_extra(request, BARRED)?;
     if request.output_schema.is_some() {
         check_extra(request, &["response_format"])?;
     }

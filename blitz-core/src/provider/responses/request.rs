@@ -4,15 +4,19 @@ use serde_json::{Value, json};
 
 use super::super::profile;
 use super::super::wire::calls::{IdRule, WireIds};
+use super::super::wire::extra::UNSEEN_INPUT;
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
-use super::super::wire::{check_extra, lay_over, to_body};
+use super::super::wire::{bar_extra, check_extra, lay_over, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
 const OWN_FIELDS: &[&str] =
     &["model", "input", "max_output_tokens", "temperature", "top_p", "parallel_tool_calls", "stream"];
+/// Fields that no call can have.
+const BARRED: &[(&str, &str)] =
+    &[("previous_response_id", UNSEEN_INPUT), ("conversation", UNSEEN_INPUT), ("prompt", UNSEEN_INPUT)];
 
 pub(super) struct Wire {
     pub body: Vec<u8>,
@@ -25,6 +29,7 @@ pub(super) struct Wire {
 /// texts are set that end the answer, which the API does not know.
 pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelRequest) -> Result<Wire> {
     check_extra(request, OWN_FIELDS)?;
+    bar_extra(request, BARRED)?;
     let settings = &request.settings;
     if !settings.stop.is_empty() {
         return Err(Error::invalid("the Responses API knows no stop texts: take them out of the settings"));

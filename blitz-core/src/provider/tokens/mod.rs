@@ -7,9 +7,9 @@
 #[cfg(feature = "tokens")]
 mod exact;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{EmbeddingRequest, profile};
+use super::{EmbeddingRequest, profile, wire};
 use crate::domain::{Message, ModelRequest, Part};
 
 /// Tokens that a message, tool or request may add around its text.
@@ -51,8 +51,21 @@ pub(super) fn input_bound(request: &ModelRequest) -> u64 {
         .map(|tool| OVERHEAD + count.text(&tool.name) + count.text(&tool.description) + count.json(&tool.input_schema))
         .sum();
     let schema = request.output_schema.as_ref().map_or(0, |schema| OVERHEAD + count.json(&schema.schema));
-    let tools_prompt = if request.tools.is_empty() { 0 } else { profile::TOOLS_PROMPT };
-    OVERHEAD + messages + tools + tools_prompt + schema
+    let passed = &request.settings.extra;
+    let has_tools = !request.tools.is_empty() || passed.contains_key("tools");
+    let tools_prompt = if has_tools { profile::TOOLS_PROMPT } else { 0 };
+    let extra = extra_bound(passed);
+    OVERHEAD + messages + tools + tools_prompt + schema + extra
+}
+
+/// Fields of `settings.extra` by which one call gives several answers: OpenAI's, vLLM's, Gemini's.
+pub(super) const CHOICES: &[&str] = &["n", "best_of", "generationConfig.candidateCount"];
+
+/// How many answers a request asks for at once: each may be as long as the output cap.
+pub(crate) fn choice_bound(request: &ModelRequest) -> u64 {
+    let extra = &request.settings.extra;
+    let asked = CHOICES.iter().flat_map(|field| wire::extra::found(extra, field));
+    asked.filter_map(Value::as_u64).max().unwrap_or(1).max(1)
 }
 
 /// The most searches of its own that a request allows its provider: as many as its search tools may be
@@ -80,7 +93,15 @@ pub(super) fn embedding_bound(request: &EmbeddingRequest) -> u64 {
         Part::Text { text } => count.text(text),
         _ => profile::image_bound(&request.model_name),
     };
-    request.inputs.iter().map(|part| OVERHEAD + bound(part)).sum()
+    // Some servers put what a field says before each input.
+    let extra = extra_bound(&request.extra);
+    request.inputs.iter().map(|part| OVERHEAD + bound(part) + extra).sum()
+}
+
+/// The most tokens that fields count as which the engine does not know (tools of the provider's own, documents): the
+/// provider reads them in its own way, so their bytes.
+fn extra_bound(extra: &Map<String, Value>) -> u64 {
+    if extra.is_empty() { 0 } else { OVERHEAD + json_len(extra) }
 }
 
 /// Counts the tokens of texts, exactly or at most.
@@ -110,7 +131,7 @@ impl Counter {
     }
 
     /// The same of a value that is shown as JSON.
-    fn json(&self, value: &serde_json::Value) -> u64 {
+    fn json(&self, value: &Value) -> u64 {
         #[cfg(feature = "tokens")]
         if self.exact.is_some() {
             return self.text(&value.to_string());
@@ -126,7 +147,7 @@ impl Counter {
 }
 
 /// How many bytes a value has as JSON, without making them.
-fn json_len(value: &serde_json::Value) -> u64 {
+fn json_len(value: &impl serde::Serialize) -> u64 {
     struct Counted(u64);
 
     impl std::io::Write for Counted {

@@ -10,7 +10,7 @@ use super::super::{CallContext, EmbeddingRequest, EmbeddingResponse};
 use super::body::Unreadable;
 use super::endpoint::Endpoint;
 use super::text::first_count;
-use super::{Link, lay_over, media, to_body};
+use super::{Link, extra, lay_over, media, to_body};
 use crate::domain::{Part, Usage};
 use crate::error::{Error, Result};
 use crate::net::Patience;
@@ -19,6 +19,8 @@ use crate::net::Patience;
 pub(in crate::provider) struct EmbeddingCall {
     pub url: Url,
     pub body: Value,
+    /// Fields of the body that the caller may set otherwise.
+    pub open: &'static [&'static str],
     pub read: fn(&Value) -> EmbeddingResponse,
 }
 
@@ -31,7 +33,8 @@ impl Link {
         let Some(call) = self.dialect.embed(&self.endpoint, &request) else {
             return Err(Error::invalid(format!("{} makes no embeddings here", self.endpoint.name)));
         };
-        let EmbeddingCall { url, mut body, read } = call?;
+        let EmbeddingCall { url, mut body, open, read } = call?;
+        extra::check_embedding(&body, open, &request.extra)?;
         lay_over(&mut body, &request.extra);
         let patience = Patience::new(context.timeout, None);
         let mut answer = self.endpoint.post(url, HeaderMap::new(), to_body(&body)?, patience).await?;

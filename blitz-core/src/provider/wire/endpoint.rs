@@ -9,7 +9,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::Failure;
 use crate::domain::Secret;
-use crate::error::{Error, Result};
+use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::net::{Answer, Http, MAX_ERROR_BODY, Patience, parse_base_url};
 
 /// Gives a token for one request: called before each, so that the host may renew it.
@@ -92,6 +92,23 @@ pub(in crate::provider) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Why a request was never sent: so nothing of it is charged.
+    pub(in crate::provider) fn unsaid(&self, error: Error) -> Error {
+        match error {
+            Error::Failed { code: code @ ErrorCode::InvalidInput, message, source, .. } => Error::Provider {
+                code,
+                provider: self.name.clone(),
+                status: None,
+                retry_after: None,
+                retryable: false,
+                charged: Charged::No,
+                message,
+                source,
+            },
+            other => other,
+        }
+    }
+
     /// Errors: `InvalidInput` if the address is not a plain `http(s)` URL.
     pub(in crate::provider) fn new(name: &str, base: &str, auth: Auth) -> Result<Self> {
         Ok(Self { name: name.to_owned(), base: parse_base_url(base)?, auth, http: Http::new() })

@@ -11,6 +11,7 @@ pub(super) mod draft;
 pub(super) mod embed;
 pub(super) mod endpoint;
 pub(super) mod error;
+pub(super) mod extra;
 #[cfg(feature = "bedrock")]
 pub(super) mod frames;
 pub(super) mod media;
@@ -35,6 +36,7 @@ use body::{Decode, Out, Reader};
 use embed::EmbeddingCall;
 use endpoint::Endpoint;
 use error::Failure;
+pub(super) use extra::{bar_extra, check_extra};
 
 /// How long the usage behind a finished answer is waited for.
 const TAIL: Duration = Duration::from_secs(10);
@@ -134,7 +136,7 @@ struct Call {
 
 impl Call {
     async fn open(Link { endpoint, dialect }: Link, request: ModelRequest, context: CallContext) -> Result<Self> {
-        let encoded = dialect.encode(&endpoint, &request, false)?;
+        let encoded = dialect.encode(&endpoint, &request, false).map_err(|error| endpoint.unsaid(error))?;
         // Silence is normal while an answer is made that is not streamed.
         let idle = encoded.streams.then_some(context.idle_timeout);
         let patience = Patience::new(context.timeout, idle);
@@ -205,14 +207,6 @@ impl Call {
 pub(super) fn to_body(wire: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(wire)
         .map_err(|error| Error::internal("a request could not be written as JSON").with_source(error))
-}
-
-/// Checks that `settings.extra` holds no field that the engine sets itself.
-pub(super) fn check_extra(request: &ModelRequest, own_fields: &[&str]) -> Result<()> {
-    match own_fields.iter().find(|field| request.settings.extra.contains_key(**field)) {
-        Some(field) => Err(Error::invalid(format!("settings.extra must not hold {field}: the engine sets it itself"))),
-        None => Ok(()),
-    }
 }
 
 /// Lays the unknown fields of the settings over a body: objects field by field, lists behind lists.

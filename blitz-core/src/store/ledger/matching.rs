@@ -129,7 +129,7 @@ pub(crate) struct Caller<'a> {
     pub(crate) agents: &'a [ResourceId],
 }
 
-/// So many agents above one another have budgets of their own.
+/// So many agents above one another are asked for at once.
 const AGENTS: usize = 4;
 
 // Each scope asks for its one budget and for the one of each. A NULL finds nothing and costs nothing.
@@ -185,8 +185,25 @@ pub(crate) fn matching_budgets(
     now: Timestamp,
     caller: &Caller<'_>,
 ) -> Result<Vec<MatchedBudget>> {
-    let Call { execution_id, root_id, user_id, role, key_id, workflow_id, model, provider, .. } = caller.call;
-    let agent = |place: usize| SqlValue::from(caller.agents.get(place).filter(|_| place < AGENTS).copied());
+    let mut budgets = with_agents(tx, now, caller.call, &caller.agents[..caller.agents.len().min(AGENTS)])?;
+    // Few call each other any deeper; what the queries have in common is found by each.
+    for agents in caller.agents.chunks(AGENTS).skip(1) {
+        budgets.extend(with_agents(tx, now, caller.call, agents)?);
+    }
+    budgets.sort_unstable_by_key(|budget| (budget.id, budget.scope_id));
+    budgets.dedup_by_key(|budget| (budget.id, budget.scope_id));
+    Ok(budgets)
+}
+
+/// The budgets that count a call, as far as these agents have some.
+fn with_agents(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    call: Call<'_>,
+    agents: &[ResourceId],
+) -> Result<Vec<MatchedBudget>> {
+    let Call { execution_id, root_id, user_id, role, key_id, workflow_id, model, provider, .. } = call;
+    let agent = |place: usize| SqlValue::from(agents.get(place).copied());
     let mut values = vec![
         user_id.into(),
         root_id.into(),
@@ -212,8 +229,6 @@ pub(crate) fn matching_budgets(
     for row in &rows {
         budgets.extend(matched(row, role.is_some(), root_id)?);
     }
-    budgets.sort_unstable_by_key(|budget| (budget.id, budget.scope_id));
-    budgets.dedup_by_key(|budget| (budget.id, budget.scope_id));
     Ok(budgets)
 }
 
