@@ -749,6 +749,7 @@ class Tools(Noun):
         input_schema: Any = None,
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
+        sequential: bool | None = None,
     ) -> Record:
         """``tools.create``: A tool to put into the catalogue.
 
@@ -760,7 +761,8 @@ class Tools(Noun):
             config: Settings of a builtin, such as `{"root": "/srv/documents"}`.
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
-            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent."""
+            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
     async def acreate(
         self,
         name: str,
@@ -772,6 +774,7 @@ class Tools(Noun):
         input_schema: Any = None,
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
+        sequential: bool | None = None,
     ) -> Record:
         """``tools.create``: A tool to put into the catalogue.
 
@@ -783,7 +786,8 @@ class Tools(Noun):
             config: Settings of a builtin, such as `{"root": "/srv/documents"}`.
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
-            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent."""
+            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
 
     def put(
         self,
@@ -796,6 +800,7 @@ class Tools(Noun):
         input_schema: Any = None,
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
+        sequential: bool | None = None,
     ) -> Record:
         """``tools.put``: A tool to put into the catalogue.
 
@@ -807,7 +812,8 @@ class Tools(Noun):
             config: Settings of a builtin, such as `{"root": "/srv/documents"}`.
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
-            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent."""
+            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
     async def aput(
         self,
         name: str,
@@ -819,6 +825,7 @@ class Tools(Noun):
         input_schema: Any = None,
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
+        sequential: bool | None = None,
     ) -> Record:
         """``tools.put``: A tool to put into the catalogue.
 
@@ -830,7 +837,8 @@ class Tools(Noun):
             config: Settings of a builtin, such as `{"root": "/srv/documents"}`.
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
-            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent."""
+            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
 
     def get(
         self,
