@@ -69,9 +69,10 @@ pub use domain::{
     RoleRecord, RoleUpdate, RunLimits, RunOptions, Scope, Secret, SecretName, ServiceTier, SessionId, SessionRecord,
     SessionSettings, Severity, Share, ShareLevel, Step, StepFinished, StepKind, StepStarted, TagPolicy, TemplateFormat,
     ThinkingRule, TimeOfDay, TimelineAttempt, TimelineEntry, Timestamp, TokenAlgorithm, TokenKey, TokenKind, Tokens,
-    ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Trigger, Usage, UsageBy,
-    UsageDetails, UsageQuery, UsageReport, UsageRow, UsageStep, User, UserId, UserUpdate, Validation, Var, Visibility,
-    Waiting, Webhook, Workflow, WorkflowDefinition, WorkflowDiff, WorkflowLimits, WorkflowRecord, WorkflowVersion,
+    ToolCall, ToolChoice, ToolKind, ToolRecord, ToolResult, ToolSpec, ToolStarted, Trigger, Unsupported, Usage,
+    UsageBy, UsageDetails, UsageQuery, UsageReport, UsageRow, UsageStep, User, UserId, UserUpdate, Validation, Var,
+    Visibility, Waiting, Webhook, Workflow, WorkflowDefinition, WorkflowDiff, WorkflowLimits, WorkflowRecord,
+    WorkflowVersion,
 };
 pub use engine::{
     Agents, Alerts, AuditTrail, Budgets, Costs, Embeddings, Engine, EngineBuilder, EngineSettings, EventStream,

@@ -11,7 +11,7 @@ use blitz::provider::{
     Anthropic, AzureOpenAi, CallContext, ChatServer, Cohere, Gemini, Ollama, OpenAi, OpenAiResponses, Provider,
     complete,
 };
-use blitz::{Error, ErrorCode, Message, ModelRequest, ModelResponse, Secret};
+use blitz::{Error, ErrorCode, Message, ModelRequest, ModelResponse, ModelSettings, Secret, ToolSpec, Unsupported};
 use serde_json::{Value, json};
 
 use crate::support::canary;
@@ -238,6 +238,67 @@ async fn b21_every_dialect_reads_an_error_in_the_middle_of_its_stream() {
         let body = [piece(name, begins), error].concat();
         let (found, retryable, _, charged) = told(name, *make, Reply::events().send(body)).await;
         assert_eq!((found, retryable, charged), (code, true, Charged::Unknown), "{name}");
+    }
+}
+
+/// Every setting there is, for a model of each dialect that cannot take all of them, and those it cannot.
+fn everything(name: &str) -> (ModelRequest, &'static [&'static str]) {
+    let (model, left_out): (_, &[_]) = match name {
+        "openai" | "azure" => ("o4-mini", &["temperature", "top_p", "stop"]),
+        "responses" => ("o4-mini", &["stop", "seed", "temperature", "top_p"]),
+        "anthropic" => ("claude-opus-4-8", &["temperature", "top_p", "seed"]),
+        "gemini" => ("gemini-2.0-flash", &["reasoning_effort", "parallel_tool_calls"]),
+        "ollama" | "cohere" => ("m", &["parallel_tool_calls"]),
+        "bedrock" => ("m", &["seed", "reasoning_effort", "parallel_tool_calls"]),
+        _ => ("m", &[]),
+    };
+    let mut settings = ModelSettings::default();
+    (settings.temperature, settings.top_p, settings.seed) = (Some(0.5), Some(0.5), Some(1));
+    (settings.stop, settings.reasoning_effort) = (vec!["x".into()], Some("low".into()));
+    (settings.parallel_tool_calls, settings.max_output_tokens) = (Some(false), Some(9));
+    let tool = ToolSpec::new("f", "", json!({"type": "object"}));
+    (ModelRequest::new(model, vec![Message::user("?")]).with_tools(vec![tool]).with_settings(settings), left_out)
+}
+
+#[tokio::test]
+async fn b34_what_a_model_cannot_be_asked_is_left_out_by_name_or_refused() {
+    for (name, make, _) in DIALECTS {
+        let text = json!([{"type": "text", "text": "a"}]);
+        let answer = match *name {
+            "responses" => json!({"object": "response", "id": "r", "status": "completed", "output": [
+                {"type": "message", "id": "m", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]}]}),
+            "anthropic" => json!({"type": "message", "id": "m", "role": "assistant", "model": "m", "content": text,
+                "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}),
+            "gemini" => json!({"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}]}),
+            "ollama" => json!({"message": {"content": "a"}, "done": true, "done_reason": "stop"}),
+            "cohere" => json!({"id": "c", "finish_reason": "COMPLETE", "message": {"content": text}}),
+            "bedrock" => json!({"output": {"message": {"content": [{"text": "a"}]}}, "stopReason": "end_turn",
+                "usage": {"inputTokens": 1, "outputTokens": 1}}),
+            _ => json!({"choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}]}),
+        };
+        let (mut request, names) = everything(name);
+        let server = Server::start([Reply::json(200, &answer)]).await;
+        let provider = make(server.url(), Some(Secret::new(KEY))).unwrap();
+        let ask = |request: &ModelRequest| {
+            complete(provider.stream(request.clone(), CallContext::new(Duration::from_secs(60))))
+        };
+        request.settings.unsupported = Some(Unsupported::Error);
+        if !names.is_empty() {
+            let error = ask(&request).await.expect_err(name);
+            assert_eq!(error.code(), ErrorCode::InvalidInput, "{name}: {error}");
+            assert!(
+                names.iter().all(|left| error.to_string().contains(&format!("settings.{left}"))),
+                "{name}: {error}"
+            );
+            assert!(server.requests().is_empty(), "{name}: nothing is sent");
+        }
+        request.settings.unsupported = Some(Unsupported::Drop);
+        let response = ask(&request).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let told = response.extra.get("settings_left_out").cloned().unwrap_or_else(|| json!([]));
+        assert_eq!(told, json!(names), "{name}");
+        let sent = server.last_request().json().to_string();
+        let hides = |left: &&str| *left == "stop" || !sent.contains(&format!("\"{left}\""));
+        assert!(names.iter().all(hides), "{name}: {sent}");
     }
 }
 

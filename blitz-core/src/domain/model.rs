@@ -177,6 +177,9 @@ pub struct ModelSettings {
     /// How the model is held to the schema of an output; `auto` where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_mode: Option<OutputMode>,
+    /// What becomes of a setting that the model or its API cannot take; `drop` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsupported: Option<Unsupported>,
     /// Fields of the provider's request that the engine does not know, passed through as they are.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
@@ -203,9 +206,21 @@ impl ModelSettings {
             prompt_cache: over.prompt_cache.clone().or_else(|| self.prompt_cache.clone()),
             profile: over.profile.clone().or_else(|| self.profile.clone()),
             output_mode: over.output_mode.or(self.output_mode),
+            unsupported: over.unsupported.or(self.unsupported),
             extra,
         }
     }
+}
+
+/// What becomes of settings that a model or its API cannot take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unsupported {
+    /// They are left out, and named in the answer's `extra` as `settings_left_out`.
+    #[default]
+    Drop,
+    /// The call fails before anything is sent.
+    Error,
 }
 
 /// What a model can do and how it is asked, as far as it differs from the engine's own table.

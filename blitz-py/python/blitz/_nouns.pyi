@@ -753,6 +753,7 @@ class Tools(Noun):
         input_schema: Any = None,
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
+        sequential: bool | None = None,
     ) -> Record:
         """``tools.create``: A tool to put into the catalogue.
 
@@ -764,7 +765,8 @@ class Tools(Noun):
             config: Settings of a builtin, such as `{"root": "/srv/documents"}`.
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
-            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent."""
+            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
     async def acreate(
         self,
         name: str,
@@ -776,6 +778,7 @@ class Tools(Noun):
         input_schema: Any = None,
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
+        sequential: bool | None = None,
     ) -> Record:
         """``tools.create``: A tool to put into the catalogue.
 
@@ -787,7 +790,8 @@ class Tools(Noun):
             config: Settings of a builtin, such as `{"root": "/srv/documents"}`.
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
-            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent."""
+            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
 
     def put(
         self,
@@ -800,6 +804,7 @@ class Tools(Noun):
         input_schema: Any = None,
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
+        sequential: bool | None = None,
     ) -> Record:
         """``tools.put``: A tool to put into the catalogue.
 
@@ -811,7 +816,8 @@ class Tools(Noun):
             config: Settings of a builtin, such as `{"root": "/srv/documents"}`.
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
-            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent."""
+            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
     async def aput(
         self,
         name: str,
@@ -823,6 +829,7 @@ class Tools(Noun):
         input_schema: Any = None,
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
+        sequential: bool | None = None,
     ) -> Record:
         """``tools.put``: A tool to put into the catalogue.
 
@@ -834,7 +841,8 @@ class Tools(Noun):
             config: Settings of a builtin, such as `{"root": "/srv/documents"}`.
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
-            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent."""
+            timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
 
     def get(
         self,

@@ -52,6 +52,7 @@ impl Dialect for Messages {
             body: wire.body,
             streams: wire.streams,
             decoder: Box::new(response::Decoder::new(&endpoint.name, request, wire.reading)),
+            left_out: wire.left_out,
         })
     }
 }

@@ -8,7 +8,7 @@ use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::text::{argument_object, is_blank};
-use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
+use super::super::wire::{check_extra, lay_over, left_out, prompted, split_system, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ThinkingRule, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
@@ -26,6 +26,8 @@ pub(super) struct Wire {
     pub streams: bool,
     /// How the answer is read, where the schema was sent in another form.
     pub reading: Option<Reading>,
+    /// The settings that it does not say.
+    pub left_out: Vec<&'static str>,
 }
 
 /// Errors: `InvalidInput` if `extra` holds a field of the engine or an image is where none can be.
@@ -57,6 +59,16 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     let thinks = thinking(request, cap, &mut body, &extra);
     choose_tool(request, thinks, &mut body);
     sampling(request, thinks, &mut body);
+    let is_effort = |effort: &str| !matches!(effort, "none" | "off");
+    let left_out = left_out(
+        request,
+        &[
+            ("temperature", settings.temperature.is_some() && body.get("temperature").is_none()),
+            ("top_p", settings.top_p.is_some() && body.get("top_p").is_none()),
+            ("seed", settings.seed.is_some()),
+            ("reasoning_effort", settings.reasoning_effort.as_deref().is_some_and(is_effort) && !thinks),
+        ],
+    )?;
     if let Some(ttl) = settings.prompt_cache.as_ref().and_then(|cache| cache.conversation.as_ref()) {
         body["cache_control"] = cache_control(Some(ttl));
     }
@@ -64,7 +76,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
         body["stream"] = true.into();
     }
     lay_over(&mut body, &extra);
-    Ok(Wire { headers: headers(betas, uploads)?, body: to_body(&body)?, streams, reading })
+    Ok(Wire { headers: headers(betas, uploads)?, body: to_body(&body)?, streams, reading, left_out })
 }
 
 fn headers(betas: Option<Value>, uploads: bool) -> Result<HeaderMap> {

@@ -10,7 +10,7 @@ mod sign;
 use std::sync::Arc;
 
 use super::wire::endpoint::{Auth, Endpoint};
-use super::wire::{Dialect, Encoded, Link, http_provider};
+use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
 use super::{Profile, profile};
 use crate::domain::{ModelRequest, Secret};
 use crate::error::{Error, Result};
@@ -80,6 +80,15 @@ impl Dialect for Converse {
         let name = sign::encoded(&request.model_name);
         let body = request::encode(&endpoint.name, request)?;
         let url = endpoint.url("", &format!("/model/{name}/{verb}"));
-        Ok(Encoded::plain(url, body, streams, response::Decoder::new(&endpoint.name, request)))
+        let settings = &request.settings;
+        let left_out = left_out(
+            request,
+            &[
+                ("seed", settings.seed.is_some()),
+                ("reasoning_effort", settings.reasoning_effort.is_some()),
+                ("parallel_tool_calls", settings.parallel_tool_calls.is_some() && !request.tools.is_empty()),
+            ],
+        )?;
+        Ok(Encoded::plain(url, body, streams, response::Decoder::new(&endpoint.name, request)).without(left_out))
     }
 }

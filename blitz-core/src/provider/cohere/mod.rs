@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::text::first_count;
-use super::wire::{Dialect, Encoded, Link, http_provider};
+use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
 use super::{EmbeddingRequest, EmbeddingResponse, Profile, profile};
 use crate::domain::{ModelRequest, Secret, Usage};
 use crate::error::Result;
@@ -49,7 +49,11 @@ impl Dialect for Chat {
         let ((body, reading), streams) =
             (request::encode(&endpoint.name, request)?, request.settings.stream != Some(false));
         let decoder = response::Decoder::new(&endpoint.name, request, reading);
-        Ok(Encoded::plain(endpoint.url("/v2", "/chat"), body, streams, decoder))
+        let left_out = left_out(
+            request,
+            &[("parallel_tool_calls", request.settings.parallel_tool_calls.is_some() && !request.tools.is_empty())],
+        )?;
+        Ok(Encoded::plain(endpoint.url("/v2", "/chat"), body, streams, decoder).without(left_out))
     }
 
     fn profile(&self, model_name: &str) -> Profile {

@@ -12,9 +12,9 @@ use serde_json::json;
 
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
-use super::wire::{Dialect, Encoded, Link, http_provider};
-use super::{EmbeddingRequest, EmbeddingResponse};
-use crate::domain::{ModelRequest, Secret};
+use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
+use super::{EmbeddingRequest, EmbeddingResponse, profile};
+use crate::domain::{ModelRequest, Secret, ThinkingRule};
 use crate::error::{Error, Result};
 
 /// A provider that speaks Google's Gemini API.
@@ -59,7 +59,16 @@ impl Dialect for Content {
             url.query_pairs_mut().append_pair("alt", "sse");
         }
         let body = request::encode(&endpoint.name, request)?;
-        Ok(Encoded::plain(url, body, streams, response::Decoder::new(&endpoint.name, request)))
+        let settings = &request.settings;
+        let never_thinks = profile::of_request(request, None).thinking == Some(ThinkingRule::Never);
+        let left_out = left_out(
+            request,
+            &[
+                ("reasoning_effort", settings.reasoning_effort.is_some() && never_thinks),
+                ("parallel_tool_calls", settings.parallel_tool_calls.is_some() && !request.tools.is_empty()),
+            ],
+        )?;
+        Ok(Encoded::plain(url, body, streams, response::Decoder::new(&endpoint.name, request)).without(left_out))
     }
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {

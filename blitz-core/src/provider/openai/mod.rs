@@ -67,7 +67,7 @@ impl Dialect for Chat {
         let assembly = stream::Assembly::new(&endpoint.name, request, encoded.reading);
         let decoder = assembly.with_think_tags(self.server.quirks().think_tags);
         let url = endpoint.url(self.server.root(), "/chat/completions");
-        Ok(Encoded::plain(url, encoded.body, encoded.streams, decoder))
+        Ok(Encoded::plain(url, encoded.body, encoded.streams, decoder).without(encoded.left_out))
     }
 
     fn profile(&self, model_name: &str) -> Profile {

@@ -9,7 +9,7 @@ use super::super::profile;
 use super::super::wire::calls::WireIds;
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
-use super::super::wire::{bar_extra, check_extra, prompted, to_body};
+use super::super::wire::{bar_extra, check_extra, left_out, prompted, to_body};
 use super::server::{Cap, Quirks, Thought};
 use crate::domain::{Message, MessageRole, ModelRequest, ModelSettings, Part, ToolChoice, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
@@ -58,6 +58,8 @@ pub(super) struct Encoded {
     pub streams: bool,
     /// How the answer is read, where the schema was sent in another form.
     pub reading: Option<Reading>,
+    /// The settings that it does not say.
+    pub left_out: Vec<&'static str>,
 }
 
 /// The body of a request. `with_usage` asks for usage at the end of a stream.
@@ -90,6 +92,14 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     let (cap, reasoning_cap) = if reasoning || quirks.cap == Cap::Completion { (None, cap) } else { (cap, None) };
     let takes_sampling = profile.sampling || quirks.cap != Cap::ByModel;
     let sampling = if takes_sampling { settings } else { &ModelSettings::default() };
+    let left_out = left_out(
+        request,
+        &[
+            ("temperature", !takes_sampling && settings.temperature.is_some()),
+            ("top_p", !takes_sampling && settings.top_p.is_some()),
+            ("stop", !takes_sampling && !settings.stop.is_empty()),
+        ],
+    )?;
     let (seed, random_seed) = if quirks.random_seed { (None, settings.seed) } else { (settings.seed, None) };
     let mut messages = messages(&request.messages, dialect)?;
     if let Some(output) = request.output_schema.as_ref().filter(|_| !holds_to_schema) {
@@ -118,7 +128,7 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
             .then_some(StreamOptions { include_usage: true }),
         extra: &settings.extra,
     };
-    Ok(Encoded { body: to_body(&wire)?, streams, reading })
+    Ok(Encoded { body: to_body(&wire)?, streams, reading, left_out })
 }
 
 #[derive(Serialize)]

@@ -46,6 +46,6 @@ impl Dialect for Responses {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
         let wire = request::encode(&endpoint.name, self.family.as_deref(), request)?;
         let decoder = response::Decoder::new(&endpoint.name, request, wire.reading);
-        Ok(Encoded::plain(endpoint.url("/v1", "/responses"), wire.body, wire.streams, decoder))
+        Ok(Encoded::plain(endpoint.url("/v1", "/responses"), wire.body, wire.streams, decoder).without(wire.left_out))
     }
 }

@@ -7,7 +7,7 @@ use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::extra::UNSEEN_INPUT;
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
-use super::super::wire::{bar_extra, check_extra, lay_over, to_body};
+use super::super::wire::{bar_extra, check_extra, lay_over, left_out, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
@@ -23,15 +23,17 @@ pub(super) struct Wire {
     pub streams: bool,
     /// How the answer is read, where the schema was sent in another form.
     pub reading: Option<Reading>,
+    /// The settings that it does not say.
+    pub left_out: Vec<&'static str>,
 }
 
 /// Errors: `InvalidInput` if `extra` holds a field of the engine, an image is where none can be, or
-/// texts are set that end the answer, which the API does not know.
+/// texts are set that end the answer, which the API does not know, and nothing says that they may be left out.
 pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelRequest) -> Result<Wire> {
     check_extra(request, OWN_FIELDS)?;
     bar_extra(request, BARRED)?;
     let settings = &request.settings;
-    if !settings.stop.is_empty() {
+    if !settings.stop.is_empty() && settings.unsupported.is_none() {
         return Err(Error::invalid("the Responses API knows no stop texts: take them out of the settings"));
     }
     let streams = settings.stream != Some(false);
@@ -49,6 +51,15 @@ pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelReques
         body["reasoning"] = json!({"effort": effort});
     }
     let profile = profile::of_request(request, family);
+    let left_out = left_out(
+        request,
+        &[
+            ("stop", !settings.stop.is_empty()),
+            ("seed", settings.seed.is_some()),
+            ("temperature", !profile.sampling && settings.temperature.is_some()),
+            ("top_p", !profile.sampling && settings.top_p.is_some()),
+        ],
+    )?;
     if profile.reasoning {
         body["include"] = json!(["reasoning.encrypted_content"]);
     }
@@ -66,7 +77,7 @@ pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelReques
     if let Some(Value::Array(include)) = body.get_mut("include") {
         include.dedup();
     }
-    Ok(Wire { body: to_body(&body)?, streams, reading })
+    Ok(Wire { body: to_body(&body)?, streams, reading, left_out })
 }
 
 /// Whether the provider keeps the answer, so that a thought may be named by its id alone.

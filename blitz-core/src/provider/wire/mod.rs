@@ -29,7 +29,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, profile};
-use crate::domain::{Message, MessageRole, ModelRequest};
+use crate::domain::{Message, MessageRole, ModelRequest, Unsupported};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Http, NetError, Patience};
 use body::{Decode, Out, Reader};
@@ -75,12 +75,19 @@ pub(super) struct Encoded {
     /// Whether a stream is asked for.
     pub streams: bool,
     pub decoder: Box<dyn Decode>,
+    /// The settings that it does not say.
+    pub left_out: Vec<&'static str>,
 }
 
 impl Encoded {
     /// A request without headers of its own.
     pub(super) fn plain(url: Url, body: Vec<u8>, streams: bool, decoder: impl Decode + 'static) -> Self {
-        Self { url, headers: HeaderMap::new(), body, streams, decoder: Box::new(decoder) }
+        Self { url, headers: HeaderMap::new(), body, streams, decoder: Box::new(decoder), left_out: Vec::new() }
+    }
+
+    /// The same request, which does not say these settings.
+    pub(super) fn without(self, left_out: Vec<&'static str>) -> Self {
+        Self { left_out, ..self }
     }
 }
 
@@ -128,6 +135,7 @@ struct Call {
     endpoint: Arc<Endpoint>,
     answer: Answer,
     reader: Reader,
+    left_out: Vec<&'static str>,
     ready: Out,
     /// Why it cannot be read any further, behind what is ready.
     failed: Option<Error>,
@@ -154,7 +162,8 @@ impl Call {
             }
             decoder = plainer.decoder;
         }
-        Ok(Self { endpoint, answer, reader: Reader::new(decoder), ready: Out::new(), failed: None, ended: false })
+        let (reader, left_out) = (Reader::new(decoder), encoded.left_out);
+        Ok(Self { endpoint, answer, reader, left_out, ready: Out::new(), failed: None, ended: false })
     }
 
     /// All that the next piece completes.
@@ -196,7 +205,10 @@ impl Call {
     }
 
     fn end(&mut self) -> Result<()> {
-        let response = self.reader.finish(&mut self.ready).map_err(|error| self.endpoint.unreadable(error))?;
+        let mut response = self.reader.finish(&mut self.ready).map_err(|error| self.endpoint.unreadable(error))?;
+        if !self.left_out.is_empty() {
+            response.extra.insert("settings_left_out".to_owned(), self.left_out.as_slice().into());
+        }
         self.ready.push_back(StreamItem::Done(Box::new(response)));
         self.ended = true;
         Ok(())
@@ -207,6 +219,20 @@ impl Call {
 pub(super) fn to_body(wire: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(wire)
         .map_err(|error| Error::internal("a request could not be written as JSON").with_source(error))
+}
+
+/// Which settings a wire form leaves out, of those that are named with whether they are set and left out.
+///
+/// Errors: `InvalidInput` where the settings want none to be.
+pub(super) fn left_out(request: &ModelRequest, settings: &[(&'static str, bool)]) -> Result<Vec<&'static str>> {
+    let names: Vec<_> = settings.iter().filter(|(_, left_out)| *left_out).map(|(name, _)| *name).collect();
+    if names.is_empty() || request.settings.unsupported != Some(Unsupported::Error) {
+        return Ok(names);
+    }
+    let names = names.join(", settings.");
+    Err(Error::invalid(format!(
+        "this model cannot be asked with settings.{names}: take that out, or let settings.unsupported be drop"
+    )))
 }
 
 /// Lays the unknown fields of the settings over a body: objects field by field, lists behind lists.

@@ -52,6 +52,7 @@ fn settings_and_tools_have_their_fields() {
         prompt_cache: None,
         profile: None,
         output_mode: None,
+        unsupported: None,
         extra: Map::from_iter([("top_k".to_owned(), json!(5))]),
     };
     let tool = ToolSpec::new("add", "Adds.", json!({"type": "object"}));
