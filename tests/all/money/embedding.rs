@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use blitz::provider::{EmbeddingRequest, FunctionProvider, Reply};
 use blitz::tool::ToolContext;
