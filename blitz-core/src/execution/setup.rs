@@ -18,7 +18,7 @@ use crate::domain::{
 use crate::error::{Error, Result};
 use crate::ledger;
 use crate::provider::registry::Providers;
-use crate::provider::{Profile, Provider, structured};
+use crate::provider::{CLASS_FIELDS, Profile, Provider, structured};
 use crate::tool::registry::{HostTools, PreparedTool};
 
 /// The output cap where neither agent nor model sets one.
@@ -164,7 +164,7 @@ impl Asked {
             (_, tier) => Some(tier),
         };
         let mut asked = Self { tier: ServiceTier::Standard, is_left_open: true };
-        for name in ["service_tier", "serviceTier", "speed"] {
+        for name in CLASS_FIELDS {
             let Some(word) = word(name) else { continue };
             asked.tier = asked.tier.max(tier(word)?);
             asked.is_left_open &= name == "speed" || word == Some("auto");

@@ -51,7 +51,7 @@ pub use openai::{ChatServer, OpenAi};
 pub use reply::Reply;
 pub use responses::OpenAiResponses;
 pub use scripted::Scripted;
-pub(crate) use tokens::{choice_bound, search_bound};
+pub(crate) use tokens::{CLASS_FIELDS, choice_bound, search_bound};
 pub use wire::endpoint::TokenSource;
 
 /// What a model stream gives.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use blitz::provider::{CallContext, ModelStream, Provider, Reply, Scripted};
 use blitz::{
-    ErrorCode, EventData, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ListOptions, ModelRequest, Money,
-    NewBudget, NewUser, Session, Usage, Visibility,
+    BudgetScope, ErrorCode, EventData, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ListOptions,
+    ModelRequest, Money, NewBudget, NewModel, NewUser, Session, Usage, Visibility,
 };
 use futures_util::{FutureExt, StreamExt};
 
@@ -13,6 +13,7 @@ use super::kills::Worker;
 use super::stage::Stage;
 use super::truth::Fact;
 use super::worker::{Role, World, request_of, tell};
+use crate::support::server::{Reply as Answer, Server};
 
 /// Calls that the budget pays for.
 const ROOM: usize = 7;
@@ -176,4 +177,31 @@ impl Provider for Holding {
         .flatten()
         .boxed()
     }
+}
+
+#[tokio::test]
+async fn t23_a_file_opens_where_the_embedding_of_a_dead_process_raises_an_alert() {
+    let server = Server::start([]).await;
+    let stage = Stage::calling(&[]);
+    // Nobody answers it: the process ends while it waits.
+    server.push(Answer::head(200, &[]).hang());
+    let url = server.url().to_owned();
+    stage
+        .killed(move |life| async move {
+            let price =
+                serde_json::from_value(serde_json::json!({"input": "0", "output": "0", "request": "1"})).unwrap();
+            let model = NewModel::new("e", "openai", "small").with_base_url(url).with_api_key("none").with_price(price);
+            life.me.models().put(model).await.unwrap();
+            let soft = NewBudget::new("b", BudgetScope::All).with_limit(Money::parse("1").unwrap()).soft();
+            life.me.budgets().put(soft.with_thresholds(vec![50])).await.unwrap();
+            let me = life.me.clone();
+            tokio::spawn(async move { me.models().embed("e", ["a"]).await.map(drop) });
+            while server.requests().is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    let life = stage.open().await;
+    let alerts = life.me.alerts().list(ListOptions::default()).await.unwrap().items;
+    assert_eq!(alerts.iter().map(|alert| alert.threshold).collect::<Vec<_>>(), [50]);
 }

@@ -98,10 +98,14 @@ pub(super) fn embedding_bound(request: &EmbeddingRequest) -> u64 {
     request.inputs.iter().map(|part| OVERHEAD + bound(part) + extra).sum()
 }
 
+/// Fields of `settings.extra` that ask for a class of service, in any provider's words: no model reads them.
+pub(crate) const CLASS_FIELDS: [&str; 3] = ["service_tier", "serviceTier", "speed"];
+
 /// The most tokens that fields count as which the engine does not know (tools of the provider's own, documents): the
 /// provider reads them in its own way, so their bytes.
 fn extra_bound(extra: &Map<String, Value>) -> u64 {
-    if extra.is_empty() { 0 } else { OVERHEAD + json_len(extra) }
+    let read = extra.iter().filter(|(name, _)| !CLASS_FIELDS.contains(&name.as_str()));
+    read.map(|(name, value)| OVERHEAD + name.len() as u64 + json_len(value)).sum()
 }
 
 /// Counts the tokens of texts, exactly or at most.
@@ -147,7 +151,7 @@ impl Counter {
 }
 
 /// How many bytes a value has as JSON, without making them.
-fn json_len(value: &impl serde::Serialize) -> u64 {
+fn json_len(value: &Value) -> u64 {
     struct Counted(u64);
 
     impl std::io::Write for Counted {
