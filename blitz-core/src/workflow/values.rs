@@ -164,6 +164,9 @@ impl Values {
                 self.write(path, &name, value);
             }
         }
+        for (name, value) in finished.writes.clone() {
+            self.write(path, &name, value);
+        }
         self.container_ended(path, finished);
     }
 

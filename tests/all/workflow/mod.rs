@@ -17,6 +17,7 @@ mod picture;
 mod queues;
 mod random;
 mod redrive;
+mod reruns;
 mod schedules;
 mod secrets;
 mod silence;

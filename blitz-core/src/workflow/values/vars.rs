@@ -1,5 +1,7 @@
 //! Variables: who writes them, as which item sees them, and what a write makes of a value.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{Values, parent};
@@ -67,10 +69,14 @@ impl Values {
         self.vars.get(name)
     }
 
-    /// The variables whose values a finished node or map has changed.
+    /// The variables whose values a finished node or map has changed, or a container that was taken over.
     pub(crate) fn changed_by(&self, path: &str, finished: &NodeFinished) -> Vec<(String, Value)> {
         let Some(node) = self.index(&finished.node) else { return Vec::new() };
         let names: Vec<&String> = match (&self.plan.nodes[node].task, &finished.output) {
+            _ if !finished.writes.is_empty() => {
+                let names: BTreeSet<&String> = finished.writes.iter().map(|(name, _)| name).collect();
+                names.into_iter().collect()
+            }
             (Task::Set { vars }, _) if self.sets(node, finished) => vars.iter().map(|(name, _)| name).collect(),
             (Task::Map(_), _) if finished.status == NodeStatus::Completed => {
                 self.plan.vars.keys().filter(|name| self.writes_below(node, name)).collect()
