@@ -3,7 +3,7 @@
 //! Large outputs are not here: they are kept by their hash and brought when an expression reads
 //! them. What an item of a map gives stays until the map ends, what its nodes gave until it ends.
 
-mod vars;
+pub(super) mod vars;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

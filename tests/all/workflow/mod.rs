@@ -23,3 +23,4 @@ mod secrets;
 mod silence;
 mod stage;
 pub(crate) mod stand;
+mod variables;
