@@ -74,6 +74,31 @@ async fn w06_a_switch_without_a_match_is_an_error() {
 }
 
 #[tokio::test]
+async fn w06_w41_a_switch_tells_large_integers_apart() {
+    let (_engine, me, _) = engine().await;
+    let definition = json!({"name": "large", "nodes": [
+        {"id": "s", "type": "start"},
+        {"id": "w", "type": "switch", "config": {"value": "inputs.k", "cases": [
+            {"value": 9_007_199_254_740_992_u64, "port": "even"}, {"value": 9_007_199_254_740_993_u64, "port": "odd"},
+            {"value": u64::MAX, "port": "most"}, {"value": 1, "port": "one"}, {"value": 0.5, "port": "half"}]}},
+        {"id": "t", "type": "end", "config": {"output": "{{ nodes.w.output.k }}"}}],
+        "edges": edges("s>w w.odd>t w.most>t w.one>t w.half>t")});
+    for (given, taken) in [
+        (json!(9_007_199_254_740_993_u64), "odd"),
+        (json!(9_007_199_254_740_992_u64), "even"),
+        (json!(u64::MAX), "most"),
+        (json!(1.0), "one"),
+        (json!(1), "one"),
+        (json!(0.5), "half"),
+    ] {
+        let done = run(&me, definition.clone(), json!({"k": given})).await;
+        let nodes = me.executions().nodes(done.execution_id, "").await.unwrap();
+        let port = nodes.iter().find(|node| node.node == "w").unwrap().port.clone();
+        assert_eq!(port.as_deref(), Some(taken), "{given}: {:?}", done.error);
+    }
+}
+
+#[tokio::test]
 async fn w08_a_first_join_runs_once_and_cancels_the_loser() {
     let (_engine, me, seen) = engine().await;
     let done = run(
