@@ -119,6 +119,36 @@ async fn w36_an_unsafe_node_in_doubt_waits_for_a_decision() {
 }
 
 #[tokio::test]
+async fn w36_a_decision_to_fail_ends_an_unsafe_node_whatever_would_try_it_again() {
+    let again = json!({"max_attempts": 5, "initial_ms": 1, "on": ["tool_failed"]});
+    for more in [json!({"retry": again}), json!({"fallback": [{"name": "other"}]})] {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, me, _, gates) = on(folder.path()).await;
+        let mut node =
+            json!({"id": "g", "type": "gate", "config": {"name": "g"}, "effect": "unsafe", "on_error": "branch"});
+        node.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let definition = json!({"name": "doubt", "nodes": [
+            {"id": "s", "type": "start"}, node, {"id": "good", "type": "end", "config": {"output": "it ran"}},
+            {"id": "bad", "type": "end", "config": {"output": "{{ nodes.g.error.message }}"}}],
+            "edges": edges("s>g g>good g.error>bad")});
+        let handle = start(&me, definition, json!({})).await;
+        gates.reached("g", 1).await;
+        cut(engine).await;
+        let (engine, me, _, gates) = on(folder.path()).await;
+        gates.open("g");
+        gates.open("other");
+        engine.recover().await.unwrap();
+        until(&me, handle.id(), |execution| execution.status == ExecutionStatus::Waiting).await;
+        let fail = Decision::Fail { message: "it is not known".into() };
+        me.executions().decide(handle.id(), "g", fail).await.unwrap();
+        let done = me.executions().wait(handle.id()).await.unwrap();
+        assert_eq!(done.output, json!("it is not known"), "{more}: {:?}", done.error);
+        assert_eq!((gates.count("g"), gates.count("other")), (0, 0), "{more}");
+        engine.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn w37_a_store_that_others_hold_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let (engine, me, seen, gates) = on(folder.path()).await;
