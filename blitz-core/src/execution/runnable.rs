@@ -196,7 +196,7 @@ fn reading(task: &Task, timeout_s: Option<u64>) -> Reading {
         HttpBody::Text => Some(false),
     };
     let effect = match http.method.as_str() {
-        "GET" | "HEAD" | "PUT" | "DELETE" => Effect::Idempotent,
+        "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" => Effect::Idempotent,
         _ => Effect::Unsafe,
     };
     Reading { json, accept: http.accept.clone(), effect, timeout: timeout_s.map(Duration::from_secs) }

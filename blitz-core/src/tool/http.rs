@@ -109,7 +109,7 @@ impl Tool for HttpTool {
         let schema = json!({
             "type": "object",
             "properties": {
-                "method": {"enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]},
+                "method": {"enum": ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]},
                 "url": {"type": "string"},
                 "headers": {"type": "object"},
                 "query": {"type": "object"},
@@ -154,7 +154,7 @@ fn request(asked: Asked, idempotency_key: &str) -> Result<Request> {
     }
     let mut request = Request::new(asked.method, url);
     let names = |name: &str| asked.headers.keys().any(|given| given.eq_ignore_ascii_case(name));
-    if !names("idempotency-key") && !matches!(request.method.as_str(), "GET" | "HEAD") {
+    if !names("idempotency-key") && !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS") {
         request = request.header("idempotency-key", idempotency_key);
     }
     match &asked.body {

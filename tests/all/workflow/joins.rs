@@ -1,6 +1,7 @@
 //! Joins, ends, starts, and the order of it all.
 
 use blitz::{ErrorCode, EventData, ExecutionStatus, NodeStatus};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::stage::{Gates, by_id, edges, end, engine, journal, run, start, states, status};
@@ -132,6 +133,32 @@ async fn w09_a_count_join_that_can_no_longer_be_reached_is_skipped_at_once() {
     .await;
     assert_eq!(done.status, ExecutionStatus::Completed);
     assert_eq!(status(&states(&me, &done).await, "j"), NodeStatus::Skipped);
+}
+
+#[tokio::test]
+async fn w09_it_is_skipped_while_what_it_might_have_waited_for_runs() {
+    let (engine, me, _) = engine().await;
+    let gates = Gates::new(&engine);
+    let definition = json!({"name": "early", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "x", "type": "if", "config": {"expr": "false"}},
+        {"id": "a", "type": "gate", "config": {"name": "a"}}, {"id": "b", "type": "work"},
+        {"id": "j", "type": "work", "join": {"mode": "n", "n": 2}}, {"id": "behind", "type": "work"}],
+        "edges": edges("s>x s>a x.true>b a>j b>j j>behind")});
+    let handle = start(&me, definition, json!({})).await;
+    gates.reached("a", 1).await;
+    let mut events = handle.events();
+    let mut skipped = std::collections::BTreeSet::new();
+    while !skipped.contains("behind") {
+        if let EventData::NodeFinished(node) = events.next().await.expect("it is told").unwrap().data
+            && node.status == NodeStatus::Skipped
+        {
+            skipped.insert(node.node);
+        }
+    }
+    assert!(skipped.contains("j"), "{skipped:?}");
+    assert_eq!(by_id(&me, handle.id()).await["a"], NodeStatus::Running);
+    gates.open("a");
+    assert_eq!(end(&handle).await.status, ExecutionStatus::Completed);
 }
 
 #[tokio::test]
