@@ -148,9 +148,15 @@ class _AsyncStage(_Stage):
         return asyncio.run(events())
 
 
+def _shown(event: blitz.Event) -> list[str]:
+    """Its type and path, and of its data the node, the status and the port."""
+    data = [(name, event.data.get(name) if isinstance(event.data, dict) else None) for name in ("node", "status", "port")]
+    return [event.type, event.path, *(f"{name}={value}" for name, value in data if isinstance(value, str))]
+
+
 def _seen(events: list[blitz.Event], done: blitz.Outcome[Any]) -> dict[str, Any]:
-    listed = [[event.type, event.path] for event in events if not event.type.startswith("model.")]
-    groups = [sorted(group) for _, group in itertools.groupby(listed, key=lambda pair: pair[0])]
+    listed = [_shown(event) for event in events if not event.type.startswith("model.")]
+    groups = [sorted(group) for _, group in itertools.groupby(listed, key=lambda event: event[0])]
     data = done.to_dict()
     return {
         "status": data["status"],
@@ -159,7 +165,7 @@ def _seen(events: list[blitz.Event], done: blitz.Outcome[Any]) -> dict[str, Any]
         "usage": data["usage"],
         "cost": data["cost"],
         "steps": data["steps"],
-        "events": [pair for group in groups for pair in group],
+        "events": [event for group in groups for event in group],
     }
 
 

@@ -214,10 +214,10 @@ impl Stage {
             }
             events.push(event);
         }
-        let mut events: Vec<[String; 2]> = events
+        let mut events: Vec<Vec<String>> = events
             .into_iter()
-            .map(|event| [event.data.type_name().to_owned(), event.path])
-            .filter(|[name, _]| !["model.delta", "model.partial", "model.reset"].contains(&name.as_str()))
+            .map(|event| shown(&json!(event)))
+            .filter(|event| !["model.delta", "model.partial", "model.reset"].contains(&event[0].as_str()))
             .collect();
         events.chunk_by_mut(|a, b| a[0] == b[0]).for_each(<[_]>::sort);
         let done = handle.wait().await.unwrap();
@@ -243,6 +243,14 @@ impl Stage {
             }
         }
     }
+}
+
+/// An event as it is compared: its type and path, and of its data the node, the status and the port.
+fn shown(event: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let data = ["node", "status", "port"].into_iter();
+    let data = data.filter_map(|field| Some(format!("{field}={}", text(&event["data"][field])?)));
+    [&event["type"], &event["path"]].into_iter().filter_map(text).chain(data).collect()
 }
 
 impl ToolOf {

@@ -45,7 +45,9 @@ rows! {
     SEQUENCE_ALONE, "workflow-sequence-alone", "time of a step: ten in sequence, one execution", WallPerItem, SEQUENCE, 1, 1, 1_000, 1.3;
     FAN_OUT_TOGETHER, "workflow-fan-out", "CPU of a step: a hundred side by side, 64 executions at once", CpuPerItem, FAN_OUT, 64, BATCH, 20_000, 3.0;
     FAN_OUT_ALONE, "workflow-fan-out-alone", "time of a step: a hundred side by side, one execution", WallPerItem, FAN_OUT, 1, BATCH, 10_000, 3.0;
+    FAN_OUT_RATE, "workflow-fan-out-rate", "time of a step: a hundred side by side, 64 executions at once", WallPerItem, FAN_OUT, 64, BATCH, 20_000, 3.0;
     MAP_TOGETHER, "workflow-map", "CPU of a step: maps, 64 executions at once", CpuPerItem, MAP, 64, BATCH, 20_000, 3.0;
+    MAP_TOGETHER_RATE, "workflow-map-rate-64", "time of a step: maps, 64 executions at once", WallPerItem, MAP, 64, BATCH, 20_000, 3.0;
     MAP_ALONE, "workflow-map-alone", "CPU of a step: a map of 10,000 items, one execution", CpuPerItem, MAP, 1, BATCH, 10_000, 3.0;
     MAP_RATE, "workflow-map-rate", "time of a step: a map of 10,000 items, one execution", WallPerItem, MAP, 1, BATCH, 10_000, 3.0;
 }

@@ -107,6 +107,9 @@ pub struct NodeFinished {
     /// Why it failed, also where that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
+    /// What was written to the variables inside of a container that was taken over: names and values, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<(String, Value)>,
     /// What all its attempts used.
     #[serde(default, skip_serializing_if = "is_unused")]
     pub usage: Usage,
@@ -340,7 +343,7 @@ macro_rules! constructors {
 
 constructors! {
     NodeStarted { node: String, attempt: u32; effect = None, idempotency_key = None, child_id = None, input = Value::Null, items = None }
-    NodeFinished { node: String, status: NodeStatus, attempt: u32; reused_from = None, port = None, output = Value::Null, output_ref = None, error = None, usage = Usage::default(), cost = None, ms = 0, progress = 0 }
+    NodeFinished { node: String, status: NodeStatus, attempt: u32; reused_from = None, port = None, output = Value::Null, output_ref = None, error = None, writes = Vec::new(), usage = Usage::default(), cost = None, ms = 0, progress = 0 }
     OutputRef { hash: String, bytes: u64, preview: String }
     ItemFinished { node: String, index: u64, status: NodeStatus; output = Value::Null, output_ref = None, error = None, vars = serde_json::Map::new(), last = false, progress = 0 }
     NodeRetrying { node: String, attempt: u32, error: ErrorInfo, at: Timestamp; usage = Usage::default(), cost = None, fallback = None }

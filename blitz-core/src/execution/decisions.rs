@@ -31,12 +31,12 @@ impl Driver {
             if let EventData::ApprovalAnswered(answered) = &event.data {
                 if self.work.asked.contains_key(&answered.key) {
                     actions.extend(self.state.absorb(event.ts, &event.path, &event.data));
-                    actions.extend(self.open_action(&answered.key));
+                    actions.extend(self.state.open_action(&answered.key));
                 }
             } else if self.work.in_doubt.contains(&event.path) {
                 self.work.in_doubt.retain(|key| *key != event.path);
                 actions.extend(self.state.absorb(event.ts, &event.path, &event.data));
-                actions.extend(self.open_action(&event.path));
+                actions.extend(self.state.open_action(&event.path));
             }
         }
         Ok(actions)

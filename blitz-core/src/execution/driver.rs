@@ -4,12 +4,14 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::clock::next_look;
 use super::effects::{Delivered, Happening, ToolEnd, live};
 use super::limits::Pass;
 use super::nodes::{Hand, Spent};
@@ -18,6 +20,7 @@ use super::retry::RetryDecision;
 use super::runnable::Runnable;
 use super::state::{Progress, State};
 use super::turn::{Draft, Ids, ModelStart, Settle, Turn};
+use super::waits::{ChildWaits, ParentLine, Waits};
 use super::{Runtime, Seat};
 use crate::access::ExecutionStore;
 use crate::domain::{
@@ -50,16 +53,6 @@ pub(crate) struct Driver {
     pub(crate) work: Work,
 }
 
-/// The step that a child hangs at, and whether the child waits.
-type ChildWaits = (String, bool);
-
-/// A child's line to its parent: the step it hangs at, and where its waiting is told.
-#[derive(Clone)]
-pub(crate) struct ParentLine {
-    pub(crate) key: String,
-    pub(crate) tell: mpsc::UnboundedSender<ChildWaits>,
-}
-
 /// What a driver has under way.
 pub(crate) struct Work {
     pub(super) effects: JoinSet<Happening>,
@@ -82,10 +75,12 @@ pub(crate) struct Work {
     pub(super) permits: Arc<Semaphore>,
     /// The end of the last call of each tool whose calls run one after another.
     pub(super) ends: HashMap<String, oneshot::Receiver<()>>,
-    /// Rings at the execution's deadline.
+    /// Rings at the execution's deadline, and before it to look at the clock.
     pub(super) deadline: Pin<Box<Sleep>>,
     /// Where the database says that the execution stands.
     pub(super) status: (ExecutionStatus, Vec<Waiting>),
+    /// What the parent was told of it last.
+    pub(super) told: Waits,
     pub(super) children: (mpsc::UnboundedSender<ChildWaits>, mpsc::UnboundedReceiver<ChildWaits>),
     /// Whether the execution was taken up again and has not got further since.
     pub(super) resumed: bool,
@@ -117,7 +112,7 @@ pub(super) enum RunningWhat {
     Child {
         id: ExecutionId,
         cancel: CancellationToken,
-        waits: bool,
+        waits: Waits,
     },
     /// A model call that waits for its turn, or a node whose output is looked for: nothing has begun.
     Queued,
@@ -142,10 +137,11 @@ impl Work {
             asked: BTreeMap::new(),
             timers: HashMap::new(),
             timed: BTreeSet::new(),
-            deadline: Box::pin(tokio::time::sleep(deadline.since(Timestamp::now()))),
+            deadline: Box::pin(tokio::time::sleep(next_look(deadline, Timestamp::now()))),
             permits: Arc::new(Semaphore::new(max_parallel_tools.clamp(1, 1024) as usize)),
             ends: HashMap::new(),
             status: (ExecutionStatus::Running, Vec::new()),
+            told: Waits::default(),
             children: mpsc::unbounded_channel(),
             resumed: false,
             looked: HashMap::new(),
@@ -160,10 +156,10 @@ impl Work {
 enum Woken {
     Happened(Happening),
     Decisions,
-    ChildStatus(String, bool),
+    ChildStatus(String, Waits),
     Stop(Finish),
     Closing,
-    /// A timer was taken back.
+    /// A timer was taken back, or the clock was looked at.
     Nothing,
     /// A part of it panicked.
     Broken,
@@ -328,9 +324,15 @@ impl Driver {
             () = closing.cancelled() => Woken::Closing,
             Some(joined) = self.work.effects.join_next(), if !self.work.effects.is_empty() => Woken::by(joined),
             () = self.cancel.cancelled() => Woken::Stop(Finish::Cancelled),
-            Some((key, waits)) = self.work.children.1.recv() => Woken::ChildStatus(key, waits),
+            Some((key, told)) = self.work.children.1.recv() => Woken::ChildStatus(key, told),
             () = self.seat.wake.notified() => Woken::Decisions,
-            () = &mut self.work.deadline => Woken::Stop(self.out_of_time()),
+            () = &mut self.work.deadline => match next_look(self.deadline, Timestamp::now()) {
+                Duration::ZERO => Woken::Stop(self.out_of_time()),
+                left => {
+                    self.work.deadline.as_mut().reset(Instant::now() + left);
+                    Woken::Nothing
+                }
+            },
         }
     }
 
@@ -395,7 +397,7 @@ impl Driver {
             Happening::Child { key, outcome } => self.child_ended(key, outcome?, turn),
             Happening::Timer { key } => {
                 self.work.timers.remove(&key);
-                match self.open_action(&key) {
+                match self.state.open_action(&key) {
                     Some(action) => vec![action],
                     None => self.expired(&key, turn),
                 }
@@ -516,7 +518,7 @@ impl Driver {
         });
         let data = EventData::StepRetrying { attempt, error: error.to_info(), at, cost: None, usage, fallback };
         let mut actions = self.record(turn, key.clone(), data, settle);
-        actions.extend(self.open_action(&key));
+        actions.extend(self.state.open_action(&key));
         actions
     }
 
@@ -555,7 +557,7 @@ impl Driver {
             };
             return self.node_child_ended(place, attempt, outcome, turn);
         }
-        let Some(Action::CallTool { call, .. }) = self.open_action(&key) else { return Vec::new() };
+        let Some(Action::CallTool { call, .. }) = self.state.open_action(&key) else { return Vec::new() };
         let mut step = StepFinished::new(StepKind::Child, 1);
         (step.usage, step.cost) = (outcome.usage, outcome.cost);
         step.result = Some(child_result(&call, &outcome));
@@ -573,10 +575,6 @@ impl Driver {
         let actions = self.state.absorb(Timestamp::now(), &path, &data);
         turn.drafts.push(Draft { path, data, settle, blob: None });
         actions
-    }
-
-    pub(super) fn open_action(&self, key: &str) -> Option<Action> {
-        self.state.open_action(key)
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::Runtime;
+use super::clock;
 use super::limits::{DeploymentKey, Pass};
 use super::nodes::KeptEnd;
 use super::turn::Ids;
@@ -358,6 +359,6 @@ pub(crate) async fn call_tool(
 
 /// Waits for a moment.
 pub(crate) async fn wait_until(key: String, at: Timestamp) -> Happening {
-    tokio::time::sleep(at.since(Timestamp::now())).await;
+    clock::until(at).await;
     Happening::Timer { key }
 }

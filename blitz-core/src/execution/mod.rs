@@ -9,6 +9,7 @@ pub(crate) mod begin;
 pub(crate) mod bell;
 pub(crate) mod cache;
 mod client_key;
+mod clock;
 pub(crate) mod control;
 mod decisions;
 pub(crate) mod driver;
@@ -32,6 +33,7 @@ pub(crate) mod state;
 pub(crate) mod timeline;
 pub(crate) mod turn;
 pub(crate) mod view;
+mod waits;
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};

@@ -16,6 +16,7 @@ use super::effects::wait_until;
 use super::runnable::{FlowSetup, Part, Runnable};
 use super::state::Progress;
 use super::turn::{Begin, ChildStart, ToolStart, Turn};
+use super::waits::Waits;
 use crate::domain::{
     Action, Answer, ApprovalRequested, Decision, Effect, EventData, Money, NodeFinished, NodeStarted, NodeStatus,
     NodeType, NodeWaiting, Place, Timestamp, ToolCall, Usage, Waiting,
@@ -80,9 +81,10 @@ impl Driver {
                 Decision::Skip { value } => {
                     return self.node_ended(place, attempt, Ok(value), Spent::default(), turn);
                 }
+                // Whoever says so means the node: no retry and no fallback repeats what may have been done.
                 Decision::Fail { message } => {
                     let error = Error::new(ErrorCode::ToolFailed, message);
-                    return self.node_ended(place, attempt, Err(error), Spent::default(), turn);
+                    return self.node_failed(place, attempt, &error, Spent::default(), turn);
                 }
             },
             _ => {}
@@ -112,7 +114,7 @@ impl Driver {
 
     /// How many effects run. A child that waits gives up its place.
     fn under_way(&self, turn: &Turn) -> usize {
-        let runs = |what: &RunningWhat| !matches!(what, RunningWhat::Child { waits: true, .. });
+        let runs = |what: &RunningWhat| !matches!(what, RunningWhat::Child { waits: Waits { rests: true, .. }, .. });
         let running = self.work.running.values().filter(|running| runs(&running.what)).count();
         running + turn.tools.len() + turn.children.len()
     }

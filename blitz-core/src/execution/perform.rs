@@ -9,15 +9,16 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::driver::{Driver, ParentLine, Running, RunningWhat, Work};
+use super::driver::{Driver, Running, RunningWhat, Work};
 use super::effects::{Delivered, Happening, InTurn, ModelCall, Permits, ToolEnd, call_tool, live};
 use super::nodes::{Spent, fill};
 use super::runnable::{Part, Runnable};
 use super::setup::Offer;
 use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
+use super::waits::{ParentLine, Waits};
 use crate::domain::{
     Action, Effect, EventData, ExecutionId, Finish, Finished, Input, ModelRequest, OnBehalf, Outcome, StepFinished,
-    StepKind, Timestamp, ToolResult,
+    StepKind, Timestamp, ToolCall, ToolResult,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
@@ -30,6 +31,11 @@ use crate::workflow::machine::join;
 /// How long behind its execution's deadline a call may go on, were it not ended by the driver.
 const BEYOND_THE_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a node's effect that blocks may take to end once it is asked to.
+///
+/// Async code of the host gets none, other than the grace of five seconds that any node might have: what asks it to
+/// end is that its future is dropped, which Rust's destructors and the tasks of Python's loops are told at once. Were
+/// it waited for, each one that never looks at `cancel` would hold a cancelled execution for all of the five seconds.
+/// Code that wants to end by itself says that it blocks (`Tool::blocks`, `NodeHandler::blocks`).
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What a commit leads to.
@@ -366,7 +372,9 @@ impl Driver {
         let run: futures_util::future::BoxFuture<'static, Result<Outcome>> = Box::pin(run);
         let child_key = key.clone();
         let handle = self.work.effects.spawn(async move { Happening::Child { key: child_key, outcome: run.await } });
-        self.work.running.insert(key, Running { handle, what: RunningWhat::Child { id, cancel, waits: false } });
+        self.work
+            .running
+            .insert(key, Running { handle, what: RunningWhat::Child { id, cancel, waits: Waits::default() } });
     }
 
     /// Ends what still runs because the execution ends: models and tools at once, children in order.
@@ -404,7 +412,7 @@ impl Driver {
                 }
                 // Nothing of it was reserved: its place goes back when the wait is dropped.
                 RunningWhat::Queued => running.handle.abort(),
-                RunningWhat::Tool { cancel, .. } if self.open_place(&key).is_some() => {
+                RunningWhat::Tool { cancel, .. } if self.setup.workflow().is_some() => {
                     // It hears of the end, and has a grace to come to its own.
                     cancel.cancel();
                     children += 1;
@@ -412,10 +420,7 @@ impl Driver {
                 }
                 RunningWhat::Tool { attempt, call, .. } => {
                     running.handle.abort();
-                    let result =
-                        ToolResult::error(&call.id, &call.name, "cancelled: the execution ended before the tool did");
-                    let data = EventData::ToolFinished { attempt: *attempt, result };
-                    turn.drafts.push(Draft { path: key, data, settle: None, blob: None });
+                    turn.drafts.push(stopped_tool(key, *attempt, call));
                 }
                 RunningWhat::Child { cancel, .. } => {
                     cancel.cancel();
@@ -430,10 +435,12 @@ impl Driver {
                     children -= 1;
                     self.child_ended_late(key, outcome?, turn);
                 }
-                Some(Ok(Happening::Tool(end))) if self.work.running.remove(&end.key).is_some() => {
-                    children -= 1;
-                    if let Some(place) = self.open_place(&end.key) {
-                        turn.drafts.extend(self.stopped_node(&place, end.attempt, Spent::default()));
+                Some(Ok(Happening::Tool(end))) => {
+                    if let Some(Running { what: RunningWhat::Tool { attempt, call, .. }, .. }) =
+                        self.work.running.remove(&end.key)
+                    {
+                        children -= 1;
+                        turn.drafts.push(stopped_tool(end.key, attempt, &call));
                     }
                 }
                 // Effects that were aborted come out as errors; one that had just ended is superseded.
@@ -493,6 +500,12 @@ impl Driver {
     }
 }
 
+/// The record of a tool that was stopped because its execution ends.
+fn stopped_tool(key: String, attempt: u32, call: &ToolCall) -> Draft {
+    let result = ToolResult::error(&call.id, &call.name, "cancelled: the execution ended before the tool did");
+    Draft { path: key, data: EventData::ToolFinished { attempt, result }, settle: None, blob: None }
+}
+
 /// How long a node's effect may take, and how long it may be silent.
 struct NodeLimits {
     time: Option<Duration>,
@@ -506,7 +519,7 @@ async fn bounded(
     call: impl Future<Output = ToolEnd>,
     key: String,
     attempt: u32,
-    of: crate::domain::ToolCall,
+    of: ToolCall,
     limits: NodeLimits,
     stop: Option<CancellationToken>,
 ) -> ToolEnd {

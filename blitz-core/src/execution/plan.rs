@@ -17,8 +17,8 @@ use super::state::Progress;
 use super::turn::{Begin, ChildStart, Draft, Ids, ModelStart, Settle, ToolStart, Turn};
 use crate::domain::schema::admit_kept;
 use crate::domain::{
-    Action, Decision, Effect, EventData, ExecutionId, ExecutionStatus, Input, ModelRequest, Place, StepFinished,
-    StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
+    Action, Decision, Effect, EventData, ExecutionId, Input, ModelRequest, Place, StepFinished, StepKind, Timestamp,
+    ToolCall, ToolResult, Usage,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::catalog::shown;
@@ -76,7 +76,7 @@ impl Driver {
             Action::RunNode(Place { key, .. })
             | Action::CancelNode(Place { key, .. })
             | Action::CloseNode { place: Place { key, .. }, .. }
-            | Action::CloseItem { path: key, .. } => self.open_action(key).as_ref() == Some(action),
+            | Action::CloseItem { path: key, .. } => self.state.open_action(key).as_ref() == Some(action),
             _ => true,
         }
     }
@@ -301,41 +301,6 @@ impl Driver {
                 }
                 _ => {}
             }
-        }
-    }
-
-    /// Notes where the execution will stand, where that changes.
-    pub(super) fn note_status(&mut self, turn: &mut Turn) {
-        let starts = !turn.models.is_empty() || !turn.tools.is_empty() || !turn.children.is_empty();
-        let runs =
-            self.work.running.values().any(|running| !matches!(running.what, RunningWhat::Child { waits: true, .. }));
-        // A decision may be made also while something else runs.
-        let mut waiting: Vec<Waiting> =
-            self.work.in_doubt.iter().map(|key| Waiting::Decision { key: key.clone() }).collect();
-        waiting.extend(self.work.asked.values().cloned());
-        let rests = !starts && !runs;
-        if rests {
-            let timer = |(key, timer): (&String, &Timer)| Waiting::Timer { key: key.clone(), at: timer.at };
-            let waits = |key: &str| !self.work.asked.contains_key(key) && !self.work.timed.contains(key);
-            let timers = self.work.timers.iter().filter(|(key, _)| waits(key));
-            waiting.extend(timers.map(timer));
-            waiting.extend(self.work.running.iter().filter_map(|(key, running)| match &running.what {
-                RunningWhat::Child { id, .. } => Some(Waiting::Child { key: key.clone(), execution_id: *id }),
-                _ => None,
-            }));
-        }
-        let waits = rests && !waiting.is_empty();
-        let status = if waits { ExecutionStatus::Waiting } else { ExecutionStatus::Running };
-        let next = (status, waiting);
-        if turn.finish.is_none() && next != self.work.status {
-            if let Some(parent) = &self.parent
-                && status != self.work.status.0
-            {
-                // The parent may have ended; then nobody has to know.
-                let _ = parent.tell.send((parent.key.clone(), status == ExecutionStatus::Waiting));
-            }
-            turn.status = Some(next.clone());
-            self.work.status = next;
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Runtime;
+use super::clock::next_look;
 use super::driver::{Driver, left_interrupted};
 use super::perform::may_pass;
 use crate::access::ExecutionStore;
@@ -100,7 +101,7 @@ impl Driver {
         });
         let Some((deadline, events)) = taken.await? else { return Ok(None) };
         self.deadline = deadline;
-        let left = deadline.since(Timestamp::now());
+        let left = next_look(deadline, Timestamp::now());
         self.work.deadline.as_mut().reset(tokio::time::Instant::now() + left);
         Ok(Some(events))
     }

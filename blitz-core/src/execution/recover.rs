@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::bell::Bell;
-use super::driver::{Driver, ParentLine, Work};
+use super::driver::{Driver, Work};
 use super::pin::Use;
 use super::pin::flow::repin;
 use super::redrive::Again;
@@ -17,6 +17,7 @@ use super::runnable::Runnable;
 use super::setup::Opening;
 use super::state::{State, Tally};
 use super::turn::{Ids, alert_event};
+use super::waits::ParentLine;
 use super::{Runtime, Seat};
 use crate::access::{Caller, EngineWork, ExecutionStore, Gate, Grant, Standing, Target};
 use crate::audit::AuditLine;

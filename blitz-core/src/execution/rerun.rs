@@ -1,6 +1,6 @@
 //! Runs a workflow again from one of its nodes: what came before is taken over.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,14 +10,19 @@ use super::Runtime;
 use super::begin::Launch;
 use super::pin::Use;
 use super::pin::flow::{FoundWorkflow, Pinning};
+use super::redrive::Again;
 use super::runnable::Runnable;
 use crate::access::{Grant, Standing};
-use crate::domain::{EventData, ExecutionId, Node, NodeFinished, NodeStatus, WorkflowDefinition};
+use crate::domain::{
+    EventData, ExecutionId, ItemFinished, Node, NodeFinished, NodeStatus, NodeType, WorkflowDefinition,
+};
 use crate::error::{Error, Result};
 use crate::ledger;
 use crate::store::Connection;
 use crate::store::catalog::ResourceRow;
 use crate::store::executions::{self, StoredPlan};
+use crate::workflow::evaluate::ALL_PORTS;
+use crate::workflow::machine::join;
 use crate::workflow::plan::Plan;
 
 /// Records that one read takes.
@@ -114,34 +119,132 @@ pub(super) fn prepare(
     let used = Use::of(tx, grant, standing, &tags)?;
     let setup = Runnable::new(&pinned, &used, &runtime.providers, &runtime.tools)?;
     let flow = setup.workflow().ok_or_else(|| Error::internal("a workflow became none"))?;
-    let (input, ended) = history(tx, &old)?;
+    let History { input, trigger, ended } = History::of(tx, &old, &before.definition)?;
     let reused = match &rerun.from {
         None => Vec::new(),
         Some(from) => reusable(&flow.plan, &before.definition, from, ended)?,
     };
     let input = rerun.input.clone().unwrap_or(input);
-    Ok((setup, Launch { input, reused, rerun_of: Some(of), tags: Arc::new(used.tags), ..Launch::default() }))
+    Ok((setup, Launch { input, trigger, reused, rerun_of: Some(of), tags: Arc::new(used.tags), ..Launch::default() }))
 }
 
 /// What an execution was given, and how its nodes at the top ended, in order.
-fn history(tx: &mut dyn Connection, old: &executions::ExecutionRow) -> Result<(Value, Vec<NodeFinished>)> {
-    let mut input = Value::Null;
-    let mut ended = Vec::new();
-    let mut after = 0;
-    loop {
-        let events = executions::journal_of(tx, old.root_id, old.id, after, PAGE)?;
-        let full = events.len() >= PAGE as usize;
-        for event in events {
-            after = event.seq;
-            match event.data {
-                EventData::ExecutionQueued(queued) => input = queued.input,
-                EventData::NodeFinished(finished) if event.path.is_empty() => ended.push(finished),
-                _ => {}
+#[derive(Default)]
+struct History {
+    input: Value,
+    trigger: Value,
+    ended: Vec<NodeFinished>,
+}
+
+impl History {
+    fn of(tx: &mut dyn Connection, old: &executions::ExecutionRow, definition: &WorkflowDefinition) -> Result<Self> {
+        // What a redrive has run again counts as it ended then.
+        let again = Again::of(tx, old)?;
+        let mut history = Self::default();
+        let mut writes = Writes::of(definition);
+        let mut after = 0;
+        loop {
+            let events = executions::journal_of(tx, old.root_id, old.id, after, PAGE)?;
+            let full = events.len() >= PAGE as usize;
+            for event in events {
+                after = event.seq;
+                if !again.holds(&event) {
+                    continue;
+                }
+                match event.data {
+                    EventData::ExecutionQueued(queued) => {
+                        (history.input, history.trigger) = (queued.input, queued.trigger)
+                    }
+                    EventData::NodeFinished(mut finished) => {
+                        writes.node_finished(&event.path, &finished);
+                        if event.path.is_empty() {
+                            finished.writes.extend(writes.take(&finished.node));
+                            history.ended.push(finished);
+                        }
+                    }
+                    EventData::ItemFinished(item) => writes.item_finished(&event.path, item),
+                    _ => {}
+                }
+            }
+            if !full {
+                return Ok(history);
             }
         }
-        if !full {
-            return Ok((input, ended));
+    }
+}
+
+/// What was written to the variables in containers, as the records tell it: writes, not the values that came of
+/// them, as others may have written between. What an item of a map wrote counts once the map has ended well.
+struct Writes<'a> {
+    kinds: HashMap<&'a str, &'a NodeType>,
+    /// By the path of the item that wrote them, or by the node at the top.
+    held: BTreeMap<String, Vec<(String, Value)>>,
+}
+
+impl<'a> Writes<'a> {
+    fn of(definition: &'a WorkflowDefinition) -> Self {
+        let kinds = definition.nodes.iter().map(|node| (node.id.as_str(), &node.kind)).collect();
+        Self { kinds, held: BTreeMap::new() }
+    }
+
+    fn is(&self, node: &str, kind: &NodeType) -> bool {
+        self.kinds.get(node).is_some_and(|known| *known == kind)
+    }
+
+    /// What was written in a node at the top.
+    fn take(&mut self, node: &str) -> Vec<(String, Value)> {
+        self.held.remove(node).unwrap_or_default()
+    }
+
+    /// Where writes at a path are held: at the innermost item of a map that it is in, else at the node at the top.
+    fn place<'p>(&self, path: &'p str) -> &'p str {
+        let mut inner = path;
+        while let Some((outer, last)) = inner.rsplit_once('/') {
+            let container = outer.rsplit('/').next().unwrap_or(outer);
+            if last.parse::<u64>().is_ok() && self.is(container, &NodeType::Map) {
+                return inner;
+            }
+            inner = outer;
         }
+        inner
+    }
+
+    fn hold(&mut self, path: &str, writes: impl IntoIterator<Item = (String, Value)>) {
+        self.held.entry(self.place(path).to_owned()).or_default().extend(writes);
+    }
+
+    fn node_finished(&mut self, path: &str, finished: &NodeFinished) {
+        let completed = finished.status == NodeStatus::Completed;
+        if self.is(&finished.node, &NodeType::Map) {
+            let key = join(path, &finished.node);
+            let below = format!("{key}/");
+            let held = std::mem::take(&mut self.held);
+            let (inside, rest) = held.into_iter().partition(|(at, _)| at.starts_with(&below));
+            self.held = rest;
+            let inside: BTreeMap<String, Vec<_>> = inside;
+            if completed {
+                let index = |at: &str| at[below.len()..].parse::<u64>().ok();
+                let by_item: BTreeMap<u64, Vec<_>> =
+                    inside.into_iter().filter_map(|(at, writes)| Some((index(&at)?, writes))).collect();
+                // The map's own writes are of the scope that it is in.
+                let scope = if path.is_empty() { key.as_str() } else { path };
+                self.hold(scope, by_item.into_values().flatten());
+            }
+        } else if let Value::Object(values) = &finished.output
+            && self.is(&finished.node, &NodeType::Set)
+            && completed
+            && !path.is_empty()
+            && finished.port.as_deref() != Some(ALL_PORTS)
+        {
+            self.hold(path, values.clone());
+        }
+    }
+
+    fn item_finished(&mut self, path: &str, item: ItemFinished) {
+        if self.is(&item.node, &NodeType::Map) && item.status != NodeStatus::Completed {
+            self.held.remove(path);
+        }
+        self.hold(path, item.vars);
     }
 }
 

@@ -10,7 +10,7 @@ use super::pin::{Pinned, PinnedPart, Use};
 use super::setup::{Around, Setup};
 use super::state::State;
 use crate::domain::schema::{SchemaCheck, describe};
-use crate::domain::{Effect, Money, Queued, ResourceId, WorkflowPlan};
+use crate::domain::{Effect, Money, Node, Queued, ResourceId, WorkflowPlan};
 use crate::error::{Error, Result};
 use crate::provider::registry::Providers;
 use crate::tool::http::Reading;
@@ -83,7 +83,7 @@ impl Runnable {
                     let Some(index) = walked.index(node) else { continue };
                     let spec = &walked.nodes[index];
                     let tasks = std::iter::once(&spec.task).chain(&spec.fallback);
-                    let parts = parts.iter().zip(tasks).map(|(part, task)| Part::new(part, task, &around));
+                    let parts = parts.iter().zip(tasks).map(|(part, task)| Part::new(part, task, &spec.spec, &around));
                     ready.insert(index, parts.collect::<Result<Vec<_>>>()?);
                 }
                 let setup = FlowSetup::new(Arc::clone(plan), hash.clone(), Arc::new(walked), outermost, ready)?;
@@ -177,7 +177,7 @@ impl Runnable {
 }
 
 impl Part {
-    fn new(part: &PinnedPart, task: &Task, around: &Around<'_>) -> Result<Self> {
+    fn new(part: &PinnedPart, task: &Task, node: &Node, around: &Around<'_>) -> Result<Self> {
         let host = around.host;
         Ok(match part {
             PinnedPart::Run(pinned) => Self::Child(Runnable::within(pinned, around)?),
@@ -185,13 +185,13 @@ impl Part {
                 Self::Tool { id: Some(record.id), tool: host.prepare(&record.hash, &record.spec)? }
             }
             PinnedPart::Host(name) => Self::Tool { id: None, tool: host.node(name)? },
-            PinnedPart::Http => Self::Tool { id: None, tool: host.http(reading(task))? },
+            PinnedPart::Http => Self::Tool { id: None, tool: host.http(reading(task, node.timeout_s))? },
         })
     }
 }
 
 /// How an HTTP node reads its answer, and what its request does to the world.
-fn reading(task: &Task) -> Reading {
+fn reading(task: &Task, timeout_s: Option<u64>) -> Reading {
     let Task::Http(http) = task else { return Reading::default() };
     let json = match http.response {
         HttpBody::Auto => None,
@@ -199,10 +199,10 @@ fn reading(task: &Task) -> Reading {
         HttpBody::Text => Some(false),
     };
     let effect = match http.method.as_str() {
-        "GET" | "HEAD" | "PUT" | "DELETE" => Effect::Idempotent,
+        "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" => Effect::Idempotent,
         _ => Effect::Unsafe,
     };
-    Reading { json, accept: http.accept.clone(), effect }
+    Reading { json, accept: http.accept.clone(), effect, timeout: timeout_s.map(Duration::from_secs) }
 }
 
 impl FlowSetup {
@@ -256,5 +256,20 @@ impl FlowSetup {
             (None, Some(Part::Tool { tool, .. })) => tool.effect(),
             (None, _) => spec.effect,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_http_node_hands_its_time_on() {
+        let definition = serde_json::json!({"name": "w", "nodes": [
+            {"id": "h", "type": "http", "config": {"url": "https://example.com"}, "timeout_s": 300}]});
+        let plan = validate(&serde_json::from_value(definition).unwrap(), &[]).into_plan().unwrap();
+        let node = &plan.nodes[0];
+        assert_eq!(reading(&node.task, node.spec.timeout_s).timeout, Some(Duration::from_secs(300)));
     }
 }

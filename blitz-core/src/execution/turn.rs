@@ -281,7 +281,14 @@ impl Writer<'_> {
         (finished.attempt, finished.reused_from) = (0, Some(of));
         let data = EventData::NodeFinished(finished);
         let follows = state.absorb(now, "", &data);
+        let changed = match (&data, state.values()) {
+            (EventData::NodeFinished(finished), Some(values)) => values.changed_by("", finished),
+            _ => Vec::new(),
+        };
         self.entry("", data.with_progress(state.progress()));
+        for (name, value) in changed {
+            self.entry("", EventData::VarSet { name, value });
+        }
         for action in follows {
             if let Action::Emit { path, data } = action {
                 self.entry(path, data.with_progress(state.progress()));

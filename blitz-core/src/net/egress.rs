@@ -286,11 +286,12 @@ fn method(name: &str) -> Result<Method> {
     match name {
         "GET" => Ok(Method::GET),
         "HEAD" => Ok(Method::HEAD),
+        "OPTIONS" => Ok(Method::OPTIONS),
         "POST" => Ok(Method::POST),
         "PUT" => Ok(Method::PUT),
         "PATCH" => Ok(Method::PATCH),
         "DELETE" => Ok(Method::DELETE),
-        _ => Err(Error::invalid("the method is none of GET, HEAD, POST, PUT, PATCH and DELETE")),
+        _ => Err(Error::invalid("the method is none of GET, HEAD, OPTIONS, POST, PUT, PATCH and DELETE")),
     }
 }
 

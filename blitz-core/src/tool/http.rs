@@ -17,7 +17,7 @@ use crate::net::retry_after;
 
 /// The most bytes of an answer.
 const MAX_BODY: usize = 8 << 20;
-/// How long one call may take, redirects included.
+/// How long one call may take, redirects included, where nothing else is said.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where the HTTP calls of tools and nodes may go.
@@ -51,10 +51,10 @@ impl Egress {
         self
     }
 
-    fn guard(&self) -> Guard {
+    fn guard(&self, timeout: Duration) -> Guard {
         let mut rules = Rules::public().with_reach(if self.local { Reach::Local } else { Reach::Public });
         rules.hosts = (!self.any_host).then(|| self.hosts.clone());
-        (rules.max_redirects, rules.max_body, rules.timeout) = (3, MAX_BODY, TIMEOUT);
+        (rules.max_redirects, rules.max_body, rules.timeout) = (3, MAX_BODY, timeout);
         Guard::new(rules)
     }
 }
@@ -68,6 +68,14 @@ pub(crate) struct Reading {
     pub(crate) accept: Vec<u16>,
     /// What the request does to the world.
     pub(crate) effect: Effect,
+    /// How long one call may take, where that is said.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Reading {
+    fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT)
+    }
 }
 
 /// An HTTP call whose every part comes as an argument.
@@ -79,7 +87,7 @@ pub(crate) struct HttpTool {
 
 impl HttpTool {
     pub(crate) fn new(egress: &Egress, reading: Reading) -> Self {
-        Self { guard: egress.guard(), nowhere: !egress.any_host && egress.hosts.is_empty(), reading }
+        Self { guard: egress.guard(reading.timeout()), nowhere: !egress.any_host && egress.hosts.is_empty(), reading }
     }
 }
 
@@ -101,7 +109,7 @@ impl Tool for HttpTool {
         let schema = json!({
             "type": "object",
             "properties": {
-                "method": {"enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]},
+                "method": {"enum": ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]},
                 "url": {"type": "string"},
                 "headers": {"type": "object"},
                 "query": {"type": "object"},
@@ -146,7 +154,7 @@ fn request(asked: Asked, idempotency_key: &str) -> Result<Request> {
     }
     let mut request = Request::new(asked.method, url);
     let names = |name: &str| asked.headers.keys().any(|given| given.eq_ignore_ascii_case(name));
-    if !names("idempotency-key") && !matches!(request.method.as_str(), "GET" | "HEAD") {
+    if !names("idempotency-key") && !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS") {
         request = request.header("idempotency-key", idempotency_key);
     }
     match &asked.body {
@@ -197,4 +205,19 @@ fn answer(response: Response, reading: &Reading) -> Result<Value> {
         Value::String(String::from_utf8_lossy(&response.body).into_owned())
     };
     Ok(json!({"status": status, "content_type": kind, "body": body}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_may_take_as_long_as_its_node() {
+        let shown = |timeout| {
+            let reading = Reading { timeout, ..Reading::default() };
+            format!("{:?}", HttpTool::new(&Egress::any(), reading).guard)
+        };
+        assert!(shown(Some(Duration::from_secs(300))).contains("timeout: 300s"));
+        assert!(shown(None).contains("timeout: 60s"));
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Tool, ToolContext, ToolError};
 use crate::domain::schema::{SchemaCheck, describe};
@@ -61,7 +61,11 @@ impl NodeOutput {
 
     /// As a tool gives it.
     fn into_value(self) -> Value {
-        json!({"port": self.port, "output": self.output})
+        // Moved, not written anew: how deep it is nested is looked at later.
+        Value::Object(Map::from_iter([
+            ("port".to_owned(), Value::String(self.port)),
+            ("output".to_owned(), self.output),
+        ]))
     }
 
     /// What a node's tool gave.

@@ -13,7 +13,7 @@ use super::builtin::Builtin;
 use super::http::{Egress, HttpTool, Reading};
 use super::node::{NodeHandler, NodeTool};
 use super::{Tool, ToolContext, ToolError, arguments};
-use crate::domain::schema::{SchemaCheck, can_be_kept, describe};
+use crate::domain::schema::{SchemaCheck, can_be_kept, describe, discard};
 use crate::domain::{Effect, NewTool, NodeTypeInfo, ToolCall, ToolKind, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
 
@@ -249,6 +249,7 @@ impl PreparedTool {
     pub(crate) async fn run(&self, call: &ToolCall, arguments: Value, context: ToolContext) -> ToolOutcome {
         match self.call(arguments, context).await {
             Ok(content) if !can_be_kept(&content) => {
+                discard(content);
                 let error = Error::too_large("the tool's result is nested too deep to be used");
                 ToolOutcome { error: Some(error), ..failure(call, "the tool's result is nested too deep to be used") }
             }

@@ -120,7 +120,6 @@ pub(crate) fn schema(kind: &NodeType) -> Value {
             &["agent"],
             vec![
                 ("agent", reference("Agent", "agent", "The agent that runs.")),
-                ("conversation", template("Conversation", "The conversation that it continues.")),
                 ("values", template("Values", "Fields that join its input; they may hold secrets.")),
             ],
         ),

@@ -12,6 +12,7 @@ pub(crate) mod expr;
 pub(crate) mod import;
 pub(crate) mod machine;
 pub(crate) mod picture;
+pub(crate) mod plain;
 pub(crate) mod plan;
 pub(crate) mod task;
 pub(crate) mod validate;

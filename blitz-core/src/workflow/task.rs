@@ -26,8 +26,6 @@ pub(crate) enum Task {
     },
     Agent {
         agent: ResourceRef,
-        /// The conversation that it continues, a text.
-        conversation: Option<Shape>,
         /// Values for its prompt that may hold secrets; they join the input.
         values: Option<Shape>,
     },
@@ -238,7 +236,7 @@ impl Task {
             Self::End { output: shape } | Self::Output { value: shape, .. } | Self::Tool { arguments: shape, .. } => {
                 shapes.extend(shape);
             }
-            Self::Agent { conversation, values, .. } => shapes.extend(conversation.iter().chain(values)),
+            Self::Agent { values, .. } => shapes.extend(values),
             Self::Llm(llm) => shapes.extend(llm.system.iter().chain([&llm.prompt])),
             Self::Http(http) => {
                 shapes.push(&http.url);
@@ -303,10 +301,11 @@ impl Task {
     }
 }
 
-/// Whether two values are the same; 1 and 1.0 are.
+/// Whether two values are the same; 1 and 1.0 are. Two whole numbers are compared as such: as floats, those above
+/// 2^53 would be the same as their neighbours.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        (Value::Number(one), Value::Number(other)) if one.is_f64() || other.is_f64() => one.as_f64() == other.as_f64(),
         (one, other) => one == other,
     }
 }
@@ -334,8 +333,8 @@ impl Reader<'_> {
                 Task::Output { name: self.text("name")?, value: value? }
             }
             NodeType::Agent => {
-                let (conversation, values) = (self.shape("conversation", Tags), self.shape("values", Tags));
-                Task::Agent { agent: self.reference("agent")?, conversation: conversation?, values: values? }
+                let values = self.shape("values", Tags);
+                Task::Agent { agent: self.reference("agent")?, values: values? }
             }
             NodeType::Llm => Task::Llm(Box::new(self.llm()?)),
             NodeType::Tool => {

@@ -3,7 +3,7 @@
 //! Large outputs are not here: they are kept by their hash and brought when an expression reads
 //! them. What an item of a map gives stays until the map ends, what its nodes gave until it ends.
 
-mod vars;
+pub(super) mod vars;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -163,6 +163,9 @@ impl Values {
             for (name, value) in written.clone() {
                 self.write(path, &name, value);
             }
+        }
+        for (name, value) in finished.writes.clone() {
+            self.write(path, &name, value);
         }
         self.container_ended(path, finished);
     }

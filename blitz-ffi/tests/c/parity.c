@@ -185,13 +185,27 @@ static void perform_calls(stage *stage, json_object *calls) {
 
 /* The run. */
 
-static int by_path(const void *a, const void *b) {
+static int by_text(const void *a, const void *b) {
   json_object *left = *(json_object *const *)a, *right = *(json_object *const *)b;
-  return strcmp(json_object_get_string(json_object_array_get_idx(left, 1)),
-                json_object_get_string(json_object_array_get_idx(right, 1)));
+  size_t lefts = json_object_array_length(left), rights = json_object_array_length(right);
+  for (size_t i = 0; i < lefts && i < rights; i++) {
+    int order = strcmp(json_object_get_string(json_object_array_get_idx(left, i)),
+                       json_object_get_string(json_object_array_get_idx(right, i)));
+    if (order != 0) return order;
+  }
+  return (lefts > rights) - (lefts < rights);
 }
 
-/* Neighbours of one type by path: tools that run at the same time end in any order. */
+/* Adds a text of an event's data, where it has one. */
+static void add_text(json_object *shown, json_object *data, const char *name) {
+  json_object *value = NULL;
+  if (!json_object_object_get_ex(data, name, &value) || !json_object_is_type(value, json_type_string)) return;
+  char text[512];
+  CHECK(snprintf(text, sizeof text, "%s=%s", name, json_object_get_string(value)) < (int)sizeof text);
+  json_object_array_add(shown, json_object_new_string(text));
+}
+
+/* Neighbours of one type by their texts: tools that run at the same time end in any order. */
 static json_object *sorted(json_object *events) {
   size_t count = json_object_array_length(events);
   json_object *whole = json_object_new_array();
@@ -203,7 +217,7 @@ static json_object *sorted(json_object *events) {
       if (strcmp(json_object_get_string(json_object_array_get_idx(event, 0)), type) != 0) break;
       json_object_array_add(part, json_object_get(event));
     }
-    json_object_array_sort(part, by_path);
+    json_object_array_sort(part, by_text);
     for (size_t i = 0; i < end - start; i++) {
       json_object_array_add(whole, json_object_get(json_object_array_get_idx(part, i)));
     }
@@ -239,10 +253,14 @@ static json_object *events_of(blitz_session *session, blitz_execution *execution
       approve(session, execution, event, json_object_array_get_idx(answers, answered++));
     }
     if (strcmp(type, "model.delta") != 0 && strcmp(type, "model.partial") != 0 && strcmp(type, "model.reset") != 0) {
-      json_object *pair = json_object_new_array();
-      json_object_array_add(pair, json_object_get(field(event, "type")));
-      json_object_array_add(pair, json_object_get(field(event, "path")));
-      json_object_array_add(events, pair);
+      json_object *shown = json_object_new_array();
+      json_object_array_add(shown, json_object_get(field(event, "type")));
+      json_object_array_add(shown, json_object_get(field(event, "path")));
+      json_object *data = field(event, "data");
+      add_text(shown, data, "node");
+      add_text(shown, data, "status");
+      add_text(shown, data, "port");
+      json_object_array_add(events, shown);
     }
     json_object_put(event);
   }

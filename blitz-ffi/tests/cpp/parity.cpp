@@ -111,7 +111,7 @@ class stage {
     try {
       std::string options = run.value("options", json::object()).dump();
       blitz::execution execution = me.start(run["agent"], field(run, "input").dump(), options);
-      std::vector<std::pair<std::string, std::string>> events;
+      std::vector<std::vector<std::string>> events;
       blitz::events reader = execution.events();
       std::size_t answered = 0;
       for (const std::string &text : reader) {
@@ -123,11 +123,16 @@ class stage {
           me.call("executions.approve", answer.dump());
         }
         if (event["type"] == "model.delta" || event["type"] == "model.partial" || event["type"] == "model.reset") continue;
-        events.emplace_back(event["type"], event["path"]);
+        std::vector<std::string> shown{event["type"].get<std::string>(), event["path"].get<std::string>()};
+        for (const char *name : {"node", "status", "port"}) {
+          json value = field(field(event, "data"), name);
+          if (value.is_string()) shown.push_back(std::string(name) + "=" + value.get<std::string>());
+        }
+        events.push_back(std::move(shown));
       }
-      // Neighbours of one type by path: tools that run at the same time end in any order.
+      // Neighbours of one type by their texts: tools that run at the same time end in any order.
       for (auto start = events.begin(); start != events.end();) {
-        auto end = std::find_if(start, events.end(), [&](const auto &event) { return event.first != start->first; });
+        auto end = std::find_if(start, events.end(), [&](const auto &event) { return event[0] != (*start)[0]; });
         std::sort(start, end);
         start = end;
       }
@@ -136,7 +141,7 @@ class stage {
       json error = field(outcome, "error");
       seen["error"] = error.is_null() ? json() : error["code"];
       seen["events"] = json::array();
-      for (const auto &[type, path] : events) seen["events"].push_back(json::array({type, path}));
+      for (const auto &event : events) seen["events"].push_back(event);
       return seen;
     } catch (const blitz::error &error) {
       return json{{"refused", error.name()}};

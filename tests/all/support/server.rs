@@ -121,6 +121,7 @@ pub fn http_chunk(piece: &[u8]) -> Vec<u8> {
 /// A request as the server got it.
 #[derive(Clone, Debug)]
 pub struct Request {
+    pub method: String,
     pub path: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
@@ -142,6 +143,7 @@ pub struct Server {
     address: String,
     shared: Arc<Shared>,
     left: watch::Receiver<usize>,
+    came: watch::Receiver<usize>,
     accepting: AbortHandle,
 }
 
@@ -150,6 +152,8 @@ struct Shared {
     replies: Mutex<VecDeque<Reply>>,
     requests: Mutex<Vec<Request>>,
     connections: AtomicUsize,
+    /// How many requests have come.
+    came: watch::Sender<usize>,
 }
 
 impl Server {
@@ -159,6 +163,7 @@ impl Server {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared { replies: Mutex::new(replies.into_iter().collect()), ..Shared::default() });
         let (leaves, left) = watch::channel(0);
+        let came = shared.came.subscribe();
         let serving = shared.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
@@ -170,7 +175,7 @@ impl Server {
                 });
             }
         });
-        Self { address, shared, left, accepting: accepting.abort_handle() }
+        Self { address, shared, left, came, accepting: accepting.abort_handle() }
     }
 
     /// `http://127.0.0.1:<port>`.
@@ -200,6 +205,13 @@ impl Server {
         self.requests().pop().expect("a request came")
     }
 
+    /// Waits until so many requests have come.
+    pub async fn asked(&self, count: usize) {
+        let mut came = self.came.clone();
+        let asked = came.wait_for(|came| *came >= count);
+        tokio::time::timeout(Duration::from_secs(10), asked).await.expect("a request comes").unwrap();
+    }
+
     /// Waits until so many connections have ended.
     pub async fn connections_ended(&self, count: usize) {
         let mut left = self.left.clone();
@@ -219,6 +231,7 @@ async fn serve(mut connection: TcpStream, shared: &Shared) -> std::io::Result<()
     connection.set_nodelay(true)?;
     while let Some(request) = read_request(&mut connection).await? {
         shared.requests.lock().unwrap().push(request);
+        shared.came.send_modify(|came| *came += 1);
         let reply = shared.replies.lock().unwrap().pop_front().unwrap_or_default();
         if !perform(&mut connection, reply.steps).await? {
             break;
@@ -257,7 +270,8 @@ async fn read_request(connection: &mut TcpStream) -> std::io::Result<Option<Requ
     };
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");
-    let path = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
+    let mut words = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let headers: Vec<_> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -270,5 +284,5 @@ async fn read_request(connection: &mut TcpStream) -> std::io::Result<Option<Requ
             return Ok(None);
         }
     }
-    Ok(Some(Request { path, headers, body }))
+    Ok(Some(Request { method, path, headers, body }))
 }

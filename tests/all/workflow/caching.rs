@@ -100,6 +100,21 @@ async fn w44_no_user_gets_anothers_output_and_a_key_of_ones_own_decides() {
 }
 
 #[tokio::test]
+async fn w43_w44_a_secret_is_no_part_of_what_an_output_is_kept_by() {
+    let (_engine, me, _) = scripted(vec![]).await;
+    let calls = counting(&me).await;
+    let config = json!({"tool": "look", "arguments": {"token": "{{ secrets.key }}"}});
+    publish(&me, flow("quiet", json!({"ttl_s": 60}), json!({"config": config}))).await;
+    me.call("secrets.set", json!({"name": "key", "value": "canary-one"})).await.unwrap();
+    assert_eq!(stand::run(&me, "quiet", json!({"q": 1})).await.output, json!(1));
+    // Another value is the same work, as two keys of one account are: only what it is given else counts.
+    me.call("secrets.set", json!({"name": "key", "value": "canary-two"})).await.unwrap();
+    assert_eq!(stand::run(&me, "quiet", json!({"q": 1})).await.output, json!(1));
+    assert_eq!(stand::run(&me, "quiet", json!({"q": 2})).await.output, json!(2));
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn w44_an_agents_answer_is_paid_once_until_the_agent_changes() {
     let (_engine, me, script) = scripted(vec![Reply::text("one"), Reply::text("two")]).await;
     me.agents().put(agent("helper", &[])).await.unwrap();

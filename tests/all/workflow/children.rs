@@ -1,6 +1,7 @@
 //! Agents and other workflows inside of a workflow.
 
-use blitz::{Answer, ErrorCode, ExecutionFilter, ExecutionStatus, ListOptions, NodeStatus, Waiting};
+use blitz::{Answer, ErrorCode, EventData, ExecutionFilter, ExecutionStatus, ListOptions, NodeStatus, Waiting};
+use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::stage::{Gates, by_id, edges, end, engine, put, run, start, until};
@@ -107,6 +108,46 @@ async fn w30_a_question_of_a_child_is_shown_at_its_parent() {
     let child = me.executions().get(*execution_id).await.unwrap();
     assert!(matches!(&child.waiting_for[..], [Waiting::Approval { key, .. }] if key == "ok"), "{child:?}");
     me.executions().approve(child.id, "ok", Answer::approve()).await.unwrap();
+    assert_eq!(end(&handle).await.output, json!("approved"));
+}
+
+#[tokio::test]
+async fn w30_a_question_of_a_child_is_shown_while_its_parent_works() {
+    let (engine, me, _) = engine().await;
+    let gates = Gates::new(&engine);
+    // In the child too something runs beside the question, and between it and the root is another workflow.
+    put(&me, json!({"name": "asks", "nodes": [{"id": "ok", "type": "approval", "config": {"message": "Sure?"}},
+        {"id": "g", "type": "gate", "config": {"name": "inner"}},
+        {"id": "e", "type": "end", "config": {"output": "{{ nodes.ok.output.option }}"}}], "edges": edges("ok.approved>e g>e")})).await;
+    put(&me, json!({"name": "between", "nodes": [{"id": "f", "type": "subflow", "config": {"workflow": "asks"}}]}))
+        .await;
+    let definition = json!({"name": "outer", "nodes": [
+        {"id": "f", "type": "subflow", "config": {"workflow": "between"}}, {"id": "g", "type": "gate", "config": {"name": "outer"}},
+        {"id": "e", "type": "end", "config": {"output": "{{ nodes.f.output }}"}}], "edges": edges("f>e g>e")});
+    let handle = start(&me, definition, json!({})).await;
+    // Its stream tells of the question.
+    let mut events = handle.events();
+    let asked = loop {
+        let event = events.next().await.unwrap().unwrap();
+        if matches!(event.data, EventData::ApprovalRequested(_)) {
+            break event.execution_id;
+        }
+    };
+    gates.reached("outer", 1).await;
+    gates.reached("inner", 1).await;
+    let mut at = handle.id();
+    for _ in 0..2 {
+        let waits = until(&me, at, |execution| !execution.waiting_for.is_empty()).await;
+        assert_eq!(waits.status, ExecutionStatus::Running, "it is asked, and it runs");
+        let [Waiting::Child { key, execution_id }] = &waits.waiting_for[..] else { panic!("{waits:?}") };
+        assert_eq!(key, "f");
+        at = *execution_id;
+    }
+    assert_eq!(at, asked);
+    me.executions().approve(asked, "ok", Answer::approve()).await.unwrap();
+    until(&me, handle.id(), |execution| execution.waiting_for.is_empty()).await;
+    gates.open("inner");
+    gates.open("outer");
     assert_eq!(end(&handle).await.output, json!("approved"));
 }
 

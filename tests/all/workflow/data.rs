@@ -102,8 +102,8 @@ async fn w41_what_is_too_deep_too_large_or_no_json_is_an_error_and_harms_nothing
         Ok(NodeOutput::new("x".repeat(100_000_000)))
     });
     engine.register_node(large).unwrap();
-    let deep = FunctionNode::new(NodeTypeInfo::host("deep", "Gives 1,000 levels."), |_, _| async move {
-        Ok(NodeOutput::new((0..1_000).fold(json!(1), |inner, _| json!([inner]))))
+    let deep = FunctionNode::new(NodeTypeInfo::host("deep", "Gives 10,000 levels."), |_, _| async move {
+        Ok(NodeOutput::new((0..10_000).fold(json!(1), |inner, _| Value::Array(vec![inner]))))
     });
     engine.register_node(deep).unwrap();
     for (kind, codes) in [("large", &[ErrorCode::TooLarge][..]), ("deep", &[ErrorCode::TooLarge, ErrorCode::BadOutput])]

@@ -255,6 +255,43 @@ async fn w45_a_budget_that_is_hit_in_parallel_starts_no_more_and_is_not_overshot
 }
 
 #[tokio::test]
+async fn w45_a_budget_that_is_hit_fails_the_whole_and_cancels_what_runs() {
+    let (engine, me, asked) = with_provider(Scripted::from_fn(|_| Reply::text("never"))).await;
+    let gates = Gates::new(&engine);
+    me.budgets().put(NewBudget::new("all", BudgetScope::All).with_limit(Money::ZERO)).await.unwrap();
+    let definition = json!({"name": "stops", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "runs", "type": "gate", "config": {"name": "runs"}},
+        {"id": "first", "type": "gate", "config": {"name": "first"}},
+        {"id": "q", "type": "llm", "config": {"model": "m", "prompt": "Say it."}}, {"id": "later", "type": "gate", "config": {"name": "later"}}],
+        "edges": edges("s>runs s>first first>q q>later")});
+    let handle = start(&me, definition, json!({})).await;
+    gates.reached("runs", 1).await;
+    gates.reached("first", 1).await;
+    gates.open("first");
+    let done = end(&handle).await;
+    assert_eq!((done.status, done.error.unwrap().code), (ExecutionStatus::Failed, ErrorCode::BudgetExceeded));
+    assert!(asked.requests().is_empty() && done.cost == Some(Money::ZERO), "nothing is sent that nobody can pay");
+    let states = by_id(&me, done.execution_id).await;
+    assert_eq!((states["runs"], states["q"]), (NodeStatus::Cancelled, NodeStatus::Failed));
+    assert_eq!((gates.count("later"), states["later"]), (0, NodeStatus::NotRun));
+}
+
+#[tokio::test]
+async fn w45_a_workflow_costs_no_more_than_its_own_limit() {
+    let answers = Scripted::from_fn(|_| Reply::text("word ".repeat(50)).with_usage(blitz::Usage::new(10, 100)));
+    let (_engine, me, asked) = with_provider(answers).await;
+    // A token costs a thousand nanos: there is room for one answer of a hundred tokens, and not for two.
+    let ask = |id: &str| json!({"id": id, "type": "llm", "config": {"model": "m", "prompt": "Say.", "settings": {"max_output_tokens": 100}}});
+    let definition = json!({"name": "bound", "limits": {"max_cost": "0.00025"}, "nodes": [
+        {"id": "s", "type": "start"}, ask("a"), ask("b"), ask("c"), {"id": "e", "type": "end"}], "edges": edges("s>a a>b b>c c>e")});
+    let done = run(&me, definition, json!({})).await;
+    let error = done.error.clone().unwrap();
+    assert_eq!((done.status, error.code), (ExecutionStatus::Failed, ErrorCode::LimitExceeded), "{error:?}");
+    assert!(done.cost.unwrap() <= Money::parse("0.00025").unwrap(), "{:?}", done.cost);
+    assert!((1..3).contains(&asked.requests().len()), "{}", asked.requests().len());
+}
+
+#[tokio::test]
 async fn a_failed_workflow_tells_its_handler_once() {
     let (_engine, me, seen) = engine().await;
     let definition = json!({"name": "told", "on_error": "tell", "nodes": [

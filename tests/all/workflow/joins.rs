@@ -1,6 +1,7 @@
 //! Joins, ends, starts, and the order of it all.
 
 use blitz::{ErrorCode, EventData, ExecutionStatus, NodeStatus};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::stage::{Gates, by_id, edges, end, engine, journal, run, start, states, status};
@@ -74,6 +75,31 @@ async fn w06_a_switch_without_a_match_is_an_error() {
 }
 
 #[tokio::test]
+async fn w06_w41_a_switch_tells_large_integers_apart() {
+    let (_engine, me, _) = engine().await;
+    let definition = json!({"name": "large", "nodes": [
+        {"id": "s", "type": "start"},
+        {"id": "w", "type": "switch", "config": {"value": "inputs.k", "cases": [
+            {"value": 9_007_199_254_740_992_u64, "port": "even"}, {"value": 9_007_199_254_740_993_u64, "port": "odd"},
+            {"value": u64::MAX, "port": "most"}, {"value": 1, "port": "one"}, {"value": 0.5, "port": "half"}]}},
+        {"id": "t", "type": "end", "config": {"output": "{{ nodes.w.output.k }}"}}],
+        "edges": edges("s>w w.odd>t w.most>t w.one>t w.half>t")});
+    for (given, taken) in [
+        (json!(9_007_199_254_740_993_u64), "odd"),
+        (json!(9_007_199_254_740_992_u64), "even"),
+        (json!(u64::MAX), "most"),
+        (json!(1.0), "one"),
+        (json!(1), "one"),
+        (json!(0.5), "half"),
+    ] {
+        let done = run(&me, definition.clone(), json!({"k": given})).await;
+        let nodes = me.executions().nodes(done.execution_id, "").await.unwrap();
+        let port = nodes.iter().find(|node| node.node == "w").unwrap().port.clone();
+        assert_eq!(port.as_deref(), Some(taken), "{given}: {:?}", done.error);
+    }
+}
+
+#[tokio::test]
 async fn w08_a_first_join_runs_once_and_cancels_the_loser() {
     let (_engine, me, seen) = engine().await;
     let done = run(
@@ -107,6 +133,32 @@ async fn w09_a_count_join_that_can_no_longer_be_reached_is_skipped_at_once() {
     .await;
     assert_eq!(done.status, ExecutionStatus::Completed);
     assert_eq!(status(&states(&me, &done).await, "j"), NodeStatus::Skipped);
+}
+
+#[tokio::test]
+async fn w09_it_is_skipped_while_what_it_might_have_waited_for_runs() {
+    let (engine, me, _) = engine().await;
+    let gates = Gates::new(&engine);
+    let definition = json!({"name": "early", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "x", "type": "if", "config": {"expr": "false"}},
+        {"id": "a", "type": "gate", "config": {"name": "a"}}, {"id": "b", "type": "work"},
+        {"id": "j", "type": "work", "join": {"mode": "n", "n": 2}}, {"id": "behind", "type": "work"}],
+        "edges": edges("s>x s>a x.true>b a>j b>j j>behind")});
+    let handle = start(&me, definition, json!({})).await;
+    gates.reached("a", 1).await;
+    let mut events = handle.events();
+    let mut skipped = std::collections::BTreeSet::new();
+    while !skipped.contains("behind") {
+        if let EventData::NodeFinished(node) = events.next().await.expect("it is told").unwrap().data
+            && node.status == NodeStatus::Skipped
+        {
+            skipped.insert(node.node);
+        }
+    }
+    assert!(skipped.contains("j"), "{skipped:?}");
+    assert_eq!(by_id(&me, handle.id()).await["a"], NodeStatus::Running);
+    gates.open("a");
+    assert_eq!(end(&handle).await.status, ExecutionStatus::Completed);
 }
 
 #[tokio::test]

@@ -120,6 +120,94 @@ async fn w36_an_unsafe_node_in_doubt_waits_for_a_decision() {
 }
 
 #[tokio::test]
+async fn w36_a_decision_to_fail_ends_an_unsafe_node_whatever_would_try_it_again() {
+    let again = json!({"max_attempts": 5, "initial_ms": 1, "on": ["tool_failed"]});
+    for more in [json!({"retry": again}), json!({"fallback": [{"name": "other"}]})] {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, me, _, gates) = on(folder.path()).await;
+        let mut node =
+            json!({"id": "g", "type": "gate", "config": {"name": "g"}, "effect": "unsafe", "on_error": "branch"});
+        node.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let definition = json!({"name": "doubt", "nodes": [
+            {"id": "s", "type": "start"}, node, {"id": "good", "type": "end", "config": {"output": "it ran"}},
+            {"id": "bad", "type": "end", "config": {"output": "{{ nodes.g.error.message }}"}}],
+            "edges": edges("s>g g>good g.error>bad")});
+        let handle = start(&me, definition, json!({})).await;
+        gates.reached("g", 1).await;
+        cut(engine).await;
+        let (engine, me, _, gates) = on(folder.path()).await;
+        gates.open("g");
+        gates.open("other");
+        engine.recover().await.unwrap();
+        until(&me, handle.id(), |execution| execution.status == ExecutionStatus::Waiting).await;
+        let fail = Decision::Fail { message: "it is not known".into() };
+        me.executions().decide(handle.id(), "g", fail).await.unwrap();
+        let done = me.executions().wait(handle.id()).await.unwrap();
+        assert_eq!(done.output, json!("it is not known"), "{more}: {:?}", done.error);
+        assert_eq!((gates.count("g"), gates.count("other")), (0, 0), "{more}");
+        engine.close().await.unwrap();
+    }
+}
+
+/// Starts a workflow that has come to its gate `g`, and lets go of the engine, the session and the handle.
+async fn left(folder: &Path) -> (ExecutionId, Gates, std::sync::Weak<Mutex<Vec<Value>>>) {
+    let (_engine, me, seen, gates) = on(folder).await;
+    let definition = json!({"name": "left", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "a", "type": "work", "config": {"give": "A"}},
+        {"id": "g", "type": "gate", "config": {"name": "g", "give": "G"}, "effect": "idempotent"},
+        {"id": "e", "type": "end", "config": {"output": ["{{ nodes.a.output }}", "{{ nodes.g.output }}"]}}],
+        "edges": edges("s>a a>g g>e")});
+    let handle = start(&me, definition, json!({})).await;
+    gates.reached("g", 1).await;
+    // The nodes of the engine hold what they saw: once that is gone, so is the engine.
+    (handle.id(), gates, Arc::downgrade(&seen))
+}
+
+async fn ended_well(me: &Session, id: ExecutionId) {
+    let done = me.executions().wait(id).await.unwrap();
+    assert_eq!(done.output, json!(["A", "G"]), "{:?}", done.error);
+    let told = journal(me, id).await;
+    assert!(told.windows(2).all(|pair| pair[1].seq == pair[0].seq + 1));
+    let ends = told.iter().filter(|event| matches!(event.data, EventData::ExecutionFinished(_))).count();
+    assert_eq!(ends, 1);
+}
+
+#[tokio::test]
+async fn w50_what_was_started_comes_to_its_end_where_nobody_holds_the_engine_and_nothing_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (id, gates, seen) = left(folder.path()).await;
+    gates.open("g");
+    let gone = async {
+        while seen.strong_count() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("nothing of it is left");
+    let (engine, me, _, _) = on(folder.path()).await;
+    assert_eq!(engine.recover().await.unwrap(), [], "it has ended");
+    ended_well(&me, id).await;
+    engine.close().await.unwrap();
+}
+
+#[test]
+fn w50_a_runtime_that_ends_leaves_a_journal_to_go_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let first = runtime();
+    let (id, _, seen) = first.block_on(left(folder.path()));
+    drop(first);
+    assert_eq!(seen.strong_count(), 0, "no task of it is left");
+    runtime().block_on(async {
+        let (engine, me, seen, gates) = on(folder.path()).await;
+        gates.open("g");
+        assert_eq!(engine.recover().await.unwrap(), [id]);
+        ended_well(&me, id).await;
+        assert!(seen.lock().unwrap().is_empty(), "what had ended is not run again");
+        engine.close().await.unwrap();
+    });
+}
+
+#[tokio::test]
 async fn w37_a_store_that_others_hold_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let (engine, me, seen, gates) = on(folder.path()).await;

@@ -166,6 +166,27 @@ async fn w24_order_holds_under_random_delays_and_batches() {
 }
 
 #[tokio::test]
+async fn w24_a_part_of_the_items_may_fail() {
+    let (_engine, me, _) = engine().await;
+    let definition = json!({"name": "part", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "m", "type": "map", "config": {"items": "{{ inputs.items }}", "fail": {"threshold": "50%"}}},
+        {"id": "w", "type": "work", "parent": "m", "config": {"give": "{{ index }}", "fail": "{{ 'tool_failed' if item else none }}"}},
+        {"id": "e", "type": "end", "config": {"output": "{{ nodes.m.output }}"}}], "edges": edges("s>m m>e")});
+    let half = run(&me, definition, json!({"items": [true, false, true, false]})).await;
+    assert_eq!(half.output, json!([null, 1, null, 3]), "{:?}", half.error);
+    for (items, fails) in [
+        (json!([true, false, true, true]), true),
+        (json!([true, false, false]), false),
+        (json!([true, true, false]), true),
+        (json!([true]), true),
+        (json!([]), false),
+    ] {
+        let done = me.run("part", json!({"items": items})).await.unwrap();
+        assert_eq!(done.status == ExecutionStatus::Failed, fails, "{items}: {:?}", done.error);
+    }
+}
+
+#[tokio::test]
 async fn w25_what_the_items_of_a_failed_map_wrote_is_undone() {
     let (_engine, me, _) = engine().await;
     let definition = json!({"name": "undone", "vars": {"log": {"default": [], "merge": "append"}}, "nodes": [

@@ -1,14 +1,20 @@
 //! Nodes that say that they are alive, and nodes that do not.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use blitz::tool::{FunctionNode, NodeOutput};
+use blitz::tool::{FunctionNode, FunctionTool, NodeOutput};
 use blitz::{Engine, ErrorCode, EventData, ExecutionStatus, NodeStatus, NodeTypeInfo, Session};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::stand::{self, edges, publish};
 use crate::support::engine::scripted;
+
+/// No arguments.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct Nothing {}
 
 /// An engine with nodes `hang`: one that beats goes on, one that does not hangs for good on its first attempt.
 async fn engine() -> (Engine, Session) {
@@ -73,4 +79,42 @@ async fn w33_an_async_node_that_hangs_does_not_hold_a_cancelled_execution() {
     assert!(asked.elapsed() < Duration::from_secs(4), "the grace is for what blocks");
     let nodes = me.executions().nodes(handle.id(), "").await.unwrap();
     assert_eq!(nodes.iter().find(|node| node.node == "h").unwrap().status, NodeStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn w33_a_blocking_node_ends_by_itself_in_its_grace() {
+    let (_engine, me, _) = scripted(vec![]).await;
+    let (hears, heard) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let cleaned = Arc::new(AtomicBool::new(false));
+    let clean = Arc::clone(&cleaned);
+    let tool = FunctionTool::blocking("tidy", "Tidies up once it is asked to end.", move |_: Nothing, context| {
+        while !context.cancel.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        hears.send(()).unwrap();
+        released.lock().unwrap().recv().unwrap();
+        clean.store(true, Ordering::SeqCst);
+        Ok(json!("tidy"))
+    });
+    me.tools().register(tool).await.unwrap();
+    publish(
+        &me,
+        json!({"name": "tidies", "nodes": [{"id": "s", "type": "start"},
+            {"id": "t", "type": "tool", "config": {"tool": "tidy"}, "input": {}}], "edges": edges("s>t")}),
+    )
+    .await;
+    let handle = me.start("tidies", json!({})).await.unwrap();
+    let mut events = handle.events();
+    while !matches!(events.next().await.unwrap().unwrap().data, EventData::NodeStarted(node) if node.node == "t") {}
+    handle.cancel().await.unwrap();
+    tokio::task::spawn_blocking(move || heard.recv().unwrap()).await.unwrap();
+    let execution = me.executions().get(handle.id()).await.unwrap();
+    assert!(!execution.status.is_final(), "it is waited for: {execution:?}");
+    release.send(()).unwrap();
+    assert_eq!(handle.wait().await.unwrap().status, ExecutionStatus::Cancelled);
+    assert!(cleaned.load(Ordering::SeqCst), "it came to its own end");
+    let nodes = me.executions().nodes(handle.id(), "").await.unwrap();
+    assert_eq!(nodes.iter().find(|node| node.node == "t").unwrap().status, NodeStatus::Cancelled);
 }

@@ -101,6 +101,18 @@ pub(crate) fn can_be_kept(value: &Value) -> bool {
     depth_within(value, MAX_KEPT_DEPTH)
 }
 
+/// Lets go of a value that may be nested to any depth: level by level, not by a recursion that ends with the stack.
+pub(crate) fn discard(value: Value) {
+    let mut left = vec![value];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Array(items) => left.extend(items),
+            Value::Object(fields) => left.extend(fields.into_iter().map(|(_, value)| value)),
+            _ => {}
+        }
+    }
+}
+
 /// Refuses a value that could not be read again; `what` is the value in the message.
 ///
 /// Errors: `InvalidInput`.

@@ -62,7 +62,7 @@ impl Driver {
 
     /// What a look found: the node ends with it, or its work begins.
     pub(in crate::execution) fn looked(&mut self, key: &str, found: Option<KeptEnd>, turn: &mut Turn) -> Vec<Action> {
-        let place = match self.open_action(key) {
+        let place = match self.state.open_action(key) {
             Some(Action::RunNode(place)) => place,
             other => return other.into_iter().collect(),
         };

@@ -61,7 +61,12 @@ impl Driver {
                 return Err(Error::too_large("the output is nested too deep to be kept"));
             }
             let bytes = serde_json::to_string(&output).map_or(usize::MAX, |json| json.len());
-            check_output(&setup.plan, node, &output, bytes).map(|()| output)
+            check_output(&setup.plan, node, &output, bytes)?;
+            if let (Task::Set { .. }, Value::Object(written), Some(values)) = (&node.task, &output, self.state.values())
+            {
+                values.admit(&place.path, written)?;
+            }
+            Ok(output)
         });
         let error = match result {
             Ok(output) => {
@@ -95,9 +100,24 @@ impl Driver {
             (retrying.usage, retrying.cost) = (spent.usage, spent.cost);
             retrying.fallback = next.and_then(|next| u32::try_from(next).ok());
             let mut actions = self.record(turn, place.path, EventData::NodeRetrying(retrying), None);
-            actions.extend(self.open_action(&place.key));
+            actions.extend(self.state.open_action(&place.key));
             return actions;
         }
+        self.node_failed(place, attempt, &error, spent, turn)
+    }
+
+    /// A node has failed for good: it is not tried again, with these settings or others.
+    pub(super) fn node_failed(
+        &mut self,
+        place: Place,
+        attempt: u32,
+        error: &Error,
+        spent: Spent,
+        turn: &mut Turn,
+    ) -> Vec<Action> {
+        let Some(setup) = self.flow() else { return Vec::new() };
+        let node = &setup.plan.nodes[place.node];
+        let info = error.to_info();
         let done = match handled(node, error.code()) {
             Handled::Port { port, output } => {
                 NodeDone { status: NodeStatus::Failed, port: Some(port), output, error: Some(info) }
@@ -125,7 +145,12 @@ impl Driver {
         let now = Timestamp::now();
         let began = self.state.values().and_then(|values| values.started_at(&place.path, place.node));
         finished.ms = began.map_or(0, |began| u64::try_from(now.since(began).as_millis()).unwrap_or(u64::MAX));
-        let (output, output_ref, blob) = match kept(done.output) {
+        let kept = match &setup.plan.nodes[place.node].task {
+            // What variables are set to is read from the record itself.
+            Task::Set { .. } if !setup.plan.nodes[place.node].spec.disabled => Ok((done.output, None, None)),
+            _ => kept(done.output),
+        };
+        let (output, output_ref, blob) = match kept {
             Ok(kept) => kept,
             Err(error) => {
                 finished.status = NodeStatus::Failed;
@@ -234,7 +259,12 @@ impl Driver {
                     }
                 },
             },
-            _ => self.evaluate(&setup, |desk| desk.container(&place)),
+            (_, task) => self.evaluate(&setup, |desk| desk.container(&place)).and_then(|output| {
+                if let (Task::Map(_), Some(values)) = (task, self.state.values()) {
+                    values.admit_items(&place.path, &place.key)?;
+                }
+                Ok(output)
+            }),
         };
         self.node_ended(place, 1, result, Spent::default(), turn)
     }
@@ -253,7 +283,12 @@ impl Driver {
             Close::Cancelled => Err(None),
             Close::Done | Close::Capped => self
                 .evaluate(&setup, |desk| Ok((desk.item(container, &path)?, desk.round(container, &path)?)))
-                .and_then(|(output, round)| Ok((kept(output)?, round)))
+                .and_then(|(output, round)| {
+                    if let Some(values) = self.state.values() {
+                        values.admit(&path, round.0.iter().map(|(name, value)| (name, value)))?;
+                    }
+                    Ok((kept(output)?, round))
+                })
                 .map_err(|error| Some(error.to_info())),
         };
         match result {
@@ -335,7 +370,7 @@ impl Driver {
 
     /// The place of a node that is open.
     pub(in crate::execution) fn open_place(&self, key: &str) -> Option<Place> {
-        match self.open_action(key)? {
+        match self.state.open_action(key)? {
             Action::RunNode(place) | Action::CancelNode(place) => Some(place),
             _ => None,
         }

@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::plain::plain_secrets;
 use super::task::escaped;
-use super::validate::nodes::{is_plain_secret, secret_groups, secret_name};
 use crate::domain::parse;
 use crate::domain::schema::depth_within;
 use crate::domain::{Edge, Node, NodeType, Problem, ProblemCode, Trigger, Var, WorkflowDefinition};
@@ -132,22 +132,19 @@ fn admit_count(noun: &str, parts: Option<&Value>) -> Result<()> {
     Ok(())
 }
 
-/// The definition as JSON without secrets: keys that stand in the clear become names of secrets.
+/// The definition as JSON without secrets: keys that stand in the clear become names of secrets, or a mask where
+/// secrets are not read.
 pub(crate) fn export(definition: &WorkflowDefinition) -> Result<Value> {
-    let mut clean = definition.clone();
-    for node in &mut clean.nodes {
-        let groups = secret_groups(&node.kind);
-        let configs = std::iter::once(&mut node.config).chain(&mut node.fallback);
-        for (_, group) in configs.flat_map(|config| config.iter_mut()).filter(|(key, _)| groups.contains(&key.as_str()))
-        {
-            for (name, value) in group.as_object_mut().into_iter().flatten() {
-                if is_plain_secret(name, value) {
-                    *value = format!("{{{{ secrets.{} }}}}", secret_name(name)).into();
-                }
+    let mut clean = serde_json::to_value(definition)
+        .map_err(|error| Error::internal("a definition has no JSON form").with_source(error))?;
+    for (index, node) in definition.nodes.iter().enumerate() {
+        for plain in plain_secrets(node) {
+            if let Some(field) = clean.pointer_mut(&format!("/nodes/{index}{}", plain.place)) {
+                *field = plain.instead.into();
             }
         }
     }
-    serde_json::to_value(&clean).map_err(|error| Error::internal("a definition has no JSON form").with_source(error))
+    Ok(clean)
 }
 
 fn read_all<T>(

@@ -143,6 +143,32 @@ fn w43_an_export_holds_no_secret() {
 }
 
 #[test]
+fn w43_an_export_holds_no_secret_however_deep_it_stood() {
+    let deep = json!({"format": "blitz.workflow/1", "name": "w", "nodes": [
+        {"id": "h", "type": "http", "config": {"url": "https://me:sk-canary@example.com/?api_key=sk-canary&q=1",
+            "method": "POST", "body": {"login": [{"name": "me", "password": "sk-canary"}]}},
+            "fallback": [{"headers": {"Authorization": "Bearer sk-canary"}}]},
+        {"id": "t", "type": "tool", "config": {"tool": "mail", "arguments": {"server": {"password": "sk-canary"}}},
+            "input": {"to": "me", "auth": {"access_token": "sk-canary"}}},
+        {"id": "c", "type": "crm.lookup", "config": {"client": {"client_secret": "sk-canary", "region": "eu"}}},
+        {"id": "a", "type": "agent", "config": {"agent": "x", "values": {"deep": {"apiKey": "sk-canary"}}}},
+        {"id": "e", "type": "end"}], "edges": []});
+    let exported = export(&imported(&deep)).unwrap();
+    assert!(!exported.to_string().contains("canary"), "{exported}");
+    let at = |place: &str| exported.pointer(place).and_then(Value::as_str).unwrap_or_else(|| panic!("{place}"));
+    assert_eq!(at("/nodes/0/config/url"), "https://***@example.com/?api_key={{ secrets.api_key }}&q=1");
+    assert_eq!(at("/nodes/0/config/body/login/0/password"), "{{ secrets.password }}");
+    assert_eq!(at("/nodes/0/fallback/0/headers/Authorization"), "{{ secrets.authorization }}");
+    assert_eq!(at("/nodes/1/config/arguments/server/password"), "{{ secrets.password }}");
+    // Secrets are not read there: whoever imports it sees that something is missing.
+    assert_eq!((at("/nodes/1/input/auth/access_token"), at("/nodes/1/input/to")), ("***", "me"));
+    assert_eq!((at("/nodes/2/config/client/client_secret"), at("/nodes/2/config/client/region")), ("***", "eu"));
+    assert_eq!(at("/nodes/3/config/values/deep/apiKey"), "{{ secrets.apikey }}");
+    let again = imported(&exported);
+    assert_eq!(export(&again).unwrap(), exported);
+}
+
+#[test]
 fn what_has_the_wrong_form_is_told_and_kept() {
     let odd = json!({"format": "blitz.workflow/1", "name": "w", "limits": {"timeout_s": "sk-canary"}, "nodes": [
         {"id": "a", "type": "end", "retry": {"max_attempts": "sk-canary"}, "join": 5},

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::super::values::vars::wrong_default;
 use crate::domain::schema::{SchemaCheck, depth_within};
 use crate::domain::{JoinMode, Money, Node, Problem, ProblemCode, WorkflowDefinition, WorkflowLimits};
 
@@ -116,6 +117,10 @@ pub(super) fn limits(definition: &WorkflowDefinition, problems: &mut Vec<Problem
             problems.push(Problem::new(ProblemCode::Id, message).at(&path));
         }
         check_schema(var.schema.as_ref(), &format!("{path}/schema"), None, problems);
+        if let Some(why) = wrong_default(var) {
+            let message = format!("the default of vars.{name} cannot be: {why}");
+            problems.push(Problem::new(ProblemCode::Schema, message).at(format!("{path}/default")));
+        }
     }
 }
 

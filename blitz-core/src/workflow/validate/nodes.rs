@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::config;
 use super::super::cron::Cron;
 use super::super::expr::{Expr, Names, Shape};
+use super::super::plain::plain_secrets;
 use super::super::task::{Reader, Task, escaped};
 use super::bounds;
 use super::graph::{Graph, shown};
@@ -157,6 +158,8 @@ fn further(graph: &Graph, index: usize, path: &str, problems: &mut Vec<Problem>)
     let ignored = [
         ("heartbeat_s", node.heartbeat_s.is_some() && !can_beat(&node.kind)),
         ("cache", node.cache.is_some() && !can_be_kept(&node.kind)),
+        // It waits for as long as its settings say.
+        ("timeout_s", node.timeout_s.is_some() && node.kind == NodeType::Wait),
     ];
     for (field, _) in ignored.into_iter().filter(|(_, ignored)| *ignored) {
         let message = format!("{field} does nothing on {} nodes", node.kind);
@@ -183,17 +186,15 @@ fn further(graph: &Graph, index: usize, path: &str, problems: &mut Vec<Problem>)
         let problem = Problem::new(ProblemCode::Config, "a case compares a value and the switch has none");
         problems.push(problem.at_node(&node.id).at(format!("{path}/config")));
     }
-    for group in secret_groups(&node.kind) {
-        let fields = node.config.get(*group).and_then(Value::as_object);
-        for (name, value) in fields.into_iter().flatten() {
-            if is_plain_secret(name, value) {
-                let place = format!("{path}/config/{group}/{}", escaped(name));
-                let message = format!("{} may be a secret and stands in the clear", shown(name));
-                let fix = json!({"path": place, "value": format!("{{{{ secrets.{} }}}}", secret_name(name))});
-                let problem = Problem::new(ProblemCode::PlainSecret, message).at_node(&node.id).at(&place);
-                problems.push(problem.fix("set", "Read it from a secret", fix));
-            }
-        }
+    for plain in plain_secrets(node) {
+        let place = format!("{path}{}", plain.place);
+        let message = format!("{} may be a secret and stands in the clear", shown(plain.name));
+        let problem = Problem::new(ProblemCode::PlainSecret, message).at_node(&node.id).at(&place);
+        problems.push(if plain.from_secret {
+            problem.fix("set", "Read it from a secret", json!({"path": place, "value": plain.instead}))
+        } else {
+            problem
+        });
     }
 }
 
@@ -206,31 +207,6 @@ fn can_beat(kind: &NodeType) -> bool {
 fn can_be_kept(kind: &NodeType) -> bool {
     let calls = [NodeType::Agent, NodeType::Llm, NodeType::Tool, NodeType::Http, NodeType::Subflow];
     calls.contains(kind) || matches!(kind, NodeType::Host(_))
-}
-
-/// The settings of a type whose fields may be secrets.
-pub(in super::super) fn secret_groups(kind: &NodeType) -> &'static [&'static str] {
-    match kind {
-        NodeType::Http => &["headers", "query"],
-        NodeType::Tool => &["arguments"],
-        NodeType::Agent => &["values"],
-        _ => &[],
-    }
-}
-
-/// Whether a field may hold a key that stands in the clear.
-pub(in super::super) fn is_plain_secret(name: &str, value: &Value) -> bool {
-    const MARKS: &[&str] = &["authorization", "apikey", "token", "secret", "password", "cookie", "credential"];
-    let name: String = name.to_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
-    let marked = MARKS.iter().any(|mark| name.contains(mark));
-    marked && value.as_str().is_some_and(|text| !text.is_empty() && !text.contains("{{"))
-}
-
-/// The name of the secret that takes a field's place.
-pub(in super::super) fn secret_name(field: &str) -> String {
-    let name: String =
-        field.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
 }
 
 /// The fields of the result that have an expression: `outputs.properties.<key>.value`.

@@ -478,3 +478,18 @@ fn every_type_of_the_engine_has_a_schema_that_is_one() {
         assert!(!info.description.is_empty() && info.config["type"] == "object", "{}", info.kind);
     }
 }
+
+#[test]
+fn what_a_type_does_not_have_is_a_problem() {
+    let one = |kind: &str, node: Value| {
+        let mut definition = json!({"name": "w", "nodes": [{"id": "n", "type": kind}]});
+        definition["nodes"][0].as_object_mut().unwrap().extend(node.as_object().unwrap().clone());
+        let found = checked(definition).problems;
+        found.into_iter().map(|problem| format!("{} {}", problem.code.name(), problem.path)).collect::<Vec<_>>()
+    };
+    // A wait ends when its settings say.
+    assert_eq!(one("wait", json!({"config": {"seconds": 5}, "timeout_s": 3})), ["E_CONFIG /nodes/0/timeout_s"]);
+    assert_eq!(one("wait", json!({"config": {"seconds": 5}})), [""; 0]);
+    let agent = json!({"config": {"agent": "a", "conversation": "{{ inputs.id }}"}});
+    assert_eq!(one("agent", agent), ["E_CONFIG /nodes/0/config"]);
+}
