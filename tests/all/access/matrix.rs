@@ -29,7 +29,8 @@ ownerships, in this order: **o**wn, **s**hared with everybody, closed (**x**), a
 - **business**: the built-in role `business_user`.
 - **key**: an API key of a business user, scoped to the row's permission alone (and to using what a definition refers to).
 - **other key**: an API key of an admin, scoped to `conversations:read:all` alone.
-- **:all**: a role with the row's permission over everybody's, and to using what a definition refers to.
+- **:all**: a role with the row's permission over everybody's, and to using what a definition refers to; for triggers to
+  reading and running workflows, too.
 
 A role and a key only ever narrow each other. An agent acts as whoever runs it. A host may forbid more by an `Authorizer`.
 This page is printed from the calls by a test.
@@ -292,7 +293,9 @@ async fn cell(world: &mut World, method: &Method, who: Who, ownership: &str) -> 
     };
     let scopes = |reach: fn(Permission) -> Scope| {
         let using = USING.into_iter().map(Scope::own);
-        method.permission.into_iter().map(reach).chain(using).collect::<Vec<_>>()
+        // Triggers are those of a workflow that is open to the caller.
+        let flows = [Permission::WorkflowsRead, Permission::WorkflowsRun].into_iter().filter(|_| noun == "triggers");
+        method.permission.into_iter().chain(flows).map(reach).chain(using).collect::<Vec<_>>()
     };
     let role = match who {
         Who::Admin | Who::OtherKey => Role::Admin,
