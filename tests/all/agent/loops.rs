@@ -316,7 +316,7 @@ impl ParseMoney for str {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn t25_wall_time_stops_an_agent_that_waits() {
     let (_engine, me, _) = scripted(vec![Reply::text("late").with_delay(std::time::Duration::from_secs(60))]).await;
     let mut limits = Limits::default();
