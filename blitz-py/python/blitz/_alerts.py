@@ -34,7 +34,7 @@ def hearer(function: Callable[[Alert], Any]) -> tuple[Callable[..., Any], bool]:
 
 def _unraisable(error: Exception, function: Any) -> None:
     """Nobody waits who could be told otherwise."""
-    told = SimpleNamespace(
+    told: Any = SimpleNamespace(
         exc_type=type(error), exc_value=error, exc_traceback=error.__traceback__, err_msg=None, object=function
     )
     sys.unraisablehook(told)
