@@ -72,7 +72,7 @@ def engine_on(database: str, mock: str, mode: str = "", tool: Callable[..., Any]
     engine = blitz.Engine(database)
     price = blitz.price_per_million(input="2.50", output="10")
     engine.models.put("m", "openai_compatible", model_name="mock", base_url=f"http://{mock}{mode}/v1", price=price)
-    engine.tool(tool, name="add")
+    engine.tool(tool, name="add", effect="pure")
     engine.agents.put(AGENT, "m", instructions="Solve it with tools.", tools=["add"])
     engine.budgets.put("each", "execution", limit=1)
     return engine

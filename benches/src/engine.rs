@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use blitz::{
-    Durability, Engine, ExecutionStatus, Money, NewAgent, NewBudget, NewModel, Outcome, Price, Session, tool_fn,
+    Durability, Effect, Engine, ExecutionStatus, Money, NewAgent, NewBudget, NewModel, Outcome, Price, Session, tool_fn,
 };
 use serde::Deserialize;
 
@@ -31,22 +31,28 @@ pub struct Opened {
 impl Opened {
     /// On a file in the context's folder, everything on, every commit on the disk.
     pub async fn durable(context: &Context, mode: &str) -> Result<Self> {
-        Self::open(&path(&context.folder.join("blitz.db"))?, context, mode).await
+        Self::open(&path(&context.folder.join("blitz.db"))?, context, mode, Effect::Pure).await
+    }
+
+    /// The same, with a tool of which nobody has said that it changes nothing: that it begins is on the disk first.
+    pub async fn durable_unsafe(context: &Context) -> Result<Self> {
+        Self::open(&path(&context.folder.join("blitz.db"))?, context, "", Effect::Unsafe).await
     }
 
     /// In memory: the journal, the ledger and the audit are kept, no disk is waited for.
     pub async fn in_memory(context: &Context, mode: &str) -> Result<Self> {
-        Self::open(":memory:", context, mode).await
+        Self::open(":memory:", context, mode, Effect::Pure).await
     }
 
-    async fn open(database: &str, context: &Context, mode: &str) -> Result<Self> {
+    async fn open(database: &str, context: &Context, mode: &str, effect: Effect) -> Result<Self> {
         let engine = Engine::builder(database).with_durability(Durability::Full).open().await?;
         let me = engine.root("benchmark");
         let model = NewModel::new("m", "openai_compatible", "mock")
             .with_base_url(format!("http://{}{mode}/v1", context.mock))
             .with_price(Price::per_million("2.50", "10")?);
         me.models().put(model).await?;
-        me.tools().register(tool_fn!("add", "Add two numbers.", |a: AddArgs| async move { Ok(a.a + a.b) })).await?;
+        let add = tool_fn!("add", "Add two numbers.", |a: AddArgs| async move { Ok(a.a + a.b) });
+        me.tools().register(add.with_effect(effect)).await?;
         me.agents().put(NewAgent::new(AGENT, "m").instructions("Solve it with tools.").tool("add")).await?;
         me.budgets().put(NewBudget::per_execution("each", Money::parse("1")?)).await?;
         Ok(Self { engine, me })

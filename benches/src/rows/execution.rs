@@ -19,6 +19,7 @@ pub(super) const ROW: Row = Row {
         Variant { name: "reqwest", bar: None, run: reqwest },
         Variant { name: "blitz in memory", bar: Some(Bar::Ratio(2.0)), run: ours_in_memory },
         Variant { name: "blitz FULL", bar: Some(Bar::Ratio(5.0)), run: ours },
+        Variant { name: "  unsafe tool", bar: None, run: ours_unsafe },
     ],
 };
 
@@ -61,6 +62,10 @@ fn reqwest(context: &Context) -> Result<Sample> {
 
 pub(super) fn ours(context: &Context) -> Result<Sample> {
     runtime()?.block_on(async { measure(context, sharing(Opened::durable(context, "").await?)).await })
+}
+
+fn ours_unsafe(context: &Context) -> Result<Sample> {
+    runtime()?.block_on(async { measure(context, sharing(Opened::durable_unsafe(context).await?)).await })
 }
 
 pub(super) fn ours_in_memory(context: &Context) -> Result<Sample> {
