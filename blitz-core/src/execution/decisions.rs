@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::driver::Driver;
+use super::driver::{Driver, left_interrupted};
 use super::perform::may_pass;
-use crate::domain::{Action, EventData};
+use super::recover::Resumed;
+use crate::domain::{Action, Event, EventData};
 use crate::error::Result;
 use crate::store::executions;
 
@@ -40,5 +41,22 @@ impl Driver {
             }
         }
         Ok(actions)
+    }
+}
+
+impl Resumed {
+    /// Takes the decisions behind its last record, of whatever step: those before are in its state.
+    pub(super) async fn decisions(&self, after: i64) -> Result<Vec<Event>> {
+        let ids = self.ids;
+        loop {
+            let read = self.store.write(move |tx, _| executions::take_decisions(tx, ids.root_id, ids.id, after)).await;
+            match read {
+                Err(error) if may_pass(&error) => tokio::select! {
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                    () = self.runtime.closing.cancelled() => return Err(left_interrupted()),
+                },
+                read => return read,
+            }
+        }
     }
 }

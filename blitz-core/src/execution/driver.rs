@@ -16,6 +16,7 @@ use super::effects::{Delivered, Happening, ToolEnd, live};
 use super::limits::Pass;
 use super::nodes::{Hand, Spent};
 use super::perform::After;
+use super::rest::Ran;
 use super::retry::RetryDecision;
 use super::runnable::Runnable;
 use super::state::{Progress, State};
@@ -90,6 +91,8 @@ pub(crate) struct Work {
     pub(super) hand: Hand,
     /// The last decision that was read, or a record behind which none is older.
     pub(super) decisions_seen: i64,
+    /// The last record that was written or read.
+    pub(super) last_seq: i64,
 }
 
 /// An effect that runs in a task of its own.
@@ -147,6 +150,7 @@ impl Work {
             looked: HashMap::new(),
             hand: Hand::default(),
             decisions_seen: 0,
+            last_seq: 0,
         }
     }
 }
@@ -177,12 +181,12 @@ impl Woken {
 
 impl Driver {
     /// Goes on from the first commit of a new execution.
-    pub(crate) async fn run_new(
+    pub(super) async fn run_new(
         mut self: Box<Self>,
         first: Vec<Action>,
         requests: Vec<ModelRequest>,
         reserved: Vec<Result<Reserved, ErrorInfo>>,
-    ) -> Result<Outcome> {
+    ) -> Result<Ran> {
         if self.runtime.closing.is_cancelled() {
             return Err(left_interrupted());
         }
@@ -207,7 +211,7 @@ impl Driver {
     }
 
     /// Goes on behind the last record of an execution that was interrupted.
-    pub(crate) async fn run_resumed(mut self: Box<Self>) -> Result<Outcome> {
+    pub(super) async fn run_resumed(mut self: Box<Self>) -> Result<Ran> {
         let mut turn = Turn::default();
         let open = self.state.open_actions();
         let ends = open.iter().any(|action| matches!(action, Action::Finish(_)));
@@ -223,14 +227,8 @@ impl Driver {
         self.drive(actions, turn).await
     }
 
-    pub(super) async fn drive(mut self: Box<Self>, actions: Vec<Action>, turn: Turn) -> Result<Outcome> {
-        let finished = self.turns(actions, turn).await?;
-        self.seat.ended = true;
-        self.make_room().await;
-        Ok(self.state.outcome(self.ids.id, finished))
-    }
-
-    async fn turns(&mut self, mut actions: Vec<Action>, mut turn: Turn) -> Result<Finished> {
+    /// Runs until its end, or until it rests; then gives nothing.
+    pub(super) async fn turns(&mut self, mut actions: Vec<Action>, mut turn: Turn) -> Result<Option<Finished>> {
         loop {
             self.bring(&actions).await?;
             actions = self.plan(actions, &mut turn)?;
@@ -259,7 +257,7 @@ impl Driver {
             if !turn.is_empty() {
                 let doubts = self.work.in_doubt.len();
                 match self.commit(std::mem::take(&mut turn)).await? {
-                    After::Ended(finished) => return Ok(*finished),
+                    After::Ended(finished) => return Ok(Some(*finished)),
                     After::Follow(follow) if !follow.is_empty() => {
                         actions = follow;
                         continue;
@@ -271,6 +269,11 @@ impl Driver {
                     }
                     After::Follow(_) => {}
                 }
+            }
+            // What it waits for is written by now.
+            self.seat.taken_up.cancel();
+            if self.goes_to_rest().await {
+                return Ok(None);
             }
             match self.hear(&mut turn).await {
                 Ok(follow) => actions = follow,
@@ -286,8 +289,6 @@ impl Driver {
     ///
     /// Errors: the execution cannot go on here; what has ended so far is in the turn.
     async fn hear(&mut self, turn: &mut Turn) -> Result<Vec<Action>> {
-        // What it waits for is written by now.
-        self.seat.taken_up.cancel();
         let woken = self.wait().await;
         let mut actions = self.take_in(woken, turn).await?;
         // Whatever else is ready goes into the same commit.

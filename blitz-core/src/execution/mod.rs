@@ -26,6 +26,7 @@ mod queue;
 pub(crate) mod recover;
 pub(crate) mod redrive;
 pub(crate) mod rerun;
+mod rest;
 pub(crate) mod retry;
 pub(crate) mod runnable;
 pub(crate) mod setup;
@@ -56,6 +57,7 @@ use cache::Setups;
 use driver::{Driver, Work};
 use events::Hub;
 use limits::Deployments;
+use rest::{Ran, to_the_end};
 use runnable::Runnable;
 use turn::{Begun, Ids};
 
@@ -180,11 +182,10 @@ impl Runtime {
 
     fn spawn<F>(&self, id: ExecutionId, run: F) -> Started
     where
-        F: Future<Output = Result<Outcome>> + Send + 'static,
+        F: Future<Output = Result<Ran>> + Send + 'static,
     {
         let (tell, outcome) = oneshot::channel();
-        // A future that is awaited inside another is kept twice, here and where it came from.
-        let run = Box::pin(run);
+        let run = to_the_end(run);
         self.tasks.spawn(async move {
             let ended = run.await;
             if let Err(error) = &ended {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::driver::{Driver, Running, RunningWhat, Work};
 use super::effects::{Delivered, Happening, InTurn, ModelCall, Permits, ToolEnd, call_tool, live};
 use super::nodes::{Spent, fill};
+use super::rest::{Ran, to_the_end};
 use super::runnable::{Part, Runnable};
 use super::setup::Offer;
 use super::turn::{Begun, ChildStart, Committed, Desk, Draft, Settle, ToolStart, Turn, idempotency_key};
@@ -59,6 +60,7 @@ impl Driver {
         let Committed { events, reserved, denied, children, alerts, revoked } = self.write(&turn).await?;
         self.runtime.bell.ring(&alerts);
         let mut ended = None;
+        self.work.last_seq = events.last().map_or(self.work.last_seq, |event| event.seq);
         for event in &events {
             if event.execution_id != self.ids.id {
                 continue;
@@ -366,10 +368,10 @@ impl Driver {
         key: String,
         id: ExecutionId,
         cancel: CancellationToken,
-        run: impl Future<Output = Result<Outcome>> + Send + 'static,
+        run: impl Future<Output = Result<Ran>> + Send + 'static,
     ) {
         // Boxed, because a driver may hold drivers.
-        let run: futures_util::future::BoxFuture<'static, Result<Outcome>> = Box::pin(run);
+        let run: futures_util::future::BoxFuture<'static, Result<Outcome>> = Box::pin(to_the_end(run));
         let child_key = key.clone();
         let handle = self.work.effects.spawn(async move { Happening::Child { key: child_key, outcome: run.await } });
         self.work

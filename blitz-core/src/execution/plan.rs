@@ -274,6 +274,7 @@ impl Driver {
             cancel: cancel.clone(),
             session: self.session.clone(),
             parent: Some(self.line(&key)),
+            rested: None,
         };
         self.spawn_child(key, id, cancel, resumed.run());
     }

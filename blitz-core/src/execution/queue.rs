@@ -7,8 +7,9 @@ use super::Runtime;
 use super::clock::next_look;
 use super::driver::{Driver, left_interrupted};
 use super::perform::may_pass;
+use super::rest::Ran;
 use crate::access::ExecutionStore;
-use crate::domain::{Event, EventData, ExecutionId, Finish, Input, Outcome, Timestamp};
+use crate::domain::{Event, EventData, ExecutionId, Finish, Input, Timestamp};
 use crate::error::Result;
 use crate::store::executions::{self, Entry};
 
@@ -29,7 +30,7 @@ enum Look {
 
 impl Driver {
     /// Waits for its turn, then runs as any other. It may be cancelled before.
-    pub(crate) async fn run_queued(mut self: Box<Self>) -> Result<Outcome> {
+    pub(super) async fn run_queued(mut self: Box<Self>) -> Result<Ran> {
         let mut turn = super::turn::Turn::default();
         self.seat.taken_up.cancel();
         let actions = loop {

@@ -1,8 +1,8 @@
 //! Recovery: load the journal, step through it, perform what is open.
 
 use std::any::Any;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
@@ -13,6 +13,7 @@ use super::driver::{Driver, Work};
 use super::pin::Use;
 use super::pin::flow::repin;
 use super::redrive::Again;
+use super::rest::{Ran, Rested};
 use super::runnable::Runnable;
 use super::setup::Opening;
 use super::state::{State, Tally};
@@ -22,7 +23,8 @@ use super::{Runtime, Seat};
 use crate::access::{Caller, EngineWork, ExecutionStore, Gate, Grant, Standing, Target};
 use crate::audit::AuditLine;
 use crate::domain::{
-    Alert, Event, EventData, ExecutionId, ExecutionStatus, Finished, Outcome, Permission, Queued, Timestamp, Waiting,
+    Alert, Event, EventData, ExecutionId, ExecutionStatus, Finished, Outcome, Permission, Principal, Queued,
+    ResourceId, Timestamp, Waiting,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;
@@ -108,7 +110,7 @@ pub(crate) async fn recover_all(
     runtime: &Arc<Runtime>,
     session: &(dyn Fn(Caller) -> Arc<dyn Any + Send + Sync> + Sync),
 ) -> Result<Vec<ExecutionId>> {
-    let mut taken = Vec::new();
+    let (mut taken, prepared) = (Vec::new(), &Arc::default());
     let mut failed = None;
     let mut after = ExecutionId(0);
     loop {
@@ -120,7 +122,7 @@ pub(crate) async fn recover_all(
         let Some(last) = page.last() else { break };
         after = last.id;
         let orphans = page.into_iter().filter(|row| runtime.is_orphan(row));
-        let claims = orphans.map(|row| async move { (row.id, take_up(gate, caller, runtime, row).await) });
+        let claims = orphans.map(|row| async move { (row.id, take_up(gate, caller, runtime, prepared, row).await) });
         let mut claims = stream::iter(claims).buffer_unordered(CLAIMS);
         while let Some((id, claimed)) = claims.next().await {
             match claimed {
@@ -153,6 +155,7 @@ async fn take_up(
     gate: &Arc<Gate>,
     caller: &Caller,
     runtime: &Arc<Runtime>,
+    prepared: &Arc<PreparedHere>,
     row: ExecutionRow,
 ) -> Result<Option<Claimed>> {
     let id = row.id;
@@ -161,7 +164,7 @@ async fn take_up(
         // Another call of this process takes it up at this moment.
         return Ok(None);
     }
-    let claimed = claim_prepared(gate, caller, runtime, row).await;
+    let claimed = claim_prepared(gate, caller, runtime, prepared, row).await;
     if stopped_here && !matches!(claimed, Ok(Some(_))) {
         runtime.put_stopped(id);
     }
@@ -172,14 +175,15 @@ async fn claim_prepared(
     gate: &Arc<Gate>,
     caller: &Caller,
     runtime: &Arc<Runtime>,
+    prepared: &Arc<PreparedHere>,
     listed: ExecutionRow,
 ) -> Result<Option<Claimed>> {
     let target = Target::Execution(listed.id);
-    let host = Arc::clone(runtime);
+    let (host, prepared) = (Arc::clone(runtime), Arc::clone(prepared));
     // On a snapshot first: what cannot run here leaves no trace, however often it is asked.
     let (prepared, listed) = gate
         .read(caller, Permission::ExecutionsRecover, target.clone(), move |tx, grant| {
-            Ok((prepare(tx, grant, &host, &listed)?, listed.clone()))
+            Ok((prepared.get(tx, grant, &host, &listed)?, listed.clone()))
         })
         .await?;
     let Some(setup) = prepared else { return Ok(None) };
@@ -190,16 +194,36 @@ async fn claim_prepared(
     .await
 }
 
-/// What an execution needs to run; `None` where a function of it is not here, or where it is parked.
-fn prepare(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, row: &ExecutionRow) -> Result<Option<Runnable>> {
-    if is_parked(row) {
-        return Ok(None);
-    }
-    let store = grant.resumed_store(row.principal.clone(), row.agent_id)?;
-    match runnable(tx, &grant.standing(&store), runtime, row) {
-        Ok(setup) => Ok(Some(setup)),
-        Err(error) if error.code() == ErrorCode::InvalidInput => Ok(None),
-        Err(error) => Err(error),
+/// What one recovery has made runnable, by whose and what it is: thousands of executions may wait in one agent.
+#[derive(Default)]
+struct PreparedHere(Mutex<HashMap<(Principal, String, ResourceId), Runnable>>);
+
+impl PreparedHere {
+    /// What an execution needs to run; `None` where a function of it is not here, or where it is parked.
+    fn get(
+        &self,
+        tx: &mut dyn Connection,
+        grant: &Grant,
+        runtime: &Runtime,
+        row: &ExecutionRow,
+    ) -> Result<Option<Runnable>> {
+        if is_parked(row) {
+            return Ok(None);
+        }
+        let key = (row.principal.clone(), row.definition_hash.clone(), row.agent_id);
+        let kept = |here: &Self| here.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(setup) = kept(self) {
+            return Ok(Some(setup));
+        }
+        let store = grant.resumed_store(row.principal.clone(), row.agent_id)?;
+        match runnable(tx, &grant.standing(&store), runtime, row) {
+            Ok(setup) => {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, setup.clone());
+                Ok(Some(setup))
+            }
+            Err(error) if error.code() == ErrorCode::InvalidInput => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -354,7 +378,8 @@ impl Runtime {
         let cancel = CancellationToken::new();
         let seat = self.enter(ids, &cancel, &store);
         let runtime = Arc::clone(self);
-        let resumed = Resumed { runtime, store, setup, seat, ids, cancel, session: Some(session), parent: None };
+        let session = Some(session);
+        let resumed = Resumed { runtime, store, setup, seat, ids, cancel, session, parent: None, rested: None };
         self.spawn(ids.id, resumed.run());
     }
 }
@@ -369,13 +394,15 @@ pub(super) struct Resumed {
     pub(super) cancel: CancellationToken,
     pub(super) session: Option<Arc<dyn Any + Send + Sync>>,
     pub(super) parent: Option<ParentLine>,
+    /// What its driver knew, where it only rested.
+    pub(super) rested: Option<Rested>,
 }
 
 impl Resumed {
     /// Gives the outcome of an execution that had ended, else goes on with it.
-    pub(super) async fn run(mut self) -> Result<Outcome> {
+    pub(super) async fn run(mut self) -> Result<Ran> {
         let (id, setup) = (self.ids.id, self.setup.clone());
-        let (row, state, last_seq) = self
+        let (row, mut state, mut last_seq) = self
             .store
             .read(move |tx, _| {
                 let row = executions::get(tx, id)?.ok_or_else(|| Error::storage("an execution is missing"))?;
@@ -385,13 +412,26 @@ impl Resumed {
             .await?;
         if let Some(finished) = row.finished {
             self.seat.ended = true;
-            return Ok(state.outcome(id, finished));
+            return Ok(Ran::Ended(Box::new(state.outcome(id, finished))));
+        }
+        if self.rested.is_some() {
+            // They count as read from here on, those that came behind the replay too.
+            for event in self.decisions(last_seq).await? {
+                last_seq = event.seq;
+                state.absorb(event.ts, &event.path, &event.data);
+                state.tally.count(&event.data)?;
+            }
         }
         if row.cancel_requested {
             self.cancel.cancel();
         }
         let mut work = Work::new(self.setup.max_parallel(), row.deadline);
-        (work.decisions_seen, work.resumed) = (last_seq, true);
+        (work.decisions_seen, work.last_seq, work.resumed) = (last_seq, last_seq, self.rested.is_none());
+        // Whoever reads the events of a resumed execution came before it was resumed.
+        let mut streams = true;
+        if let Some(rested) = self.rested {
+            (streams, work.status, work.told) = (rested.streams, rested.status, rested.told);
+        }
         let driver = Box::new(Driver {
             runtime: self.runtime,
             store: self.store,
@@ -401,8 +441,7 @@ impl Resumed {
             state,
             deadline: row.deadline,
             cancel: self.cancel,
-            // Whoever reads the events of a resumed execution came before it was resumed.
-            streams: true,
+            streams,
             session: self.session,
             parent: self.parent,
             work,

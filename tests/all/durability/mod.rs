@@ -13,6 +13,7 @@ mod owners;
 mod poison;
 mod records;
 mod recovery;
+mod rest;
 mod stage;
 mod truth;
 mod verdict;
