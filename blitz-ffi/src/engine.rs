@@ -55,6 +55,7 @@ pub(crate) struct Known {
 
 impl Host {
     fn open(settings: EngineSettings) -> Result<Self> {
+        handle::claim_process()?;
         let workers = Workers::start()?;
         let engine = workers.wait(blitz::Engine::open_with(settings))?;
         let workers = RwLock::new(Some(Arc::new(workers)));

@@ -18,6 +18,7 @@ pub struct Failure {
 
 impl Noun for Failure {
     const NAME: &'static str = "error";
+    const PLAIN: bool = true;
 }
 
 impl Failure {

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use blitz::{Error, Result};
@@ -15,6 +16,29 @@ use blitz::{Error, Result};
 pub(crate) trait Noun: Any + Send + Sync {
     /// Its name for messages.
     const NAME: &'static str;
+    /// Whether it is data alone, which a forked child may use as well.
+    const PLAIN: bool = false;
+}
+
+/// The process that opened the first engine; 0 before.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// Notes that this process has an engine, and so threads that a child forked from it has not. Errors: `Closed` in
+/// such a child.
+pub(crate) fn claim_process() -> Result<()> {
+    let claimed = PROCESS.compare_exchange(0, std::process::id(), Ordering::AcqRel, Ordering::Acquire);
+    if claimed.is_ok() || !is_forked() { Ok(()) } else { Err(forked()) }
+}
+
+fn is_forked() -> bool {
+    let owner = PROCESS.load(Ordering::Acquire);
+    owner != 0 && owner != std::process::id()
+}
+
+fn forked() -> Error {
+    Error::closed(
+        "this process was forked from one that uses blitz, whose threads it has not: open the engine behind the fork",
+    )
 }
 
 /// Bits of a handle that name its place; the lowest is always set, so that no handle is NULL or an aligned address.
@@ -82,10 +106,14 @@ fn share<T: Noun>(thing: Arc<T>) -> Result<*mut T> {
     Ok(std::ptr::without_provenance_mut(number))
 }
 
-/// What is behind a handle. Errors: `InvalidInput` for NULL, a freed handle or one of another kind.
+/// What is behind a handle. Errors: `InvalidInput` for NULL, a freed handle or one of another kind; `Closed` in a forked
+/// child.
 pub(crate) fn get<T: Noun>(handle: *const T) -> Result<Arc<T>> {
     if handle.is_null() {
         return Err(Error::invalid(format!("the {} is NULL", T::NAME)));
+    }
+    if !T::PLAIN && is_forked() {
+        return Err(forked());
     }
     let table = TABLE.read().unwrap_or_else(PoisonError::into_inner);
     let thing = table.find(handle.addr()).and_then(|place| table.slots[place].thing.clone());
@@ -94,9 +122,9 @@ pub(crate) fn get<T: Noun>(handle: *const T) -> Result<Arc<T>> {
     thing.downcast().map_err(|_| not_live(T::NAME))
 }
 
-/// Ends a handle and gives what was behind it; `None` for NULL.
+/// Ends a handle and gives what was behind it; `None` for NULL, and in a forked child, where it is its parent's.
 pub(crate) fn take<T: Noun>(handle: *const T) -> Result<Option<Arc<T>>> {
-    if handle.is_null() {
+    if handle.is_null() || (!T::PLAIN && is_forked()) {
         return Ok(None);
     }
     let thing = get(handle)?;

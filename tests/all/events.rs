@@ -92,10 +92,18 @@ async fn a_stream_is_whole_and_a_replay_from_anywhere_is_the_same() {
         let replayed = read(me.executions().events(root, after as i64)).await;
         assert_eq!(replayed, states[after..], "a replay behind {after}");
     }
-    assert!(
-        read(me.executions().events(root, states.len() as i64)).now_or_never().is_none(),
-        "nothing comes behind the end"
-    );
+    assert!(read(me.executions().events(root, states.len() as i64)).await.is_empty(), "nothing comes behind the end");
+}
+
+#[tokio::test]
+async fn who_has_read_all_and_asks_for_more_hears_that_it_has_ended() {
+    let (_engine, me, _) = scripted(vec![Reply::text("x")]).await;
+    me.agents().put(agent("a", &[])).await.unwrap();
+    let id = me.run("a", "x").await.unwrap().execution_id;
+    let last = read(me.executions().events(id, 0)).await.last().unwrap().seq;
+    for after in [last, last + 1, 999, i64::MAX] {
+        assert!(read(me.executions().events(id, after)).await.is_empty(), "{after}");
+    }
 }
 
 #[tokio::test]

@@ -283,3 +283,18 @@ async fn b11_the_tool_of_the_answer_is_offered_where_no_other_may_be_called() {
     assert_eq!(seen[0].tool_choice, ToolChoice::Tool("final_answer".into()));
     assert_eq!(seen[0].tools.len(), 1);
 }
+
+#[tokio::test]
+async fn an_integer_past_64_bits_is_asked_for_again_and_not_rounded() {
+    let past = r#"The 123456789012345678901234567890th: {"city": "Oslo", "people": 123456789012345678901234567890}"#;
+    let (_engine, me, seen) = engine(
+        Profile::default(),
+        vec![Reply::text(past), Reply::text(format!("9999999999999999999999: {OSLO}"))],
+        None,
+    )
+    .await;
+    let done = run(&me, agent()).await;
+    assert_eq!((done.output["people"].as_i64(), done.steps), (Some(7), 2));
+    let told = serde_json::to_string(&seen.lock().unwrap()[1].messages).unwrap();
+    assert!(told.contains("past 64 bits"), "{told}");
+}

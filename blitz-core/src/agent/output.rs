@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::domain::parse::integer_past_64_bits;
 use crate::domain::schema::SchemaCheck;
 use crate::error::Result;
 
@@ -27,11 +28,14 @@ impl OutputCheck {
                 Ok(Value::String(text.to_owned()))
             };
         };
-        let Some(value) = find_json(text) else {
+        let Some((value, json)) = find_json(text) else {
             return Err("Your last answer holds no JSON value. Answer with one JSON value that follows the schema, \
                         and nothing else."
                 .to_owned());
         };
+        if let Some(number) = integer_past_64_bits(json) {
+            return Err(format!("The integer {number} of your last answer is past 64 bits. Answer again without it."));
+        }
         check.check(&value).map_err(|problems| {
             let list: Vec<String> =
                 problems.iter().take(10).map(|problem| format!("- at {}: {}", problem.path, problem.message)).collect();
@@ -57,13 +61,17 @@ impl<'de> Deserialize<'de> for OutputCheck {
     }
 }
 
-/// The answer as JSON: the whole text, or the first whole value between fences and prose.
-fn find_json(text: &str) -> Option<Value> {
+/// The answer as JSON, and its text: the whole, or the first whole value between fences and prose.
+fn find_json(text: &str) -> Option<(Value, &str)> {
     if let Ok(value) = serde_json::from_str(text.trim()) {
-        return Some(value);
+        return Some((value, text));
     }
     let starts = text.char_indices().filter(|(_, c)| matches!(c, '{' | '[')).take(64);
     starts
-        .filter_map(|(at, _)| serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>().next()?.ok())
+        .filter_map(|(at, _)| {
+            let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
+            let value = values.next()?.ok()?;
+            Some((value, &text[at..at + values.byte_offset()]))
+        })
         .next()
 }

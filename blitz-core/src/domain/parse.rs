@@ -2,11 +2,44 @@
 
 /// The longest message.
 const LONGEST: usize = 200;
+/// The most digits of a number in one.
+const LONGEST_NUMBER: usize = 40;
 
 /// The message of a serde error without the value that it quotes, which may be a secret in the wrong
 /// field, and without the names that types have in the code.
 pub(crate) fn told(error: &serde_json::Error) -> String {
     plain(&error.to_string()).chars().take(LONGEST).collect()
+}
+
+/// The first integer of a JSON text that no 64 bits hold, cut to a length that can be shown: read as a number with a
+/// fraction it would be another.
+pub(crate) fn integer_past_64_bits(json: &str) -> Option<&str> {
+    let bytes = json.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                at += 1;
+                while at < bytes.len() && bytes[at] != b'"' {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let from = at;
+                while at < bytes.len() && matches!(bytes[at], b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E') {
+                    at += 1;
+                }
+                let number = &json[from..at];
+                let whole = number.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
+                if whole && number.len() > 18 && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+                    return Some(&number[..number.len().min(LONGEST_NUMBER)]);
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    None
 }
 
 fn plain(message: &str) -> String {

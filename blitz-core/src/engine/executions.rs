@@ -299,17 +299,18 @@ impl Executions {
         EventStream::new(self.session.clone(), id, after)
     }
 
-    /// A page of what is written of a root's events.
-    pub(super) async fn events_after(&self, root: ExecutionId, after: i64, limit: u32) -> Result<Vec<Event>> {
+    /// A page of what is written of a root's events, and whether nothing follows as it has ended.
+    pub(super) async fn events_after(&self, root: ExecutionId, after: i64, limit: u32) -> Result<(Vec<Event>, bool)> {
         self.session
             .read(Permission::ExecutionsRead, Target::Execution(root), move |tx, _| {
                 let events = sql::journal(tx, root, after, limit)?;
-                if events.is_empty()
-                    && let Some(child) = sql::get(tx, root)?.filter(|row| row.root_id != root)
-                {
-                    return Err(of_a_child(child.root_id));
+                if !events.is_empty() {
+                    return Ok((events, false));
                 }
-                Ok(events)
+                match sql::get(tx, root)? {
+                    Some(child) if child.root_id != root => Err(of_a_child(child.root_id)),
+                    row => Ok((events, row.is_some_and(|row| row.finished.is_some()))),
+                }
             })
             .await
     }

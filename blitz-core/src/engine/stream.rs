@@ -225,10 +225,13 @@ impl Reader {
 
     async fn read_journal(&mut self) -> Result<()> {
         let (root, last) = (self.root, self.last);
-        let events = match &self.owned {
-            Some(store) => store.read(move |tx, _| journal(tx, root, last, PAGE)).await?,
+        let (events, ended) = match &self.owned {
+            // Its owner reads from the first event on, so the end is among what it reads.
+            Some(store) => (store.read(move |tx, _| journal(tx, root, last, PAGE)).await?, false),
             None => self.session.executions().events_after(root, last, PAGE).await?,
         };
+        // Somebody who has read all of it asks for what is behind.
+        self.finished |= ended;
         self.behind = events.len() == PAGE as usize;
         events.into_iter().for_each(|event| self.take(event));
         Ok(())

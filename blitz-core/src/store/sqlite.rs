@@ -6,6 +6,7 @@
 //! transactions.
 
 mod connection;
+mod log;
 mod place;
 #[cfg(test)]
 mod processes;
@@ -27,6 +28,7 @@ use crate::error::{Error, Result};
 use connection::Access;
 pub(crate) use connection::tells_busy;
 pub(super) use connection::{error, patiently};
+use log::Log;
 use place::{Location, Place};
 use worker::{Queue, Work};
 
@@ -96,7 +98,7 @@ fn open_memory(options: &OpenOptions, key: MasterKey) -> Result<Opened> {
     let connection = connection::connect(Access::Memory, options)?;
     let keys = KeySource::Host(key);
     let info = migrate::run(&connection, migrate::SCRIPTS, None, options.busy_limit, &|| keys.create())?;
-    let backend = Sqlite::start(connection, Vec::new(), options)?;
+    let backend = Sqlite::start(connection, Vec::new(), None, options)?;
     Ok(Opened {
         store: Store::new(Arc::new(backend)),
         keys: Arc::new(keys.open(&info.keys)?),
@@ -120,7 +122,8 @@ fn open_file(options: &OpenOptions, host_key: Option<MasterKey>, path: &Path) ->
     let readers = (0..options.readers.max(1))
         .map(|_| connection::connect(Access::Read(&place.database), options))
         .collect::<Result<Vec<_>>>()?;
-    let backend = Sqlite::start(writer, readers, options)?;
+    let log = Log::new(beside(&place.database, "-wal"));
+    let backend = Sqlite::start(writer, readers, Some(log), options)?;
     Ok(Opened { store: Store::new(Arc::new(backend)), keys: Arc::new(keys), store_id: info.store_id, boot })
 }
 
@@ -140,12 +143,17 @@ struct Threads {
 }
 
 impl Sqlite {
-    fn start(writer: rusqlite::Connection, readers: Vec<rusqlite::Connection>, options: &OpenOptions) -> Result<Self> {
+    fn start(
+        writer: rusqlite::Connection,
+        readers: Vec<rusqlite::Connection>,
+        log: Option<Log>,
+        options: &OpenOptions,
+    ) -> Result<Self> {
         let writes = Arc::new(Queue::new());
         let reads = (!readers.is_empty()).then(|| Arc::new(Queue::new()));
         let busy_limit = options.busy_limit;
         let queue = Arc::clone(&writes);
-        let writer = spawn("blitz-writer", move || worker::write_all(writer, &queue, busy_limit))?;
+        let writer = spawn("blitz-writer", move || worker::write_all(writer, &queue, busy_limit, log))?;
         let mut backend = Self { writes, reads: reads.clone(), threads: Mutex::new(None), process: std::process::id() };
         let mut threads = Threads { writer, readers: Vec::with_capacity(readers.len()) };
         if let Some(reads) = reads {

@@ -8,6 +8,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::domain::parse::integer_past_64_bits;
+
 /// The most bytes of the arguments of one call.
 const MAX_BYTES: usize = 1 << 20;
 /// How deep arguments may be nested; the parser itself stops at 128.
@@ -88,8 +90,12 @@ fn code(json: &str) -> impl Iterator<Item = (usize, char)> {
     })
 }
 
-/// One JSON value and nothing else; a key that stands twice is an error, as nobody can say which counts.
+/// One JSON value and nothing else; a key that stands twice is an error, as nobody can say which counts, and so is an
+/// integer that would be rounded.
 fn strict(text: &str) -> serde_json::Result<Value> {
+    if let Some(number) = integer_past_64_bits(text) {
+        return Err(serde_json::Error::custom(format!("the integer {number} is past 64 bits: write it as text")));
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = Strict.deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -170,6 +176,18 @@ mod tests {
         for text in ["", "  \n", "{}", "null"] {
             assert_eq!(parse(text).unwrap(), json!({}));
         }
+    }
+
+    #[test]
+    fn an_integer_past_64_bits_is_refused_and_not_rounded() {
+        let past = "123456789012345678901234567890";
+        for text in
+            [format!(r#"{{"n": {past}}}"#), format!(r#"{{"n": [-{past}]}}"#), format!("```{{\"n\": {past},}}```")]
+        {
+            assert!(parse(&text).unwrap_err().contains("past 64 bits"), "{text}");
+        }
+        let fits = r#"{"n": 18446744073709551615, "m": -9223372036854775808, "f": 123456789012345678901234567890.5, "t": "9 123456789012345678901234567890 \" 9"}"#;
+        assert_eq!(parse(fits).unwrap()["n"], json!(u64::MAX));
     }
 
     #[test]

@@ -477,3 +477,18 @@ fn places_that_cannot_be_are_refused() {
     refused(&folder, &options(&folder.path().join("new.db")), ErrorCode::Storage, "read-only");
     read_only(folder.path(), false);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_log_that_is_deleted_under_the_engine_is_told_and_nothing_is_called_kept() {
+    let (_folder, path) = new();
+    let opened = open(&options(&path)).expect("a new store");
+    opened.store.write(|tx| add(tx, "before")).await.expect("it is kept");
+    // As the last of another SQLite library does when it closes the file.
+    std::fs::remove_file(beside(&path, "-wal")).expect("the log");
+    for _ in 0..2 {
+        let refused = opened.store.write(|tx| add(tx, "behind")).await.expect_err("it is not kept");
+        assert_eq!(refused.code(), ErrorCode::Storage);
+        assert!(refused.to_string().contains("another SQLite library"), "{refused}");
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::connection::{Session, patiently};
+use super::log::Log;
 use super::{Job, error};
 use crate::error::{Error, ErrorCode, Result};
 
@@ -34,6 +35,7 @@ pub(super) fn write_all(
     connection: rusqlite::Connection,
     queue: &Queue<Work>,
     busy_limit: Duration,
+    log: Option<Log>,
 ) -> rusqlite::Connection {
     let _guard = Abandon(queue);
     // From here on the writer waits in `patiently`, whose pauses differ from one process to the next.
@@ -42,6 +44,7 @@ pub(super) fn write_all(
         session: Session::new(&connection),
         queue,
         busy_limit,
+        log,
         taken: VecDeque::new(),
         group: Vec::with_capacity(GROUP),
     };
@@ -67,6 +70,8 @@ struct Writer<'a> {
     session: Session<'a>,
     queue: &'a Queue<Work>,
     busy_limit: Duration,
+    /// Of a file; in memory there is none.
+    log: Option<Log>,
     /// Jobs taken from the queue that have not run.
     taken: VecDeque<Work>,
     /// Jobs that ran in the open transaction, each with what it gave.
@@ -114,9 +119,17 @@ impl Writer<'_> {
             next = if full { None } else { self.next_write() };
         }
         match self.session.run("COMMIT") {
-            Ok(()) => self.group.drain(..).for_each(|(job, outcome)| job.finish(outcome)),
+            Ok(()) => match self.is_kept() {
+                Ok(()) => self.group.drain(..).for_each(|(job, outcome)| job.finish(outcome)),
+                Err(cause) => self.group.drain(..).for_each(|(job, _)| job.finish(Err(like(&cause)))),
+            },
             Err(_) => self.run_one_by_one(),
         }
+    }
+
+    /// Whether what was committed is where the database is.
+    fn is_kept(&mut self) -> Result<()> {
+        self.log.as_mut().map_or(Ok(()), Log::check)
     }
 
     /// Undoes the group and runs its jobs again, each in a transaction of its own.
@@ -135,7 +148,7 @@ impl Writer<'_> {
     fn run_alone(&mut self, job: &mut dyn Job) -> Result<()> {
         self.begin()?;
         let outcome = match self.attempt(job) {
-            (Ok(()), true) => self.session.run("COMMIT").map_err(|cause| error(&cause)),
+            (Ok(()), true) => self.session.run("COMMIT").map_err(|cause| error(&cause)).and_then(|()| self.is_kept()),
             (Ok(()), false) => Err(Error::storage("the database gave up the transaction: call again")),
             (Err(cause), _) => Err(cause),
         };
@@ -168,7 +181,7 @@ impl Writer<'_> {
 
     /// No transaction can be begun: everyone who waits hears so now, not each after a wait of its own.
     fn refuse_waiting(&mut self, first: Box<dyn Job>, cause: &Error) {
-        let again = || Error::new(cause.code(), cause.to_string()).with_details(cause.details());
+        let again = || like(cause);
         // Taken before anybody is told: whoever hears it and calls again gets a wait of its own.
         let mut arrived = VecDeque::new();
         self.queue.take_waiting(&mut arrived);
@@ -177,6 +190,11 @@ impl Writer<'_> {
             work.into_job().finish(Err(again()));
         }
     }
+}
+
+/// The same error once more, for another who waits.
+fn like(cause: &Error) -> Error {
+    Error::new(cause.code(), cause.to_string()).with_details(cause.details())
 }
 
 /// Runs a read job on a snapshot and tells its caller.
