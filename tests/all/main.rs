@@ -14,6 +14,7 @@ mod embeddings;
 mod errors_doc;
 mod events;
 mod examples;
+mod headers;
 mod hosts;
 mod house;
 mod letting_go;

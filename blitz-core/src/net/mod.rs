@@ -7,6 +7,7 @@
 //! header or a body.
 
 pub(crate) mod egress;
+mod headers;
 pub(crate) mod retry_after;
 pub(crate) mod sse;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::error::{BoxError, Error, Result};
+pub(crate) use headers::headers;
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

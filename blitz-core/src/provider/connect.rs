@@ -85,6 +85,18 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     KNOWN.iter().map(|known| known.name)
 }
 
+/// The headers that carry a provider's key, which a record has in fields of its own.
+pub(super) fn key_headers(provider: &str) -> &'static [&'static str] {
+    match KNOWN.iter().find(|known| known.name == provider).map(|known| known.dialect) {
+        Some(Dialect::Azure) => &["api-key", "authorization"],
+        Some(Dialect::Anthropic) => &["x-api-key"],
+        Some(Dialect::Gemini) => &["x-goog-api-key"],
+        #[cfg(feature = "bedrock")]
+        Some(Dialect::Bedrock) => &["authorization", "x-amz-date", "x-amz-security-token"],
+        _ => &["authorization"],
+    }
+}
+
 /// The provider and the model of a name such as `anthropic:claude-sonnet-4-6`; only the first colon parts them.
 ///
 /// Errors: `InvalidInput` where there is no colon or no provider of this crate before it.

@@ -53,6 +53,7 @@ pub use responses::OpenAiResponses;
 pub use scripted::Scripted;
 pub(crate) use tokens::{CLASS_FIELDS, choice_bound, search_bound};
 pub use wire::endpoint::TokenSource;
+pub(crate) use wire::headers::RequestHeaders;
 
 /// What a model stream gives.
 #[non_exhaustive]
@@ -79,6 +80,7 @@ pub struct CallContext {
     /// Between two pieces of a streamed answer, and until its first.
     pub idle_timeout: Duration,
     pub(crate) asker: Asker,
+    pub(crate) headers: RequestHeaders,
 }
 
 /// The session of whoever asked, as the engine keeps it: nothing of it is known here.
@@ -94,7 +96,29 @@ impl std::fmt::Debug for Asker {
 impl CallContext {
     /// A call that may take `timeout` in all and may fall silent for two minutes at most.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, idle_timeout: timeout.min(Duration::from_secs(120)), asker: Asker::default() }
+        let idle_timeout = timeout.min(Duration::from_secs(120));
+        Self { timeout, idle_timeout, asker: Asker::default(), headers: RequestHeaders::default() }
+    }
+
+    /// The same call with these headers.
+    pub(crate) fn with_headers(self, headers: RequestHeaders) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// The same call with a header beside the provider's own, which a record's would be.
+    ///
+    /// ```
+    /// use blitz::provider::CallContext;
+    /// let call = CallContext::new(std::time::Duration::from_secs(60));
+    /// let call = call.with_header("OpenAI-Project", "proj_1")?;
+    /// assert!(call.with_header("Host", "example.com").is_err());
+    /// # Ok::<(), blitz::Error>(())
+    /// ```
+    ///
+    /// The provider's key goes over it. Errors: `InvalidInput` for what is no header, or says where a
+    /// message begins, ends or goes.
+    pub fn with_header(self, name: &str, value: &str) -> Result<Self> {
+        Ok(Self { headers: self.headers.with(name, value)?, ..self })
     }
 
     /// The same call, made for this session.

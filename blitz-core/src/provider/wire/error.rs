@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::body::Unreadable;
 use super::endpoint::Endpoint;
-use crate::domain::Timestamp;
+use crate::domain::{Secret, Timestamp};
 use crate::error::{BoxError, Charged, Error, ErrorCode};
 use crate::net::NetError;
 use crate::net::retry_after::retry_after;
@@ -254,8 +254,8 @@ impl Endpoint {
             && identifier.len() <= 48
             && identifier.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         let is_number = identifier.len() <= 5 && identifier.bytes().all(|byte| byte.is_ascii_digit());
-        let is_key = self.auth.secrets().any(|key| {
-            let (key, identifier) = (key.expose().to_lowercase(), identifier.to_lowercase());
+        let is_key = self.auth.secrets().map(Secret::expose).chain(self.headers.values()).any(|key| {
+            let (key, identifier) = (key.to_lowercase(), identifier.to_lowercase());
             key.contains(&identifier) || identifier.contains(&key)
         });
         (is_word || is_number) && !is_key
