@@ -21,6 +21,7 @@ mod letting_go;
 mod methods;
 mod model_names;
 mod money;
+mod network;
 mod parity;
 mod prices;
 mod provider_faults;

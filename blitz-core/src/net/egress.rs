@@ -251,7 +251,7 @@ impl Guard {
         addresses.iter().try_for_each(|address| self.admit(address.ip()))?;
         let route = if url.scheme() == "https" { Route::Secure } else { Route::Plain };
         let builder = Client::builder()
-            .tls_backend_preconfigured(tls_config(route).map_err(failed)?)
+            .tls_backend_preconfigured(tls_config(route, &[]).map_err(failed)?)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
