@@ -5,6 +5,7 @@
 mod access;
 mod agent;
 mod bad_input;
+mod behaviours;
 mod catalog;
 mod conformance;
 mod dependencies;

@@ -146,6 +146,7 @@ impl ErrorObject {
             () if named(&["authentication", "invalid_api_key", "permission", "AccessDenied"]) => 401,
             () if named(&["not_found"]) => 404,
             () if named(&["timeout"]) => 408,
+            () if named(&["too_large"]) => 413,
             () if named(&[
                 "invalid_request",
                 "context_length",
@@ -165,7 +166,16 @@ impl ErrorObject {
     fn sentence(&self, endpoint: &Endpoint, status: u16, code: ErrorCode) -> String {
         let shown: Vec<_> = self.identifiers.iter().map(String::as_str).filter(|id| endpoint.may_show(id)).collect();
         let shown = if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) };
-        format!("answered {status}{shown}: {}", advice(status, code))
+        let advice = match () {
+            () if self.is(&["DeploymentNotFound"]) => {
+                "there is no such deployment, a model of azure has the name of its deployment"
+            }
+            () if code != ErrorCode::ProviderAuth && self.mentions(&["api-version", "api version"]) => {
+                "check the api-version: AZURE_OPENAI_API_VERSION, or ?api-version=… in base_url"
+            }
+            () => advice(status, code),
+        };
+        format!("answered {status}{shown}: {advice}")
     }
 }
 
