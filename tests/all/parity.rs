@@ -114,7 +114,7 @@ fn every_scenario_gives_what_it_says() {
         .iter()
         .flat_map(|path| {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            [Served::ByScript, Served::ByFunction, Served::ByTrait].map(|served| {
+            [Served::Script, Served::Function, Served::Trait].map(|served| {
                 let problems = runtime.block_on(perform(path, served, bless));
                 problems.into_iter().map(|problem| format!("{name}, {served:?}: {problem}")).collect::<Vec<_>>()
             })
@@ -137,19 +137,19 @@ fn files_are_written_as_a_bless_writes_them() {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Served {
     /// The engine's own scripted provider.
-    ByScript,
+    Script,
     /// A function of the host.
-    ByFunction,
+    Function,
     /// A type of the host's that is a provider.
-    ByTrait,
+    Trait,
 }
 
 impl Served {
     fn register(self, engine: &Engine, replies: Vec<Reply>) {
         match self {
-            Self::ByScript => engine.register_provider(Scripted::new(replies)),
-            Self::ByFunction => engine.register_provider(function(replies)),
-            Self::ByTrait => engine.register_provider(Own(Scripted::new(replies))),
+            Self::Script => engine.register_provider(Scripted::new(replies)),
+            Self::Function => engine.register_provider(function(replies)),
+            Self::Trait => engine.register_provider(Own(Scripted::new(replies))),
         }
     }
 }
@@ -209,7 +209,7 @@ async fn perform(path: &PathBuf, served: Served, bless: bool) -> Vec<String> {
         Some(run) => Some(stage.run(run).await),
         None => None,
     };
-    if bless && served == Served::ByScript {
+    if bless && served == Served::Script {
         rewrite(path, &text, seen);
     } else if !bless {
         stage.compare(scenario.expect.unwrap_or_default(), seen.unwrap_or_default());
