@@ -196,10 +196,13 @@ blitz_status blitz_string_free(char *text);
  * Opens an engine. settings_json is an object with `database_url` (a path, or ":memory:"), and if wanted `durability`
  * ("full", "process"), `busy_timeout_ms`, `master_key` (64 hex digits), `real_requests` (false: no provider may ask
  * anybody outside this process), `egress` (`{"hosts": [...]}`: where the HTTP calls of workflows may go, nowhere where it
- * is absent), `sessions` and `model_names_for_users`. What a process that died has left is settled, nothing is run: see
+ * is absent), `network` (`{"proxy": "http://host:port", "root_certificates": "PEM"}`: how providers are reached; as the
+ * environment says where it is absent), `sessions` and `model_names_for_users`. What a process that died has left is settled, nothing is run: see
  * blitz_engine_recover(). On BLITZ_OK the caller owns *out_engine: blitz_engine_free().
  */
-blitz_status blitz_engine_open(const char *settings_json, blitz_engine **out_engine, blitz_error **out_error);
+blitz_status blitz_engine_open(const char *settings_json,
+                               blitz_engine **out_engine,
+                               blitz_error **out_error);
 
 /*
  * Goes on with the executions whose process is gone, and gives their ids as a JSON array. Call it once the host has
@@ -527,7 +530,8 @@ blitz_status blitz_node_register(const blitz_engine *engine,
 /*
  * Serves a provider from now on, in place of an earlier one of its name. settings_json is an object with `name`, the
  * provider that model records name, and if wanted `remote` (true: it asks somebody outside this process, and is refused
- * where real requests are) and `free` (true: it costs nothing). user_data and destroy: rule DATA.
+ * where real requests are), `free` (true: it costs nothing) and `embeds` (true: models.embed asks it too; such a request has
+ * `inputs` in place of `messages`, and the reply `vectors`). user_data and destroy: rule DATA.
  */
 blitz_status blitz_provider_register(const blitz_engine *engine,
                                      const char *settings_json,
@@ -567,8 +571,8 @@ blitz_status blitz_engine_override_models(const blitz_engine *engine, const char
 blitz_status blitz_engine_allow_real_requests(const blitz_engine *engine, bool allowed, blitz_error **out_error);
 
 /*
- * Gives the reply; it is copied. It is an object with one of `text`, `tool_calls` ([{"name":"add","arguments":{}}]), `parts`
- * and `error` ({"code":"rate_limited","message":"..."}), and if wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it
+ * Gives the reply; it is copied. It is an object with one of `text`, `tool_calls` ([{"name":"add","arguments":{}}]), `parts`,
+ * `vectors` and `error` ({"code":"rate_limited","message":"..."}), and if wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it
  * is none.
  */
 blitz_status blitz_model_reply_json(blitz_model_reply *reply,

@@ -3,9 +3,9 @@
 use std::ffi::{CString, c_char, c_void};
 use std::sync::{Arc, Weak};
 
-use blitz::provider::{self, FunctionProvider, Profile, ProviderCall, Scripted};
+use blitz::provider::{self, EmbeddingRequest, FunctionProvider, Profile, ProviderCall, Scripted};
 use blitz::{Error, ErrorCode, ModelRequest, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::callback::{FreeFn, ProviderFn, ProviderFunction, UserData, on_a_thread};
 use crate::engine::{Engine, Host};
@@ -27,11 +27,15 @@ struct Settings {
     /// Whether it costs nothing.
     #[serde(default)]
     free: bool,
+    /// Whether it is asked for vectors too.
+    #[serde(default)]
+    embeds: bool,
 }
 
 /// Serves a provider from now on, in place of an earlier one of its name. settings_json is an object with `name`, the
 /// provider that model records name, and if wanted `remote` (true: it asks somebody outside this process, and is refused
-/// where real requests are) and `free` (true: it costs nothing). user_data and destroy: rule DATA.
+/// where real requests are), `free` (true: it costs nothing) and `embeds` (true: models.embed asks it too; such a request has
+/// `inputs` in place of `messages`, and the reply `vectors`). user_data and destroy: rule DATA.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_provider_register(
     engine: *const Engine,
@@ -46,13 +50,16 @@ pub extern "C" fn blitz_provider_register(
         let function = Arc::new(ProviderFunction::new(function, data)?);
         let host = Arc::clone(&handle::get(engine)?.host);
         host.check_open()?;
-        let Settings { name, remote, free } = json::read_as(settings_json, "settings_json")?;
+        let Settings { name, remote, free, embeds } = json::read_as(settings_json, "settings_json")?;
         let back = Arc::downgrade(&host);
-        let answer = move |request, call| answer(Arc::clone(&function), back.clone(), request, call);
+        let (same, again) = (Arc::clone(&function), back.clone());
+        let embed = move |request: EmbeddingRequest, call| answer(Arc::clone(&same), again.clone(), request, call);
+        let answer = move |request: ModelRequest, call| answer(Arc::clone(&function), back.clone(), request, call);
         let mut profile = Profile::default();
         profile.free = free;
         let provider = FunctionProvider::new(name.clone(), answer).with_profile(profile);
         let provider = if remote { provider.remote() } else { provider };
+        let provider = if embeds { provider.with_embedding(embed) } else { provider };
         host.engine.register_provider(provider.clone());
         host.remember(name, Arc::new(provider), None);
         Ok(())
@@ -137,7 +144,7 @@ pub extern "C" fn blitz_engine_allow_real_requests(
 async fn answer(
     function: Arc<ProviderFunction>,
     host: Weak<Host>,
-    request: ModelRequest,
+    request: impl Serialize,
     call: ProviderCall,
 ) -> ModelAnswer {
     let call = Arc::new(call);
@@ -172,8 +179,8 @@ impl Noun for Reply {
     const NAME: &'static str = "model reply";
 }
 
-/// Gives the reply; it is copied. It is an object with one of `text`, `tool_calls` ([{"name":"add","arguments":{}}]), `parts`
-/// and `error` ({"code":"rate_limited","message":"..."}), and if wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it
+/// Gives the reply; it is copied. It is an object with one of `text`, `tool_calls` ([{"name":"add","arguments":{}}]), `parts`,
+/// `vectors` and `error` ({"code":"rate_limited","message":"..."}), and if wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it
 /// is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_model_reply_json(reply: *mut Reply, reply_json: *const c_char) -> Status {

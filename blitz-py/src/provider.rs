@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blitz::provider::{FunctionProvider, Profile, ProviderCall, Reply, Scripted};
+use blitz::provider::{EmbeddingRequest, FunctionProvider, Profile, ProviderCall, Reply, Scripted};
 use blitz::{Error, ErrorCode, ModelRequest};
 use pyo3::prelude::*;
 use serde_json::{Value, json};
@@ -63,8 +63,14 @@ pub(crate) fn function_provider(
     is_async: bool,
     free: bool,
     remote: bool,
+    embeds: bool,
 ) -> Provider {
     let function = Arc::new(Function { function, is_async });
+    let same = Arc::clone(&function);
+    let embed = move |request: EmbeddingRequest, model: ProviderCall| {
+        let asked = call(Arc::clone(&same), json!(request), Around { context: None, model: Some(model) });
+        async move { reply(asked.await) }
+    };
     let provider = FunctionProvider::new(name, move |request: ModelRequest, model: ProviderCall| {
         let asked = call(Arc::clone(&function), plain(&request), Around { context: None, model: Some(model) });
         async move { reply(asked.await) }
@@ -72,6 +78,7 @@ pub(crate) fn function_provider(
     let mut profile = Profile::default();
     profile.free = free;
     let provider = provider.with_profile(profile);
+    let provider = if embeds { provider.with_embedding(embed) } else { provider };
     Provider(Kind::Function(if remote { provider.remote() } else { provider }))
 }
 

@@ -195,3 +195,25 @@ def test_a_function_model_sees_the_context_of_its_caller(engine: blitz.Engine) -
 
     assert asyncio.run(ask()) == "ana"
     assert engine.run("a", "x").output == "nobody"
+
+
+def test_b36_headers_and_a_network_are_taken_and_never_shown(engine: blitz.Engine) -> None:
+    engine.secrets.set("gateway", "canary")
+    headers = {"X-Tenant": "canary", "X-Key": {"secret": "gateway"}}
+    model = engine.models.put("real", "openai", model_name="gpt-4o", headers=headers)
+    assert model.headers == {"X-Tenant": "***", "X-Key": {"secret": "gateway"}}
+    assert "canary" not in repr(model)
+    with pytest.raises(blitz.InvalidInputError, match="headers: authorization"):
+        engine.models.put("real", "openai", model_name="gpt-4o", headers={"Authorization": "canary"})
+    with pytest.raises(blitz.InvalidInputError, match="network.proxy") as refused:
+        blitz.Engine(":memory:", network={"proxy": "canary"})
+    assert "canary" not in str(refused.value)
+
+
+def test_a_function_makes_vectors(engine: blitz.Engine) -> None:
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        return {"vectors": [[float(len(part["text"]))] for part in request["inputs"]]}
+
+    engine.register_provider(blitz.FunctionModel(answer, name="own", free=True, embeds=True))
+    engine.models.put("e", "own", model_name="any")
+    assert engine.models.embed("e", ["a", "bcd"]).vectors == [[1.0], [3.0]]

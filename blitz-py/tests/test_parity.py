@@ -74,8 +74,11 @@ class _Stage:
     def session(self, login: dict[str, str] | None) -> blitz.Session:
         return self.engine.login(login["email"], login["password"]) if login else self.me
 
+    def provider(self, replies: list[dict[str, Any]]) -> blitz.Scripted | blitz.FunctionModel:
+        return blitz.Scripted(replies)
+
     def prepare(self) -> None:
-        self.engine.register_provider(blitz.Scripted(self.scenario.get("replies", [])))
+        self.engine.register_provider(self.provider(self.scenario.get("replies", [])))
         for tool in self.scenario.get("tools", []):
             self.me.register(
                 _does(tool["does"]),
@@ -148,6 +151,18 @@ class _AsyncStage(_Stage):
         return asyncio.run(events())
 
 
+class _HostStage(_Stage):
+    """The same with replies that a function of the host gives."""
+
+    def provider(self, replies: list[dict[str, Any]]) -> blitz.FunctionModel:
+        left = iter(replies)
+
+        def answer(request: dict[str, Any]) -> Any:
+            return next(left, {"error": {"code": "invalid_input", "message": "no answer is left"}})
+
+        return blitz.FunctionModel(answer, name="scripted", free=True, embeds=True)
+
+
 def _shown(event: blitz.Event) -> list[str]:
     """Its type and path, and of its data the node, the status and the port."""
     data = [(name, event.data.get(name) if isinstance(event.data, dict) else None) for name in ("node", "status", "port")]
@@ -169,7 +184,7 @@ def _seen(events: list[blitz.Event], done: blitz.Outcome[Any]) -> dict[str, Any]
     }
 
 
-@pytest.mark.parametrize("stage", [_Stage, _AsyncStage], ids=["blocking", "coroutines"])
+@pytest.mark.parametrize("stage", [_Stage, _AsyncStage, _HostStage], ids=["blocking", "coroutines", "host"])
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_every_scenario_gives_what_it_says(path: Path, stage: type[_Stage]) -> None:
     scenario = json.loads(path.read_text(encoding="utf-8"))

@@ -390,7 +390,7 @@ def test_b10_b46_time_limits_and_cancellation_reach_tools(engine: blitz.Engine) 
     assert seen == ["plain was told", "coroutine was cancelled"]
 
 
-def test_b9_calls_of_a_sequential_tool_run_one_after_another(engine: blitz.Engine) -> None:
+def test_b09_calls_of_a_sequential_tool_run_one_after_another(engine: blitz.Engine) -> None:
     lock, running, most, order = threading.Lock(), 0, 0, []
     other_ran = threading.Event()
 

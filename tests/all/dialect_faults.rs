@@ -171,12 +171,16 @@ async fn fault_b35_azure_tells_an_unknown_deployment_and_a_missing_version() {
     assert_eq!(told("azure", make, failing(404, &[], &unknown)).await.0, ErrorCode::NotFound);
     let no_version = json!({"error": {"code": "BadRequest", "message": "api-version query parameter is required"}});
     assert_eq!(told("azure", make, failing(400, &[], &no_version)).await.0, ErrorCode::InvalidInput);
+    let server = Server::start([failing(404, &[], &no_version)]).await;
+    let error = ask(make, &server).await.unwrap_err();
+    assert!(error.to_string().contains("AZURE_OPENAI_API_VERSION"), "{error}");
     // Without a version the address is the v1 API's, which wants none.
     let server = Server::start([failing(404, &[], &unknown)]).await;
     let plain = AzureOpenAi::new(server.url(), Some(Secret::new(KEY))).unwrap();
     let request = ModelRequest::new("no-such-deployment", vec![Message::user("?")]);
     let error = complete(plain.stream(request, CallContext::new(Duration::from_secs(60)))).await.unwrap_err();
-    assert!(error.to_string().contains("DeploymentNotFound"), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("DeploymentNotFound") && said.contains("the name of its deployment"), "{error}");
     assert_eq!(server.last_request().path, "/openai/v1/chat/completions");
 }
 

@@ -1,9 +1,11 @@
 //! Models named `provider:model` wherever a model is named, without a record in the catalogue.
 
-use blitz::provider::{FunctionProvider, Reply, Scripted};
+use std::sync::Arc;
+
+use blitz::provider::{AzureOpenAi, FunctionProvider, Reply, Scripted, TokenSource};
 use blitz::{
     Engine, EngineSettings, ErrorCode, Fallback, ModelRequest, NewAgent, NewModel, NewUser, Price, RetryPolicy,
-    RunOptions, Session, Visibility,
+    RunOptions, Secret, Session, Visibility,
 };
 use serde_json::{Value, json};
 
@@ -149,6 +151,100 @@ async fn b35_azure_is_reached_priced_and_asked_by_its_own_variables() {
         assert_eq!(request.path, "/openai/deployments/my-dep/chat/completions?api-version=2024-10-21");
         assert_eq!(request.header("api-key"), Some("sk-canary"));
     }
+}
+
+/// The answer of Responses.
+fn responded() -> server::Reply {
+    let said = json!([{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hello"}]}]);
+    server::Reply::json(200, &json!({"object": "response", "id": "r", "status": "completed", "output": said}))
+}
+
+#[tokio::test]
+async fn b35_every_api_of_azure_is_reached_by_a_record() {
+    let engine = Engine::open(":memory:").await.unwrap();
+    let me = engine.root("test");
+    for (provider, address, reply, path) in [
+        ("azure", "", answer(), "/openai/v1/chat/completions"),
+        ("azure", "/openai/v1", answer(), "/openai/v1/chat/completions"),
+        (
+            "azure",
+            "/openai?api-version=2024-10-21",
+            answer(),
+            "/openai/deployments/dep/chat/completions?api-version=2024-10-21",
+        ),
+        ("azure_responses", "", responded(), "/openai/v1/responses"),
+        (
+            "azure_responses",
+            "?api-version=2025-04-01-preview",
+            responded(),
+            "/openai/responses?api-version=2025-04-01-preview",
+        ),
+        ("azure", "/models", answer(), "/models/chat/completions?api-version=2024-05-01-preview"),
+    ] {
+        let server = Server::start([reply]).await;
+        let model = NewModel::new("m", provider, "dep").with_base_url(format!("{}{address}", server.url()));
+        me.models().put(model.with_api_key("sk-canary")).await.unwrap();
+        me.agents().put(NewAgent::new("a", "m")).await.unwrap();
+        let done = me.run("a", "x").await.unwrap();
+        assert_eq!(done.output, "hello", "{provider} {address}: {:?}", done.error);
+        let request = server.last_request();
+        assert_eq!((request.path.as_str(), request.header("api-key")), (path, Some("sk-canary")));
+        assert_eq!(request.json()["model"], "dep");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b35_both_apis_of_azure_are_reached_by_the_environment() {
+    let server = Server::start([answer(), responded()]).await;
+    let variables = [("AZURE_OPENAI_ENDPOINT", server.url()), ("AZURE_OPENAI_API_KEY", "sk-canary")];
+    if variables::set("model_names::b35_both_apis_of_azure_are_reached_by_the_environment", &variables) {
+        cost_of("azure:dep").await;
+        cost_of("azure_responses:dep").await;
+        return;
+    }
+    let paths: Vec<_> = server.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(paths, ["/openai/v1/chat/completions", "/openai/v1/responses"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b35_a_token_of_entra_and_a_model_of_foundry_are_found_in_the_environment() {
+    let server = Server::start([answer()]).await;
+    let foundry = format!("{}/models", server.url());
+    let variables = [
+        ("AZURE_OPENAI_ENDPOINT", foundry.as_str()),
+        ("AZURE_OPENAI_AD_TOKEN", "canary"),
+        ("AZURE_OPENAI_MODEL", "phi"),
+    ];
+    let name = "model_names::b35_a_token_of_entra_and_a_model_of_foundry_are_found_in_the_environment";
+    if variables::set(name, &variables) {
+        let named = blitz::provider::name_in_environment().unwrap();
+        assert_eq!(named, "azure:phi");
+        cost_of(&named).await;
+        return;
+    }
+    let request = server.last_request();
+    assert_eq!(request.path, "/models/chat/completions?api-version=2024-05-01-preview");
+    assert_eq!((request.header("authorization"), request.header("api-key")), (Some("Bearer canary"), None));
+}
+
+#[tokio::test]
+async fn b35_a_hosts_token_is_asked_for_with_each_request_by_record_and_by_name() {
+    let server = Server::start([answer(), answer(), answer()]).await;
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let source: TokenSource = Arc::new(move || {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Box::pin(async move { Ok(Secret::new(&format!("t{number}"))) })
+    });
+    let azure = AzureOpenAi::new(server.url(), None).unwrap().with_token(source);
+    let engine = Engine::builder(":memory:").with_provider(azure).open().await.unwrap();
+    let me = engine.root("test");
+    me.models().put(NewModel::new("m", "azure", "dep")).await.unwrap();
+    for model in ["m", "azure:dep", "m"] {
+        me.agents().put(NewAgent::new("a", model)).await.unwrap();
+        assert_eq!(me.run("a", "x").await.unwrap().output, "hello");
+    }
+    let sent: Vec<_> = server.requests().iter().map(|one| one.header("authorization").unwrap().to_owned()).collect();
+    assert_eq!(sent, ["Bearer t0", "Bearer t1", "Bearer t2"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

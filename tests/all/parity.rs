@@ -1,12 +1,15 @@
 //! The parity scenarios, performed in Rust: see `tests/parity/README.md`. `BLITZ_BLESS=1` writes what is expected.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use blitz::provider::{Reply, Scripted};
+use blitz::provider::{
+    CallContext, EmbeddingFuture, EmbeddingRequest, FunctionProvider, ModelStream, Profile, Provider, Reply, Scripted,
+};
 use blitz::tool::{FunctionNode, FunctionTool, NodeOutput, ToolError};
-use blitz::{Answer, Effect, Engine, Error, ErrorCode, EventData, RunOptions, Session};
+use blitz::{Answer, Effect, Engine, Error, ErrorCode, EventData, ModelRequest, RunOptions, Session};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -111,9 +114,12 @@ fn every_scenario_gives_what_it_says() {
         .iter()
         .flat_map(|path| {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            let problems = runtime.block_on(perform(path, bless));
-            problems.into_iter().map(move |problem| format!("{name}: {problem}"))
+            [Served::Script, Served::Function, Served::Trait].map(|served| {
+                let problems = runtime.block_on(perform(path, served, bless));
+                problems.into_iter().map(|problem| format!("{name}, {served:?}: {problem}")).collect::<Vec<_>>()
+            })
         })
+        .flatten()
         .collect();
     assert!(problems.is_empty(), "{} problem(s):\n  {}\n", problems.len(), problems.join("\n  "));
 }
@@ -127,14 +133,68 @@ fn files_are_written_as_a_bless_writes_them() {
     }
 }
 
+/// Who gives the replies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Served {
+    /// The engine's own scripted provider.
+    Script,
+    /// A function of the host.
+    Function,
+    /// A type of the host's that is a provider.
+    Trait,
+}
+
+impl Served {
+    fn register(self, engine: &Engine, replies: Vec<Reply>) {
+        match self {
+            Self::Script => engine.register_provider(Scripted::new(replies)),
+            Self::Function => engine.register_provider(function(replies)),
+            Self::Trait => engine.register_provider(Own(Scripted::new(replies))),
+        }
+    }
+}
+
+/// A function of the host that gives these replies, one for each request of either kind.
+fn function(replies: Vec<Reply>) -> FunctionProvider {
+    let left = Arc::new(Mutex::new(VecDeque::from(replies)));
+    let next = move || left.lock().unwrap().pop_front().ok_or_else(|| Error::invalid("no answer is left"));
+    let also = next.clone();
+    let mut profile = Profile::default();
+    profile.free = true;
+    FunctionProvider::new("scripted", move |_, _| std::future::ready(next()))
+        .with_embedding(move |_, _| std::future::ready(also()))
+        .with_profile(profile)
+}
+
+/// A provider of the host's own making, as far as the engine can tell.
+struct Own(Scripted);
+
+impl Provider for Own {
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn stream(&self, request: ModelRequest, context: CallContext) -> ModelStream {
+        self.0.stream(request, context)
+    }
+
+    fn profile(&self, model_name: &str) -> Profile {
+        self.0.profile(model_name)
+    }
+
+    fn embed(&self, request: EmbeddingRequest, context: CallContext) -> EmbeddingFuture {
+        self.0.embed(request, context)
+    }
+}
+
 /// Performs a scenario and gives what was not as it says.
-async fn perform(path: &PathBuf, bless: bool) -> Vec<String> {
+async fn perform(path: &PathBuf, served: Served, bless: bool) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap();
     let scenario: Scenario = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(!scenario.about.is_empty(), "{}: say what it is about", path.display());
     let engine = Engine::open(":memory:").await.unwrap();
     let me = engine.root("parity");
-    engine.register_provider(Scripted::new(scenario.replies));
+    served.register(&engine, scenario.replies);
     for tool in scenario.tools {
         me.tools().register(tool.function()).await.unwrap();
     }
@@ -149,9 +209,9 @@ async fn perform(path: &PathBuf, bless: bool) -> Vec<String> {
         Some(run) => Some(stage.run(run).await),
         None => None,
     };
-    if bless {
+    if bless && served == Served::Script {
         rewrite(path, &text, seen);
-    } else {
+    } else if !bless {
         stage.compare(scenario.expect.unwrap_or_default(), seen.unwrap_or_default());
     }
     for (index, call) in scenario.after.iter().enumerate() {

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::caller::Caller;
 use super::gate::{Gate, Grant, Target};
+use super::model::HEADERS;
 use crate::domain::{
-    Deed, ListOptions, Page, Patch, Permission, PromptVersion, Reach, Record, ResourceKind, ResourceRef, Role, Secret,
-    Share, Spec, UserId, Visibility,
+    Deed, ListOptions, Page, Patch, Permission, PromptVersion, Reach, Record, ResourceKind, ResourceRef, Role,
+    SealedHeaders, Secret, Share, Spec, UserId, Visibility,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::catalog::{self, Grantee, ResourceRow};
@@ -189,6 +190,7 @@ fn create<S: Spec>(tx: &mut dyn Connection, grant: &Grant, spec: &S, visibility:
     if let (Some(secret), Some(column)) = (spec.secret(), S::SECRET) {
         set_secret(tx, grant, &row, column, secret)?;
     }
+    seal_headers(tx, grant, &row, spec, &SealedHeaders::default())?;
     grant.audit(tx, &row.label(), None, Some(&row.hash), Value::Null)?;
     row.record()
 }
@@ -207,8 +209,15 @@ fn replace<S: Spec>(
     let moved = row.record::<S>()?.spec.secret_target() != spec.secret_target();
     match (S::SECRET, spec.secret()) {
         (Some(column), Some(secret)) => set_secret(tx, grant, row, column, secret)?,
-        (Some(_), None) if forget || moved => access::drop_secrets(tx, "resources", row.id.0)?,
+        (Some(column), None) if forget || moved => access::drop_secret(tx, "resources", row.id.0, column)?,
         _ => {}
+    }
+    if spec.headers().is_some() {
+        let sealed = grant.parts().sealed_headers(tx, row.id)?;
+        if moved {
+            access::drop_secret(tx, "resources", row.id.0, HEADERS)?;
+        }
+        seal_headers(tx, grant, row, spec, &if moved { SealedHeaders::default() } else { sealed })?;
     }
     let details = if S::SECRET.is_some() { json!({"secret": spec.secret().is_some()}) } else { Value::Null };
     grant.audit(tx, &row.label(), Some(&row.hash), Some(&changed.hash), details)?;
@@ -220,10 +229,27 @@ fn set_secret(tx: &mut dyn Connection, grant: &Grant, row: &ResourceRow, column:
     access::set_secret(tx, grant.keys(), "resources", row.id.0, column, secret, grant.now())
 }
 
+/// Seals the texts of a record's headers in place of those that are `sealed`; one that reads `***` stays.
+fn seal_headers<S: Spec>(
+    tx: &mut dyn Connection,
+    grant: &Grant,
+    row: &ResourceRow,
+    spec: &S,
+    sealed: &SealedHeaders,
+) -> Result<()> {
+    let Some(headers) = spec.headers() else { return Ok(()) };
+    let settled = headers.settled(sealed)?;
+    match settled.is_empty() {
+        _ if settled == *sealed => Ok(()),
+        true => access::drop_secret(tx, "resources", row.id.0, HEADERS),
+        false => set_secret(tx, grant, row, HEADERS, &settled.to_secret()?),
+    }
+}
+
 /// Checks that everything a record names is there and may be used by whoever puts it.
 fn check_references<S: Spec>(tx: &mut dyn Connection, grant: &Grant, spec: &S) -> Result<()> {
     spec.needs().iter().try_for_each(|permission| grant.require(*permission))?;
-    if let Some(name) = spec.secret_name() {
+    for name in spec.secret_names() {
         grant.require(Permission::SecretsUse)?;
         if access::secret_name(tx, name)?.is_none() {
             return Err(Error::not_found(format!("there is no secret {}: set it first", catalog::shown(name))));

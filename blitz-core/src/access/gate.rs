@@ -18,8 +18,8 @@ use super::standing::{EngineWork, ExecutionStore, Standing};
 use super::trail::Heads;
 use crate::audit::{Actor, Audit, AuditLine};
 use crate::domain::{
-    AuditOutcome, Deed, ExecutionId, ModelRecord, Permission, Powers, Principal, Reach, ResourceId, ResourceKind,
-    ResourceRef, Role, Secret, SessionId, SessionSettings, Timestamp, UserId,
+    AuditOutcome, Deed, ExecutionId, Permission, Powers, Principal, Reach, ResourceId, ResourceKind, ResourceRef, Role,
+    Secret, SessionId, SessionSettings, Timestamp, UserId,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::boot::Boot;
@@ -542,18 +542,9 @@ impl Grant {
         self.caller.actor().via
     }
 
-    /// The key of a model that the caller may use, to be sent with a request and kept nowhere.
-    ///
-    /// Errors: `InvalidInput` where it names a secret that is gone.
-    pub(crate) fn model_key(&self, tx: &mut dyn Connection, model: &ModelRecord) -> Result<Option<Secret>> {
-        if self.permission != Some(Permission::ModelsUse) {
-            return Err(Error::internal("a model's key is read only by a call that uses models"));
-        }
-        let own = self.parts.secret(tx, model.id, "api_key")?;
-        match (own, &model.spec.api_key_secret) {
-            (None, Some(name)) => self.parts.named_secret(tx, name).map(Some),
-            (own, _) => Ok(own),
-        }
+    /// What the call was allowed.
+    pub(super) fn permission(&self) -> Option<Permission> {
+        self.permission
     }
 
     pub(super) fn keys(&self) -> &Keys {

@@ -18,6 +18,7 @@ mod jwt;
 mod keys;
 mod legacy;
 mod login;
+mod model;
 mod password;
 mod policy;
 mod resumed;
@@ -35,6 +36,7 @@ pub(crate) use authorizer::Policy;
 pub use authorizer::{AccessObject, AccessRequest, Authorizer};
 pub(crate) use caller::Caller;
 pub(crate) use gate::{Gate, Grant, OpenGate, Rules, Target};
+pub(crate) use model::ModelSecrets;
 pub(crate) use standing::{EngineWork, ExecutionStore, Standing};
 pub(crate) use trail::Heads;
 

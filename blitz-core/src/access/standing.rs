@@ -7,8 +7,7 @@ use super::gate::{Parts, Refused};
 use super::policy::{Subject, Way};
 use crate::audit::{Actor, AuditLine};
 use crate::domain::{
-    Deed, KeyId, ModelRecord, Permission, Powers, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret,
-    Timestamp, UserId,
+    Deed, KeyId, Permission, Powers, Principal, ResourceId, ResourceKind, ResourceRef, Role, Secret, Timestamp, UserId,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::store::Connection;
@@ -246,14 +245,8 @@ impl Standing {
         &self.parts.keys
     }
 
-    /// The key of a model, to be sent with a request and kept nowhere: its own, or the secret that it names.
-    ///
-    /// Errors: `InvalidInput` where that secret is gone.
-    pub(crate) fn model_key(&self, tx: &mut dyn Connection, model: &ModelRecord) -> Result<Option<Secret>> {
-        if let Some(own) = self.parts.secret(tx, model.id, "api_key")? {
-            return Ok(Some(own));
-        }
-        model.spec.api_key_secret.as_deref().map(|name| self.named_secret(tx, name)).transpose()
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// The value of a secret by its name, for what refers to it.

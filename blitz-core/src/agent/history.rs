@@ -109,7 +109,7 @@ mod tests {
     use crate::domain::ToolCall;
 
     #[test]
-    fn b7_b30_a_call_without_a_result_is_sent_with_one_in_its_place() {
+    fn b07_b30_a_call_without_a_result_is_sent_with_one_in_its_place() {
         let calls = ["a", "b", "c"].map(|id| Part::ToolCall(ToolCall::new(id, "f", "{}")));
         let mut transcript = Transcript::new("", Message::user("go"));
         transcript.answer(&ModelResponse::new(calls.into()));

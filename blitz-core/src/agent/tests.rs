@@ -46,7 +46,7 @@ fn text_is_the_end() {
 }
 
 #[test]
-fn b1_text_before_tool_calls_is_not_the_end() {
+fn b01_text_before_tool_calls_is_not_the_end() {
     let mut machine = started(&Limits::default());
     let mut response = calls(1);
     response.message.parts.insert(0, Part::text("let me see"));
@@ -69,7 +69,7 @@ fn the_next_turn_waits_for_every_call_of_this_one() {
 }
 
 #[test]
-fn b4_a_truncated_call_is_never_given_out() {
+fn b04_a_truncated_call_is_never_given_out() {
     let mut machine = started(&Limits::default());
     let response = calls(1).with_finish_reason(FinishReason::Length);
     let actions = answer(&mut machine, "1/model", &response);

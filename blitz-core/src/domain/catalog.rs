@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::access::{ShareLevel, Visibility};
 use super::agent::NewAgent;
+use super::header::Headers;
 use super::id::{ResourceId, UserId};
 use super::model::NewModel;
 use super::permission::Permission;
@@ -157,12 +158,17 @@ pub(crate) trait Spec: Serialize + serde::de::DeserializeOwned + Clone + Send + 
         None
     }
 
-    /// The name of the secret that it refers to; whoever puts it must be allowed to use secrets.
-    fn secret_name(&self) -> Option<&str> {
+    /// Headers whose texts are sealed apart.
+    fn headers(&self) -> Option<&Headers> {
         None
     }
 
-    /// Where its secret is sent. A change of it drops the stored secret, so that nobody can send a
+    /// The names of the secrets that it refers to; whoever puts it must be allowed to use secrets.
+    fn secret_names(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// Where its secrets are sent. A change of it drops the stored secret, so that nobody can send a
     /// key he cannot read to a host of his own.
     fn secret_target(&self) -> Option<String> {
         None
@@ -203,8 +209,12 @@ impl Spec for NewModel {
         self.api_key.as_ref()
     }
 
-    fn secret_name(&self) -> Option<&str> {
-        self.api_key_secret.as_deref()
+    fn headers(&self) -> Option<&Headers> {
+        Some(&self.headers)
+    }
+
+    fn secret_names(&self) -> Vec<&str> {
+        self.api_key_secret.as_deref().into_iter().chain(self.headers.secret_names()).collect()
     }
 
     fn secret_target(&self) -> Option<String> {

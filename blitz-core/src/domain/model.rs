@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::header::{Header, Headers};
 use super::message::{Message, Part};
 use super::price::Price;
 use super::schema::can_be_kept;
@@ -35,6 +36,10 @@ pub struct NewModel {
     /// The name of a secret of `secrets.set` that is its key, where it has none of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_secret: Option<String>,
+    /// Headers that go with every request beside the engine's own, by name: a text, which is sealed as the key is
+    /// and reads `***`, or `{"secret": name}`. None may be the key's own or say where a message begins or ends.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub headers: Headers,
     /// What every request of this model carries unless the agent says otherwise.
     #[serde(default, skip_serializing_if = "ModelSettings::is_default")]
     pub settings: ModelSettings,
@@ -96,6 +101,7 @@ impl NewModel {
             base_url: None,
             api_key: None,
             api_key_secret: None,
+            headers: Headers::default(),
             settings: ModelSettings::default(),
             price: None,
             max_output_tokens: None,
@@ -116,6 +122,16 @@ impl NewModel {
     /// The same model with a key by the name of its secret.
     pub fn with_api_key_secret(self, name: impl Into<String>) -> Self {
         Self { api_key_secret: Some(name.into()), ..self }
+    }
+
+    /// The same model with a header on each of its requests; sealed in the database.
+    pub fn with_header(self, name: impl Into<String>, value: &str) -> Self {
+        Self { headers: self.headers.with(name, Header::Text(Secret::new(value))), ..self }
+    }
+
+    /// The same model with a header whose value is a secret, by the name of that.
+    pub fn with_header_secret(self, name: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self { headers: self.headers.with(name, Header::Named { secret: secret.into() }), ..self }
     }
 
     /// What its tokens cost.

@@ -9,8 +9,8 @@ use crate::domain::{Secret, SessionSettings};
 use crate::error::Result;
 use crate::execution::bell::Bell;
 use crate::execution::{Runtime, recover};
-use crate::provider::Provider;
 use crate::provider::registry::Providers;
+use crate::provider::{Network, Provider};
 use crate::store::{Durability, OpenOptions};
 use crate::tool::Egress;
 
@@ -21,6 +21,7 @@ pub struct EngineBuilder {
     rules: Rules,
     providers: Providers,
     egress: Egress,
+    network: Network,
 }
 
 impl EngineBuilder {
@@ -30,6 +31,7 @@ impl EngineBuilder {
             rules: Rules::default(),
             providers: Providers::default(),
             egress: Egress::default(),
+            network: Network::default(),
         }
     }
 
@@ -90,6 +92,14 @@ impl EngineBuilder {
         self
     }
 
+    /// By which proxy providers are reached, and who may vouch for them beside those that the machine trusts.
+    ///
+    /// Providers that the host makes itself are not concerned: they read the environment.
+    pub fn with_network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
     /// Whether users may name a model `provider:model`, such as `openai:gpt-4o`. By default only the host
     /// may: the keys of the environment are its own.
     pub fn with_model_names_for_users(self, allowed: bool) -> Self {
@@ -100,7 +110,8 @@ impl EngineBuilder {
     /// Opens the database.
     ///
     /// Errors: as [`Engine::open`].
-    pub async fn open(self) -> Result<Engine> {
+    pub async fn open(mut self) -> Result<Engine> {
+        self.providers.reach_by(&self.network)?;
         let OpenGate { gate, work, store_id, boot } = Gate::open(self.options, self.rules).await?;
         // Nobody listens yet; the courier reads the outbox when it begins.
         recover::settle_dead(&work, &boot, &Bell::default()).await?;

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::execution::embed::{self, Attempt, Attempted, Embedded};
 use crate::ledger::price_import;
 use crate::net;
-use crate::provider::EmbeddingRequest;
+use crate::provider::{EmbeddingRequest, RequestHeaders};
 
 /// The models of the catalogue.
 pub type Models = Catalog<NewModel>;
@@ -228,6 +228,7 @@ impl Noun for NewModel {
         if let Some(url) = &self.base_url {
             net::parse_base_url(url)?;
         }
+        check_headers(&self)?;
         if let Some(price) = &self.price {
             price.check()?;
         }
@@ -241,4 +242,15 @@ impl Noun for NewModel {
         }
         Ok(self)
     }
+}
+
+/// Errors: `InvalidInput` for a header that could not be sent, or that stands twice under names in other cases.
+fn check_headers(model: &NewModel) -> Result<()> {
+    let mut names: Vec<String> = model.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    names.sort_unstable();
+    if names.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Error::invalid("headers: one stands there twice, in upper and lower case"));
+    }
+    let given: Vec<_> = model.headers.iter().map(|(name, header)| (name.to_owned(), header.shape())).collect();
+    RequestHeaders::of(&model.provider, &given).map(drop)
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{EngineBuilder, methods};
 use crate::domain::{Secret, SessionSettings};
 use crate::error::Result;
+use crate::provider::Network;
 use crate::store::Durability;
 use crate::tool::Egress;
 
@@ -45,6 +46,9 @@ pub struct EngineSettings {
     /// Where the HTTP calls of workflows may go; nowhere where absent.
     #[serde(default)]
     pub egress: Egress,
+    /// By which proxy providers are reached and who may vouch for them; as the environment says where absent.
+    #[serde(default)]
+    pub network: Network,
     /// How logins and their tokens last.
     #[serde(default)]
     pub sessions: SessionSettings,
@@ -63,6 +67,7 @@ impl EngineSettings {
             master_key: None,
             real_requests: allowed(),
             egress: Egress::default(),
+            network: Network::default(),
             sessions: SessionSettings::default(),
             model_names_for_users: false,
         }
@@ -78,6 +83,7 @@ impl EngineSettings {
             .with_durability(self.durability)
             .with_real_requests(self.real_requests)
             .with_egress(self.egress)
+            .with_network(self.network)
             .with_sessions(self.sessions)
             .with_model_names_for_users(self.model_names_for_users);
         if let Some(limit) = self.busy_timeout_ms {

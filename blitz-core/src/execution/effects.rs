@@ -20,7 +20,7 @@ use crate::domain::{
     Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, ReservationId, Timestamp, ToolCall,
 };
 use crate::error::{Charged, Error, ErrorCode, Result};
-use crate::provider::{CallContext, Provider, StreamItem, structured};
+use crate::provider::{CallContext, Provider, RequestHeaders, StreamItem, structured};
 use crate::tool::ToolContext;
 use crate::tool::registry::{PreparedTool, ToolOutcome};
 
@@ -56,6 +56,7 @@ pub(crate) struct ModelCall {
     pub(crate) reservation: ReservationId,
     pub(crate) request: ModelRequest,
     pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) headers: RequestHeaders,
     pub(crate) deployment: Arc<DeploymentKey>,
     /// Its place in the lines of its limits, where it has any.
     pub(crate) pass: Option<Pass>,
@@ -161,6 +162,7 @@ impl ModelCall {
             reservation,
             request,
             provider,
+            headers,
             deployment,
             mut pass,
             ids,
@@ -183,8 +185,8 @@ impl ModelCall {
                 pass.sent();
             }
             let output_tool = request.output_tool.clone();
-            let stream =
-                structured::as_text(provider.stream(request, CallContext::new(timeout).asked_by(session)), output_tool);
+            let context = CallContext::new(timeout).asked_by(session).with_headers(headers);
+            let stream = structured::as_text(provider.stream(request, context), output_tool);
             // What has come together is told together.
             let mut pieces = stream.ready_chunks(TOGETHER);
             while let Some(together) = pieces.next().await {

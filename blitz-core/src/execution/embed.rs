@@ -16,7 +16,7 @@ use crate::domain::{
 };
 use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::ledger::{self, Booked, Ended, ReserveOutcome, ReserveRequest};
-use crate::provider::{CallContext, EmbeddingRequest, EmbeddingResponse, Provider};
+use crate::provider::{CallContext, EmbeddingRequest, EmbeddingResponse, Provider, RequestHeaders};
 use crate::store::Connection;
 
 /// How long a call for embeddings may take, its turns, attempts and waits included.
@@ -106,6 +106,7 @@ pub(crate) struct Place {
 pub(crate) struct Embedding {
     reservation: ReservationId,
     provider: Arc<dyn Provider>,
+    headers: RequestHeaders,
     deployment: Arc<DeploymentKey>,
     request: EmbeddingRequest,
     attempt: Attempt,
@@ -148,8 +149,9 @@ pub(crate) fn reserve(
 ) -> Result<Embedding> {
     let planned = ModelsOf { grant, providers: &runtime.providers }.find(tx, model)?;
     let spec = &planned.model.spec;
-    let key = grant.model_key(tx, &planned.model)?;
-    let provider = runtime.providers.connect(&spec.provider, spec.base_url.as_deref(), key)?;
+    let secrets = grant.model_secrets(tx, &planned.model)?;
+    let headers = RequestHeaders::of(&spec.provider, &secrets.headers)?;
+    let provider = runtime.providers.connect(&spec.provider, spec.base_url.as_deref(), secrets.key)?;
     let request = with_settings(request, spec);
     let key_id = grant.principal().key_id().map(|id| id.0);
     let role = grant.user_id().map(|_| grant.role().name().to_owned());
@@ -188,7 +190,7 @@ pub(crate) fn reserve(
         ReserveOutcome::Refused(refusal) => Err(*refusal.error),
         ReserveOutcome::Reserved(reserved) => {
             let deployment = Arc::new(DeploymentKey::new(spec));
-            Ok(Embedding { reservation: reserved.id, provider, deployment, request, attempt: attempt.clone() })
+            Ok(Embedding { reservation: reserved.id, provider, headers, deployment, request, attempt: attempt.clone() })
         }
     }
 }
@@ -250,12 +252,12 @@ impl Embedding {
     }
 
     async fn send(self, runtime: &Runtime, mut pass: Pass, is_sent: &mut bool) -> Result<EmbeddingResponse> {
-        let Self { provider, deployment, request, attempt, .. } = self;
+        let Self { provider, headers, deployment, request, attempt, .. } = self;
         let provider = runtime.providers.answering(provider)?;
         let trial = provider.is_remote().then(|| runtime.deployments.of(&deployment).enter()).transpose()?;
         pass.sent();
         *is_sent = true;
-        let result = provider.embed(request, CallContext::new(attempt.left())).await;
+        let result = provider.embed(request, CallContext::new(attempt.left()).with_headers(headers)).await;
         let (told, result) = match result {
             Ok(response) => {
                 let told = ModelResponse { usage: response.usage, ..ModelResponse::new(Vec::new()) };

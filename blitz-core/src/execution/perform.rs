@@ -149,6 +149,7 @@ impl Driver {
             reservation: reserved.id,
             request,
             provider: Arc::clone(&setup.model_at(place).provider),
+            headers: setup.model_at(place).headers.clone(),
             deployment: Arc::clone(&setup.model_at(place).deployment),
             pass,
             ids: self.ids,

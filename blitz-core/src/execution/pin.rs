@@ -5,10 +5,10 @@ pub(super) mod flow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::access::{Grant, Standing};
+use crate::access::{Grant, ModelSecrets, Standing};
 use crate::domain::{
     AgentRecord, ExecutionPlan, ModelRecord, NewModel, Permission, PlannedModel, Price, PriceListing, PromptRef,
-    PromptVersion, RateLimit, ResourceId, ResourceKind, ResourceRef, RunOptions, Secret, Timestamp, ToolRecord, UserId,
+    PromptVersion, RateLimit, ResourceId, ResourceKind, ResourceRef, RunOptions, Timestamp, ToolRecord, UserId,
     Visibility, WorkflowPlan,
 };
 use crate::error::{Error, ErrorCode, Result};
@@ -28,7 +28,7 @@ pub(crate) enum Pinned {
     Agent {
         plan: Arc<ExecutionPlan>,
         hash: String,
-        /// The keys of its models, unsealed for this process only.
+        /// The secrets of its models, unsealed for this process only.
         keys: Keys,
     },
     /// A workflow, and what runs its nodes.
@@ -77,8 +77,8 @@ impl Pinned {
     }
 }
 
-/// The keys of the models of a plan, by the model's id.
-pub(crate) type Keys = HashMap<ResourceId, Secret>;
+/// The secrets of the models of a plan, by the model's id.
+pub(crate) type Keys = HashMap<ResourceId, ModelSecrets>;
 
 /// Pins an agent with what this run says of it, and keeps the plan under its hash.
 ///
@@ -111,16 +111,14 @@ fn keep<T: serde::Serialize>(tx: &mut dyn Connection, plan: &T) -> Result<String
     Ok(hash)
 }
 
-/// The keys of a plan's models and of its children's.
+/// The secrets of a plan's models and of its children's.
 pub(crate) fn keys(tx: &mut dyn Connection, standing: &Standing, plan: &ExecutionPlan) -> Result<Keys> {
     let mut keys = Keys::new();
     let mut plans = vec![plan];
     while let Some(plan) = plans.pop() {
         let others = plan.fallbacks.iter().chain(&plan.downgrades).map(|planned| &planned.model);
         for model in std::iter::once(&plan.model).chain(others) {
-            if let Some(key) = standing.model_key(tx, model)? {
-                keys.insert(model.id, key);
-            }
+            keys.insert(model.id, standing.model_secrets(tx, model)?);
         }
         plans.extend(&plan.agents);
     }

@@ -18,7 +18,7 @@ use crate::domain::{
 use crate::error::{Error, Result};
 use crate::ledger;
 use crate::provider::registry::Providers;
-use crate::provider::{CLASS_FIELDS, Profile, Provider, structured};
+use crate::provider::{CLASS_FIELDS, Profile, Provider, RequestHeaders, structured};
 use crate::tool::registry::{HostTools, PreparedTool};
 
 /// The output cap where neither agent nor model sets one.
@@ -78,6 +78,8 @@ pub(crate) struct ModelSetup {
     /// The name of its provider in its record.
     pub(crate) provider_name: String,
     pub(crate) provider: Arc<dyn Provider>,
+    /// What its record adds to each request.
+    pub(crate) headers: RequestHeaders,
     pub(crate) price: Option<Price>,
     /// By which name its price is listed, where it is not the record's own.
     pub(crate) listing: Option<PriceListing>,
@@ -100,8 +102,9 @@ impl ModelSetup {
     ) -> Result<Self> {
         let model = &record.spec;
         let deployment = Arc::new(DeploymentKey::new(model));
-        let key = keys.get(&record.id).cloned();
-        let provider = providers.connect(&model.provider, model.base_url.as_deref(), key)?;
+        let secrets = keys.get(&record.id).cloned().unwrap_or_default();
+        let headers = RequestHeaders::of(&model.provider, &secrets.headers)?;
+        let provider = providers.connect(&model.provider, model.base_url.as_deref(), secrets.key)?;
         let mut settings = model.settings.overlaid(over);
         let own = settings.profile.as_ref();
         let family = own.and_then(|own| own.family.as_deref()).unwrap_or(&model.model_name);
@@ -119,6 +122,7 @@ impl ModelSetup {
             name: model.name.clone(),
             provider_name: model.provider.clone(),
             provider,
+            headers,
             price: price_at(asked, model, profile.free, listed_price),
             listing: listing.filter(|_| model.price.is_none() && !profile.free),
             lines: lines(limits, model, &deployment),

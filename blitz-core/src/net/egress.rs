@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Client, Method, Url};
 
 use super::{NetError, Patience, Route, sending_failed, tls_config};
@@ -26,9 +26,6 @@ use crate::error::{Error, ErrorCode, Result};
 
 /// The most addresses that a name may stand for.
 const MAX_ADDRESSES: usize = 64;
-/// The most headers of a request and the most bytes of one.
-const MAX_HEADERS: usize = 64;
-const MAX_HEADER: usize = 8 << 10;
 /// The longest address, in bytes.
 const MAX_URL: usize = 8 << 10;
 
@@ -152,7 +149,8 @@ impl Guard {
     pub(crate) async fn fetch(&self, request: Request) -> Result<Response> {
         let patience = Patience::new(self.rules.timeout, None);
         let mut method = method(&request.method)?;
-        let mut headers = headers(&request.headers)?;
+        let given = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut headers = super::headers(given, &[])?;
         let mut body = request.body;
         let mut url = self.parse(&request.url)?;
         let mut hops = 0;
@@ -253,7 +251,7 @@ impl Guard {
         addresses.iter().try_for_each(|address| self.admit(address.ip()))?;
         let route = if url.scheme() == "https" { Route::Secure } else { Route::Plain };
         let builder = Client::builder()
-            .tls_backend_preconfigured(tls_config(route).map_err(failed)?)
+            .tls_backend_preconfigured(tls_config(route, &[]).map_err(failed)?)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
@@ -293,36 +291,6 @@ fn method(name: &str) -> Result<Method> {
         "DELETE" => Ok(Method::DELETE),
         _ => Err(Error::invalid("the method is none of GET, HEAD, OPTIONS, POST, PUT, PATCH and DELETE")),
     }
-}
-
-/// Headers that a caller may set: none that says where a message begins, ends or goes.
-fn headers(given: &[(String, String)]) -> Result<HeaderMap> {
-    const OURS: [&str; 9] = [
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "upgrade",
-        "te",
-        "trailer",
-        "proxy-authorization",
-        "proxy-connection",
-    ];
-    let bad = || Error::invalid("a header is malformed, too long or not to be set by a caller");
-    if given.len() > MAX_HEADERS {
-        return Err(bad());
-    }
-    let mut headers = HeaderMap::with_capacity(given.len());
-    for (name, value) in given {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
-        if value.len() > MAX_HEADER || OURS.contains(&name.as_str()) {
-            return Err(bad());
-        }
-        let mut value = HeaderValue::from_str(value).map_err(|_| bad())?;
-        value.set_sensitive(true);
-        headers.append(name, value);
-    }
-    Ok(headers)
 }
 
 fn kept_out() -> Error {

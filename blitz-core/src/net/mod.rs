@@ -7,11 +7,13 @@
 //! header or a body.
 
 pub(crate) mod egress;
+mod headers;
 pub(crate) mod retry_after;
 pub(crate) mod sse;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tls_tests;
+mod ways;
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -21,11 +23,14 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Url};
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls_platform_verifier::Verifier;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::error::{BoxError, Error, Result};
+pub(crate) use headers::headers;
+pub(crate) use ways::Ways;
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,6 +51,7 @@ struct Clients {
     loopback: OnceLock<Client>,
     plain: OnceLock<Client>,
     secure: OnceLock<Client>,
+    ways: Ways,
 }
 
 /// How a host is reached.
@@ -97,6 +103,11 @@ impl Http {
         Self::default()
     }
 
+    /// The same by other ways than the usual ones.
+    pub(crate) fn by(ways: Ways) -> Self {
+        Self { clients: Arc::new(Clients { ways, ..Clients::default() }) }
+    }
+
     /// Sends a JSON body and gives the answer as soon as its head is there.
     ///
     /// Dropping the future or the answer ends the request.
@@ -127,7 +138,7 @@ impl Http {
         if let Some(client) = slot.get() {
             return Ok(client);
         }
-        let client = build(route)?;
+        let client = build(route, &self.clients.ways)?;
         Ok(slot.get_or_init(|| client))
     }
 }
@@ -154,28 +165,32 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn build(route: Route) -> Result<Client, NetError> {
+fn build(route: Route, ways: &Ways) -> Result<Client, NetError> {
     let builder = Client::builder()
-        .tls_backend_preconfigured(tls_config(route)?)
+        .tls_backend_preconfigured(tls_config(route, &ways.roots)?)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("blitz/", env!("CARGO_PKG_VERSION")));
     let builder = match route {
         Route::Loopback => builder.no_proxy(),
-        Route::Plain | Route::Secure => builder,
+        Route::Plain | Route::Secure => ways.over(builder),
     };
     builder.build().map_err(|error| NetError::Connect(error.without_url().into()))
 }
 
 /// TLS over ring, speaking HTTP/2 where the server does; roots are read only where they are needed.
-fn tls_config(route: Route) -> Result<ClientConfig, NetError> {
+fn tls_config(route: Route, extra: &[CertificateDer<'static>]) -> Result<ClientConfig, NetError> {
     let ring = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(ring)
+    let versions = ClientConfig::builder_with_provider(Arc::clone(&ring))
         .with_safe_default_protocol_versions()
         .map_err(|error| NetError::Connect(error.into()))?;
     let mut config = match route {
-        Route::Secure => versions.with_platform_verifier().map_err(|error| NetError::NoRoots(error.into()))?,
+        Route::Secure => {
+            let verifier = Verifier::new_with_extra_roots(extra.iter().cloned(), ring);
+            let verifier = verifier.map_err(|error| NetError::NoRoots(error.into()))?;
+            versions.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
         Route::Loopback | Route::Plain => versions.with_root_certificates(RootCertStore::empty()),
     }
     .with_no_client_auth();
@@ -332,8 +347,8 @@ mod tests {
         for remote in ["http://localhost.example.com", "http://10.0.0.1", "http://[fe80::1]"] {
             assert!(!is_loopback(&Url::parse(remote).unwrap()), "{remote}");
         }
-        assert!(build(Route::Loopback).is_ok());
-        assert!(build(Route::Plain).is_ok());
+        assert!(build(Route::Loopback, &Ways::default()).is_ok());
+        assert!(build(Route::Plain, &Ways::default()).is_ok());
     }
 
     #[tokio::test]

@@ -35,53 +35,71 @@ pub struct AzureOpenAi {
 }
 
 /// Which of the APIs is spoken.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Api {
-    /// Chat Completions at `/openai/v1`.
-    V1,
-    /// Chat Completions at `/openai/deployments/…?api-version=…`.
-    Dated(String),
-    /// Responses at `/openai/v1`.
+    /// Chat Completions of a deployment.
+    Chat,
+    /// Responses of a deployment.
     Responses,
+    /// Chat Completions of a model of Foundry, at `/models` or a host of its own.
+    Models,
 }
 
 #[derive(Debug, Clone)]
 struct Azure {
     api: Api,
+    /// The version that the address says; a date means the dated addresses.
+    version: Option<String>,
     deployment: Option<String>,
     /// One deployment, and the model behind it.
     behind: Option<(String, String)>,
     model: Option<String>,
 }
 
-/// What stands before the API's own path, and the deployment that an address from Azure's pages names.
-fn parts_of(path: &str) -> (String, Option<String>) {
+/// The version of Foundry's API for models where none is named.
+const MODELS_VERSION: &str = "2024-05-01-preview";
+/// What the hosts of single models end with, which take their key as a bearer's.
+const MODEL_HOSTS: &str = ".models.ai.azure.com";
+
+/// What stands before the API's own path, which API it is, and the deployment that an address from
+/// Azure's pages names.
+fn parts_of(path: &str) -> (String, Api, Option<String>) {
     let path = path.trim_end_matches('/');
+    let api = if path.ends_with("/responses") { Api::Responses } else { Api::Chat };
     if let Some((own, rest)) = path.split_once("/openai/deployments/") {
         let deployment = rest.split('/').next().unwrap_or_default();
-        return (own.to_owned(), Some(deployment.to_owned()).filter(|name| !name.is_empty()));
+        return (own.to_owned(), api, Some(deployment.to_owned()).filter(|name| !name.is_empty()));
     }
     let own = ["/chat/completions", "/responses", "/embeddings"].iter().find_map(|call| path.strip_suffix(call));
     let own = own.unwrap_or(path);
+    if own.ends_with("/models") {
+        return (own.to_owned(), Api::Models, None);
+    }
     let own = own.strip_suffix("/v1").unwrap_or(own);
-    (own.strip_suffix("/openai").unwrap_or(own).to_owned(), None)
+    (own.strip_suffix("/openai").unwrap_or(own).to_owned(), api, None)
 }
 
 impl AzureOpenAi {
     /// Deployments at `endpoint`, such as `https://my-resource.openai.azure.com`, by key and the v1
-    /// API. An `api-version` in the address means the dated API.
+    /// API. A dated `api-version` in the address means the dated API, a path that ends with `/responses` the
+    /// Responses API, and one that ends with `/models`, or a host of `models.ai.azure.com`, Foundry's models.
     ///
     /// Errors: `InvalidInput` if the address is not a plain `http(s)` URL or the key holds
     /// characters that no header can carry.
     pub fn new(endpoint: &str, api_key: Option<Secret>) -> Result<Self> {
-        let auth = Auth::key(HeaderName::from_static("api-key"), "", api_key)?;
-        let mut endpoint = Endpoint::new("azure", endpoint, auth)?;
+        let mut endpoint = Endpoint::new("azure", endpoint, Auth::None)?;
+        let is_model_host = endpoint.base.host_str().is_some_and(|host| host.ends_with(MODEL_HOSTS));
+        endpoint.auth = match is_model_host {
+            true => Auth::bearer(api_key)?,
+            false => Auth::key(HeaderName::from_static("api-key"), "", api_key)?,
+        };
         let version = endpoint.base.query_pairs().find(|(name, _)| name == "api-version");
-        let api = version.map_or(Api::V1, |(_, version)| Api::Dated(version.into_owned()));
+        let version = version.map(|(_, version)| version.into_owned()).filter(|version| !version.is_empty());
         endpoint.base.set_query(None);
-        let (own, deployment) = parts_of(endpoint.base.path());
+        let (own, api, deployment) = parts_of(endpoint.base.path());
+        let api = if is_model_host { Api::Models } else { api };
         endpoint.base.set_path(&own);
-        Ok(Self { endpoint, azure: Azure { api, deployment, behind: None, model: None } })
+        Ok(Self { endpoint, azure: Azure { api, version, deployment, behind: None, model: None } })
     }
 
     /// The same by Microsoft Entra: the host's function gives a token before each request.
@@ -92,7 +110,7 @@ impl AzureOpenAi {
 
     /// The same by the dated API of this version, such as `2024-10-21`.
     pub fn dated(mut self, api_version: impl Into<String>) -> Self {
-        self.azure.api = Api::Dated(api_version.into());
+        self.azure.version = Some(api_version.into());
         self
     }
 
@@ -174,22 +192,31 @@ impl Azure {
         }
         let mut url = endpoint.base.clone();
         let own = url.path().trim_end_matches('/').to_owned();
-        match &self.api {
-            Api::V1 | Api::Responses => url.set_path(&format!("{own}/openai/v1/{call}")),
-            Api::Dated(version) => {
-                url.set_path(&format!("{own}/openai/deployments/{deployment}/{call}"));
-                url.query_pairs_mut().append_pair("api-version", version);
-            }
+        // `preview` and the like are versions of the v1 API.
+        let is_dated = self.version.as_ref().is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()));
+        let path = match self.api {
+            Api::Models => format!("{own}/{call}"),
+            _ if !is_dated => format!("{own}/openai/v1/{call}"),
+            Api::Responses if call == RESPONSES => format!("{own}/openai/{call}"),
+            Api::Chat | Api::Responses => format!("{own}/openai/deployments/{deployment}/{call}"),
+        };
+        url.set_path(&path);
+        let version = self.version.as_deref().or((self.api == Api::Models).then_some(MODELS_VERSION));
+        if let Some(version) = version {
+            url.query_pairs_mut().append_pair("api-version", version);
         }
         Ok(url)
     }
 }
 
+/// The call of the Responses API.
+const RESPONSES: &str = "responses";
+
 impl Dialect for Azure {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, plain: bool) -> Result<Encoded> {
         let deployment = self.deployment(&request.model_name);
         let family = self.family(&request.model_name).to_owned();
-        let call = if matches!(self.api, Api::Responses) { "responses" } else { "chat/completions" };
+        let call = if self.api == Api::Responses { RESPONSES } else { "chat/completions" };
         let url = self.url(endpoint, deployment, call)?;
         let request = ModelRequest { model_name: deployment.to_owned(), ..request.clone() };
         let encoded = match self.api {
@@ -242,6 +269,32 @@ mod tests {
         ] {
             let dated = "https://r.openai.azure.com/openai/deployments/dep/chat/completions?api-version=2024-10-21";
             assert_eq!(sent(&azure(pasted)).0, dated);
+        }
+        for (base, sent_to) in [
+            ("https://r.openai.azure.com/openai/v1/responses", "https://r.openai.azure.com/openai/v1/responses"),
+            (
+                "https://r.openai.azure.com/openai/responses?api-version=2025-04-01-preview",
+                "https://r.openai.azure.com/openai/responses?api-version=2025-04-01-preview",
+            ),
+            (
+                "https://r.openai.azure.com/openai/v1?api-version=preview",
+                "https://r.openai.azure.com/openai/v1/chat/completions?api-version=preview",
+            ),
+            (
+                "https://r.services.ai.azure.com/models",
+                "https://r.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview",
+            ),
+            (
+                "https://r.services.ai.azure.com/models/chat/completions?api-version=2025-01-01",
+                "https://r.services.ai.azure.com/models/chat/completions?api-version=2025-01-01",
+            ),
+            ("https://r.services.ai.azure.com", "https://r.services.ai.azure.com/openai/v1/chat/completions"),
+            (
+                "https://m.eastus2.models.ai.azure.com",
+                "https://m.eastus2.models.ai.azure.com/chat/completions?api-version=2024-05-01-preview",
+            ),
+        ] {
+            assert_eq!(sent(&azure(base)).0, sent_to, "{base}");
         }
         let v1 = "https://r.openai.azure.com/openai/v1/chat/completions";
         assert_eq!(sent(&azure(v1)).0, v1);

@@ -26,7 +26,8 @@ struct Known {
 enum Dialect {
     Chat(ChatServer),
     Responses(&'static str),
-    Azure,
+    /// Azure OpenAI, by Chat Completions or, where it is true, by Responses.
+    Azure(bool),
     Anthropic,
     Gemini,
     Ollama,
@@ -57,11 +58,17 @@ const fn known(
 const OPENAI_KEYS: &[&str] = &["OPENAI_API_KEY"];
 const OPENAI_BASES: &[&str] = &["OPENAI_BASE_URL"];
 
+const AZURE_KEYS: &[&str] = &["AZURE_OPENAI_API_KEY"];
+const AZURE_BASES: &[&str] = &["AZURE_OPENAI_ENDPOINT"];
+/// A token of Microsoft Entra, in place of a key; it is read before each request.
+const AZURE_TOKEN: &str = "AZURE_OPENAI_AD_TOKEN";
+
 const KNOWN: &[Known] = &[
     chat("openai", ChatServer::OpenAi, OPENAI_KEYS, OPENAI_BASES),
     known("openai_responses", Dialect::Responses("https://api.openai.com/v1"), OPENAI_KEYS, OPENAI_BASES),
     chat("openai_compatible", ChatServer::Other, &[], &[]),
-    known("azure", Dialect::Azure, &["AZURE_OPENAI_API_KEY"], &["AZURE_OPENAI_ENDPOINT"]),
+    known("azure", Dialect::Azure(false), AZURE_KEYS, AZURE_BASES),
+    known("azure_responses", Dialect::Azure(true), AZURE_KEYS, AZURE_BASES),
     known("anthropic", Dialect::Anthropic, &["ANTHROPIC_API_KEY"], &["ANTHROPIC_BASE_URL"]),
     known("gemini", Dialect::Gemini, &["GEMINI_API_KEY", "GOOGLE_API_KEY"], &["GOOGLE_GEMINI_BASE_URL"]),
     chat("mistral", ChatServer::Mistral, &["MISTRAL_API_KEY"], &["MISTRAL_BASE_URL"]),
@@ -83,6 +90,18 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// The names of the providers of this crate that are reached over a network.
 pub fn names() -> impl Iterator<Item = &'static str> {
     KNOWN.iter().map(|known| known.name)
+}
+
+/// The headers that carry a provider's key, which a record has in fields of its own.
+pub(super) fn key_headers(provider: &str) -> &'static [&'static str] {
+    match KNOWN.iter().find(|known| known.name == provider).map(|known| known.dialect) {
+        Some(Dialect::Azure(_)) => &["api-key", "authorization"],
+        Some(Dialect::Anthropic) => &["x-api-key"],
+        Some(Dialect::Gemini) => &["x-goog-api-key"],
+        #[cfg(feature = "bedrock")]
+        Some(Dialect::Bedrock) => &["authorization", "x-amz-date", "x-amz-security-token"],
+        _ => &["authorization"],
+    }
 }
 
 /// The provider and the model of a name such as `anthropic:claude-sonnet-4-6`; only the first colon parts them.
@@ -117,6 +136,7 @@ pub fn variables() -> impl Iterator<Item = String> {
     const OTHERS: &[&str] = &[
         "AZURE_OPENAI_DEPLOYMENT",
         "AZURE_OPENAI_MODEL",
+        AZURE_TOKEN,
         "AZURE_OPENAI_API_VERSION",
         "OPENAI_API_VERSION",
         "AWS_REGION",
@@ -140,11 +160,12 @@ fn named_by(environment: Environment<'_>) -> Option<String> {
     KNOWN.iter().find_map(|known| {
         let set = |names: &[&str]| names.iter().any(|name| environment(name).is_some());
         let is_local = !known.wants_key && set(known.bases);
-        if !is_local && !set(known.keys) {
+        let has_token = matches!(known.dialect, Dialect::Azure(_)) && set(&[AZURE_TOKEN]);
+        if !is_local && !has_token && !set(known.keys) {
             return None;
         }
         let model = match known.dialect {
-            Dialect::Azure => environment("AZURE_OPENAI_DEPLOYMENT").or_else(|| environment("AZURE_OPENAI_MODEL")),
+            Dialect::Azure(_) => environment("AZURE_OPENAI_DEPLOYMENT").or_else(|| environment("AZURE_OPENAI_MODEL")),
             _ => environment(&format!("{}_MODEL", known.name.to_uppercase())),
         }?;
         Some(format!("{}:{model}", known.name))
@@ -165,7 +186,7 @@ fn reached(environment: Environment<'_>, provider: &str, model_name: &str) -> (O
     let Some(known) = KNOWN.iter().find(|known| known.name == provider) else { return (None, None) };
     let base = known.bases.iter().find_map(|name| environment(name));
     let behind = match known.dialect {
-        Dialect::Azure => match (environment("AZURE_OPENAI_DEPLOYMENT"), environment("AZURE_OPENAI_MODEL")) {
+        Dialect::Azure(_) => match (environment("AZURE_OPENAI_DEPLOYMENT"), environment("AZURE_OPENAI_MODEL")) {
             (Some(deployment), model) if deployment == model_name => model,
             (Some(_), _) => None,
             (None, model) => model,
@@ -217,7 +238,9 @@ fn connect_in(
     if let Dialect::Bedrock = known.dialect {
         return bedrock(environment, base.as_deref(), base_url.is_none(), key, http);
     }
-    if known.wants_key && key.is_none() && base_url.is_none() {
+    let is_azure = matches!(known.dialect, Dialect::Azure(_));
+    let by_token = is_azure && key.is_none() && base_url.is_none() && environment(AZURE_TOKEN).is_some();
+    if known.wants_key && key.is_none() && base_url.is_none() && !by_token {
         let variable = known.keys.first().copied().unwrap_or_default();
         let message = format!("{provider} wants a key: set the model's api_key or {variable}");
         return Err(Error::new(ErrorCode::ProviderAuth, message));
@@ -242,8 +265,14 @@ fn connect_in(
         }
         Dialect::Chat(server) => Arc::new(OpenAi::on(server, base, key)?.named(provider).with_http(http)),
         Dialect::Responses(_) => Arc::new(OpenAiResponses::new(base, key)?.named(provider).with_http(http)),
-        Dialect::Azure => {
+        Dialect::Azure(responses) => {
             let mut azure = AzureOpenAi::new(base, key)?.named(provider).with_http(http);
+            if responses {
+                azure = azure.responses();
+            }
+            if by_token {
+                azure = azure.with_token(Arc::new(|| Box::pin(std::future::ready(entra_token()))));
+            }
             if base_url.is_none() {
                 let version = environment("AZURE_OPENAI_API_VERSION").or_else(|| environment("OPENAI_API_VERSION"));
                 if let Some(version) = version {
@@ -264,6 +293,11 @@ fn connect_in(
         #[cfg(feature = "bedrock")]
         Dialect::Bedrock => return Err(Error::internal("bedrock is connected above")),
     })
+}
+
+fn entra_token() -> Result<Secret> {
+    let gone = || Error::new(ErrorCode::ProviderAuth, format!("{AZURE_TOKEN} is not set any more"));
+    variable(AZURE_TOKEN).map(|token| Secret::new(&token)).ok_or_else(gone)
 }
 
 /// Ollama's own variable may hold a host and port alone.

@@ -1,12 +1,13 @@
 //! Embeddings: texts or images as vectors, where a provider makes them.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::domain::{Part, Usage};
 
 /// What is to be embedded.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EmbeddingRequest {
     /// The provider's own name of the model.
     pub model_name: String,

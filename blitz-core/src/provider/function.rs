@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::reply::Reply;
-use super::scripted::{deltas, response};
-use super::{Asker, CallContext, ModelStream, Profile, Provider, StreamItem};
+use super::scripted::{as_message, deltas, embedded, response};
+use super::{Asker, CallContext, EmbeddingFuture, EmbeddingRequest, ModelStream, Profile, Provider, StreamItem};
 use crate::domain::{Delta, ModelRequest};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-type Function = dyn Fn(ModelRequest, ProviderCall) -> BoxFuture<'static, Result<Reply>> + Send + Sync;
+type Function<R> = dyn Fn(R, ProviderCall) -> BoxFuture<'static, Result<Reply>> + Send + Sync;
 
 /// A provider whose answers an async function of the host makes.
 ///
@@ -49,7 +49,8 @@ pub struct FunctionProvider {
     name: String,
     profile: Profile,
     remote: bool,
-    function: Arc<Function>,
+    function: Arc<Function<ModelRequest>>,
+    embedding: Option<Arc<Function<EmbeddingRequest>>>,
     /// Counts the requests: ids of calls are made from it.
     asked: Arc<AtomicUsize>,
 }
@@ -98,8 +99,18 @@ impl FunctionProvider {
             profile: Profile::default(),
             remote: false,
             function: Arc::new(move |request, call| function(request, call).boxed()),
+            embedding: None,
             asked: Arc::default(),
         }
+    }
+
+    /// The same provider, which makes vectors by another function: its reply holds one for each input.
+    pub fn with_embedding<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(EmbeddingRequest, ProviderCall) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Reply>> + Send + 'static,
+    {
+        Self { embedding: Some(Arc::new(move |request, call| function(request, call).boxed())), ..self }
     }
 
     /// The same provider, whose models can do this. `free` in it makes it cost nothing.
@@ -130,19 +141,40 @@ impl Provider for FunctionProvider {
     fn is_remote(&self) -> bool {
         self.remote
     }
+
+    fn embed(&self, request: EmbeddingRequest, context: CallContext) -> EmbeddingFuture {
+        let Some(function) = self.embedding.clone() else {
+            let error = Error::invalid(format!("provider {} makes no embeddings", self.name));
+            return Box::pin(std::future::ready(Err(error)));
+        };
+        Box::pin(async move {
+            let (over, call, _) = begin(context);
+            let reply = function(request.clone(), call).await?;
+            if !reply.delay.is_zero() {
+                tokio::time::sleep(reply.delay).await;
+            }
+            over.disarm();
+            embedded(&as_message(request), reply)
+        })
+    }
 }
 
 impl FunctionProvider {
     fn open(&self, request: ModelRequest, context: CallContext) -> ModelStream {
         let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-        let cancel = CancellationToken::new();
-        let over = cancel.clone().drop_guard();
-        let (pieces, heard) = mpsc::unbounded_channel();
-        let call = ProviderCall { cancel, timeout: context.timeout, asker: context.asker, pieces };
+        let (over, call, heard) = begin(context);
         let answer = (self.function)(request.clone(), call);
         let answering = Answering { number, request, answer, heard, emitted: false, over };
         stream::unfold(Some(answering), |state| async move { state?.next().await }).flat_map(stream::iter).boxed()
     }
+}
+
+/// A call, what ends it, and where its pieces are heard.
+fn begin(context: CallContext) -> (DropGuard, ProviderCall, mpsc::UnboundedReceiver<Delta>) {
+    let cancel = CancellationToken::new();
+    let over = cancel.clone().drop_guard();
+    let (pieces, heard) = mpsc::unbounded_channel();
+    (over, ProviderCall { cancel, timeout: context.timeout, asker: context.asker, pieces }, heard)
 }
 
 /// A function at work.
@@ -218,7 +250,7 @@ mod tests {
     use super::super::complete;
     use super::*;
     use crate::domain::{Message, Usage};
-    use crate::error::{Error, ErrorCode};
+    use crate::error::ErrorCode;
 
     fn ask(provider: &FunctionProvider) -> ModelStream {
         let request = ModelRequest::new("m", vec![Message::user("12345678")]);

@@ -13,6 +13,7 @@ mod connect;
 mod embed;
 mod function;
 mod gemini;
+mod network;
 pub(crate) mod offline;
 mod ollama;
 pub(crate) mod openai;
@@ -45,6 +46,7 @@ pub use connect::{from_name, name_in_environment, names, split_name, variables};
 pub use embed::{EmbeddingRequest, EmbeddingResponse};
 pub use function::{FunctionProvider, ProviderCall};
 pub use gemini::Gemini;
+pub use network::Network;
 pub use offline::Offline;
 pub use ollama::Ollama;
 pub use openai::{ChatServer, OpenAi};
@@ -53,6 +55,7 @@ pub use responses::OpenAiResponses;
 pub use scripted::Scripted;
 pub(crate) use tokens::{CLASS_FIELDS, choice_bound, search_bound};
 pub use wire::endpoint::TokenSource;
+pub(crate) use wire::headers::RequestHeaders;
 
 /// What a model stream gives.
 #[non_exhaustive]
@@ -79,6 +82,7 @@ pub struct CallContext {
     /// Between two pieces of a streamed answer, and until its first.
     pub idle_timeout: Duration,
     pub(crate) asker: Asker,
+    pub(crate) headers: RequestHeaders,
 }
 
 /// The session of whoever asked, as the engine keeps it: nothing of it is known here.
@@ -94,7 +98,29 @@ impl std::fmt::Debug for Asker {
 impl CallContext {
     /// A call that may take `timeout` in all and may fall silent for two minutes at most.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, idle_timeout: timeout.min(Duration::from_secs(120)), asker: Asker::default() }
+        let idle_timeout = timeout.min(Duration::from_secs(120));
+        Self { timeout, idle_timeout, asker: Asker::default(), headers: RequestHeaders::default() }
+    }
+
+    /// The same call with these headers.
+    pub(crate) fn with_headers(self, headers: RequestHeaders) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// The same call with a header beside the provider's own, which a record's would be.
+    ///
+    /// ```
+    /// use blitz::provider::CallContext;
+    /// let call = CallContext::new(std::time::Duration::from_secs(60));
+    /// let call = call.with_header("OpenAI-Project", "proj_1")?;
+    /// assert!(call.with_header("Host", "example.com").is_err());
+    /// # Ok::<(), blitz::Error>(())
+    /// ```
+    ///
+    /// The provider's key goes over it. Errors: `InvalidInput` for what is no header, or says where a
+    /// message begins, ends or goes.
+    pub fn with_header(self, name: &str, value: &str) -> Result<Self> {
+        Ok(Self { headers: self.headers.with(name, value)?, ..self })
     }
 
     /// The same call, made for this session.

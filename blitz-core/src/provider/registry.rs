@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::connect::base_in_environment;
-use super::{Offline, Provider, connect, split_name};
+use super::{Network, Offline, Provider, connect, split_name};
 use crate::domain::Secret;
 use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::net::Http;
@@ -60,6 +60,12 @@ impl Providers {
     /// Says whether somebody outside this process may be asked.
     pub(crate) fn allow_remote(&self, allowed: bool) {
         self.stays_inside.store(!allowed, Ordering::Release);
+    }
+
+    /// Reaches providers by other ways from now on. Errors: `InvalidInput` where they are none.
+    pub(crate) fn reach_by(&mut self, network: &Network) -> Result<()> {
+        self.http = network.http()?;
+        Ok(())
     }
 
     /// Says whether users may name a model `provider:model`: what the environment pays for is the host's.

@@ -85,6 +85,18 @@ impl Scripted {
     }
 }
 
+/// What is to be embedded as a message of its inputs.
+pub(super) fn as_message(request: EmbeddingRequest) -> ModelRequest {
+    ModelRequest::new(request.model_name, vec![Message::new(MessageRole::User, request.inputs)])
+}
+
+/// The vectors of a reply to [`as_message`]. Errors: the reply's own, `InvalidInput` where it holds none.
+pub(super) fn embedded(asked: &ModelRequest, reply: Reply) -> Result<EmbeddingResponse> {
+    let usage = reply.usage.unwrap_or_else(|| counted(&asked.messages, &[]));
+    let (vectors, model_name) = (reply.into_vectors()?, asked.model_name.clone());
+    Ok(EmbeddingResponse { vectors, usage: Some(usage), raw_usage: Value::Null, model_name })
+}
+
 /// A panic of another test must not hide behind a poisoned list.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -122,16 +134,12 @@ impl Provider for Scripted {
     fn embed(&self, request: EmbeddingRequest, _: CallContext) -> EmbeddingFuture {
         let scripted = self.clone();
         Box::pin(async move {
-            let inputs = vec![Message::new(MessageRole::User, request.inputs)];
-            let asked = ModelRequest::new(request.model_name, inputs);
+            let asked = as_message(request);
             let (_, reply) = scripted.reply(&asked);
             if !reply.delay.is_zero() {
                 tokio::time::sleep(reply.delay).await;
             }
-            let usage = reply.usage.unwrap_or_else(|| counted(&asked.messages, &[]));
-            let vectors = reply.into_vectors()?;
-            let model_name = asked.model_name;
-            Ok(EmbeddingResponse { vectors, usage: Some(usage), raw_usage: Value::Null, model_name })
+            embedded(&asked, reply)
         })
     }
 

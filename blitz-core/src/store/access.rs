@@ -200,6 +200,15 @@ pub(crate) fn secret(
     Ok(Some(Secret::new(text)))
 }
 
+/// Forgets one secret of a record.
+pub(crate) fn drop_secret(tx: &mut dyn Connection, table: &str, id: i64, column: &str) -> Result<()> {
+    tx.execute(
+        "DELETE FROM secrets WHERE owner_table = ?1 AND owner_id = ?2 AND owner_column = ?3",
+        params![table, id, column],
+    )?;
+    Ok(())
+}
+
 /// Forgets every secret of a record.
 pub(crate) fn drop_secrets(tx: &mut dyn Connection, table: &str, id: i64) -> Result<()> {
     tx.execute("DELETE FROM secrets WHERE owner_table = ?1 AND owner_id = ?2", params![table, id])?;

@@ -3,6 +3,8 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -61,10 +63,34 @@ bool holds_all(const json &expected, const json &given) {
   return expected == given;
 }
 
+// Gives replies one by one; the library may call it on several threads at once.
+struct answers {
+  explicit answers(json replies) : left(std::make_shared<list>()) { left->replies = std::move(replies); }
+
+  std::string operator()(const std::string &) const {
+    std::lock_guard<std::mutex> held(left->mutex);
+    if (left->next >= left->replies.size()) throw blitz::error(BLITZ_INVALID_INPUT, "no answer is left");
+    return left->replies[left->next++].dump();
+  }
+
+  struct list {
+    std::mutex mutex;
+    json replies;
+    std::size_t next = 0;
+  };
+  std::shared_ptr<list> left;
+};
+
 class stage {
  public:
-  stage(std::string file, const json &scenario) : file_(std::move(file)) {
-    engine_.scripted("scripted", scenario.value("replies", json::array()).dump());
+  // Its replies come from the engine's own scripted provider, or from a function of the host.
+  stage(std::string file, const json &scenario, bool by_function) : file_(std::move(file)) {
+    json replies = scenario.value("replies", json::array());
+    if (by_function) {
+      engine_.provider(R"({"name":"scripted","free":true,"embeds":true})", answers{replies});
+    } else {
+      engine_.scripted("scripted", replies.dump());
+    }
     for (const json &tool : field(scenario, "tools")) register_tool(me_, tool);
     for (const json &node : field(scenario, "nodes")) register_node(engine_, node);
     perform_calls(field(scenario, "setup"));
@@ -162,7 +188,7 @@ int main(int count, char **files) {
   for (int i = 1; i < count; i++) {
     std::ifstream file(files[i]);
     json scenario = json::parse(std::string(std::istreambuf_iterator<char>(file), {}));
-    problems += stage(files[i], scenario).problems();
+    for (bool by_function : {false, true}) problems += stage(files[i], scenario, by_function).problems();
   }
   CHECK(count > 20 && problems == 0);
   CHECK(blitz_live_count() == 0);

@@ -43,7 +43,8 @@ class Engine(Session):
     process. ``master_key`` seals secrets: 64 hex digits; without one a file beside the database holds
     it. ``egress`` says where the HTTP calls of workflows may go (``{"hosts": ["api.example.com"]}``): nowhere
     where absent. ``sessions`` says how logins and their tokens last. ``model_names_for_users`` lets users name
-    models as ``"provider:model"``, paid by the environment's keys. ``root=False`` takes the host's own rights
+    models as ``"provider:model"``, paid by the environment's keys. ``network`` says how providers are reached
+    (``{"proxy": "http://proxy:3128", "root_certificates": "PEM"}``): as the environment says where absent. ``root=False`` takes the host's own rights
     away: all goes through :meth:`login`.
     """
 
@@ -60,10 +61,11 @@ class Engine(Session):
         egress: Mapping[str, Any] | None = None,
         sessions: Mapping[str, Any] | None = None,
         model_names_for_users: bool = False,
+        network: Mapping[str, str] | None = None,
         root: bool = True,
     ) -> None:
         settings = _settings(database_url, durability, busy_timeout, master_key)
-        _add(settings, egress, sessions, model_names_for_users)
+        _add(settings, egress, sessions, network, model_names_for_users)
         self._opened(settings, _native.Engine.open(settings).wait(), real_requests, root)
 
     @classmethod
@@ -78,11 +80,12 @@ class Engine(Session):
         egress: Mapping[str, Any] | None = None,
         sessions: Mapping[str, Any] | None = None,
         model_names_for_users: bool = False,
+        network: Mapping[str, str] | None = None,
         root: bool = True,
     ) -> Self:
         """Opens an engine without blocking the loop."""
         settings = _settings(database_url, durability, busy_timeout, master_key)
-        _add(settings, egress, sessions, model_names_for_users)
+        _add(settings, egress, sessions, network, model_names_for_users)
         engine = cls.__new__(cls)
         engine._opened(settings, await settled(_native.Engine.open(settings)), real_requests, root)
         return engine
@@ -297,12 +300,15 @@ def _add(
     settings: dict[str, Any],
     egress: Mapping[str, Any] | None,
     sessions: Mapping[str, Any] | None,
+    network: Mapping[str, str] | None,
     model_names_for_users: bool,
 ) -> None:
     if egress is not None:
         settings["egress"] = egress
     if sessions is not None:
         settings["sessions"] = sessions
+    if network is not None:
+        settings["network"] = network
     settings["model_names_for_users"] = model_names_for_users
 
 

@@ -9,7 +9,7 @@ from . import _native
 from ._errors import BlitzError
 
 #: One answer: text, an error, or ``{"text": …}``, ``{"tool_calls": [{"name": …, "arguments": …}]}``,
-#: ``{"parts": […]}``, ``{"error": {"code": …, "message": …}}``, each with ``usage`` and ``delay_ms`` beside.
+#: ``{"parts": […]}``, ``{"vectors": […]}``, ``{"error": {"code": …, "message": …}}``, each with ``usage`` and ``delay_ms`` beside.
 Reply = str | BlitzError | Mapping[str, Any]
 
 
@@ -72,7 +72,8 @@ class FunctionModel:
     ``settings``); the answer is as one of :class:`Scripted`. A :class:`BlitzError` that it raises keeps
     its code, so a ``RateLimitedError`` is tried again as the agent's policy says. ``free`` says that it
     costs nothing; else its model's price counts. ``remote`` says that it asks somebody outside this process:
-    ``engine.allow_real_requests(False)`` forbids that.
+    ``engine.allow_real_requests(False)`` forbids that. ``embeds`` says that ``engine.models.embed`` asks it too:
+    such a request has ``inputs`` in place of ``messages``, and its answer is ``{"vectors": …}``.
     """
 
     __slots__ = ("_provider", "name")
@@ -84,6 +85,7 @@ class FunctionModel:
         name: str = "function",
         free: bool = False,
         remote: bool = False,
+        embeds: bool = False,
     ) -> None:
         import inspect
 
@@ -104,7 +106,7 @@ class FunctionModel:
             except BlitzError as error:
                 return _plain(error)
 
-        self._provider = _native.function_provider(name, awaited if is_async else plain, is_async, free, remote)
+        self._provider = _native.function_provider(name, awaited if is_async else plain, is_async, free, remote, embeds)
 
     def __repr__(self) -> str:
         return f"FunctionModel(name={self.name!r})"

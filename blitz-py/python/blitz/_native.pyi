@@ -42,7 +42,9 @@ def error_codes() -> list[tuple[int, str, str, bool]]:
 def scripted(replies: Any, name: str) -> Provider:
     """A provider that gives these answers, one for each request."""
 
-def function_provider(name: str, function: Callable[[Call], Any], is_async: bool, free: bool, remote: bool) -> Provider:
+def function_provider(
+    name: str, function: Callable[[Call], Any], is_async: bool, free: bool, remote: bool, embeds: bool
+) -> Provider:
     """A provider whose answers a function makes; it gets a `Call`."""
 
 def next_call(linger: float) -> Call | None:

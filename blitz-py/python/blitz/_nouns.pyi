@@ -95,6 +95,7 @@ class Models(Noun):
         base_url: str | None = None,
         api_key: str | None = None,
         api_key_secret: str | None = None,
+        headers: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         price: Mapping[str, Any] | None = None,
         max_output_tokens: int | None = None,
@@ -110,6 +111,8 @@ class Models(Noun):
             base_url: Where the provider is reached; its usual address where absent.
             api_key: The key, write only: it is sealed on arrival and never given back.
             api_key_secret: The name of a secret of `secrets.set` that is its key, where it has none of its own.
+            headers: Headers that go with every request beside the engine's own, by name: a text, which is sealed as the key is
+        and reads `***`, or `{"secret": name}`. None may be the key's own or say where a message begins or ends.
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
             max_output_tokens: The most output tokens the model can give; caps every request.
@@ -124,6 +127,7 @@ class Models(Noun):
         base_url: str | None = None,
         api_key: str | None = None,
         api_key_secret: str | None = None,
+        headers: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         price: Mapping[str, Any] | None = None,
         max_output_tokens: int | None = None,
@@ -139,6 +143,8 @@ class Models(Noun):
             base_url: Where the provider is reached; its usual address where absent.
             api_key: The key, write only: it is sealed on arrival and never given back.
             api_key_secret: The name of a secret of `secrets.set` that is its key, where it has none of its own.
+            headers: Headers that go with every request beside the engine's own, by name: a text, which is sealed as the key is
+        and reads `***`, or `{"secret": name}`. None may be the key's own or say where a message begins or ends.
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
             max_output_tokens: The most output tokens the model can give; caps every request.
@@ -154,6 +160,7 @@ class Models(Noun):
         base_url: str | None = None,
         api_key: str | None = None,
         api_key_secret: str | None = None,
+        headers: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         price: Mapping[str, Any] | None = None,
         max_output_tokens: int | None = None,
@@ -169,6 +176,8 @@ class Models(Noun):
             base_url: Where the provider is reached; its usual address where absent.
             api_key: The key, write only: it is sealed on arrival and never given back.
             api_key_secret: The name of a secret of `secrets.set` that is its key, where it has none of its own.
+            headers: Headers that go with every request beside the engine's own, by name: a text, which is sealed as the key is
+        and reads `***`, or `{"secret": name}`. None may be the key's own or say where a message begins or ends.
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
             max_output_tokens: The most output tokens the model can give; caps every request.
@@ -183,6 +192,7 @@ class Models(Noun):
         base_url: str | None = None,
         api_key: str | None = None,
         api_key_secret: str | None = None,
+        headers: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         price: Mapping[str, Any] | None = None,
         max_output_tokens: int | None = None,
@@ -198,6 +208,8 @@ class Models(Noun):
             base_url: Where the provider is reached; its usual address where absent.
             api_key: The key, write only: it is sealed on arrival and never given back.
             api_key_secret: The name of a secret of `secrets.set` that is its key, where it has none of its own.
+            headers: Headers that go with every request beside the engine's own, by name: a text, which is sealed as the key is
+        and reads `***`, or `{"secret": name}`. None may be the key's own or say where a message begins or ends.
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
             max_output_tokens: The most output tokens the model can give; caps every request.

@@ -52,7 +52,7 @@ async fn an_agent_calls_a_tool_and_answers() {
 }
 
 #[tokio::test]
-async fn b7_b9_parallel_calls_run_in_parallel_and_answer_in_order() {
+async fn b07_b09_parallel_calls_run_in_parallel_and_answer_in_order() {
     let calls =
         vec![("wait", json!({"a": 0, "b": 0})), ("go", json!({"a": 1, "b": 0})), ("boom", json!({"a": 0, "b": 0}))];
     let (_engine, me, provider) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
@@ -114,7 +114,7 @@ fn counted(name: &str) -> (FunctionTool, Arc<AtomicU32>, Arc<Mutex<Vec<f64>>>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn b9_no_more_calls_run_at_once_than_the_cap() {
+async fn b09_no_more_calls_run_at_once_than_the_cap() {
     let calls = (0..12).map(|n| ("many", json!({"a": n, "b": 0}))).collect();
     let (_engine, me, _) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
     let (tool, most, order) = counted("many");
@@ -128,7 +128,7 @@ async fn b9_no_more_calls_run_at_once_than_the_cap() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn b9_calls_of_a_sequential_tool_run_one_after_another_and_others_go_on() {
+async fn b09_calls_of_a_sequential_tool_run_one_after_another_and_others_go_on() {
     // The first call of `one` ends only once `other` has run: a barrier for all would never end.
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let (opened, (counting, most, order)) = (Arc::clone(&gate), counted("one"));
@@ -167,7 +167,7 @@ async fn b9_calls_of_a_sequential_tool_run_one_after_another_and_others_go_on() 
 }
 
 #[tokio::test]
-async fn b9_a_tool_that_hangs_loses_no_siblings_result() {
+async fn b09_a_tool_that_hangs_loses_no_siblings_result() {
     let calls =
         vec![("hang", json!({"a": 0, "b": 0})), ("add", json!({"a": 1, "b": 2})), ("hang", json!({"a": 1, "b": 0}))];
     let (_engine, me, provider) = scripted(vec![Reply::tool_calls(calls), Reply::text("done")]).await;
@@ -188,7 +188,7 @@ async fn b9_a_tool_that_hangs_loses_no_siblings_result() {
 }
 
 #[tokio::test]
-async fn b6_a_tool_that_was_never_offered_is_answered_and_capped() {
+async fn b06_a_tool_that_was_never_offered_is_answered_and_capped() {
     let calls = |n: usize| Reply::tool_calls((0..n).map(|_| ("nope", json!({}))).collect());
     let (_engine, me, provider) = scripted(vec![calls(1), Reply::text("sorry"), calls(1), calls(5)]).await;
     me.tools().register(add()).await.unwrap();
@@ -202,7 +202,7 @@ async fn b6_a_tool_that_was_never_offered_is_answered_and_capped() {
 }
 
 #[tokio::test]
-async fn b6_the_cap_is_on_all_names_together() {
+async fn b06_the_cap_is_on_all_names_together() {
     let replies = (0..6).map(|n| Reply::tool_call(format!("invented_{n}"), json!({})));
     let (_engine, me, provider) = scripted(replies.collect()).await;
     me.tools().register(add()).await.unwrap();

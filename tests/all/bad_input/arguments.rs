@@ -80,7 +80,7 @@ async fn t48_ten_megabytes_of_arguments_are_refused_and_kept() {
 }
 
 #[tokio::test]
-async fn b5_what_weak_models_write_around_json_is_forgiven() {
+async fn b05_what_weak_models_write_around_json_is_forgiven() {
     let texts = ["```json\n{\"a\": 1, \"b\": 2}\n```", "{\"a\": 1, \"b\": 2,}", "Sure: {\"a\": 1, \"b\": 2}"];
     let (ran, told) = call_with(texts.iter().map(|text| (*text).to_owned()).collect()).await;
     assert_eq!(ran, 3);

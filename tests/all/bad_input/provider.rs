@@ -333,7 +333,7 @@ async fn b22_null_deltas_do_no_harm() {
 }
 
 #[tokio::test]
-async fn b6_a_call_of_a_tool_that_was_never_offered_is_told_to_the_model() {
+async fn b06_a_call_of_a_tool_that_was_never_offered_is_told_to_the_model() {
     let call = json!({"id": "c1", "type": "function", "function": {"name": "rm_rf", "arguments": "{\"path\": \"/\"}"}});
     let asks = json!({"choices": [{"index": 0, "message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}],
         "usage": {"prompt_tokens": 10, "completion_tokens": 2}});

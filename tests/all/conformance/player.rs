@@ -253,12 +253,14 @@ fn compare_answer(
             problem.or_else(|| (!same_shown).then(|| format!("{name}: the deltas are not the answer")))
         }
         Err(error) if exchange.is_answer() => Some(format!("{name}: {error}")),
-        // Behind a status of 200 only its words say which error it is, in each provider's own.
-        Err(_) if exchange.status < 300 => None,
-        Err(error) => (!reading::agrees(error.code(), exchange.status, &exchange.text())).then(|| {
-            let expected = reading::error_code(exchange.status, &exchange.text());
-            format!("{name}: {} in place of {expected}", error.code())
-        }),
+        // Behind a status of 200 its words say which error it is, as far as they do.
+        Err(error) => {
+            let status = if exchange.status < 300 { reading::stated(&exchange.text())? } else { exchange.status };
+            (!reading::agrees(error.code(), status, &exchange.text())).then(|| {
+                let expected = reading::error_code(status, &exchange.text());
+                format!("{name}: {} in place of {expected}", error.code())
+            })
+        }
     }
 }
 

@@ -128,6 +128,49 @@ pub fn error_code(status: u16, body: &str) -> ErrorCode {
     }
 }
 
+/// The status that the error inside of an answer with status 200 states: as a number, or by a kind that all who
+/// have it mean the same by.
+pub fn stated(body: &str) -> Option<u16> {
+    const KINDS: &[(&str, u16)] = &[
+        ("rate_limit", 429),
+        ("resource_exhausted", 429),
+        ("overloaded_error", 529),
+        ("authentication_error", 401),
+        ("permission_error", 403),
+        ("not_found_error", 404),
+        ("request_too_large", 413),
+        ("invalid_request_error", 400),
+        ("server_error", 500),
+        ("api_error", 500),
+    ];
+    let pieces = body.lines().map(|line| line.strip_prefix("data:").unwrap_or(line).trim()).chain([body]);
+    let mut objects = pieces.filter_map(|piece| serde_json::from_str::<Value>(piece).ok());
+    let error = objects.find_map(|said| {
+        let error =
+            ["/error", "/response/error"].iter().find_map(|path| said.pointer(path).filter(|it| it.is_object()));
+        error.cloned().or_else(|| (said["type"] == "error").then_some(said))
+    })?;
+    let number = error["code"].as_u64().or_else(|| error["code"].as_str()?.parse().ok());
+    let kind = ["code", "type", "status"].map(|name| text(&error[name]).to_lowercase()).join(" ");
+    let kind = || KINDS.iter().find(|(name, _)| kind.contains(name)).map(|(_, status)| u64::from(*status));
+    number.filter(|number| (400..600).contains(number)).or_else(kind)?.try_into().ok()
+}
+
+#[test]
+fn conformance_reads_which_error_an_answer_with_status_200_states() {
+    for (body, status) in [
+        ("data: {\"choices\": []}\n\ndata: {\"error\": {\"code\": 429, \"message\": \"x\"}}\n\n", Some(429)),
+        (r#"data: {"type": "error", "error": {"type": "overloaded_error"}}"#, Some(529)),
+        (r#"data: {"type": "response.failed", "response": {"error": {"code": "server_error"}}}"#, Some(500)),
+        (r#"data: {"type": "error", "code": "rate_limit_exceeded"}"#, Some(429)),
+        (r#"{"error": {"code": 503, "status": "UNAVAILABLE"}}"#, Some(503)),
+        (r#"{"error": "something"}"#, None),
+        (r#"data: {"choices": []}"#, None),
+    ] {
+        assert_eq!(stated(body), status, "{body}");
+    }
+}
+
 /// Functions on offer in the form of Chat Completions, which most others took over.
 pub fn function_tools(tools: &Value) -> Vec<ToolSpec> {
     let spec = |function: &Value| {

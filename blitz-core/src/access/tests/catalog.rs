@@ -236,8 +236,8 @@ async fn a_key_is_sealed_kept_and_dropped_with_its_host() {
     assert_eq!(record.spec.api_key, None);
     let key = async || {
         let model = record.clone();
-        let read = world.work.read(move |tx, standing| standing.model_key(tx, &model));
-        read.await.unwrap().map(|key| key.expose().to_owned())
+        let read = world.work.read(move |tx, standing| standing.model_secrets(tx, &model));
+        read.await.unwrap().key.map(|key| key.expose().to_owned())
     };
     assert_eq!(key().await.as_deref(), Some("sk-canary"));
     let kept = gate.put(root, model(), Visibility::Private).await.unwrap();

@@ -24,7 +24,11 @@ const fn service_of(name: &'static str, providers: &'static [&'static str], host
 
 const SERVICES: &[Service] = &[
     service_of("openai", &["openai", "openai_responses", "openai_compatible"], &["api.openai.com"]),
-    service_of("azure", &["azure"], &[".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com"]),
+    service_of(
+        "azure",
+        &["azure", "azure_responses"],
+        &[".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com"],
+    ),
     service_of("anthropic", &["anthropic"], &["api.anthropic.com"]),
     service_of("gemini", &["gemini"], &["generativelanguage.googleapis.com"]),
     service_of("bedrock", &["bedrock"], &[".amazonaws.com"]),

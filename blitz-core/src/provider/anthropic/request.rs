@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn b8_b19_b26_texts_of_white_space_are_left_out() {
+    fn b08_b19_b26_texts_of_white_space_are_left_out() {
         let call = ToolCall::new("a", "f", "");
         let messages = vec![
             Message::system(" \n"),
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn b8_all_results_of_a_turn_are_first_in_one_user_message() {
+    fn b08_all_results_of_a_turn_are_first_in_one_user_message() {
         let calls = ["a", "b"].map(|id| Part::ToolCall(ToolCall::new(id, "f", "")));
         let messages = vec![
             Message::user("go"),

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn b4_truncated_arguments_keep_their_usage() {
+    fn b04_truncated_arguments_keep_their_usage() {
         let call = json!({"type": "tool_use", "id": "t", "name": "f", "input": {}});
         let piece = delta(json!({"type": "input_json_delta", "partial_json": "{\"a\":"}));
         let response = read(&[start(json!({})), block(call), piece, stop("max_tokens")]).unwrap();

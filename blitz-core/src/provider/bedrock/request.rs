@@ -230,7 +230,7 @@ mod tests {
     use crate::domain::ToolCall;
 
     #[test]
-    fn b8_b19_b26_texts_of_white_space_are_left_out() {
+    fn b08_b19_b26_texts_of_white_space_are_left_out() {
         let call = ToolCall::new("a", "f", "");
         let messages = vec![
             Message::system(" \n"),

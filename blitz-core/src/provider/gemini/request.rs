@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn b8_calls_keep_their_signatures_and_results_follow_by_name() {
+    fn b08_calls_keep_their_signatures_and_results_follow_by_name() {
         let mut call = ToolCall::new("call_0", "f", "{\"a\":1}");
         call.signature = Some("s".into());
         let said = vec![

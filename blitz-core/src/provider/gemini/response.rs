@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn b3_calls_without_ids_get_their_own() {
+    fn b03_calls_without_ids_get_their_own() {
         let call = json!({"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "s"});
         let response = read(&[chunk(json!([call.clone(), call]), json!("STOP"))]).unwrap();
         let ids: Vec<_> = response.message.tool_calls().map(|call| call.id.as_str()).collect();

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn b4_b18_b21_the_ways_an_answer_ends() {
+    fn b04_b18_b21_the_ways_an_answer_ends() {
         let mut cut = whole();
         cut["status"] = "incomplete".into();
         cut["incomplete_details"] = json!({"reason": "max_output_tokens"});

@@ -297,7 +297,7 @@ mod tests {
     const AB: &[(&str, &str, &str)] = &[("a", "add", r#"{"x":1}"#), ("b", "sub", r#"{"y":2}"#)];
 
     #[test]
-    fn b1_fragments_are_keyed_by_index() {
+    fn b01_fragments_are_keyed_by_index() {
         let pieces = [
             piece(0, json!("a"), json!("add"), json!("")),
             piece(1, json!("b"), json!("sub"), json!("")),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn b1_repeated_names_and_ids_change_nothing() {
+    fn b01_repeated_names_and_ids_change_nothing() {
         let pieces = [
             piece(0, json!("a"), json!("add"), json!("{\"x\"")),
             piece(0, json!("a"), json!("add"), json!(":1}")),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn b1_a_new_id_at_the_same_index_is_a_new_call() {
+    fn b01_a_new_id_at_the_same_index_is_a_new_call() {
         let pieces = [
             piece(0, json!("a"), json!("add"), json!("{\"x\"")),
             piece(0, json!("a"), json!(null), json!(":1}")),
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn b1_whole_calls_without_index_or_id_stay_apart() {
+    fn b01_whole_calls_without_index_or_id_stay_apart() {
         let whole = |name: &str, arguments: &str| json!({"function": {"name": name, "arguments": arguments}});
         let pieces = [whole("add", "{\"x\":1}"), whole("add", "{\"x\":1}"), whole("now", "")];
         let made = expected(&[("call_0", "add", r#"{"x":1}"#), ("call_1", "add", r#"{"x":1}"#), ("call_2", "now", "")]);
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn b1_whole_calls_at_index_zero_stay_apart_even_under_one_id() {
+    fn b01_whole_calls_at_index_zero_stay_apart_even_under_one_id() {
         let pieces = [
             piece(0, json!("a"), json!("add"), json!("{\"x\":1}")),
             piece(0, json!("a"), json!("add"), json!("{\"x\":2}")),
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn b1_a_random_id_on_each_fragment_is_one_call() {
+    fn b01_a_random_id_on_each_fragment_is_one_call() {
         let pieces = [
             piece(0, json!("a"), json!("add"), json!("{\"x\"")),
             piece(0, json!("r1"), json!(null), json!(":")),
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn b2_object_arguments_become_text_and_empty_ones_stay_empty() {
+    fn b02_object_arguments_become_text_and_empty_ones_stay_empty() {
         let pieces = [
             piece(0, json!("a"), json!("add"), json!({"x": 1})),
             piece(1, json!("b"), json!("now"), json!(null)),
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn b3_an_id_of_an_earlier_turn_is_not_used_again() {
+    fn b03_an_id_of_an_earlier_turn_is_not_used_again() {
         let said = Part::ToolCall(ToolCall::new("call_0", "add", "{}"));
         let history = [Message::new(crate::MessageRole::Assistant, vec![said])];
         let pieces =
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn b1_arguments_before_the_name_are_shown_with_it() {
+    fn b01_arguments_before_the_name_are_shown_with_it() {
         let (mut calls, mut deltas) = (Calls::default(), Vec::new());
         for text in
             [r#"{"index":0,"function":{"arguments":"{"}}"#, r#"{"index":0,"function":{"name":"f","arguments":"}"}}"#]

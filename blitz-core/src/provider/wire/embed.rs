@@ -26,10 +26,11 @@ pub(in crate::provider) struct EmbeddingCall {
 
 impl Link {
     pub(in crate::provider) async fn embed(
-        self,
+        mut self,
         request: EmbeddingRequest,
         context: CallContext,
     ) -> Result<EmbeddingResponse> {
+        self.endpoint = self.endpoint.with_headers(&context.headers);
         let Some(call) = self.dialect.embed(&self.endpoint, &request) else {
             return Err(Error::invalid(format!("{} makes no embeddings here", self.endpoint.name)));
         };

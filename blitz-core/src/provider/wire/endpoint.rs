@@ -8,6 +8,7 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::Failure;
+use super::headers::RequestHeaders;
 use crate::domain::Secret;
 use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::net::{Answer, Http, MAX_ERROR_BODY, Patience, parse_base_url};
@@ -88,6 +89,8 @@ pub(in crate::provider) struct Endpoint {
     /// The address that a user gave, or the usual one.
     pub base: Url,
     pub auth: Auth,
+    /// What goes with each request beside its dialect's own.
+    pub headers: RequestHeaders,
     pub http: Http,
 }
 
@@ -111,7 +114,13 @@ impl Endpoint {
 
     /// Errors: `InvalidInput` if the address is not a plain `http(s)` URL.
     pub(in crate::provider) fn new(name: &str, base: &str, auth: Auth) -> Result<Self> {
-        Ok(Self { name: name.to_owned(), base: parse_base_url(base)?, auth, http: Http::new() })
+        Ok(Self {
+            name: name.to_owned(),
+            base: parse_base_url(base)?,
+            auth,
+            headers: RequestHeaders::default(),
+            http: Http::new(),
+        })
     }
 
     /// The base with this path behind its own; `root` stands in where the base has none.
@@ -127,6 +136,14 @@ impl Endpoint {
         url
     }
 
+    /// The same place, asked with these headers.
+    pub(in crate::provider) fn with_headers(self: &Arc<Self>, headers: &RequestHeaders) -> Arc<Self> {
+        if headers.is_empty() {
+            return Arc::clone(self);
+        }
+        Arc::new(Self { headers: headers.clone(), ..Self::clone(self) })
+    }
+
     pub(in crate::provider) async fn post(
         &self,
         url: Url,
@@ -134,6 +151,7 @@ impl Endpoint {
         body: Vec<u8>,
         patience: Patience,
     ) -> Result<Answer> {
+        self.headers.lay_over(&mut headers);
         headers.extend(self.auth.headers(&url, &body).await?);
         self.http.post_json(url, headers, body, patience).await.map_err(|error| self.broken(error))
     }

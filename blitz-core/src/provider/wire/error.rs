@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::body::Unreadable;
 use super::endpoint::Endpoint;
-use crate::domain::Timestamp;
+use crate::domain::{Secret, Timestamp};
 use crate::error::{BoxError, Charged, Error, ErrorCode};
 use crate::net::NetError;
 use crate::net::retry_after::retry_after;
@@ -146,6 +146,7 @@ impl ErrorObject {
             () if named(&["authentication", "invalid_api_key", "permission", "AccessDenied"]) => 401,
             () if named(&["not_found"]) => 404,
             () if named(&["timeout"]) => 408,
+            () if named(&["too_large"]) => 413,
             () if named(&[
                 "invalid_request",
                 "context_length",
@@ -165,7 +166,16 @@ impl ErrorObject {
     fn sentence(&self, endpoint: &Endpoint, status: u16, code: ErrorCode) -> String {
         let shown: Vec<_> = self.identifiers.iter().map(String::as_str).filter(|id| endpoint.may_show(id)).collect();
         let shown = if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) };
-        format!("answered {status}{shown}: {}", advice(status, code))
+        let advice = match () {
+            () if self.is(&["DeploymentNotFound"]) => {
+                "there is no such deployment, a model of azure has the name of its deployment"
+            }
+            () if code != ErrorCode::ProviderAuth && self.mentions(&["api-version", "api version"]) => {
+                "check the api-version: AZURE_OPENAI_API_VERSION, or ?api-version=… in base_url"
+            }
+            () => advice(status, code),
+        };
+        format!("answered {status}{shown}: {advice}")
     }
 }
 
@@ -254,8 +264,8 @@ impl Endpoint {
             && identifier.len() <= 48
             && identifier.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         let is_number = identifier.len() <= 5 && identifier.bytes().all(|byte| byte.is_ascii_digit());
-        let is_key = self.auth.secrets().any(|key| {
-            let (key, identifier) = (key.expose().to_lowercase(), identifier.to_lowercase());
+        let is_key = self.auth.secrets().map(Secret::expose).chain(self.headers.values()).any(|key| {
+            let (key, identifier) = (key.to_lowercase(), identifier.to_lowercase());
             key.contains(&identifier) || identifier.contains(&key)
         });
         (is_word || is_number) && !is_key

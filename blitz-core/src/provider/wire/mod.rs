@@ -14,6 +14,7 @@ pub(super) mod error;
 pub(super) mod extra;
 #[cfg(feature = "bedrock")]
 pub(super) mod frames;
+pub(in crate::provider) mod headers;
 pub(super) mod media;
 pub(super) mod repeat;
 pub(super) mod schema;
@@ -144,6 +145,7 @@ struct Call {
 
 impl Call {
     async fn open(Link { endpoint, dialect }: Link, request: ModelRequest, context: CallContext) -> Result<Self> {
+        let endpoint = endpoint.with_headers(&context.headers);
         let encoded = dialect.encode(&endpoint, &request, false).map_err(|error| endpoint.unsaid(error))?;
         // Silence is normal while an answer is made that is not streamed.
         let idle = encoded.streams.then_some(context.idle_timeout);

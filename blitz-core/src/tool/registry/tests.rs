@@ -44,7 +44,7 @@ async fn runs_with_arguments_that_follow_the_schema() {
 }
 
 #[tokio::test]
-async fn b5_mends_what_weak_models_write() {
+async fn b05_mends_what_weak_models_write() {
     for text in ["```json\n{\"a\": 1}\n```", "Sure: {\"a\": 1,}", r#""{\"a\": 1}""#, "{\"a\": 1, \"note\": \"\",\n}"] {
         assert_eq!(run(&double(), text).await.content, json!(2.0), "{text}");
     }
@@ -75,7 +75,7 @@ async fn t48_arguments_off_schema_are_told_and_not_run() {
 }
 
 #[tokio::test]
-async fn b9_a_panic_is_a_result() {
+async fn b09_a_panic_is_a_result() {
     let tool = prepared(FunctionTool::new("double", "", |_: Args| async move {
         if true {
             panic!("boom");

@@ -196,7 +196,7 @@ fn an_image_elsewhere_is_refused_not_dropped() {
 }
 
 #[test]
-fn b3_results_are_bound_by_the_providers_id() {
+fn b03_results_are_bound_by_the_providers_id() {
     let theirs = |id: &str, provider_id: &str| ToolCall {
         provider_id: Some(provider_id.into()),
         ..ToolCall::new(id, "f", "{}")
@@ -216,7 +216,7 @@ fn b3_results_are_bound_by_the_providers_id() {
 }
 
 #[test]
-fn b5_replayed_arguments_are_an_object_where_servers_need_one() {
+fn b05_replayed_arguments_are_an_object_where_servers_need_one() {
     let sent = |dialect: &Dialect<'_>, text: &str| {
         let body = body_for(dialect, &ask(vec![calling(vec![ToolCall::new("c", "f", text)])]));
         body["messages"][0]["tool_calls"][0]["function"]["arguments"].as_str().unwrap().to_owned()
@@ -247,7 +247,7 @@ fn b29_thinking_goes_back_only_to_its_maker() {
 }
 
 #[test]
-fn b4_b15_a_schema_that_a_server_cannot_take_is_said_in_words() {
+fn b04_b15_a_schema_that_a_server_cannot_take_is_said_in_words() {
     let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
     let mut request = ask(vec![Message::user("?")]).with_output_schema(schema);
     let deepseek = Dialect { provider: "deepseek", quirks: ChatServer::DeepSeek.quirks(), family: None };

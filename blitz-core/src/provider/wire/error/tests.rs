@@ -1,12 +1,19 @@
 use super::*;
 use crate::domain::Secret;
 use crate::net::{Http, parse_base_url};
+use crate::provider::RequestHeaders;
 use crate::provider::wire::endpoint::Auth;
 use serde_json::json;
 
 fn endpoint() -> Endpoint {
     let auth = Auth::bearer(Some(Secret::new("canary_key"))).unwrap();
-    Endpoint { name: "openai".to_owned(), base: parse_base_url("http://h").unwrap(), auth, http: Http::new() }
+    Endpoint {
+        name: "openai".to_owned(),
+        base: parse_base_url("http://h").unwrap(),
+        auth,
+        headers: RequestHeaders::default(),
+        http: Http::new(),
+    }
 }
 
 fn failed(status: u16, body: &Value) -> Error {
