@@ -22,7 +22,7 @@ async fn t33_every_failed_login_is_the_same_error() {
     root.users().delete(cem.id).await.unwrap();
     let mut shown = Vec::new();
     for (email, password) in [
-        ("ana@example.com", "a wrong passphrase"),
+        ("ana@example.com", "sk-canary wrong passphrase"),
         ("ben@example.com", PASSWORD),
         ("cem@example.com", PASSWORD),
         ("nobody@example.com", PASSWORD),
@@ -30,8 +30,8 @@ async fn t33_every_failed_login_is_the_same_error() {
         ("", ""),
         ("ana@example.com", ""),
         ("ana@example.com\0", PASSWORD),
-        ("ana@example.com", " a long passphrase"),
-        ("ana@example.com", "A long passphrase"),
+        ("ana@example.com", " sk-canary long passphrase"),
+        ("ana@example.com", "SK-canary long passphrase"),
     ] {
         let error = engine.login(email, password).await.map(drop).unwrap_err();
         shown.push((error.code(), error.to_string(), error.details()));
@@ -54,7 +54,7 @@ async fn t33_an_unknown_address_takes_as_long_as_a_wrong_password() {
     for _ in 0..500 {
         for (email, times) in ["ana@example.com", "nobody@example.com"].into_iter().zip(&mut times) {
             let began = std::time::Instant::now();
-            assert_eq!(code(engine.login(email, "a wrong passphrase").await), ErrorCode::Unauthenticated);
+            assert_eq!(code(engine.login(email, "sk-canary wrong passphrase").await), ErrorCode::Unauthenticated);
             times.push(began.elapsed());
         }
     }
@@ -120,7 +120,7 @@ async fn t30_a_session_ends_with_the_standing_it_was_given_for() {
     let changes: [(&str, UserUpdate); 4] = [
         ("role", update(|user| user.role = Some(Role::Admin))),
         ("disabled", update(|user| user.active = Some(false))),
-        ("password", update(|user| user.password = Some(Secret::new("another passphrase")))),
+        ("password", update(|user| user.password = Some(Secret::new("sk-canary other passphrase")))),
         ("name", update(|user| user.name = Some("Ana".into()))),
     ];
     for (number, (what, change)) in changes.into_iter().enumerate() {

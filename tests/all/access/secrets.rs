@@ -8,12 +8,13 @@ use serde_json::json;
 use super::{PASSWORD, member};
 use crate::bad_input::code;
 use crate::support::engine::scripted;
+use crate::support::folder::Folder;
 
 const CANARY: &str = "sk-canary-of-a-named-secret";
 
 #[tokio::test]
 async fn t59_a_named_secret_is_sealed_and_nothing_reads_it_back() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
     let root = engine.root("test");
@@ -42,7 +43,7 @@ async fn t59_a_named_secret_is_sealed_and_nothing_reads_it_back() {
 
 #[tokio::test]
 async fn t59_a_value_moved_to_another_row_does_not_open() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
     let root = engine.root("test");
@@ -71,8 +72,8 @@ async fn who_may_set_refer_to_and_delete_a_secret() {
     let denied = ErrorCode::PermissionDenied;
 
     ana.secrets().set("anas", Secret::new(CANARY)).await.unwrap();
-    ana.secrets().set("anas", Secret::new("another")).await.unwrap();
-    assert_eq!(code(ana.secrets().set("hosts", Secret::new("stolen")).await), denied);
+    ana.secrets().set("anas", Secret::new("sk-canary-another")).await.unwrap();
+    assert_eq!(code(ana.secrets().set("hosts", Secret::new("sk-canary-stolen")).await), denied);
     assert_eq!(code(ana.secrets().delete("hosts").await), denied);
     assert_eq!(code(ana.secrets().list(ListOptions::default()).await), denied, "setting is not using");
     let model = NewModel::new("x", "openai", "y").with_base_url("https://evil.example").with_api_key_secret("hosts");
@@ -110,7 +111,7 @@ async fn a_model_whose_secret_is_gone_says_so() {
 
 #[tokio::test]
 async fn the_master_key_of_a_host_is_replaced() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db").to_str().unwrap().to_owned();
     let (old, new) = ("07".repeat(32), "08".repeat(32));
     let open = async |key: &str| {

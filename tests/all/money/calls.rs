@@ -171,8 +171,8 @@ async fn t15_two_principals_have_keys_of_their_own() {
     me.agents().set_visibility("a", Visibility::Shared).await.unwrap();
     let mut ids = Vec::new();
     for email in ["ana@example.org", "ben@example.org"] {
-        me.users().create(NewUser::new(email, "a long password")).await.unwrap();
-        let session = engine.login(email, "a long password").await.unwrap();
+        me.users().create(NewUser::new(email, "sk-canary long password")).await.unwrap();
+        let session = engine.login(email, "sk-canary long password").await.unwrap();
         for input in ["go", "go"] {
             let options = RunOptions::default().with_client_key("the same");
             ids.push(session.agents().run_with("a", input, options).await.unwrap().execution_id);
