@@ -106,7 +106,7 @@ impl log::Log for Log {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        self.line(|line| drop(writeln!(line.0, "{}", record.args())));
+        self.line(|line| line.0 = format!("{}\n", record.args()));
     }
 
     fn flush(&self) {}
