@@ -492,3 +492,19 @@ def test_each_positional_only_parameter_keeps_its_place(engine: blitz.Engine) ->
     *right, wrong = told(engine.run("a", "x"))
     assert right == [[1, 5, 3], [1, 2, 5], [1, 2, 3], [1, 7, 2], [1, "b", True, 2], [1, 1]]
     assert wrong.startswith("TypeError: ")
+
+
+def test_t51_a_secret_reaches_the_tool_and_not_its_model(engine: blitz.Engine) -> None:
+    engine.secrets.set("github", "sk-canary-of-a-tool")
+    given: list[str] = []
+
+    @engine.tool(secrets={"token": "github"})
+    def send(to: str, token: str) -> str:
+        given.append(token)
+        return f"sent to {to} with {token}"
+
+    model = scripted(engine, calls(("send", {"to": "ana"})), "done", tools=["send"])
+    done = engine.run("a", "x")
+    assert done.output == "done" and given == ["sk-canary-of-a-tool"]
+    assert told(done) == ["sent to ana with ***"]
+    assert "sk-canary" not in str(model.requests) and "token" not in str(model.requests[0]["tools"])

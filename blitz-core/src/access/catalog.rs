@@ -223,7 +223,7 @@ fn set_secret(tx: &mut dyn Connection, grant: &Grant, row: &ResourceRow, column:
 /// Checks that everything a record names is there and may be used by whoever puts it.
 fn check_references<S: Spec>(tx: &mut dyn Connection, grant: &Grant, spec: &S) -> Result<()> {
     spec.needs().iter().try_for_each(|permission| grant.require(*permission))?;
-    if let Some(name) = spec.secret_name() {
+    for name in spec.secret_names() {
         grant.require(Permission::SecretsUse)?;
         if access::secret_name(tx, name)?.is_none() {
             return Err(Error::not_found(format!("there is no secret {}: set it first", catalog::shown(name))));

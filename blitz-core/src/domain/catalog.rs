@@ -157,9 +157,9 @@ pub(crate) trait Spec: Serialize + serde::de::DeserializeOwned + Clone + Send + 
         None
     }
 
-    /// The name of the secret that it refers to; whoever puts it must be allowed to use secrets.
-    fn secret_name(&self) -> Option<&str> {
-        None
+    /// The names of the secrets that it refers to; whoever puts it must be allowed to use secrets.
+    fn secret_names(&self) -> Vec<&str> {
+        Vec::new()
     }
 
     /// Where its secret is sent. A change of it drops the stored secret, so that nobody can send a
@@ -203,8 +203,8 @@ impl Spec for NewModel {
         self.api_key.as_ref()
     }
 
-    fn secret_name(&self) -> Option<&str> {
-        self.api_key_secret.as_deref()
+    fn secret_names(&self) -> Vec<&str> {
+        self.api_key_secret.as_deref().into_iter().collect()
     }
 
     fn secret_target(&self) -> Option<String> {
@@ -232,6 +232,10 @@ impl Spec for NewTool {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn secret_names(&self) -> Vec<&str> {
+        self.secrets.values().map(String::as_str).collect()
     }
 }
 

@@ -160,7 +160,7 @@ fn t58_a_line_with_a_mark_ends_the_process_that_wrote_it() {
         Ok("library") => log::trace!("{MARK}"),
         Ok("span") => drop(tracing::trace_span!("span", text = MARK)),
         // Called by its pointer, it panics where it is written: in the library.
-        Ok("panic") => drop(std::panic::catch_unwind(|| Some(Err::<u8, _>(MARK)).map(Result::unwrap))),
+        Ok("panic") => drop(std::panic::catch_unwind(|| [Err::<u8, _>(MARK)].map(Result::unwrap))),
         Ok(_) => tracing::error!("nothing to hide"),
         Err(_) => {
             for (says, ends) in
