@@ -440,8 +440,9 @@ blitz_status blitz_events_free(blitz_events *events);
 /*
  * Registers a function as a tool and puts its record into the catalogue. spec_json is an object with `name`,
  * `description`, `input_schema` (JSON Schema of the arguments, an object), and if wanted `effect` ("pure", "idempotent" or
- * "unsafe", which is what it is where nothing is said), `timeout_ms`, and `sequential` (an agent's calls of it run one after
- * another). The function is there until the engine closes or another one takes its name; register it again at each start,
+ * "unsafe", which is what it is where nothing is said), `timeout_ms`, `sequential` (an agent's calls of it run one after
+ * another) and `secrets` (arguments that are secrets of secrets.set, `{"token": "github"}`: filled in at the call, the model
+ * neither sees nor gives them, what the call says of them is masked). The function is there until the engine closes or another one takes its name; register it again at each start,
  * before blitz_engine_recover(). user_data and destroy: rule DATA.
  */
 blitz_status blitz_tool_register(const blitz_session *session,

@@ -1,5 +1,6 @@
 //! Tools: functions of the host that models call.
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,8 +22,9 @@ use crate::ticket::{Given, Giver, Place, Ticket, ToolAnswer};
 
 /// Registers a function as a tool and puts its record into the catalogue. spec_json is an object with `name`,
 /// `description`, `input_schema` (JSON Schema of the arguments, an object), and if wanted `effect` ("pure", "idempotent" or
-/// "unsafe", which is what it is where nothing is said), `timeout_ms`, and `sequential` (an agent's calls of it run one after
-/// another). The function is there until the engine closes or another one takes its name; register it again at each start,
+/// "unsafe", which is what it is where nothing is said), `timeout_ms`, `sequential` (an agent's calls of it run one after
+/// another) and `secrets` (arguments that are secrets of secrets.set, `{"token": "github"}`: filled in at the call, the model
+/// neither sees nor gives them, what the call says of them is masked). The function is there until the engine closes or another one takes its name; register it again at each start,
 /// before blitz_engine_recover(). user_data and destroy: rule DATA.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_tool_register(
@@ -69,6 +71,10 @@ impl Tool for HostTool {
 
     fn sequential(&self) -> bool {
         self.new.sequential
+    }
+
+    fn secrets(&self) -> BTreeMap<String, String> {
+        self.new.secrets.clone()
     }
 
     fn call(&self, arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {

@@ -1,5 +1,6 @@
 //! A session: calls by name, running agents, registering functions; and the handle on an execution.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +127,7 @@ impl Session {
         effect: &Bound<'_, PyAny>,
         timeout: Option<f64>,
         sequential: bool,
+        secrets: BTreeMap<String, String>,
         function: Py<PyAny>,
         is_async: bool,
     ) -> PyResult<Pending> {
@@ -134,7 +136,7 @@ impl Session {
             .map_err(|_| to_py(py, &blitz::Error::invalid("timeout is a number of seconds between 0.001 and 86400")))?;
         let effect: Effect = to_typed(effect, "effect")?;
         let input_schema = to_json(input_schema, "input_schema")?;
-        let named = Named { name, description, input_schema, effect, timeout, sequential };
+        let named = Named { name, description, input_schema, effect, timeout, sequential, secrets };
         let tool = tool(named, Function { function, is_async });
         let session = self.0.clone();
         Ok(Pending::new(async move { session.tools().register(tool).await }, |py, record| value_to_python(py, &record)))

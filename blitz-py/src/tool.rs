@@ -1,5 +1,6 @@
 //! Python functions as tools.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub(crate) struct Named {
     pub(crate) effect: Effect,
     pub(crate) timeout: Option<Duration>,
     pub(crate) sequential: bool,
+    pub(crate) secrets: BTreeMap<String, String>,
 }
 
 /// The tool that a Python function is.
@@ -33,6 +35,8 @@ pub(crate) fn tool(named: Named, function: Function) -> FunctionTool {
         .with_blocking()
         .with_effect(named.effect)
         .with_timeout(named.timeout.unwrap_or(NewTool::DEFAULT_TIMEOUT));
+    let secrets = named.secrets.into_iter();
+    let tool = secrets.fold(tool, |tool, (argument, secret)| tool.with_secret(argument, secret));
     if named.sequential { tool.sequential() } else { tool }
 }
 

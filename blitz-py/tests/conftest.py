@@ -10,6 +10,19 @@ import blitz
 import pytest
 
 WORKSPACE = Path(__file__).resolve().parents[2]
+MARK = "sk-canary"
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_kept(request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """What every secret of the suite carries is in no file that a test leaves, nor in what it prints (T58, T59)."""
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    printed = capfd.readouterr()
+    assert MARK not in printed.out + printed.err, "a secret was printed"
+    for file in folder.rglob("*") if folder else []:
+        if file.is_file() and file.suffix not in (".key", ".py"):
+            assert MARK.encode() not in file.read_bytes(), f"a secret is in clear in {file}"
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from conftest import WORKSPACE
 EXAMPLES = WORKSPACE / "examples" / "python"
 
 
-def test_quickstart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quickstart(capfd: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / "quickstart.py"))
-    assert "5. (3 steps" in capsys.readouterr().out
+    assert "5. (3 steps" in capfd.readouterr().out
 
 
 def _quickstart_in(page: str) -> list[str]:

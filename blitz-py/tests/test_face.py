@@ -92,8 +92,8 @@ def test_both_twins_give_the_same(engine: blitz.Engine) -> None:
 
 
 def test_a_session_of_a_user_may_less(engine: blitz.Engine) -> None:
-    user = engine.users.create("ana@example.com", "a long passphrase", role="business_user")
-    session = engine.login("ana@example.com", "a long passphrase")
+    user = engine.users.create("ana@example.com", "sk-canary long passphrase", role="business_user")
+    session = engine.login("ana@example.com", "sk-canary long passphrase")
     assert session.principal["id"] == user.id and repr(session) == f"<Session of user {user.id}>"
     with pytest.raises(blitz.PermissionDeniedError):
         session.users.list()
@@ -101,19 +101,19 @@ def test_a_session_of_a_user_may_less(engine: blitz.Engine) -> None:
         session.models.put("x", "offline", model_name="offline")
     assert session.executions.list() == blitz.Page([])
     with pytest.raises(blitz.UnauthenticatedError):
-        engine.login("ana@example.com", "another passphrase")
-    assert asyncio.run(engine.alogin("ana@example.com", "a long passphrase")).principal["id"] == user.id
+        engine.login("ana@example.com", "sk-canary other passphrase")
+    assert asyncio.run(engine.alogin("ana@example.com", "sk-canary long passphrase")).principal["id"] == user.id
 
 
 def test_root_false_leaves_logins_only(tmp_path: Any) -> None:
     path = tmp_path / "blitz.db"
     with blitz.Engine(path) as engine:
-        engine.users.create("ana@example.com", "a long passphrase")
+        engine.users.create("ana@example.com", "sk-canary long passphrase")
     with blitz.Engine(path, root=False) as engine:
         for act in (lambda: engine.models.list(), lambda: engine.run("a"), lambda: engine.root("x")):
             with pytest.raises(blitz.PermissionDeniedError, match="root=False"):
                 act()
-        assert list(engine.login("ana@example.com", "a long passphrase").agents.list()) == []
+        assert list(engine.login("ana@example.com", "sk-canary long passphrase").agents.list()) == []
         assert engine.recover() == []
 
 

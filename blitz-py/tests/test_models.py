@@ -70,7 +70,7 @@ def test_what_a_function_model_raises_is_the_calls_error(engine: blitz.Engine) -
 
 
 def test_override_sends_every_call_to_one_model(engine: blitz.Engine) -> None:
-    engine.models.put("real", "openai", model_name="gpt-4o", api_key="sk-none")
+    engine.models.put("real", "openai", model_name="gpt-4o", api_key="sk-canary")
     engine.agents.put("a", "real")
     engine.allow_real_requests(False)
     with engine.override(model=blitz.Scripted(["outer", "last"])) as outer:
@@ -107,7 +107,7 @@ def test_real_requests_are_forbidden_for_a_whole_process(engine: blitz.Engine) -
     try:
         with blitz.Engine(":memory:") as other:
             for each in (engine, other):
-                each.models.put("real", "openai", model_name="gpt-4o", api_key="sk-none")
+                each.models.put("real", "openai", model_name="gpt-4o", api_key="sk-canary")
                 each.agents.put("a", "real")
                 error = each.run("a", "x").error
                 assert error is not None and error.code == "permission_denied"

@@ -16,7 +16,7 @@ import blitz
 import pytest
 from conftest import scripted
 
-PASSWORD = "a long passphrase"
+PASSWORD = "sk-canary long passphrase"
 PRICE = blitz.price_per_million(input="1000", output="1000")
 
 
@@ -73,12 +73,12 @@ def test_a_password_is_reset_by_a_token(open_to_all: blitz.Engine) -> None:
     engine = open_to_all
     session = engine.login("ana@example.com", PASSWORD)
     reset = engine.users.reset_password(session.principal["id"])
-    engine.set_password(reset.token, "another passphrase")
+    engine.set_password(reset.token, "sk-canary other passphrase")
     with pytest.raises(blitz.UnauthenticatedError):
         session.agents.list()
     with pytest.raises(blitz.UnauthenticatedError):
-        engine.set_password(reset.token, "a third passphrase")
-    engine.login("ana@example.com", "another passphrase")
+        engine.set_password(reset.token, "sk-canary third passphrase")
+    engine.login("ana@example.com", "sk-canary other passphrase")
 
 
 def test_keys_have_scopes_ends_and_budgets_of_their_own(open_to_all: blitz.Engine) -> None:

@@ -115,10 +115,10 @@ def test_a_tool_gets_its_context(engine: blitz.Engine) -> None:
     schema = engine.tools.get("plain").input_schema
     assert list(schema["properties"]) == ["x"]
     scripted(engine, calls(("plain", {"x": 1}), ("coroutine", {})), "done", tools=["plain", "coroutine"])
-    user = engine.users.create("ana@example.com", "a long passphrase")
+    user = engine.users.create("ana@example.com", "sk-canary long passphrase")
     for noun, name in (("agents", "a"), ("models", "m"), ("tools", "plain"), ("tools", "coroutine")):
         engine.call(f"{noun}.set_visibility", {"id": name, "visibility": "shared"})
-    done = engine.login("ana@example.com", "a long passphrase").run("a", "x")
+    done = engine.login("ana@example.com", "sk-canary long passphrase").run("a", "x")
     assert told(done)[1]["id"] == user.id, "a tool acts as its caller"
     assert {context.execution_id for context in seen} == {done.execution_id}
     assert len({context.idempotency_key for context in seen}) == 2 and {context.attempt for context in seen} == {1}
@@ -439,8 +439,8 @@ def test_methods_partials_and_names(engine: blitz.Engine) -> None:
 
 
 def test_a_session_registers_tools_as_its_user_may(engine: blitz.Engine) -> None:
-    engine.users.create("ana@example.com", "a long passphrase")
-    session = engine.login("ana@example.com", "a long passphrase")
+    engine.users.create("ana@example.com", "sk-canary long passphrase")
+    session = engine.login("ana@example.com", "sk-canary long passphrase")
     with pytest.raises(blitz.PermissionDeniedError):
         session.tool(lambda: 1, name="mine")  # type: ignore[call-overload]
 
@@ -492,3 +492,19 @@ def test_each_positional_only_parameter_keeps_its_place(engine: blitz.Engine) ->
     *right, wrong = told(engine.run("a", "x"))
     assert right == [[1, 5, 3], [1, 2, 5], [1, 2, 3], [1, 7, 2], [1, "b", True, 2], [1, 1]]
     assert wrong.startswith("TypeError: ")
+
+
+def test_t51_a_secret_reaches_the_tool_and_not_its_model(engine: blitz.Engine) -> None:
+    engine.secrets.set("github", "sk-canary-of-a-tool")
+    given: list[str] = []
+
+    @engine.tool(secrets={"token": "github"})
+    def send(to: str, token: str) -> str:
+        given.append(token)
+        return f"sent to {to} with {token}"
+
+    model = scripted(engine, calls(("send", {"to": "ana"})), "done", tools=["send"])
+    done = engine.run("a", "x")
+    assert done.output == "done" and given == ["sk-canary-of-a-tool"]
+    assert told(done) == ["sent to ana with ***"]
+    assert "sk-canary" not in str(model.requests) and "token" not in str(model.requests[0]["tools"])

@@ -187,7 +187,7 @@ def test_values_are_frozen_compare_pickle_and_print_in_one_line(engine: blitz.En
         engine.prompts.version("p", 1),
         engine.budgets.list()[0],
         *engine.budgets.windows(1),
-        engine.users.create("ana@example.com", "a long passphrase"),
+        engine.users.create("ana@example.com", "sk-canary long passphrase"),
     ]
     assert len({type(value) for value in values}) >= 14
     for value in values:

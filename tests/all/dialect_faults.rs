@@ -97,7 +97,7 @@ fn frame(headers: &[(&str, &str)], payload: &str) -> Vec<u8> {
 }
 
 async fn ask(make: Make, server: &Server) -> Result<ModelResponse, Error> {
-    canary::Log::of_process();
+    canary::Log::read();
     let provider = make(server.url(), Some(Secret::new(&format!(" {KEY}\n")))).unwrap();
     let request = ModelRequest::new("m", vec![Message::user("canary prompt")]);
     complete(provider.stream(request, CallContext::new(Duration::from_secs(60)))).await
@@ -108,7 +108,7 @@ async fn told(name: &str, make: Make, reply: Reply) -> (ErrorCode, bool, Option<
     let server = Server::start([reply]).await;
     let error = ask(make, &server).await.expect_err(name);
     assert_eq!(server.requests().len(), 1, "{name} asked again");
-    let shown = format!("{} {}", canary::shown(&error), canary::Log::of_process().text());
+    let shown = format!("{} {}", canary::shown(&error), canary::Log::read().text());
     assert!(!shown.contains("canary prompt") && !shown.contains(KEY), "{name}: {shown}");
     assert!(!canary::shown(&error).contains("canary"), "{name}: {shown}");
     match error {

@@ -149,8 +149,8 @@ async fn a_budget_and_a_switch_hold_before_anything_is_sent() {
 #[tokio::test]
 async fn a_user_embeds_by_models_that_are_open_to_it() {
     let (engine, me, _server) = engine(vec![vectors(json!({"prompt_tokens": 9}))]).await;
-    me.users().create(NewUser::new("ana@example.com", "a long passphrase")).await.unwrap();
-    let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
+    me.users().create(NewUser::new("ana@example.com", "sk-canary long passphrase")).await.unwrap();
+    let ana = engine.login("ana@example.com", "sk-canary long passphrase").await.unwrap();
     assert_eq!(ana.models().embed("e", ["a", "b"]).await.unwrap_err().code(), ErrorCode::NotFound);
     me.models().set_visibility("e", Visibility::Shared).await.unwrap();
     let request = EmbeddingRequest::texts("whatever", ["a", "b"]);

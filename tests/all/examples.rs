@@ -9,9 +9,9 @@ use blitz::{
     CostFilter, Engine, Execution, ExecutionFilter, ExecutionStatus, ListOptions, Provenance, Session, StepKind,
 };
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::source::{text, workspace};
+use crate::support::folder::Folder;
 use crate::support::server::{Reply, Server};
 
 /// An example, built as this test is: cargo knows whether there is anything to do.
@@ -66,7 +66,7 @@ fn shown(mut program: Command) -> String {
 
 /// A folder with documents, and what `review` makes beside them.
 struct Desk {
-    folder: TempDir,
+    folder: Folder,
     files: Vec<PathBuf>,
 }
 
@@ -78,7 +78,7 @@ const NOTE: &str = "The river is calm in the morning. Ducks swim on it. People w
 
 impl Desk {
     fn new(documents: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let file = |(name, text): &(&str, &str)| {
             let file = folder.path().join(name);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -512,7 +512,7 @@ async fn a_real_model_is_asked_once_for_each_step_across_a_kill() {
 
 #[test]
 fn blitz_report_shows_what_was_spent_by_model_over_days() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let file = folder.path().join("spent.db");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::bad_input::code;
 use crate::support::canary::{Log, shown};
+use crate::support::folder::Folder;
 use crate::support::server::{Reply, Server};
 
 const CANARY: &str = "canary-of-a-header";
@@ -35,9 +36,9 @@ async fn root(path: &str) -> (Engine, Session) {
 
 #[tokio::test]
 async fn b36_headers_of_a_record_go_with_every_call_and_are_in_clear_nowhere() {
-    let log = Log::of_process();
+    let log = Log::read();
     let server = Server::start([answer(), vectors(), Reply::json(400, &json!({"error": {"code": CANARY}}))]).await;
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let (engine, me) = root(folder.path().join("a.db").to_str().unwrap()).await;
     me.secrets().set("gateway", Secret::new("canary-of-a-secret")).await.unwrap();
     let new = model(&server).with_header("X-Tenant", CANARY).with_header_secret("X-Gateway-Key", "gateway");

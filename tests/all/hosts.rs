@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::bad_input::code;
 use crate::support::engine::{agent, scripted, with_provider};
+use crate::support::folder::Folder;
 use crate::support::server::Server;
 
 /// An engine in memory, its root session, and an agent `a` on the provider `own`.
@@ -29,7 +30,7 @@ fn settings(value: Value) -> blitz::Result<EngineSettings> {
 
 #[tokio::test]
 async fn settings_are_data() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let all = json!({
         "database_url": path.to_str().unwrap(), "durability": "process", "busy_timeout_ms": 50,
@@ -193,7 +194,7 @@ async fn on_a_server() -> (Engine, Session, Server) {
     let server = Server::start([]).await;
     let engine = Engine::open(":memory:").await.unwrap();
     let me = engine.root("test");
-    let model = NewModel::new("m", "openai_compatible", "x").with_base_url(server.url()).with_api_key("canary-key");
+    let model = NewModel::new("m", "openai_compatible", "x").with_base_url(server.url()).with_api_key("sk-canary-key");
     me.models().put(model.with_price(Price::per_million("1", "1").unwrap())).await.unwrap();
     me.agents().put(NewAgent::new("a", "m").retry(RetryPolicy::attempts(3, std::time::Duration::ZERO))).await.unwrap();
     (engine, me, server)

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::source::{
-    Kind, Source, core_sources, exported_macros, files, is_test_file, root_paths, shown, text, tokens, workspace,
+    Kind, Source, Token, core_sources, exported_macros, files, is_test_file, root_paths, shown, text, tokens, workspace,
 };
+use crate::support::canary::SECRET;
 
 /// Each room and what it may use, beside itself. Arrows point down only.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -324,4 +325,69 @@ fn rust_files() -> Vec<std::path::PathBuf> {
     const MEMBERS: &[&str] = &["blitz-core", "blitz-ffi", "blitz-py", "examples", "tests", "benches"];
     let built = |path: &Path| path.components().any(|part| part.as_os_str() == "target");
     MEMBERS.iter().flat_map(|member| files(member, ".rs")).filter(|path| !built(path)).collect()
+}
+
+/// What takes a secret as its last argument.
+const TAKE_SECRETS: &[&str] = &["with_api_key", "login", "set_password"];
+/// Types that are made of one.
+const OF_SECRETS: &[&str] = &["Secret", "NewUser", "Login"];
+/// Fields that are one.
+const SECRET_FIELDS: &[&str] = &["api_key", "password", "old_password", "new_password", "webhook_secret"];
+/// Names of constants that hold one.
+const SECRET_NAMES: &[&str] = &["KEY", "API_KEY", "PASSWORD", "SECRET", "TOKEN"];
+/// A master key is of hexadecimal digits alone, and stands in no database.
+const NO_ROOM_FOR_A_MARK: &[&str] = &["0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"];
+
+/// T58 and T59 hold for the whole suite only where its secrets can be told from other texts, and its files are searched.
+#[test]
+fn t58_t59_the_suites_secrets_carry_the_mark_and_its_files_are_searched() {
+    let (mut problems, mut seen) = (Vec::new(), 0);
+    for path in files("tests/all", ".rs").into_iter().filter(|path| !path.ends_with("support/folder.rs")) {
+        let found = tokens(&text(&path));
+        for at in 0..found.len() {
+            let (place, rest) = (format!("{}:{}", shown(&path), found[at].line), &found[at..]);
+            if rest[0].is("tempfile") {
+                problems.push(format!("{place}: `tempfile`: support::folder searches its files for secrets"));
+            }
+            let Some(secret) = secret_at(rest) else { continue };
+            seen += 1;
+            // What is shorter than the mark is a wrong one, or a weak one.
+            if secret.len() >= SECRET.len() && !secret.contains(SECRET) && !NO_ROOM_FOR_A_MARK.contains(&secret) {
+                problems.push(format!("{place}: a secret without the mark `{SECRET}`: no canary looks for it"));
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} secrets were seen");
+    hold(problems);
+}
+
+/// The secret that is written out behind the first of `tokens`, if it is one that takes a secret.
+fn secret_at(tokens: &[Token]) -> Option<&str> {
+    let text = |at: usize| match &tokens.get(at)?.kind {
+        Kind::Text(text) => Some(text.as_str()),
+        _ => None,
+    };
+    let first = &tokens[0];
+    if let Kind::Text(field) = &first.kind {
+        return (SECRET_FIELDS.contains(&field.as_str()) && tokens.get(1)?.mark(':')).then(|| text(2)).flatten();
+    }
+    let word = first.word()?;
+    if word == "const" && SECRET_NAMES.contains(&tokens.get(1)?.word()?) {
+        // `const NAME: &str = "…"`.
+        return text(6);
+    }
+    let made = OF_SECRETS.contains(&word) && tokens.get(1)?.kind == Kind::PathSeparator && tokens.get(2)?.is("new");
+    let open = if made { 3 } else { 1 };
+    if !(made || TAKE_SECRETS.contains(&word)) || !tokens.get(open)?.mark('(') {
+        return None;
+    }
+    let mut depth = 0;
+    let close = tokens[open..].iter().position(|token| {
+        depth += i32::from(token.mark('(')) - i32::from(token.mark(')'));
+        depth == 0
+    })?;
+    let last = open + close - 1;
+    // A text that is an argument by itself, not one that something makes another of.
+    let alone = tokens[last - 1].mark('(') && last - 1 == open || tokens[last - 1].mark(',');
+    alone.then(|| text(last)).flatten()
 }

@@ -187,7 +187,7 @@ async fn a_call_by_name_is_the_same_as_the_handle() {
     );
     same(me.call("prompts.delete", json!({"id": "p"})).await.unwrap(), Value::Null);
 
-    let new = json!({"email": "ana@example.com", "password": "a long passphrase", "role": "business_user"});
+    let new = json!({"email": "ana@example.com", "password": "sk-canary long passphrase", "role": "business_user"});
     let user = me.call("users.create", new).await.unwrap();
     let id: blitz::UserId = serde_json::from_value(user["id"].clone()).unwrap();
     same(user.clone(), value(&me.users().get(id).await.unwrap()));
@@ -252,7 +252,7 @@ async fn a_secret_in_a_wrong_field_is_not_repeated() {
         ("models.put", json!({"name": "x", "provider": "openai", "model_name": "x", "settings": "sk-canary"})),
         ("models.put", json!({"name": "x", "provider": "openai", "model_name": "x", "price": "sk-canary"})),
         ("models.put", json!({"name": "x", "provider": "openai", "model_name": "x", "base_url": "sk-canary"})),
-        ("users.create", json!({"email": "sk-canary", "password": "a long passphrase"})),
+        ("users.create", json!({"email": "sk-canary", "password": "sk-canary long passphrase"})),
         ("users.create", json!({"email": "ana@example.com", "password": "x", "role": "sk-canary"})),
         ("models.update", json!({"id": "m", "patch": {"settings": "sk-canary"}})),
         ("models.update", json!({"id": "m", "patch": {"api_key": ["sk-canary"]}})),

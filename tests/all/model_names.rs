@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::server::{self, Server};
 use crate::support::variables;
 
-const PASSWORD: &str = "a long passphrase";
+const PASSWORD: &str = "sk-canary long passphrase";
 
 /// An engine that serves `one` and `two`, each answering with its name and the model it was asked for.
 async fn engine(allowed: bool) -> (Engine, Session) {

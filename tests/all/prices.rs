@@ -205,7 +205,7 @@ async fn b37_b38_reported_usage_costs_what_a_hand_computes_to_the_nano_dollar() 
         whole.as_object_mut().unwrap().extend(answer.as_object().cloned().unwrap_or_default());
         let server = Server::start([server::Reply::json(200, &whole)]).await;
         let price: Price = serde_json::from_value(per_token(&price)).unwrap();
-        let model = NewModel::new("m", provider, "m").with_base_url(server.url()).with_api_key("k");
+        let model = NewModel::new("m", provider, "m").with_base_url(server.url()).with_api_key("sk-canary");
         let done = run(&me, model.with_price(price.clone())).await;
         assert_eq!(done.output, "done", "{by_hand}: {:?}", done.error);
         assert_eq!(done.cost, Some(Money::from_nanos(nanos)), "{by_hand}");

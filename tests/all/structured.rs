@@ -218,7 +218,7 @@ async fn over_the_wire(provider: &str, model: &str, schema: Value, answer: &Valu
     let server = Server::start([reply]).await;
     let engine = Engine::open(":memory:").await.unwrap();
     let me = engine.root("test");
-    let model = NewModel::new("m", provider, model).with_base_url(server.url()).with_api_key("k");
+    let model = NewModel::new("m", provider, model).with_base_url(server.url()).with_api_key("sk-canary");
     me.models().put(model).await.unwrap();
     me.agents().put(NewAgent::new("a", "m").output_schema(schema)).await.unwrap();
     let mut stream = me.stream("a", "?").await.unwrap();

@@ -1,15 +1,15 @@
 //! Passwords: argon2id, a bounded number of hashes at once, the same work for unknown users.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use argon2::password_hash::phc::PasswordHash as Phc;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash as Phc, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::Semaphore;
 
 use super::legacy::LegacyHash;
 use crate::domain::Secret;
 use crate::error::{Error, Result};
+use crate::store::seal::random;
 
 /// The cost of a hash: 19 MiB, two passes, one lane.
 /// Source: the floor of OWASP's password storage cheat sheet.
@@ -77,7 +77,13 @@ const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$Ym9keSBob21lIGhlcmU$AAAAAAA
 /// Makes and compares password hashes, off the async threads and few at a time.
 pub(super) struct Passwords {
     permits: Arc<Semaphore>,
+    /// Memory that no hash works in now.
+    spare: Arc<Mutex<Vec<Memory>>>,
 }
+
+/// What a hash works in: 19 MiB, used again by the next one. An allocator may keep what is given back for the thread
+/// that had it, and hashes come on any of hundreds of threads.
+type Memory = Vec<Block>;
 
 /// What a comparison gives.
 pub(super) struct Compared {
@@ -89,7 +95,7 @@ pub(super) struct Compared {
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), spare: Arc::default() }
     }
 }
 
@@ -100,7 +106,7 @@ impl Passwords {
     pub(super) async fn hash(&self, password: &Secret) -> Result<Secret> {
         check_new(password)?;
         let password = password.clone();
-        self.work(move || hash(&password)).await
+        self.work(move |memory| hash(&password, memory)).await
     }
 
     /// The same for a password that may be weak. Errors: `InvalidInput` for one that is empty or too long.
@@ -110,23 +116,30 @@ impl Passwords {
             return Err(length_error());
         }
         let password = password.clone();
-        self.work(move || hash(&password)).await
+        self.work(move |memory| hash(&password, memory)).await
     }
 
     /// Compares a password with a stored hash; without one the work is the same and nothing matches.
     pub(super) async fn compare(&self, password: &Secret, stored: Option<Secret>) -> Result<Compared> {
         check_length(password)?;
         let password = password.clone();
-        self.work(move || compare(&password, stored.as_ref())).await
+        self.work(move |memory| compare(&password, stored.as_ref(), memory)).await
     }
 
-    async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    async fn work<T: Send + 'static>(&self, job: impl FnOnce(&mut Memory) -> Result<T> + Send + 'static) -> Result<T> {
         let closed = |_| Error::closed("the engine is closed");
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
+        let spare = Arc::clone(&self.spare);
         // The permit goes with the work: a caller that gives up does not make room for another hash.
         let working = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            job()
+            let mut memory = spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            let done = job(&mut memory);
+            // An imported hash may have needed more.
+            if memory.len() <= MEMORY_KIB as usize {
+                spare.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+            }
+            done
         });
         working.await.map_err(|error| Error::internal("a password hash was broken off").with_source(error))?
     }
@@ -155,29 +168,59 @@ fn length_error() -> Error {
     Error::invalid(format!("a password has {MIN_BYTES} to {MAX_BYTES} bytes"))
 }
 
-fn hasher() -> Argon2<'static> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the constants are a valid cost");
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+fn cost() -> Params {
+    Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the constants are a valid cost")
 }
 
-fn hash(password: &Secret) -> Result<Secret> {
-    let failed = |error| Error::internal("a password could not be hashed").with_source(error);
-    let phc: Phc = hasher().hash_password(password.expose().as_bytes()).map_err(failed)?;
+/// Fills `out` with the hash of a password.
+fn digest(hasher: &Argon2, password: &Secret, salt: &[u8], out: &mut [u8], memory: &mut Memory) -> argon2::Result<()> {
+    let blocks = hasher.params().block_count();
+    if memory.len() < blocks {
+        memory.resize(blocks, Block::default());
+    }
+    hasher.hash_password_into_with_memory(password.expose().as_bytes(), salt, out, &mut memory[..blocks])
+}
+
+fn hash(password: &Secret, memory: &mut Memory) -> Result<Secret> {
+    let failed = || Error::internal("a password could not be hashed");
+    let (salt, params) = (random::<16>(), cost());
+    let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
+    let mut out = [0; Params::DEFAULT_OUTPUT_LEN];
+    digest(&hasher, password, &salt, &mut out, memory).map_err(|error| failed().with_source(error))?;
+    let phc = Phc {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&params).map_err(|error| failed().with_source(error))?,
+        salt: Some(Salt::new(&salt).map_err(|error| failed().with_source(error))?),
+        hash: Some(Output::new(&out).map_err(|error| failed().with_source(error))?),
+    };
     Ok(Secret::new(&phc.to_string()))
 }
 
-fn compare(password: &Secret, stored: Option<&Secret>) -> Result<Compared> {
+fn compare(password: &Secret, stored: Option<&Secret>, memory: &mut Memory) -> Result<Compared> {
     let text = stored.map_or(NOBODY, Secret::expose);
     if let Some(legacy) = LegacyHash::parse(text) {
         let matches = legacy.matches(password.expose())?;
-        let rehashed = if matches { Some(hash(password)?) } else { None };
+        let rehashed = if matches { Some(hash(password, memory)?) } else { None };
         return Ok(Compared { matches, rehashed });
     }
     let phc = Phc::new(text)
         .map_err(|error| Error::storage("a stored password is damaged: set a new one").with_source(error))?;
-    let matches = hasher().verify_password(password.expose().as_bytes(), &phc).is_ok() && stored.is_some();
-    let rehashed = if matches && is_outdated(&phc) { Some(hash(password)?) } else { None };
+    let matches = is_of(password, &phc, memory).unwrap_or(false) && stored.is_some();
+    let rehashed = if matches && is_outdated(&phc) { Some(hash(password, memory)?) } else { None };
     Ok(Compared { matches, rehashed })
+}
+
+/// Whether a hash is this password's; `None` for one that is no hash of argon2.
+fn is_of(password: &Secret, phc: &Phc, memory: &mut Memory) -> Option<bool> {
+    let (salt, expected) = (phc.salt.as_ref()?, phc.hash.as_ref()?);
+    let algorithm = Algorithm::try_from(phc.algorithm.as_str()).ok()?;
+    let version = phc.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+    let hasher = Argon2::new(algorithm, version, Params::try_from(phc).ok()?);
+    let mut out = vec![0; expected.len()];
+    digest(&hasher, password, salt, &mut out, memory).ok()?;
+    // In constant time.
+    Some(Output::new(&out).ok()? == *expected)
 }
 
 fn is_outdated(phc: &Phc) -> bool {
@@ -239,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn a_hash_of_another_cost_is_renewed() {
         let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8192, 1, 1, None).unwrap());
-        let phc: Phc = weak.hash_password(b"correct horse").unwrap();
+        let phc: Phc = argon2::password_hash::PasswordHasher::hash_password(&weak, b"correct horse").unwrap();
         let stored = secret(&phc.to_string());
         let compared = Passwords::default().compare(&secret("correct horse"), Some(stored)).await.unwrap();
         let renewed = compared.rehashed.unwrap();
@@ -252,6 +295,6 @@ mod tests {
     fn t33_nobody_costs_what_somebody_costs() {
         let phc = Phc::new(NOBODY).unwrap();
         assert!(!is_outdated(&phc) && phc.salt.is_some() && phc.hash.is_some());
-        assert!(!compare(&secret("anything"), None).unwrap().matches);
+        assert!(!compare(&secret("anything"), None, &mut Memory::new()).unwrap().matches);
     }
 }

@@ -243,6 +243,10 @@ impl Spec for NewTool {
     fn name(&self) -> &str {
         &self.name
     }
+
+    fn secret_names(&self) -> Vec<&str> {
+        self.secrets.values().map(String::as_str).collect()
+    }
 }
 
 impl Spec for NewAgent {

@@ -1,5 +1,6 @@
 //! Tools as the catalogue keeps them and as a model sees them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,10 @@ pub struct NewTool {
     /// Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sequential: bool,
+    /// Arguments that are secrets of `secrets.set`, each with the secret's name: filled in at the call. A model neither
+    /// sees nor gives them, and what the call says of them is masked. Whoever puts the tool needs `secrets:use`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
 }
 
 impl NewTool {
@@ -97,6 +102,7 @@ impl NewTool {
             effect: None,
             timeout_ms: None,
             sequential: false,
+            secrets: BTreeMap::new(),
         }
     }
 
@@ -130,6 +136,12 @@ impl NewTool {
     /// The same tool, whose calls by one agent run one after another.
     pub fn with_sequential(self, sequential: bool) -> Self {
         Self { sequential, ..self }
+    }
+
+    /// The same tool, whose argument is a secret by its name.
+    pub fn with_secret(mut self, argument: impl Into<String>, name: impl Into<String>) -> Self {
+        self.secrets.insert(argument.into(), name.into());
+        self
     }
 
     /// The time limit of one call.

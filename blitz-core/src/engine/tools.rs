@@ -44,10 +44,11 @@ impl Catalog<NewTool> {
     /// Like [`Tools::register`], for a tool that is shared already.
     pub async fn register_shared(&self, tool: Arc<dyn Tool>) -> Result<Record<NewTool>> {
         let spec = tool.spec();
-        let new = NewTool::function(spec.name, spec.description, spec.input_schema)
+        let mut new = NewTool::function(spec.name, spec.description, spec.input_schema)
             .with_effect(tool.effect())
             .with_timeout(tool.timeout())
             .with_sequential(tool.sequential());
+        new.secrets = tool.secrets();
         debug_assert_eq!(new.kind, ToolKind::Function);
         let record = self.put(new).await?;
         let runtime = &self.session.inner.runtime;

@@ -27,7 +27,7 @@ use crate::workflow::evaluate::{Prepared, is_effect};
 use crate::workflow::machine::container_of;
 use crate::workflow::task::Task;
 pub(super) use cached::KeptEnd;
-pub(super) use hand::{Hand, fill};
+pub(super) use hand::{Hand, Secrets, fill};
 
 /// What an attempt of a node used.
 #[derive(Debug, Clone, Copy, Default)]

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, Running, RunningWhat, Work};
 use super::effects::{Delivered, Happening, InTurn, ModelCall, Permits, ToolEnd, call_tool, live};
-use super::nodes::{Spent, fill};
+use super::nodes::{Secrets, Spent, fill};
 use super::rest::{Ran, to_the_end};
 use super::runnable::{Part, Runnable};
 use super::setup::Offer;
@@ -277,13 +277,18 @@ impl Driver {
         };
         let tool = Arc::clone(tool);
         let permits = Permits { all: Arc::clone(&self.work.permits), turn: one_by_one.then(|| self.turn_of(start)) };
-        let (arguments, names, store) = (start.arguments.clone(), self.state.secrets.clone(), self.store.clone());
+        let secrets = Secrets {
+            told: self.state.secrets.clone(),
+            arguments: tool.secrets().clone(),
+            others: self.setup.agent().map(|setup| setup.secrets.clone()).unwrap_or_default(),
+        };
+        let (arguments, store) = (start.arguments.clone(), self.store.clone());
         let (call_key, attempt, call) = (start.key.clone(), start.attempt, start.call.clone());
         let call = async move {
-            if names.is_empty() {
+            if secrets.is_empty() {
                 return call_tool(call_key, call, arguments, tool, context, permits).await;
             }
-            match fill(store, names, arguments).await {
+            match fill(store, secrets, arguments).await {
                 Ok((arguments, redactor)) => {
                     let end = call_tool(call_key, call, arguments, tool, context, permits).await;
                     ToolEnd { outcome: redactor.outcome(end.outcome), ..end }

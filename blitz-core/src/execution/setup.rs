@@ -66,6 +66,8 @@ pub(crate) struct Setup {
     fallbacks: Vec<ModelSetup>,
     offers: Vec<(String, Offer)>,
     specs: Arc<[ToolSpec]>,
+    /// The secrets that its tools are given, by name.
+    pub(crate) secrets: Vec<String>,
     output_schema: Option<Arc<OutputSchema>>,
     partial: Option<Arc<PartialOutput>>,
     opening: Opening,
@@ -240,9 +242,11 @@ impl Setup {
         }
         let mut offers = Vec::with_capacity(plan.tools.len() + plan.agents.len());
         let mut specs = Vec::with_capacity(offers.capacity());
+        let mut secrets = Vec::new();
         for record in &plan.tools {
             let tool = host.prepare(&record.hash, &record.spec)?;
             specs.push(tool.spec().clone());
+            secrets.extend(tool.secrets().values().cloned());
             offers.push((record.spec.name.clone(), Offer::Tool { id: record.id, tool }));
         }
         for child in &plan.agents {
@@ -263,6 +267,7 @@ impl Setup {
             fallbacks,
             offers,
             specs: specs.into(),
+            secrets,
             output_schema,
             partial,
             opening,

@@ -2,6 +2,7 @@
 //! every one. A turn is one transaction, as the driver makes it.
 #![allow(clippy::unwrap_used)]
 
+mod faults;
 mod over_time;
 
 use std::collections::BTreeMap;
@@ -238,18 +239,22 @@ impl World {
 
     /// Runs a turn on both, and holds every answer of the ledger against the model's.
     fn turn(&mut self, turn: &Turn) {
+        if let Err(error) = self.try_turn(turn, None) {
+            assert_eq!(error.code(), ErrorCode::Cancelled, "{}", error.chain());
+        }
+    }
+
+    /// The same, in which a statement fails, counted from 1: then neither of them changes.
+    fn try_turn(&mut self, turn: &Turn, fails_at: Option<usize>) -> Result<()> {
         let (turn, before) = (turn.clone(), self.model.clone());
-        let outcome = self.ledger.write(move |tx| {
-            let mut model = before.clone();
+        self.model = self.ledger.write(move |inner| {
+            let (mut tx, mut model) = (Watched::new(inner, fails_at), before.clone());
             for op in &turn.ops {
-                perform(tx, &mut model, op)?;
+                perform(&mut tx, &mut model, op)?;
             }
             if turn.fails { Err(Error::cancelled("this turn fails")) } else { Ok(model) }
-        });
-        match outcome {
-            Ok(model) => self.model = model,
-            Err(error) => assert_eq!(error.code(), ErrorCode::Cancelled, "{}", error.chain()),
-        }
+        })?;
+        Ok(())
     }
 
     fn rows(&self, sql: &'static str) -> Vec<Row> {

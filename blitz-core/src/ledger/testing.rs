@@ -7,8 +7,8 @@ use super::*;
 use crate::domain::{
     BudgetId, BudgetWindow, CostFilter, CostSummary, EntryKind, LedgerEntry, ListOptions, NewBudget, Timestamp, Usage,
 };
-use crate::error::Result;
-use crate::store::sql::Connection;
+use crate::error::{Error, Result};
+use crate::store::sql::{Connection, Row, SqlValue};
 use crate::store::{self, Store};
 
 pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
@@ -151,5 +151,46 @@ pub(super) fn call(execution: i64) -> ReserveRequest {
         output_cap: 100,
         searches: 0,
         clamp: false,
+    }
+}
+
+/// Counts the statements that go through it, and fails one.
+pub(super) struct Watched<'a> {
+    inner: &'a mut dyn Connection,
+    /// How many there were.
+    pub(super) statements: usize,
+    /// Which one fails, from 1; the others do what they say.
+    fails_at: Option<usize>,
+}
+
+impl<'a> Watched<'a> {
+    /// The message of the failure.
+    pub(super) const FAILURE: &'static str = "this statement fails";
+
+    pub(super) fn new(inner: &'a mut dyn Connection, fails_at: Option<usize>) -> Self {
+        Self { inner, statements: 0, fails_at }
+    }
+
+    fn next(&mut self) -> Result<&mut dyn Connection> {
+        self.statements += 1;
+        if self.fails_at == Some(self.statements) { Err(Error::storage(Self::FAILURE)) } else { Ok(self.inner) }
+    }
+}
+
+impl Connection for Watched<'_> {
+    fn execute(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<usize> {
+        self.next()?.execute(sql, params)
+    }
+
+    fn insert(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Option<i64>> {
+        self.next()?.insert(sql, params)
+    }
+
+    fn query_one(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Option<Row>> {
+        self.next()?.query_one(sql, params)
+    }
+
+    fn query_all(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Vec<Row>> {
+        self.next()?.query_all(sql, params)
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::{
     Timestamp, Usage, UsageDetails,
 };
 use crate::error::{Error, ErrorCode, Result};
-use crate::store::sql::{Connection, Row, SqlValue};
+use crate::store::sql::Connection;
 
 fn patch(value: serde_json::Value) -> Patch {
     value.as_object().unwrap().clone()
@@ -479,36 +479,11 @@ fn t23_a_threshold_crossed_by_100_parallel_settles_raises_one_alert() {
 
 // Statements --------------------------------------------------------------------------------------
 
-/// Counts the statements that go through it.
-struct Counting<'a> {
-    inner: &'a mut dyn Connection,
-    statements: usize,
-}
-
-impl Connection for Counting<'_> {
-    fn execute(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<usize> {
-        self.statements += 1;
-        self.inner.execute(sql, params)
-    }
-    fn insert(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Option<i64>> {
-        self.statements += 1;
-        self.inner.insert(sql, params)
-    }
-    fn query_one(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Option<Row>> {
-        self.statements += 1;
-        self.inner.query_one(sql, params)
-    }
-    fn query_all(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<Vec<Row>> {
-        self.statements += 1;
-        self.inner.query_all(sql, params)
-    }
-}
-
 /// Statements of a reserve and of the settle behind it.
 fn statements(ledger: &TestLedger) -> (usize, usize) {
     ledger
         .write(|inner| {
-            let mut tx = Counting { inner, statements: 0 };
+            let mut tx = Watched::new(inner, None);
             let ReserveOutcome::Reserved(reserved) = reserve(&mut tx, NOW, BOOT, &call(1))? else {
                 return Err(Error::internal("refused"));
             };

@@ -1,6 +1,7 @@
 //! A closure as a tool: its argument type gives the schema.
 
 use std::any::TypeId;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,7 @@ pub struct FunctionTool {
     timeout: Duration,
     blocks: bool,
     sequential: bool,
+    secrets: BTreeMap<String, String>,
     function: Arc<Function>,
 }
 
@@ -146,7 +148,15 @@ impl FunctionTool {
         F: Fn(Value, ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> + Send + Sync + 'static,
     {
         let (effect, timeout) = (Effect::Unsafe, NewTool::DEFAULT_TIMEOUT);
-        Self { spec, effect, timeout, blocks: false, sequential: false, function: Arc::new(function) }
+        Self {
+            spec,
+            effect,
+            timeout,
+            blocks: false,
+            sequential: false,
+            secrets: BTreeMap::new(),
+            function: Arc::new(function),
+        }
     }
 
     /// The same tool, which goes on by itself where its future is dropped: see [`Tool::blocks`].
@@ -157,6 +167,12 @@ impl FunctionTool {
     /// The same tool, whose calls by one agent run one after another: see [`Tool::sequential`].
     pub fn sequential(self) -> Self {
         Self { sequential: true, ..self }
+    }
+
+    /// The same tool, which gets the secret `name` of `secrets.set` as this argument: see [`NewTool::secrets`].
+    pub fn with_secret(mut self, argument: impl Into<String>, name: impl Into<String>) -> Self {
+        self.secrets.insert(argument.into(), name.into());
+        self
     }
 
     /// The same tool, known to change nothing: it may run any number of times.
@@ -199,6 +215,10 @@ impl Tool for FunctionTool {
 
     fn sequential(&self) -> bool {
         self.sequential
+    }
+
+    fn secrets(&self) -> BTreeMap<String, String> {
+        self.secrets.clone()
     }
 
     fn call(&self, arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {

@@ -17,6 +17,7 @@ pub use http::Egress;
 pub use node::{FunctionNode, NodeHandler, NodeOutput, NodeWork};
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,11 @@ pub trait Tool: Send + Sync + 'static {
     /// Whether an agent's calls of it run one after another, in the order of the model's.
     fn sequential(&self) -> bool {
         false
+    }
+
+    /// Its arguments that are secrets, each with the secret's name: see [`NewTool::secrets`].
+    fn secrets(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
     }
 
     /// Whether it goes on by itself where its future is dropped, as code on another thread does.

@@ -181,6 +181,8 @@ pub(crate) struct PreparedTool {
     effect: Effect,
     timeout: Duration,
     sequential: bool,
+    /// Arguments that are filled in at the call, with the names of their secrets.
+    secrets: BTreeMap<String, String>,
 }
 
 impl PreparedTool {
@@ -191,13 +193,15 @@ impl PreparedTool {
             ToolKind::Function => host.function(record)?,
         };
         let own = tool.spec();
+        let schema = without(own.input_schema, &record.secrets);
         let description = if record.description.is_empty() { own.description } else { record.description.clone() };
         Ok(Self {
-            check: SchemaCheck::new(&own.input_schema)?,
+            check: SchemaCheck::new(&schema)?,
             effect: record.effect.unwrap_or(tool.effect()),
             timeout: if record.timeout_ms.is_some() { record.timeout() } else { tool.timeout() },
             sequential: record.sequential || tool.sequential(),
-            spec: ToolSpec::new(&record.name, description, own.input_schema),
+            spec: ToolSpec::new(&record.name, description, schema),
+            secrets: record.secrets.clone(),
             tool,
         })
     }
@@ -206,7 +210,8 @@ impl PreparedTool {
     pub(crate) fn plain(tool: Arc<dyn Tool>) -> Result<Self> {
         let spec = tool.spec();
         let check = SchemaCheck::new(&spec.input_schema)?;
-        Ok(Self { check, effect: tool.effect(), timeout: MAX_TIMEOUT, sequential: tool.sequential(), spec, tool })
+        let (effect, sequential, secrets) = (tool.effect(), tool.sequential(), BTreeMap::new());
+        Ok(Self { check, effect, timeout: MAX_TIMEOUT, sequential, secrets, spec, tool })
     }
 
     /// Name, description and schema, as a model sees them.
@@ -222,6 +227,11 @@ impl PreparedTool {
     /// Whether an agent's calls of it run one after another.
     pub(crate) fn sequential(&self) -> bool {
         self.sequential
+    }
+
+    /// Arguments that are filled in at the call, with the names of their secrets.
+    pub(crate) fn secrets(&self) -> &BTreeMap<String, String> {
+        &self.secrets
     }
 
     /// Whether it goes on by itself where its future is dropped.
@@ -305,6 +315,7 @@ pub(crate) fn validate_tool(tool: &NewTool) -> Result<()> {
     }
     match tool.kind {
         ToolKind::Function => validate_function(tool),
+        ToolKind::Builtin if !tool.secrets.is_empty() => Err(Error::invalid("a builtin takes no secrets")),
         ToolKind::Builtin if tool.input_schema.is_some() => Err(Error::invalid("a builtin has its own input_schema")),
         ToolKind::Builtin => Builtin::of(tool)?.check(&tool.config),
     }
@@ -318,7 +329,22 @@ fn validate_function(tool: &NewTool) -> Result<()> {
     if schema.get("type").and_then(Value::as_str) != Some("object") {
         return Err(Error::invalid("input_schema must have type object at its root"));
     }
+    let takes = |argument: &String| schema.pointer("/properties").is_some_and(|all| all.get(argument).is_some());
+    if !tool.secrets.keys().all(takes) {
+        return Err(Error::invalid("secrets: each stands for one of the properties of input_schema"));
+    }
     SchemaCheck::new(schema).map(drop)
+}
+
+/// A schema as a model sees it: what it does not give is not there.
+fn without(mut schema: Value, secrets: &BTreeMap<String, String>) -> Value {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.retain(|name, _| !secrets.contains_key(name));
+    }
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| !name.as_str().is_some_and(|name| secrets.contains_key(name)));
+    }
+    schema
 }
 
 fn failure(call: &ToolCall, message: impl Into<String>) -> ToolOutcome {

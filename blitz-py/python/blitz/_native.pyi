@@ -114,6 +114,7 @@ class Session:
         effect: Any,
         timeout: float | None,
         sequential: bool,
+        secrets: dict[str, str],
         function: Callable[[Call], Any],
         is_async: bool,
     ) -> Pending: ...

@@ -766,6 +766,7 @@ class Tools(Noun):
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
         sequential: bool | None = None,
+        secrets: Mapping[str, Any] | None = None,
     ) -> Record:
         """``tools.create``: A tool to put into the catalogue.
 
@@ -778,7 +779,9 @@ class Tools(Noun):
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
             timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
-            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on.
+            secrets: Arguments that are secrets of `secrets.set`, each with the secret's name: filled in at the call. A model neither
+        sees nor gives them, and what the call says of them is masked. Whoever puts the tool needs `secrets:use`."""
     async def acreate(
         self,
         name: str,
@@ -791,6 +794,7 @@ class Tools(Noun):
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
         sequential: bool | None = None,
+        secrets: Mapping[str, Any] | None = None,
     ) -> Record:
         """``tools.create``: A tool to put into the catalogue.
 
@@ -803,7 +807,9 @@ class Tools(Noun):
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
             timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
-            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on.
+            secrets: Arguments that are secrets of `secrets.set`, each with the secret's name: filled in at the call. A model neither
+        sees nor gives them, and what the call says of them is masked. Whoever puts the tool needs `secrets:use`."""
 
     def put(
         self,
@@ -817,6 +823,7 @@ class Tools(Noun):
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
         sequential: bool | None = None,
+        secrets: Mapping[str, Any] | None = None,
     ) -> Record:
         """``tools.put``: A tool to put into the catalogue.
 
@@ -829,7 +836,9 @@ class Tools(Noun):
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
             timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
-            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on.
+            secrets: Arguments that are secrets of `secrets.set`, each with the secret's name: filled in at the call. A model neither
+        sees nor gives them, and what the call says of them is masked. Whoever puts the tool needs `secrets:use`."""
     async def aput(
         self,
         name: str,
@@ -842,6 +851,7 @@ class Tools(Noun):
         effect: Literal["pure", "idempotent", "unsafe"] | None = None,
         timeout_ms: int | None = None,
         sequential: bool | None = None,
+        secrets: Mapping[str, Any] | None = None,
     ) -> Record:
         """``tools.put``: A tool to put into the catalogue.
 
@@ -854,7 +864,9 @@ class Tools(Noun):
             input_schema: JSON Schema of the arguments; a builtin has its own.
             effect: What happens to the world; `unsafe` where a function says nothing.
             timeout_ms: Time limit of one call in milliseconds; 60,000 where absent.
-            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on."""
+            sequential: Whether an agent's calls of it run one after another, in the order of the model's; calls of other tools go on.
+            secrets: Arguments that are secrets of `secrets.set`, each with the secret's name: filled in at the call. A model neither
+        sees nor gives them, and what the call says of them is masked. Whoever puts the tool needs `secrets:use`."""
 
     def get(
         self,

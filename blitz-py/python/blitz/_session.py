@@ -405,6 +405,7 @@ class Session:
         effect: str = ...,
         timeout: float | None = ...,
         sequential: bool = ...,
+        secrets: Mapping[str, str] | None = ...,
     ) -> Callable[[F], F]: ...
     def tool(
         self,
@@ -417,6 +418,7 @@ class Session:
         effect: str = "unsafe",
         timeout: float | None = None,
         sequential: bool = False,
+        secrets: Mapping[str, str] | None = None,
     ) -> Any:
         """Makes a tool of a function, plain or async; the function itself stays as it is.
 
@@ -424,12 +426,14 @@ class Session:
         :class:`ToolContext` gets the call's context. ``effect`` is ``"pure"``, ``"idempotent"`` or
         ``"unsafe"``: what may be done after a crash in the middle of a call. ``timeout`` is in seconds.
         The calls of a ``sequential`` tool by one agent run one after another; those of other tools go on.
+        ``secrets={"token": "github"}`` gives the parameter ``token`` the secret ``github`` of ``secrets.set``: the
+        model neither sees nor gives it, and what the call says of it is masked.
         With an ``input_schema`` of your own the function gets the arguments as plain JSON values.
         """
         local = sys._getframe(1).f_locals
 
         def register(function: Any) -> Any:
-            self._registered(function, name, description, input_schema, effect, timeout, sequential, local).wait()
+            self._registered(function, name, description, input_schema, effect, timeout, sequential, secrets, local).wait()
             return function
 
         return register if function is None else register(function)
@@ -444,10 +448,11 @@ class Session:
         effect: str = "unsafe",
         timeout: float | None = None,
         sequential: bool = False,
+        secrets: Mapping[str, str] | None = None,
     ) -> Record:
         """Registers a function as a tool, as :meth:`tool` does, and gives its record."""
         local = sys._getframe(1).f_locals
-        return Record(self._registered(function, name, description, input_schema, effect, timeout, sequential, local).wait())
+        return Record(self._registered(function, name, description, input_schema, effect, timeout, sequential, secrets, local).wait())
 
     async def aregister(
         self,
@@ -459,9 +464,10 @@ class Session:
         effect: str = "unsafe",
         timeout: float | None = None,
         sequential: bool = False,
+        secrets: Mapping[str, str] | None = None,
     ) -> Record:
         """Registers a function as a tool, as :meth:`tool` does, and gives its record."""
-        return Record(await settled(self._registered(function, name, description, input_schema, effect, timeout, sequential, None)))
+        return Record(await settled(self._registered(function, name, description, input_schema, effect, timeout, sequential, secrets, None)))
 
     def _registered(
         self,
@@ -472,6 +478,7 @@ class Session:
         effect: str,
         timeout: float | None,
         sequential: bool,
+        secrets: Mapping[str, str] | None,
         local: Mapping[str, Any] | None,
     ) -> _native.Pending:
         from ._tools import FunctionSpec
@@ -479,7 +486,7 @@ class Session:
         spec = FunctionSpec(function, name=name, description=description, input_schema=input_schema, local=local)
         called = spec.call_async if spec.is_async else spec.call
         return self._entry.register_tool(
-            spec.name, spec.description, spec.input_schema, effect, timeout, sequential, called, spec.is_async
+            spec.name, spec.description, spec.input_schema, effect, timeout, sequential, dict(secrets or {}), called, spec.is_async
         )
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use super::{member, share_model};
 use crate::bad_input::code;
 use crate::support::engine::{agent, with_provider};
+use crate::support::folder::Folder;
 
 /// Whether no tool has answered yet.
 fn begins(request: &blitz::ModelRequest) -> bool {
@@ -201,7 +202,7 @@ async fn t42_a_revoked_key_or_a_narrower_role_stops_an_execution_at_its_next_ste
 
 #[tokio::test]
 async fn t64_no_error_tells_of_paths_sql_or_other_users() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let engine = blitz::Engine::open(path.to_str().unwrap()).await.unwrap();
     let root = engine.root("test");

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::PASSWORD;
 use crate::support::canary;
+use crate::support::folder::Folder;
 
 /// An error in every form that it can be shown in.
 fn told<T>(shown: &mut String, result: blitz::Result<T>) {
@@ -17,13 +18,13 @@ fn told<T>(shown: &mut String, result: blitz::Result<T>) {
 
 #[tokio::test]
 async fn t58_t59_no_way_in_stands_anywhere() {
-    let log = canary::Log::of_process();
-    let folder = tempfile::tempdir().unwrap();
+    let log = canary::Log::read();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
     let root = engine.root("test");
     let mut shown = String::new();
-    let mut secrets = vec![PASSWORD.to_owned(), "another passphrase".to_owned(), "sk-canary-named".to_owned()];
+    let mut secrets = vec![PASSWORD.to_owned(), "sk-canary other passphrase".to_owned(), "sk-canary-named".to_owned()];
 
     let ana = root.users().create(NewUser::new("ana@example.com", PASSWORD)).await.unwrap();
     let login = engine.login_with(Login::new("ana@example.com", PASSWORD).from("203.0.113.7")).await.unwrap();
@@ -70,9 +71,9 @@ async fn t58_t59_no_way_in_stands_anywhere() {
         }
     }
     // A webhook with its secret, calls by each way in, and everything that is written out.
-    secrets.push("whsec-canary-of-a-webhook".to_owned());
+    secrets.push("sk-canary-of-a-webhook".to_owned());
     let hook = json!({"name": "h", "url": "https://hooks.example.com/in", "events": ["budget.alert"],
-        "secret": "whsec-canary-of-a-webhook"});
+        "secret": "sk-canary-of-a-webhook"});
     shown.push_str(&root.call("webhooks.put", hook).await.unwrap().to_string());
     root.models().put(NewModel::new("off", "offline", "offline")).await.unwrap();
     root.models().set_visibility("off", blitz::Visibility::Shared).await.unwrap();
@@ -99,10 +100,10 @@ async fn t58_t59_no_way_in_stands_anywhere() {
     }
     // A replay, and the end of everything.
     told(&mut shown, engine.refresh(jwt.refresh_token.as_deref().unwrap()).await);
-    engine.set_password(&reset.token, "another passphrase").await.unwrap();
+    engine.set_password(&reset.token, "sk-canary other passphrase").await.unwrap();
     root.secrets().rotate_master_key(None).await.unwrap();
     let mut off = UserUpdate::default();
-    off.password = Some(Secret::new("another passphrase"));
+    off.password = Some(Secret::new("sk-canary other passphrase"));
     let _ = write!(shown, "{off:?}");
 
     for method in

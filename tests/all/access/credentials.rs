@@ -5,8 +5,9 @@ use blitz::{ErrorCode, ImportedUser, ListOptions, NewKey, NewUser, Role, Secret,
 use super::{PASSWORD, member};
 use crate::bad_input::code;
 use crate::support::engine::scripted;
+use crate::support::folder::Folder;
 
-const NEW: &str = "another passphrase";
+const NEW: &str = "sk-canary other passphrase";
 
 #[tokio::test]
 async fn the_first_admin_is_made_once_and_by_the_host() {
@@ -37,7 +38,7 @@ async fn a_password_is_changed_by_who_knows_it() {
     let (engine, root, _) = scripted(vec![]).await;
     let (_, ana) = member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
     let change = async |old: &str, new: &str| ana.users().change_password(Secret::new(old), Secret::new(new)).await;
-    assert_eq!(code(change("a wrong passphrase", NEW).await), ErrorCode::PermissionDenied);
+    assert_eq!(code(change("sk-canary wrong passphrase", NEW).await), ErrorCode::PermissionDenied);
     assert_eq!(code(change(PASSWORD, "short").await), ErrorCode::InvalidInput);
     let key = ana.keys().create(NewKey::new("k")).await.unwrap().key;
     let by_key = engine.api_key(&key).await.unwrap();
@@ -58,7 +59,7 @@ async fn t34_guesses_of_the_old_password_are_held_back_like_logins() {
     let (engine, root, _) = scripted(vec![]).await;
     let (_, ana) = member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
     for _ in 0..6 {
-        let guess = ana.users().change_password(Secret::new("a wrong passphrase"), Secret::new(NEW)).await;
+        let guess = ana.users().change_password(Secret::new("sk-canary wrong passphrase"), Secret::new(NEW)).await;
         assert_eq!(code(guess), ErrorCode::PermissionDenied);
     }
     assert_eq!(code(engine.login("ana@example.com", PASSWORD).await), ErrorCode::Unauthenticated, "it is held back");
@@ -90,7 +91,7 @@ async fn a_forgotten_password_is_set_by_a_token_that_is_good_once() {
 
 #[tokio::test]
 async fn an_imported_hash_lets_its_user_in_and_becomes_one_of_ours() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let engine = blitz::Engine::open(path.to_str().unwrap()).await.unwrap();
     let root = engine.root("test");
@@ -127,7 +128,7 @@ async fn an_imported_hash_lets_its_user_in_and_becomes_one_of_ours() {
 
 #[tokio::test]
 async fn t36_no_stored_hash_opens_anything() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let engine = blitz::Engine::open(path.to_str().unwrap()).await.unwrap();
     let root = engine.root("test");

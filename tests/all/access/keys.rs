@@ -124,7 +124,7 @@ async fn t44_a_key_dies_with_its_owner_and_outlives_a_login() {
         match what {
             "deleted" => root.users().delete(user.id).await.unwrap(),
             "disabled" => update.active = Some(false),
-            "password" => update.password = Some(blitz::Secret::new("another passphrase")),
+            "password" => update.password = Some(blitz::Secret::new("sk-canary other passphrase")),
             _ => update.role = Some(Role::Admin),
         }
         if what != "deleted" {

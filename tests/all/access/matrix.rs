@@ -178,7 +178,7 @@ fn sample(schema: &Value, root: &Value, field: &str, target: &Value, name: &str)
         "url" => return json!("https://example.com/hook"),
         "scope" if schema["enum"].is_null() && schema["oneOf"].is_null() => return json!("user"),
         "old_password" => return json!("passwd"),
-        "password" | "new_password" | "value" => return json!("a long passphrase"),
+        "password" | "new_password" | "value" => return json!("sk-canary long passphrase"),
         "password_hash" => return json!(format!("pbkdf2:sha256:1$salt${}", "ab".repeat(32))),
         "share" => return json!({"role": "one", "level": "view"}),
         "user_id" => return json!(1),

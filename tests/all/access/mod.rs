@@ -17,7 +17,7 @@ mod triggers;
 
 use blitz::{Engine, NewUser, Role, Session, User, Visibility};
 
-const PASSWORD: &str = "a long passphrase";
+const PASSWORD: &str = "sk-canary long passphrase";
 
 /// Adds a user and lets it log in.
 async fn member(engine: &Engine, root: &Session, email: &str, role: Role) -> (User, Session) {

@@ -114,7 +114,7 @@ async fn t39_what_only_admins_do_is_denied_and_audited() {
         code(ben.budgets().list(page()).await),
         code(ben.budgets().create(budget.clone()).await),
         code(ben.budgets().put(budget).await),
-        code(ben.models().put(NewModel::new("x", "scripted", "x").with_api_key("key")).await),
+        code(ben.models().put(NewModel::new("x", "scripted", "x").with_api_key("sk-canary")).await),
         code(ben.models().update("m", Map::new()).await),
         code(ben.models().delete("m").await),
         code(ben.tools().put(NewTool::builtin("file_read").with_config("root", "/")).await),

@@ -79,7 +79,7 @@ async fn nobody_gives_what_they_lack() {
 
     // Whoever may set an admin's password is an admin.
     let mut seize = UserUpdate::default();
-    seize.password = Some(blitz::Secret::new("a stolen passphrase"));
+    seize.password = Some(blitz::Secret::new("sk-canary stolen passphrase"));
     assert_eq!(code(clerk.users().update(admin.id, seize).await), denied);
     assert_eq!(code(clerk.users().reset_password(admin.id).await), denied);
     assert_eq!(code(clerk.users().delete(admin.id).await), denied);

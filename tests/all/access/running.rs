@@ -141,7 +141,7 @@ async fn t42_an_execution_stops_once_its_user_is_deleted() {
 async fn t42_an_ended_login_does_not_stop_an_execution() {
     let world = world().await;
     let id = world.ana.0.id;
-    let password = update(|user| user.password = Some(blitz::Secret::new("another passphrase")));
+    let password = update(|user| user.password = Some(blitz::Secret::new("sk-canary other passphrase")));
     let done = world.run(|| async { drop(world.root.users().update(id, password).await.unwrap()) }).await;
     assert_eq!(done.status, ExecutionStatus::Completed);
     assert_eq!(code(world.ana.1.executions().get(done.execution_id).await), ErrorCode::Unauthenticated);
@@ -158,7 +158,7 @@ async fn t42_a_run_that_is_heard_stays_its_callers_when_the_login_ends() {
     let mut run = ana.agents().run_heard(shared, "x", RunOptions::default()).await.unwrap();
     let id = root.executions().list(Default::default(), ListOptions::default()).await.unwrap().items[0].id;
     root.executions().wait(id).await.unwrap();
-    let password = update(|user| user.password = Some(blitz::Secret::new("another passphrase")));
+    let password = update(|user| user.password = Some(blitz::Secret::new("sk-canary other passphrase")));
     root.users().update(user.id, password).await.unwrap();
     assert_eq!(code(ana.executions().outcome(id).await), ErrorCode::Unauthenticated);
     let mut last = None;

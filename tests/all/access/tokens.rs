@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{PASSWORD, member};
 use crate::bad_input::code;
 use crate::support::engine::scripted;
+use crate::support::folder::Folder;
 
 async fn settings(change: impl FnOnce(&mut SessionSettings)) -> (Engine, Session, User) {
     let mut settings = SessionSettings::default();
@@ -76,7 +77,7 @@ async fn t30_every_token_ends_with_what_it_was_given_for() {
             "revoked" => root.sessions().revoke(jwt.session_id).await.unwrap(),
             "all" => held.sessions().revoke_all(None).await.unwrap(),
             "deleted" => root.users().delete(user.id).await.unwrap(),
-            "password" => update.password = Some(blitz::Secret::new("another passphrase")),
+            "password" => update.password = Some(blitz::Secret::new("sk-canary other passphrase")),
             "role" => update.role = Some(Role::Admin),
             _ => update.active = Some(false),
         }
@@ -154,7 +155,7 @@ async fn a_login_ends_when_it_is_left_alone_and_at_its_latest_day() {
 
 #[tokio::test]
 async fn t29_a_token_for_others_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db").to_str().unwrap().to_owned();
     let open = async |audience: &str, issuer: &str| {
         let settings = json!({"database_url": path, "sessions": {"audience": audience, "issuer": issuer}});

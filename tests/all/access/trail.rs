@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::member;
 use crate::bad_input::code;
 use crate::support::engine::scripted;
+use crate::support::folder::Folder;
 
 async fn write(root: &Session, lines: usize) {
     for number in 0..lines {
@@ -87,7 +88,7 @@ async fn what_is_pruned_leaves_a_chain_that_is_whole() {
 
 #[tokio::test]
 async fn the_words_of_a_user_are_redacted_and_the_chain_stays_whole() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
     let root = engine.root("test");
@@ -96,7 +97,7 @@ async fn the_words_of_a_user_are_redacted_and_the_chain_stays_whole() {
         let login = blitz::Login::new("ana@example.com", password).from("203.0.113.77");
         async { engine.login_with(login).await }
     };
-    login("a wrong passphrase").await.map(drop).unwrap_err();
+    login("sk-canary wrong passphrase").await.map(drop).unwrap_err();
     let session = login(super::PASSWORD).await.unwrap().with_request_id("req-of-ana");
     session.prompts().put(NewPrompt::new("p", "x")).await.unwrap();
     let about = format!("user:{}", ana.id);
@@ -190,7 +191,7 @@ async fn t60_a_seal_that_was_forged_moved_or_taken_out_is_found() {
             SELECT last_seq + 1, last_seq + 2, last_hash, 0, mac FROM audit_segments",
         ),
     ] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let path = folder.path().join("a.db");
         let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
         let root = engine.root("test");
@@ -212,7 +213,7 @@ async fn t60_a_seal_that_was_forged_moved_or_taken_out_is_found() {
 
 #[tokio::test]
 async fn t60_a_damaged_trail_is_not_sealed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
     let root = engine.root("test");
@@ -228,7 +229,7 @@ async fn t60_a_damaged_trail_is_not_sealed() {
 
 #[tokio::test]
 async fn t60_the_head_goes_out_every_few_lines_and_shows_a_cut_tail() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let heads = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&heads);
@@ -250,7 +251,7 @@ async fn t60_the_head_goes_out_every_few_lines_and_shows_a_cut_tail() {
 
 #[tokio::test]
 async fn t61_what_cannot_be_audited_is_not_done() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
     let root = engine.root("test");

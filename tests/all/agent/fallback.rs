@@ -13,6 +13,7 @@ use blitz::{
 use futures_util::StreamExt;
 use serde_json::json;
 
+use crate::support::folder::Folder;
 use crate::support::server::{Reply as HttpReply, Server};
 
 /// Who was asked, in order.
@@ -143,7 +144,8 @@ async fn b44_the_next_model_gets_the_conversation_in_its_own_form() {
     let me = engine.root("test");
     let one = NewModel::new("one", "openai_compatible", "local").with_base_url(chat.url());
     me.models().put(one).await.unwrap();
-    let two = NewModel::new("two", "anthropic", "claude-sonnet-4-6").with_base_url(claude.url()).with_api_key("k");
+    let two =
+        NewModel::new("two", "anthropic", "claude-sonnet-4-6").with_base_url(claude.url()).with_api_key("sk-canary");
     me.models().put(two).await.unwrap();
     let input = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
     let tool = FunctionTool::from_json_schema("f", "F.", input.clone(), |_, _| async { Ok(json!("seven")) });
@@ -282,7 +284,7 @@ async fn t73_a_dearer_model_is_reserved_anew_or_not_asked() {
 
 #[tokio::test]
 async fn a_fallback_that_was_cut_off_goes_on_with_the_model_it_had_come_to() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let builder = || Engine::builder(folder.path().join("a.db").to_str().unwrap());
     let by = Asked::default();
     let one = provider("one", &by, failing(ErrorCode::Unavailable));

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::bad_input::code;
 use crate::support::engine::{agent, scripted, with_provider};
+use crate::support::folder::Folder;
 
 fn city() -> Value {
     json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": false})
@@ -139,7 +140,7 @@ async fn opened(path: &str) -> (Engine, Session) {
 
 #[tokio::test]
 async fn a_recovered_run_is_held_to_its_own_schema() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db").to_str().unwrap().to_owned();
     let (engine, me) = opened(&path).await;
     let (tell, mut asked) = tokio::sync::mpsc::unbounded_channel();

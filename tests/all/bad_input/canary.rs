@@ -10,10 +10,11 @@ use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 
 use crate::support::canary::{Log, shown};
+use crate::support::folder::Folder;
 use crate::support::server::{Reply, Server};
 
 const API_KEY: &str = "sk-canary-1f6a0c";
-const PASSWORD: &str = "canary passphrase 7d3e";
+const PASSWORD: &str = "sk-canary passphrase 7d3e";
 const PROMPT: &str = "canary question 9b21";
 
 fn silent(text: &str, what: &str) {
@@ -58,7 +59,7 @@ async fn t58_no_error_repeats_a_key_a_password_or_a_prompt() {
         me.users().update(user.id, weak).await.unwrap_err(),
         me.users().create(NewUser::new("ana@example.com", PASSWORD)).await.unwrap_err(),
         me.users().create(NewUser::new("canary address", PASSWORD)).await.unwrap_err(),
-        engine.login("ana@example.com", "canary guess").await.map(drop).unwrap_err(),
+        engine.login("ana@example.com", "sk-canary guess").await.map(drop).unwrap_err(),
         engine.login(PASSWORD, PASSWORD).await.map(drop).unwrap_err(),
         me.models()
             .put(NewModel::new("x", "openai", "x").with_base_url("http://canary:canary@host"))
@@ -90,7 +91,7 @@ async fn t58_no_error_repeats_a_key_a_password_or_a_prompt() {
 /// Whatever a server of any dialect says back, the answer's text and its journal apart, nobody repeats it.
 #[tokio::test]
 async fn b36_t58_no_provider_shows_a_key_or_a_prompt_in_a_log_an_error_or_an_event() {
-    let log = Log::of_process();
+    let log = Log::read();
     let text = format!("{API_KEY} {PROMPT}");
     let error = json!({"error": {"code": API_KEY, "message": text, "param": PROMPT, "type": API_KEY, "status": text},
         "message": text, "detail": [{"msg": text, "input": PROMPT}], "type": "error"});
@@ -156,7 +157,7 @@ fn request() -> blitz::provider::EmbeddingRequest {
 async fn t59_no_file_holds_a_key_or_a_password_in_clear() {
     let good = json!({"choices": [{"index": 0, "message": {"content": "hello"}, "finish_reason": "stop"}]});
     let server = Server::start([Reply::json(200, &good)]).await;
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("blitz.db");
     let engine = Engine::open(path.display().to_string()).await.unwrap();
     let me = engine.root("test");
@@ -166,7 +167,7 @@ async fn t59_no_file_holds_a_key_or_a_password_in_clear() {
     me.agents().put(NewAgent::new("a", "m")).await.unwrap();
     me.users().create(NewUser::new("ana@example.com", PASSWORD).with_role(Role::Admin)).await.unwrap();
     engine.login("ana@example.com", PASSWORD).await.unwrap().agents().list(ListOptions::default()).await.unwrap();
-    engine.login("ana@example.com", "canary guess 51c0").await.map(drop).unwrap_err();
+    engine.login("ana@example.com", "sk-canary guess 51c0").await.map(drop).unwrap_err();
     engine.login(PASSWORD, PASSWORD).await.map(drop).unwrap_err();
     assert_eq!(me.run("a", PROMPT).await.unwrap().text(), "hello");
     assert_eq!(
@@ -175,7 +176,7 @@ async fn t59_no_file_holds_a_key_or_a_password_in_clear() {
         "the key is in use"
     );
 
-    let secrets = [API_KEY, PASSWORD, "canary guess 51c0", "$argon2id$"];
+    let secrets = [API_KEY, PASSWORD, "sk-canary guess 51c0", "$argon2id$"];
     let clean = || {
         let mut looked_at = 0;
         for entry in std::fs::read_dir(folder.path()).unwrap() {

@@ -15,12 +15,13 @@ use serde_json::json;
 
 use super::code;
 use crate::support::engine::{agent, priced};
+use crate::support::folder::Folder;
 
 /// How long the engines of these tests wait for what runs.
 const GRACE: Duration = Duration::from_millis(30);
 
 /// An engine on a file, over this provider.
-async fn open(folder: &tempfile::TempDir, provider: Scripted) -> (Engine, Session) {
+async fn open(folder: &Folder, provider: Scripted) -> (Engine, Session) {
     let path = folder.path().join("blitz.db").display().to_string();
     let engine = Engine::builder(path).with_provider(provider).open().await.unwrap();
     let me = engine.root("test");
@@ -40,7 +41,7 @@ async fn asked(provider: &Scripted) {
 
 #[tokio::test]
 async fn a_run_that_the_engine_closes_on_is_interrupted_and_the_next_engine_finishes_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let provider = silent();
     let (engine, me) = open(&folder, provider.clone()).await;
     let limit = Money::parse("1").unwrap();
@@ -74,7 +75,7 @@ async fn a_run_that_the_engine_closes_on_is_interrupted_and_the_next_engine_fini
 
 #[tokio::test]
 async fn what_ends_within_the_grace_ends_well() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let provider = Scripted::from_fn(|_| Reply::text("just in time").with_delay(Duration::from_millis(50)));
     let (engine, me) = open(&folder, provider.clone()).await;
     me.agents().put(agent("a", &[])).await.unwrap();
@@ -87,7 +88,7 @@ async fn what_ends_within_the_grace_ends_well() {
 
 #[tokio::test]
 async fn a_stream_that_the_engine_closes_on_ends_with_interrupted() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let provider = silent();
     let (engine, me) = open(&folder, provider.clone()).await;
     me.agents().put(agent("a", &[])).await.unwrap();
@@ -104,7 +105,7 @@ async fn a_stream_that_the_engine_closes_on_ends_with_interrupted() {
 
 #[tokio::test]
 async fn everything_after_close_is_closed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let (engine, me) = open(&folder, Scripted::new([Reply::text("hi")])).await;
     me.agents().put(agent("a", &[])).await.unwrap();
     let handle = me.start("a", "x").await.unwrap();
@@ -124,7 +125,7 @@ async fn everything_after_close_is_closed() {
         code(me.tools().register(tool_fn!("t", "", |_: ()| async { Ok(1) })).await),
         code(me.call("agents.list", json!({})).await),
         code(other.models().get("m").await),
-        code(engine.login("ana@example.com", "a long passphrase").await),
+        code(engine.login("ana@example.com", "sk-canary long passphrase").await),
         code(engine.recover().await),
         code(executions.get(handle.id()).await),
         code(handle.wait().await),
@@ -157,7 +158,7 @@ async fn an_unsafe_tool_in_doubt_waits_for_a_decision_and_never_runs_again_by_it
         (Decision::Skip { value: json!("as if pressed") }, "as if pressed"),
         (Decision::Fail { message: "the press is broken".into() }, "the press is broken"),
     ] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let (engine, me) = open(&folder, Scripted::new([Reply::tool_call("press", json!({}))])).await;
         let calls = Arc::new(AtomicU32::new(0));
         me.tools().register(hanging(&calls)).await.unwrap();
@@ -202,7 +203,7 @@ async fn an_unsafe_tool_in_doubt_waits_for_a_decision_and_never_runs_again_by_it
 
 #[tokio::test]
 async fn a_second_engine_on_the_file_leaves_the_first_ones_executions_alone() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let provider = silent();
     let (_first, me) = open(&folder, provider.clone()).await;
     me.agents().put(agent("a", &[])).await.unwrap();
@@ -224,7 +225,7 @@ async fn a_second_engine_on_the_file_leaves_the_first_ones_executions_alone() {
 
 #[tokio::test]
 async fn cancelling_what_nobody_runs_ends_it_and_its_money() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let provider = silent();
     let (engine, me) = open(&folder, provider.clone()).await;
     let budget = me.budgets().create(NewBudget::per_execution("each", Money::parse("1").unwrap())).await.unwrap();

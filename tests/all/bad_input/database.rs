@@ -11,6 +11,7 @@ use blitz::{Engine, ErrorCode, ExecutionStatus, ListOptions, NewModel, Session};
 use super::code;
 use crate::support::disk::SmallDisk;
 use crate::support::engine::{agent, priced};
+use crate::support::folder::Folder;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -19,8 +20,8 @@ fn url(path: &Path) -> String {
 }
 
 /// A database with a model in it, closed.
-async fn made() -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
+async fn made() -> (Folder, PathBuf) {
+    let folder = Folder::new();
     let path = folder.path().join("blitz.db");
     let engine = Engine::open(url(&path)).await.unwrap();
     engine.root("test").models().put(priced("m")).await.unwrap();
@@ -58,7 +59,7 @@ fn lock(path: &Path) -> rusqlite::Connection {
 #[tokio::test]
 async fn what_is_no_database_is_refused_and_left_alone() {
     for bytes in [b"To be or not to be".as_slice(), &[0; 4096], &[0xff; 100_000], b"SQLite format 3\0garbage"] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let path = folder.path().join("blitz.db");
         fs::write(&path, bytes).unwrap();
         refused(&path, ErrorCode::Storage, "blitz.db").await;
@@ -67,7 +68,7 @@ async fn what_is_no_database_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn the_database_of_another_program_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("other.db");
     sql(&path).execute_batch("CREATE TABLE precious (x); INSERT INTO precious VALUES (1)").unwrap();
     refused(&path, ErrorCode::Storage, "another program").await;
@@ -134,7 +135,7 @@ async fn a_missing_or_wrong_key_is_refused_before_anything_changes() {
 
 #[tokio::test]
 async fn a_place_where_no_database_can_be_is_the_callers_mistake() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let file = folder.path().join("file");
     fs::write(&file, "x").unwrap();
     let inside = |name: &str| url(&folder.path().join(name));
@@ -220,7 +221,7 @@ async fn waiting(path: &Path) -> (Engine, Session, std::sync::Arc<tokio::sync::S
 
 #[tokio::test]
 async fn an_execution_that_meets_a_locked_database_waits_and_goes_on_by_itself() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("blitz.db");
     let (engine, me, gate) = waiting(&path).await;
     let handle = me.start("a", "x").await.unwrap();
@@ -240,7 +241,7 @@ async fn an_execution_that_meets_a_locked_database_waits_and_goes_on_by_itself()
 
 #[tokio::test]
 async fn a_closing_engine_does_not_wait_for_a_locked_database() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("blitz.db");
     let (engine, me, gate) = waiting(&path).await;
     let handle = me.start("a", "x").await.unwrap();
@@ -264,7 +265,7 @@ async fn a_closing_engine_does_not_wait_for_a_locked_database() {
 
 #[tokio::test]
 async fn a_child_that_meets_a_locked_database_waits_and_so_does_its_parent() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("blitz.db");
     let (engine, me, gate) = waiting(&path).await;
     let limit = blitz::Money::parse("1").unwrap();

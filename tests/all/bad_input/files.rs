@@ -11,20 +11,21 @@ use serde_json::{Value, json};
 
 use super::{code, told};
 use crate::support::engine::{agent, scripted};
+use crate::support::folder::Folder;
 
-const SECRET: &str = "canary outside of the folder";
+const OUTSIDE: &str = "canary outside of the folder";
 
 /// A folder `root` beside a secret that nothing in it may reach.
 struct House {
-    folder: tempfile::TempDir,
+    folder: Folder,
 }
 
 impl House {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         fs::create_dir(folder.path().join("root")).unwrap();
         fs::write(folder.path().join("root/plain.txt"), "plain").unwrap();
-        fs::write(folder.path().join("secret.txt"), SECRET).unwrap();
+        fs::write(folder.path().join("secret.txt"), OUTSIDE).unwrap();
         Self { folder }
     }
 
@@ -123,7 +124,7 @@ async fn t54_what_only_looks_like_a_way_out_is_a_name_like_any_other() {
         assert!(!told[0].is_error, "{path}: {told:?}");
         assert_eq!(fs::read_to_string(house.root().join(path)).unwrap(), "inside");
     }
-    assert_eq!(fs::read_to_string(house.outside().join("secret.txt")).unwrap(), SECRET);
+    assert_eq!(fs::read_to_string(house.outside().join("secret.txt")).unwrap(), OUTSIDE);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::support::engine::{agent, scripted};
 use crate::support::server::{Reply, Server};
 
 const KEY: &str = "sk-canary-key";
-const PASSWORD: &str = "canary long passphrase";
+const PASSWORD: &str = "sk-canary long passphrase";
 const PROMPT: &str = "canary prompt";
 
 /// A user whose agent `a` asks a scripted server, with a budget for each user and each execution.

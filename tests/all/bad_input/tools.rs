@@ -167,9 +167,9 @@ async fn a_tool_that_calls_the_engine_acts_as_the_caller() {
     me.models().set_visibility("m", blitz::Visibility::Shared).await.unwrap();
     me.agents().put(agent("a", &["spy"])).await.unwrap();
     me.agents().set_visibility("a", blitz::Visibility::Shared).await.unwrap();
-    let new = blitz::NewUser::new("ana@example.com", "a long passphrase").with_role(Role::BusinessUser);
+    let new = blitz::NewUser::new("ana@example.com", "sk-canary long passphrase").with_role(Role::BusinessUser);
     let user = me.users().create(new).await.unwrap();
-    let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
+    let ana = engine.login("ana@example.com", "sk-canary long passphrase").await.unwrap();
 
     ana.run("a", "x").await.unwrap();
 

@@ -18,7 +18,7 @@ async fn bedrock_agrees_with_its_recordings() {
             let model = Bedrock::with_api_key("us-east-1", Secret::new(KEY)).unwrap();
             Arc::new(model.with_base_url(base).unwrap())
         },
-        ("authorization", "Bearer sk-recorded"),
+        ("authorization", "Bearer sk-canary-recorded"),
     ))
     .await;
 }

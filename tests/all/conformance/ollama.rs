@@ -20,7 +20,7 @@ async fn ollama_agrees_with_its_recordings() {
         decode: |exchange| decode(&exchange.request),
         normalised,
         reading,
-        key: ("authorization", "Bearer sk-recorded"),
+        key: ("authorization", "Bearer sk-canary-recorded"),
     })
     .await;
 }

@@ -18,7 +18,7 @@ use crate::support::canary;
 use crate::support::server::{Reply, Server};
 
 /// The key that every provider under test is given.
-pub const KEY: &str = "sk-recorded";
+pub const KEY: &str = "sk-canary-recorded";
 
 /// One dialect as one file of recordings holds it.
 pub struct Suite {
@@ -58,7 +58,7 @@ pub async fn play_all(suite: &Suite, name: &str) -> Option<(Row, Vec<String>)> {
         return None;
     }
     let exceptions: BTreeMap<String, String> = serde_json::from_str(include_str!("exceptions.json")).unwrap();
-    let log = canary::Log::of_process();
+    let log = canary::Log::read();
     let server = Server::start([]).await;
     let mut models: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
     let (mut problems, mut wrong, mut excepted) = (Vec::new(), 0, 0);

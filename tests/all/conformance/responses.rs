@@ -42,7 +42,7 @@ fn suite(file: String) -> Suite {
         decode: |exchange| decode(&exchange.request),
         normalised,
         reading,
-        key: ("authorization", "Bearer sk-recorded"),
+        key: ("authorization", "Bearer sk-canary-recorded"),
     }
 }
 

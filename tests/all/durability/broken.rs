@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::stage::{Life, Stage, calls};
+use crate::support::folder::Folder;
 
 /// A budget that only a call which is booked as it was reserved brings to its threshold.
 async fn watched(life: &Life) {
@@ -207,7 +208,7 @@ async fn asking(path: &str, model: &Silent) -> (Engine, Session) {
 
 #[tokio::test]
 async fn an_answer_without_usage_counts_the_same_when_it_is_replayed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db").to_str().unwrap().to_owned();
     let model = Silent::default();
     let (engine, me) = asking(&path, &model).await;

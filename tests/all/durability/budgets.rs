@@ -13,6 +13,7 @@ use super::kills::Worker;
 use super::stage::Stage;
 use super::truth::Fact;
 use super::worker::{Role, World, request_of, tell};
+use crate::support::folder::Folder;
 use crate::support::server::{Reply as Answer, Server};
 
 /// Calls that the budget pays for.
@@ -41,7 +42,7 @@ async fn t01_of_many_executions_at_once_exactly_those_with_headroom_call() {
     const AT_ONCE: usize = 100;
     let stage = Stage::calling(&[]);
     let life = stage.open().await;
-    let user = life.me.users().create(NewUser::new("ann@example.org", "a long password")).await.unwrap();
+    let user = life.me.users().create(NewUser::new("ann@example.org", "sk-canary long password")).await.unwrap();
     life.me.models().set_visibility("m", Visibility::Shared).await.unwrap();
     for (tool, _) in super::stage::EFFECTS {
         life.me.tools().set_visibility(tool, Visibility::Shared).await.unwrap();
@@ -55,7 +56,7 @@ async fn t01_of_many_executions_at_once_exactly_those_with_headroom_call() {
     let asked = stage.model.asked().len();
     let budget = NewBudget::per_user("users", room_for(ROOM, each)).only(user.id.0);
     let budget = life.me.budgets().put(budget).await.unwrap();
-    let ann = life.engine.login("ann@example.org", "a long password").await.unwrap();
+    let ann = life.engine.login("ann@example.org", "sk-canary long password").await.unwrap();
     stage.model.held.hold("a/1");
 
     let starts = futures_util::future::join_all((0..AT_ONCE).map(|_| ann.start("a", "go"))).await;
@@ -88,7 +89,7 @@ const EACH: usize = 12;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t02_the_same_from_four_processes() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     let world = World::new(folder.path(), 2);
     world.found().await;
     let (engine, me) = world.open().await;
@@ -190,7 +191,8 @@ async fn t23_a_file_opens_where_the_embedding_of_a_dead_process_raises_an_alert(
         .killed(move |life| async move {
             let price =
                 serde_json::from_value(serde_json::json!({"input": "0", "output": "0", "request": "1"})).unwrap();
-            let model = NewModel::new("e", "openai", "small").with_base_url(url).with_api_key("none").with_price(price);
+            let model =
+                NewModel::new("e", "openai", "small").with_base_url(url).with_api_key("sk-canary").with_price(price);
             life.me.models().put(model).await.unwrap();
             let soft = NewBudget::new("b", BudgetScope::All).with_limit(Money::parse("1").unwrap()).soft();
             life.me.budgets().put(soft.with_thresholds(vec![50])).await.unwrap();

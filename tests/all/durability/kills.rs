@@ -14,6 +14,7 @@ use blitz::ExecutionId;
 
 use super::verdict::{Verdict, judge};
 use super::worker::{Chance, Role, World, start};
+use crate::support::folder::Folder;
 
 /// How many processes are killed: so many in a short run, so many in a long one.
 fn kills(short: u64, long: u64) -> u64 {
@@ -109,7 +110,7 @@ async fn a_process_that_is_killed_again_and_again_loses_repeats_and_pays_nothing
     let (kills, seed) = (kills(12, 100), seed());
     say(format_args!("{kills} kills, BLITZ_SEED={seed}"));
     let chance = Chance::new(seed);
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     let world = World::new(folder.path(), seed);
     world.found().await;
     let mut acknowledged = BTreeMap::new();
@@ -133,7 +134,7 @@ async fn processes_that_share_a_file_never_run_one_execution_both() {
     let (kills, seed) = (kills(8, 60), seed());
     say(format_args!("{kills} kills, BLITZ_SEED={seed}"));
     let chance = Chance::new(seed);
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     let world = World::new(folder.path(), seed);
     world.found().await;
     let mut acknowledged = BTreeMap::new();

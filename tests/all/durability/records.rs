@@ -6,10 +6,11 @@ use blitz::Message;
 
 use super::kills::{Worker, say, settle};
 use super::worker::{Role, World};
+use crate::support::folder::Folder;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_execution_that_dies_behind_any_of_its_records_ends_as_if_it_had_not() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     let world = World::new(folder.path(), 1);
     world.found().await;
     // The first one lives, and shows how many records there are.

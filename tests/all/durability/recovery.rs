@@ -339,7 +339,7 @@ async fn t42_a_resumed_execution_acts_for_whom_it_began() {
     let stage = Stage::calling(&["idempotent"]);
     stage.tools.held.hold("idempotent");
     let life = stage.open().await;
-    let user = life.me.users().create(NewUser::new("ann@example.org", "a long password")).await.unwrap();
+    let user = life.me.users().create(NewUser::new("ann@example.org", "sk-canary long password")).await.unwrap();
     assert_eq!(user.role, Role::BusinessUser);
     life.me.models().set_visibility("m", Visibility::Shared).await.unwrap();
     life.me.agents().set_visibility("a", Visibility::Shared).await.unwrap();
@@ -347,7 +347,7 @@ async fn t42_a_resumed_execution_acts_for_whom_it_began() {
     for (tool, _) in super::stage::EFFECTS {
         life.me.tools().set_visibility(tool, Visibility::Shared).await.unwrap();
     }
-    let ann = life.engine.login("ann@example.org", "a long password").await.unwrap();
+    let ann = life.engine.login("ann@example.org", "sk-canary long password").await.unwrap();
     let kept = ann.start("a", "go").await.unwrap().id();
     let stopped = ann.start("a", "go").await.unwrap().id();
     stage.tools.was_called("idempotent", 2).await;
@@ -367,7 +367,7 @@ async fn t42_a_resumed_execution_acts_for_whom_it_began() {
 
     // A user who was stopped meanwhile does not act any more.
     stage.tools.held.hold("idempotent");
-    let ann = life.engine.login("ann@example.org", "a long password").await.unwrap();
+    let ann = life.engine.login("ann@example.org", "sk-canary long password").await.unwrap();
     let id = ann.start("a", "go").await.unwrap().id();
     stage.tools.was_called("idempotent", 4).await;
     life.cut().await;

@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::support::canary::Log;
+use crate::support::folder::Folder;
 
 const ASKS_TWICE: &str = r#"{"name": "asks", "nodes": [
     {"id": "s", "type": "start"}, {"id": "t", "type": "template", "config": {"template": "Pay {{ inputs.n }}?"}},
@@ -18,7 +19,7 @@ const ASKS_TWICE: &str = r#"{"name": "asks", "nodes": [
         {"from": "b", "out": "rejected", "to": "e"}]}"#;
 
 async fn open(path: &str) -> (Engine, Session) {
-    Log::of_process();
+    Log::read();
     let engine = Engine::open(path).await.unwrap();
     let me = engine.root("test");
     let definition: Value = serde_json::from_str(ASKS_TWICE).unwrap();
@@ -28,7 +29,7 @@ async fn open(path: &str) -> (Engine, Session) {
 
 /// How often an execution of this process went to rest.
 fn rests(id: ExecutionId) -> usize {
-    let log = Log::of_process().text();
+    let log = Log::read().text();
     let line = format!("message=the execution rests\nexecution={}\n", id.0);
     log.matches(&line).count()
 }
@@ -101,7 +102,7 @@ async fn many_that_rest_are_answered_all_at_once() {
 
 #[tokio::test]
 async fn one_that_rested_when_its_process_ended_is_taken_up_by_the_next() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("a.db");
     let path = path.to_str().unwrap();
     let (engine, me) = open(path).await;

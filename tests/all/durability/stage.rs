@@ -20,6 +20,8 @@ use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::support::folder::Folder;
+
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -29,7 +31,7 @@ pub(super) const USAGE: (u64, u64) = (100, 10);
 /// The world that stays when an engine goes: the file, the model service, what tools have done.
 #[derive(Clone)]
 pub(super) struct Stage {
-    folder: Arc<tempfile::TempDir>,
+    folder: Arc<Folder>,
     pub(super) model: Model,
     pub(super) tools: Tools,
     agent: NewAgent,
@@ -42,7 +44,7 @@ pub(super) struct Life {
     pub(super) engine: Engine,
     pub(super) me: Session,
     /// The file stays for as long as an engine is on it.
-    _folder: Arc<tempfile::TempDir>,
+    _folder: Arc<Folder>,
 }
 
 /// A place where a request or a call waits until it is let go; clones are the same place.
@@ -220,7 +222,7 @@ impl Stage {
         let tools =
             EFFECTS.iter().fold(NewAgent::new("a", "m").instructions("a"), |agent, (tool, _)| agent.tool(*tool));
         Self {
-            folder: Arc::new(tempfile::tempdir().expect("a folder")),
+            folder: Arc::new(Folder::new()),
             model: Model::new(script),
             tools: Tools::new(),
             agent: tools.agent("child"),

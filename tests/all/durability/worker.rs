@@ -34,7 +34,7 @@ const AT_ONCE: usize = 16;
 /// What each model call uses and so costs, at a dollar a million tokens.
 pub(super) const CALL: (u64, u64) = (100, 10);
 
-const USER: (&str, &str) = ("ann@example.org", "a long password");
+const USER: (&str, &str) = ("ann@example.org", "sk-canary long password");
 
 /// What a worker does.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -98,6 +98,61 @@ async fn t12_t13_whoever_goes_away_pays_the_floor_and_leaves_nothing_open() {
     }
 }
 
+/// T12 and T13 give it a second: here it has none. The engine's clock stands still from the moment the caller goes, so
+/// what is booked and let go waits for no timer, no lease and no sweep.
+#[tokio::test(start_paused = true)]
+async fn t12_t13_no_time_goes_by_before_nothing_is_open() {
+    for seen in [Seen::Nothing, Seen::Some] {
+        // The runtime's clock stands still while a blocking task runs, even where all else waits.
+        let (still, held) = std::sync::mpsc::channel::<()>();
+        let holding = tokio::task::spawn_blocking(move || held.recv());
+        let asked = Arc::new(tokio::sync::Notify::new());
+        let asks = Arc::clone(&asked);
+        let provider = FunctionProvider::new("scripted", move |_, call| {
+            let asks = Arc::clone(&asks);
+            async move {
+                if seen == Seen::Some {
+                    call.emit_text("so many words of an answer that were made and paid for");
+                }
+                asks.notify_one();
+                std::future::pending::<()>().await;
+                Ok(Answer::text("never"))
+            }
+        });
+        let engine = Engine::builder(":memory:").with_provider(provider).open().await.unwrap();
+        let me = engine.root("test");
+        me.models().put(crate::support::engine::priced("m")).await.unwrap();
+        me.agents().put(NewAgent::new("a", "m").retry(RetryPolicy::never())).await.unwrap();
+        let budget = me.budgets().put(NewBudget::per_execution("each", Money::parse("100").unwrap())).await.unwrap().id;
+        let mut events = me.stream("a", "a question of some length").await.unwrap();
+        asked.notified().await;
+        while seen == Seen::Some && !matches!(events.next().await.unwrap().unwrap().data, EventData::ModelDelta { .. })
+        {
+        }
+        let windows = async || me.budgets().windows(budget, ListOptions::default()).await.unwrap().items;
+        assert!(windows().await[0].pending.units() > 0, "{seen:?}: the call is out");
+
+        let (gone, patience) = (tokio::time::Instant::now(), std::time::Instant::now());
+        drop(events);
+        let window = loop {
+            let window = windows().await.remove(0);
+            if window.pending.units() == 0 {
+                break window;
+            }
+            assert!(patience.elapsed() < PATIENCE, "{seen:?}: it waits for a clock that stands still: {window:?}");
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(gone.elapsed(), Duration::ZERO, "the clock stood still");
+        assert!(
+            window.posted.units() >= ("a question of some length".len() / 8 * 1_000) as i64,
+            "{seen:?}: {window:?}"
+        );
+        me.budgets().verify().await.unwrap();
+        drop(still);
+        holding.await.unwrap().unwrap_err();
+    }
+}
+
 #[tokio::test]
 async fn t13_a_future_that_is_dropped_in_the_middle_pays_the_floor() {
     let server = Server::start([Reply::events().hang()]).await;
@@ -171,8 +226,8 @@ async fn t15_two_principals_have_keys_of_their_own() {
     me.agents().set_visibility("a", Visibility::Shared).await.unwrap();
     let mut ids = Vec::new();
     for email in ["ana@example.org", "ben@example.org"] {
-        me.users().create(NewUser::new(email, "a long password")).await.unwrap();
-        let session = engine.login(email, "a long password").await.unwrap();
+        me.users().create(NewUser::new(email, "sk-canary long password")).await.unwrap();
+        let session = engine.login(email, "sk-canary long password").await.unwrap();
         for input in ["go", "go"] {
             let options = RunOptions::default().with_client_key("the same");
             ids.push(session.agents().run_with("a", input, options).await.unwrap().execution_id);

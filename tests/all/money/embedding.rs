@@ -29,7 +29,7 @@ async fn world() -> (Engine, Session, Server) {
     let builder = Engine::builder(":memory:").with_provider(calls).with_provider(saying("dear", "an answer"));
     let engine = builder.open().await.unwrap();
     let me = engine.root("test");
-    let model = NewModel::new("e", "openai", "small").with_base_url(server.url()).with_api_key("none");
+    let model = NewModel::new("e", "openai", "small").with_base_url(server.url()).with_api_key("sk-canary");
     me.models().put(model.with_price(by_the_call("0.01"))).await.unwrap();
     me.models().put(NewModel::new("caller", "caller", "x").with_price(by_the_call("0"))).await.unwrap();
     let embed = tool_fn!("embed", "", |_: (), context: ToolContext| async move {

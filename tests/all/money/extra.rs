@@ -14,7 +14,7 @@ async fn at(provider: &str, model: &str) -> (Engine, Session, Server) {
     let server = Server::start((0..8).map(refused)).await;
     let engine = Engine::open(":memory:").await.unwrap();
     let me = engine.root("test");
-    let new = NewModel::new("e", provider, model).with_base_url(server.url()).with_api_key("none");
+    let new = NewModel::new("e", provider, model).with_base_url(server.url()).with_api_key("sk-canary");
     me.models().put(new.with_price(Price::per_million("1", "1").unwrap())).await.unwrap();
     (engine, me, server)
 }

@@ -128,13 +128,13 @@ async fn windows_raises_and_resets_through_the_rows() {
 #[tokio::test]
 async fn t17_the_tags_of_a_policy_win_through_a_run() {
     let (engine, me) = engine().await;
-    let ana = me.users().create(NewUser::new("ana@example.org", "a long password")).await.unwrap();
+    let ana = me.users().create(NewUser::new("ana@example.org", "sk-canary long password")).await.unwrap();
     me.models().set_visibility("dear", Visibility::Shared).await.unwrap();
     me.agents().set_visibility("a", Visibility::Shared).await.unwrap();
     me.budgets().put(NewBudget::new("blue", BudgetScope::Tag).of("team=blue").with_limit(cents(10))).await.unwrap();
     let policy = TagPolicy::of_user(ana.id.0).tag("team", "blue").require("project");
     me.budgets().put_tags(policy).await.unwrap();
-    let session = engine.login("ana@example.org", "a long password").await.unwrap();
+    let session = engine.login("ana@example.org", "sk-canary long password").await.unwrap();
     let run = |options: RunOptions| {
         let session = session.clone();
         async move { session.agents().run_with("a", "go", options).await }
@@ -159,11 +159,11 @@ async fn t18_a_caller_sets_no_price_of_its_own() {
 #[tokio::test]
 async fn t70_money_is_changed_by_those_who_manage_it() {
     let (engine, me) = engine().await;
-    me.users().create(NewUser::new("ana@example.org", "a long password")).await.unwrap();
+    me.users().create(NewUser::new("ana@example.org", "sk-canary long password")).await.unwrap();
     let budget = me.budgets().put(NewBudget::per_user("b", cents(100)).every(BudgetPeriod::Month)).await.unwrap();
     me.run("a", "go").await.unwrap();
     let entry = me.costs().list(CostFilter::all(), ListOptions::default()).await.unwrap().items.remove(0);
-    let ana = engine.login("ana@example.org", "a long password").await.unwrap();
+    let ana = engine.login("ana@example.org", "sk-canary long password").await.unwrap();
     let back = || Correction::new(entry.reservation_id, cents(1), "a gift to myself");
     let now = Timestamp::now();
     let denied = [

@@ -51,8 +51,8 @@ async fn each_user_has_a_line_of_its_own() {
     let mut sessions = vec![];
     for name in ["ana", "bob"] {
         let email = format!("{name}@example.org");
-        me.users().create(NewUser::new(&email, "a long password")).await.unwrap();
-        sessions.push(engine.login(&email, "a long password").await.unwrap());
+        me.users().create(NewUser::new(&email, "sk-canary long password")).await.unwrap();
+        sessions.push(engine.login(&email, "sk-canary long password").await.unwrap());
     }
     for session in &sessions {
         assert!(session.run("a", "go").await.unwrap().error.is_none());
@@ -69,7 +69,7 @@ async fn each_key_has_a_line_of_its_own() {
     me.models().set_visibility("dear", Visibility::Shared).await.unwrap();
     me.agents().put(NewAgent::new("a", "dear").retry(RetryPolicy::never())).await.unwrap();
     me.agents().set_visibility("a", Visibility::Shared).await.unwrap();
-    let ana = me.users().create(NewUser::new("ana@example.org", "a long password")).await.unwrap().id;
+    let ana = me.users().create(NewUser::new("ana@example.org", "sk-canary long password")).await.unwrap().id;
     let mut keys = vec![];
     for name in ["one", "two"] {
         let scopes = [Permission::AgentsRun, Permission::ModelsUse].map(Scope::own);
@@ -83,7 +83,7 @@ async fn each_key_has_a_line_of_its_own() {
         assert_eq!(session.run("a", "go").await.unwrap().error.unwrap().details["scope"], "key");
     }
     // The user itself comes by no key.
-    let login = engine.login("ana@example.org", "a long password").await.unwrap();
+    let login = engine.login("ana@example.org", "sk-canary long password").await.unwrap();
     assert!(login.run("a", "go").await.unwrap().error.is_none());
     me.limits().delete(limit).await.unwrap();
     // One for a single key leaves the other alone.
@@ -129,8 +129,8 @@ async fn so_many_calls_at_once_by_user_key_and_provider() {
     me.models().set_visibility("slow", Visibility::Shared).await.unwrap();
     me.agents().put(NewAgent::new("slow", "slow")).await.unwrap();
     me.agents().set_visibility("slow", Visibility::Shared).await.unwrap();
-    let ana = me.users().create(NewUser::new("ana@example.org", "a long password")).await.unwrap().id;
-    let login = engine.login("ana@example.org", "a long password").await.unwrap();
+    let ana = me.users().create(NewUser::new("ana@example.org", "sk-canary long password")).await.unwrap().id;
+    let login = engine.login("ana@example.org", "sk-canary long password").await.unwrap();
     let scopes = [Permission::AgentsRun, Permission::ModelsUse].map(Scope::own);
     let issued = me.keys().create(NewKey::new("k").with_scopes(scopes).for_user(ana)).await.unwrap();
     let key = engine.api_key(&issued.key).await.unwrap();

@@ -13,6 +13,8 @@ use blitz::{
 };
 use tokio::task::JoinSet;
 
+use crate::support::folder::Folder;
+
 const FOLDER: &str = "BLITZ_TEST_RACE";
 const PROCESSES: usize = 8;
 const TASKS: usize = 64;
@@ -85,7 +87,7 @@ fn start(folder: &Path) -> Child {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i11_a_race_of_killed_processes_overspends_loses_and_leaks_nothing() {
     let Campaign { calls, kills, lasts, in_full } = campaign();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let folder = folder.path();
     let engine = open(folder).await;
     let me = engine.root("race");

@@ -68,9 +68,9 @@ async fn t70_only_who_manages_prices_and_budgets_rates_anew() {
     import(&me, "0.000001").await;
     me.roles().create(NewRole::new("lister", [Scope::all(Permission::PricesManage)])).await.unwrap();
     for (email, role) in [("ana@example.org", "business_user"), ("ben@example.org", "lister")] {
-        let new = NewUser::new(email, "a long password").with_role(Role::from_name(role).unwrap());
+        let new = NewUser::new(email, "sk-canary long password").with_role(Role::from_name(role).unwrap());
         me.users().create(new).await.unwrap();
-        let session = engine.login(email, "a long password").await.unwrap();
+        let session = engine.login(email, "sk-canary long password").await.unwrap();
         let denied = session.costs().rerate(Rerate::all("cheaper for me")).await.unwrap_err();
         assert_eq!(denied.code(), ErrorCode::PermissionDenied, "{role}");
     }

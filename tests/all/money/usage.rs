@@ -20,8 +20,8 @@ async fn usage_is_told_by_everything_that_a_call_has() {
         me.agents().set_visibility(agent, Visibility::Shared).await.unwrap();
     }
     me.prompts().set_visibility("greet", Visibility::Shared).await.unwrap();
-    let ana = me.users().create(NewUser::new("ana@example.org", "a long password")).await.unwrap();
-    let session = engine.login("ana@example.org", "a long password").await.unwrap();
+    let ana = me.users().create(NewUser::new("ana@example.org", "sk-canary long password")).await.unwrap();
+    let session = engine.login("ana@example.org", "sk-canary long password").await.unwrap();
     me.run("a", "go").await.unwrap();
     session.run("greeter", json!({"name": "Ana"})).await.unwrap();
     session.agents().run_with("a", "go", RunOptions::default().with_tag("team", "blue")).await.unwrap();

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::engine;
 use crate::support::server::{Reply, Server};
 
-const SECRET: &str = "a secret of the receiver";
+const SECRET: &str = "sk-canary of the receiver";
 
 async fn budget(me: &Session) {
     let budget = NewBudget::new("b", BudgetScope::All).with_limit(Money::from_nanos(100_000_000)).soft();
@@ -129,9 +129,9 @@ async fn webhooks_are_checked_and_their_secret_stays_with_their_address() {
     assert!(put(json!({"name": "w", "url": url, "active": false})).await.is_ok(), "the secret before is kept");
     let moved = put(json!({"name": "w", "url": "https://elsewhere.example.com/"})).await;
     assert_eq!(moved, Err(ErrorCode::InvalidInput), "the secret does not move to another address");
-    let role = json!({"email": "ana@example.org", "password": "a long password"});
+    let role = json!({"email": "ana@example.org", "password": "sk-canary long password"});
     me.users().create(serde_json::from_value::<NewUser>(role).unwrap()).await.unwrap();
-    let ana = engine.login("ana@example.org", "a long password").await.unwrap();
+    let ana = engine.login("ana@example.org", "sk-canary long password").await.unwrap();
     let denied = ana.webhooks().put(NewWebhook::new("v", url, SECRET)).await.unwrap_err();
     assert_eq!(denied.code(), ErrorCode::PermissionDenied);
 }

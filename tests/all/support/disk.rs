@@ -4,16 +4,18 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::folder::Folder;
+
 /// A disk of two megabytes, where the machine lets one be mounted.
 pub(crate) struct SmallDisk {
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) folder: Folder,
 }
 
 impl SmallDisk {
     /// `None` where none can be mounted here.
     #[allow(clippy::print_stderr, reason = "a test that is left out says so")]
     pub(crate) fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(folder.path()).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self { folder });
@@ -41,6 +43,9 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.folder.search();
+        }
         // Lazily: the engine of a test that failed may still have its files open.
         let _ = Command::new("umount").arg("-l").arg(self.folder.path()).status();
     }

@@ -87,10 +87,10 @@ async fn w44_no_user_gets_anothers_output_and_a_key_of_ones_own_decides() {
     publish(&me, flow("mine", json!({"ttl_s": 60, "key": "{{ input.q }}"}), json!({}))).await;
     me.workflows().set_visibility("mine", Visibility::Shared).await.unwrap();
     for name in ["ana", "bo"] {
-        me.users().create(NewUser::new(format!("{name}@example.com"), "a long passphrase")).await.unwrap();
+        me.users().create(NewUser::new(format!("{name}@example.com"), "sk-canary long passphrase")).await.unwrap();
     }
-    let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
-    let bo = engine.login("bo@example.com", "a long passphrase").await.unwrap();
+    let ana = engine.login("ana@example.com", "sk-canary long passphrase").await.unwrap();
+    let bo = engine.login("bo@example.com", "sk-canary long passphrase").await.unwrap();
     assert_eq!(stand::run(&ana, "mine", json!({"q": 1})).await.output, json!(1));
     assert_eq!(stand::run(&bo, "mine", json!({"q": 1})).await.output, json!(2));
     assert_eq!(stand::run(&me, "mine", json!({"q": 1})).await.output, json!(3));
@@ -105,10 +105,10 @@ async fn w43_w44_a_secret_is_no_part_of_what_an_output_is_kept_by() {
     let calls = counting(&me).await;
     let config = json!({"tool": "look", "arguments": {"token": "{{ secrets.key }}"}});
     publish(&me, flow("quiet", json!({"ttl_s": 60}), json!({"config": config}))).await;
-    me.call("secrets.set", json!({"name": "key", "value": "canary-one"})).await.unwrap();
+    me.call("secrets.set", json!({"name": "key", "value": "sk-canary-one"})).await.unwrap();
     assert_eq!(stand::run(&me, "quiet", json!({"q": 1})).await.output, json!(1));
     // Another value is the same work, as two keys of one account are: only what it is given else counts.
-    me.call("secrets.set", json!({"name": "key", "value": "canary-two"})).await.unwrap();
+    me.call("secrets.set", json!({"name": "key", "value": "sk-canary-two"})).await.unwrap();
     assert_eq!(stand::run(&me, "quiet", json!({"q": 1})).await.output, json!(1));
     assert_eq!(stand::run(&me, "quiet", json!({"q": 2})).await.output, json!(2));
     assert_eq!(calls.load(Ordering::SeqCst), 2);

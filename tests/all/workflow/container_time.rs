@@ -6,6 +6,7 @@ use blitz::{Answer, Engine, ErrorCode, EventData, ExecutionStatus, NodeStatus};
 use serde_json::{Value, json};
 
 use super::stage::{Gates, by_id, edges, end, engine, journal, run, start, until};
+use crate::support::folder::Folder;
 
 /// A container of a kind with a second, in which a node waits at the door `door`.
 fn slow(name: &str, kind: &str, more: Value) -> Value {
@@ -75,7 +76,7 @@ async fn a_container_in_time_leaves_no_clock_behind() {
 
 #[tokio::test]
 async fn the_time_of_a_container_goes_on_while_its_process_is_gone_and_begins_anew_by_a_redrive() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let path = dir.path().join("blitz.db");
     let open = async || {
         let engine = Engine::open(path.to_str().unwrap()).await.unwrap();

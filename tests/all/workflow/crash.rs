@@ -22,6 +22,7 @@ use super::random::shape::{Flow, Kind};
 use super::random::{compare, flows, input, seed};
 use super::stage::{edges, journal};
 use crate::support::engine::{agent, priced};
+use crate::support::folder::Folder;
 
 /// A call of host code.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,7 +164,7 @@ struct Whole {
     outcome: Outcome,
     events: Vec<Event>,
     calls: Vec<Called>,
-    base: tempfile::TempDir,
+    base: Folder,
     log: Vec<u8>,
     commits: Vec<usize>,
 }
@@ -190,9 +191,9 @@ fn copy(from: &Path, to: &Path) {
 }
 
 async fn whole(world: &World) -> Whole {
-    let base = tempfile::tempdir().expect("a folder");
+    let base = Folder::new();
     world.found(base.path()).await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     copy(base.path(), folder.path());
     let life = world.open(folder.path()).await;
     // For as long as somebody reads what was before, nothing of the log is folded into the file.
@@ -213,7 +214,7 @@ async fn whole(world: &World) -> Whole {
 
 /// What a crash behind one commit comes to. `torn` leaves half of what came next.
 async fn crash(world: &World, whole: &Whole, commit: usize, torn: bool) -> Option<(Outcome, Vec<Event>)> {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     // What opening the file wrote is in the log, which is of the file as it was before.
     copy(whole.base.path(), folder.path());
     let end = whole.commits[commit];

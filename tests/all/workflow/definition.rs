@@ -279,12 +279,12 @@ async fn workflows_have_owners_and_shares_as_agents_have() {
     let may = Permission::ALL.iter().copied().filter(|permission| permission.name().starts_with("workflows:"));
     let author = root.roles().create(NewRole::new("author", may.map(Scope::own))).await.unwrap().name;
     for name in ["ana", "ben"] {
-        let user = NewUser::new(format!("{name}@example.com"), "a long passphrase")
+        let user = NewUser::new(format!("{name}@example.com"), "sk-canary long passphrase")
             .with_role(Role::from_name(&author).unwrap());
         root.users().create(user).await.unwrap();
     }
-    let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
-    let ben = engine.login("ben@example.com", "a long passphrase").await.unwrap();
+    let ana = engine.login("ana@example.com", "sk-canary long passphrase").await.unwrap();
+    let ben = engine.login("ben@example.com", "sk-canary long passphrase").await.unwrap();
     ana.workflows().put(plain("mine").build()).await.unwrap();
     ana.workflows().publish("mine").await.unwrap();
     let hers = "ana@example.com/mine";
@@ -300,8 +300,8 @@ async fn workflows_have_owners_and_shares_as_agents_have() {
     // Whoever publishes must be allowed to use what it names: Ben may not know of the host's agent.
     ben.call("workflows.put", triage()).await.unwrap();
     assert_eq!(problem_codes(&ben.workflows().publish("triage").await.unwrap_err()), ["E_REFERENCE"]);
-    root.users().create(NewUser::new("eve@example.com", "a long passphrase")).await.unwrap();
-    let eve = engine.login("eve@example.com", "a long passphrase").await.unwrap();
+    root.users().create(NewUser::new("eve@example.com", "sk-canary long passphrase")).await.unwrap();
+    let eve = engine.login("eve@example.com", "sk-canary long passphrase").await.unwrap();
     eve.workflows().put(plain("draft").build()).await.unwrap();
     assert_eq!(code(eve.workflows().publish("draft").await), ErrorCode::PermissionDenied);
 }

@@ -5,6 +5,7 @@ use blitz::{Decision, Durability, Engine, ErrorCode, EventData, ExecutionStatus,
 use serde_json::{Value, json};
 
 use super::stage::{edges, journal, put, run, start, until};
+use crate::support::folder::Folder;
 use crate::support::server::{Reply, Server};
 
 /// An engine whose requests may go to this machine, and a server that gives these replies.
@@ -160,7 +161,7 @@ async fn attempts_of_a_request_share_one_idempotency_key() {
 
 #[tokio::test]
 async fn w36_a_post_that_was_cut_off_waits_for_a_decision() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("blitz.db");
     let server = Server::start([Reply::default().hang()]).await;
     let open = async || {
@@ -190,7 +191,7 @@ async fn w36_a_post_that_was_cut_off_waits_for_a_decision() {
 
 #[tokio::test]
 async fn w43_a_secret_in_a_header_is_sent_and_its_echo_is_masked() {
-    const CANARY: &str = "canary-77e1";
+    const CANARY: &str = "sk-canary-77e1";
     let echo = Reply::json(200, &json!({"you_sent": format!("Bearer {CANARY}")}));
     let refused = Reply::json(404, &json!({"no": CANARY}));
     let (_engine, me, server) = stand(vec![echo, refused]).await;

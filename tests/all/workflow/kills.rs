@@ -22,6 +22,7 @@ use super::random::make::Dice;
 use super::random::seed;
 use super::stage::{edges, journal};
 use crate::support::engine::priced;
+use crate::support::folder::Folder;
 
 const FOLDER: &str = "BLITZ_TEST_FLOWS";
 /// How many executions a worker keeps going.
@@ -277,7 +278,7 @@ async fn campaign(kills: u64, at_once: usize) {
     let seed = seed();
     println!("{kills} kills of {at_once}, BLITZ_SEED={seed}");
     let mut dice = Dice::new(seed);
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     let (engine, _) = open(folder.path()).await;
     engine.close().await.expect("closes");
     let mut acknowledged = BTreeMap::new();

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::stage::{Gates, Seen, edges, end, engine, journal, put, run, start, until, with_work};
 use crate::support::disk::SmallDisk;
 use crate::support::engine::scripted;
+use crate::support::folder::Folder;
 
 #[tokio::test]
 async fn w38_a_rerun_takes_over_what_is_not_behind_its_node() {
@@ -50,7 +51,7 @@ async fn cut(engine: Engine) {
 
 #[tokio::test]
 async fn w31_a_question_is_answered_behind_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let (engine, me, _, _) = on(folder.path()).await;
     let definition = json!({"name": "ask", "nodes": [
         {"id": "s", "type": "start"}, {"id": "w", "type": "work", "config": {"give": 1}},
@@ -73,7 +74,7 @@ async fn w31_a_question_is_answered_behind_a_restart() {
 
 #[tokio::test]
 async fn w33_a_cancellation_of_what_is_being_resumed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let (engine, me, _, gates) = on(folder.path()).await;
     let definition = json!({"name": "long", "nodes": [{"id": "s", "type": "start"}, {"id": "g", "type": "gate", "config": {"name": "g"}, "effect": "idempotent"},
         {"id": "e", "type": "end"}], "edges": edges("s>g g>e")});
@@ -98,7 +99,7 @@ async fn w36_an_unsafe_node_in_doubt_waits_for_a_decision() {
         (Decision::Fail { message: "it is not known".into() }, Value::Null, 0),
     ];
     for (decision, output, calls) in choices {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let (engine, me, _, gates) = on(folder.path()).await;
         let definition = json!({"name": "doubt", "nodes": [
             {"id": "s", "type": "start"}, {"id": "g", "type": "gate", "config": {"name": "g", "give": {"n": 1}}},
@@ -123,7 +124,7 @@ async fn w36_an_unsafe_node_in_doubt_waits_for_a_decision() {
 async fn w36_a_decision_to_fail_ends_an_unsafe_node_whatever_would_try_it_again() {
     let again = json!({"max_attempts": 5, "initial_ms": 1, "on": ["tool_failed"]});
     for more in [json!({"retry": again}), json!({"fallback": [{"name": "other"}]})] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let (engine, me, _, gates) = on(folder.path()).await;
         let mut node =
             json!({"id": "g", "type": "gate", "config": {"name": "g"}, "effect": "unsafe", "on_error": "branch"});
@@ -174,7 +175,7 @@ async fn ended_well(me: &Session, id: ExecutionId) {
 
 #[tokio::test]
 async fn w50_what_was_started_comes_to_its_end_where_nobody_holds_the_engine_and_nothing_stays() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let (id, gates, seen) = left(folder.path()).await;
     gates.open("g");
     let gone = async {
@@ -191,7 +192,7 @@ async fn w50_what_was_started_comes_to_its_end_where_nobody_holds_the_engine_and
 
 #[test]
 fn w50_a_runtime_that_ends_leaves_a_journal_to_go_on_from() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let first = runtime();
     let (id, _, seen) = first.block_on(left(folder.path()));
@@ -209,7 +210,7 @@ fn w50_a_runtime_that_ends_leaves_a_journal_to_go_on_from() {
 
 #[tokio::test]
 async fn w37_a_store_that_others_hold_is_waited_for() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let (engine, me, seen, gates) = on(folder.path()).await;
     let definition = json!({"name": "busy", "nodes": [
         {"id": "s", "type": "start"}, {"id": "g", "type": "gate", "config": {"name": "g"}}, {"id": "w", "type": "work", "config": {"give": 1}},
@@ -342,7 +343,7 @@ async fn w49_host_code_that_panics_fails_its_node_and_may_use_the_engine() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w50_an_engine_that_is_dropped_leaves_no_task_and_a_whole_journal() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let alive = Arc::new(Mutex::new(Vec::new()));
     let id = {
         let (engine, me, _, _) = on(folder.path()).await;
@@ -387,7 +388,7 @@ async fn w50_an_engine_that_is_dropped_leaves_no_task_and_a_whole_journal() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w51_of_two_that_resume_one_execution_one_wins() {
     for _ in 0..8 {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let (engine, me, _, gates) = on(folder.path()).await;
         let definition = json!({"name": "one", "nodes": [
             {"id": "s", "type": "start"}, {"id": "g", "type": "gate", "config": {"name": "g"}, "effect": "idempotent"},

@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::stage::{Gates, by_id, edges, end, engine, put, start, until};
+use crate::support::folder::Folder;
 
 #[tokio::test]
 async fn w31_an_approval_is_answered_once_by_whoever_is_first() {
@@ -198,7 +199,7 @@ async fn w33_what_was_told_to_be_cancelled_is_also_where_a_node_fails_at_that_mo
 
 #[tokio::test]
 async fn w31_an_answer_right_behind_recovery_is_taken() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let path = dir.path().join("blitz.db");
     let open = async || Engine::open(path.to_str().unwrap()).await.unwrap();
     let ask = json!([{"id": "s", "type": "start"}, {"id": "ok", "type": "approval"}, {"id": "e", "type": "end"}]);

@@ -5,6 +5,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::stand::{self, Broken, edges, publish};
+use crate::support::folder::Folder;
 
 async fn open(path: &str) -> (Engine, Session) {
     let engine = Engine::open(path).await.unwrap();
@@ -95,7 +96,7 @@ async fn w33_one_that_is_queued_is_cancelled_before_it_begins() {
 
 #[tokio::test]
 async fn what_is_queued_survives_a_restart_and_keeps_its_turn() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let path = dir.path().join("blitz.db");
     let (engine, me) = open(path.to_str().unwrap()).await;
     asks(&me).await;
@@ -117,7 +118,7 @@ async fn what_is_queued_survives_a_restart_and_keeps_its_turn() {
 
 #[tokio::test]
 async fn those_whose_process_is_gone_keep_nobody_else_from_its_turn_however_many_they_are() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let path = dir.path().join("blitz.db");
     let (engine, me) = open(path.to_str().unwrap()).await;
     asks(&me).await;
@@ -138,7 +139,7 @@ async fn those_whose_process_is_gone_keep_nobody_else_from_its_turn_however_many
 
 #[tokio::test]
 async fn one_behind_another_process_looks_often_for_its_turn() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let path = dir.path().join("blitz.db");
     let (one, me) = open(path.to_str().unwrap()).await;
     let (other, they) = open(path.to_str().unwrap()).await;
@@ -160,7 +161,7 @@ async fn one_behind_another_process_looks_often_for_its_turn() {
 
 #[tokio::test]
 async fn waiting_in_a_queue_through_restarts_is_not_counted_as_taken_up_in_vain() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let path = dir.path().join("blitz.db");
     let (engine, me) = open(path.to_str().unwrap()).await;
     asks(&me).await;

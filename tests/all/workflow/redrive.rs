@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::stand::{self, Broken, Seen, edges, publish};
 use crate::support::engine::scripted;
+use crate::support::folder::Folder;
 
 async fn engine(broken: &[&str]) -> (Engine, Session, Seen, Broken) {
     let (engine, me, _) = scripted(vec![]).await;
@@ -128,7 +129,7 @@ async fn w24_a_redrive_of_a_map_runs_its_failed_items_alone() {
 
 #[tokio::test]
 async fn w33_a_cancelled_execution_is_redriven_and_asks_as_before() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let path = dir.path().join("blitz.db");
     let open = || async {
         let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
@@ -202,7 +203,7 @@ async fn w30_a_redrive_goes_on_inside_of_a_subflow() {
 
 #[tokio::test]
 async fn w33_what_was_under_way_when_nobody_ran_it_is_done_by_a_redrive() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let path = dir.path().join("blitz.db");
     let open = |script: Scripted| {
         let path = path.to_str().unwrap().to_owned();
@@ -249,16 +250,19 @@ async fn a_redrive_is_for_who_may_run_the_workflow() {
     )
     .await;
     let failed = stand::run(&me, "mine", json!({})).await;
-    me.users().create(NewUser::new("ana@example.com", "a long passphrase")).await.unwrap();
-    let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
+    me.users().create(NewUser::new("ana@example.com", "sk-canary long passphrase")).await.unwrap();
+    let ana = engine.login("ana@example.com", "sk-canary long passphrase").await.unwrap();
     assert_eq!(ana.executions().redrive(failed.execution_id).await.unwrap_err().code(), ErrorCode::NotFound);
 }
 
 #[tokio::test]
 async fn t22_a_key_redrives_what_it_began_itself_and_nothing_of_its_users() {
     let (engine, me, _, broken) = engine(&["a"]).await;
-    me.users().create(NewUser::new("ana@example.com", "a long passphrase").with_role(Role::Admin)).await.unwrap();
-    let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
+    me.users()
+        .create(NewUser::new("ana@example.com", "sk-canary long passphrase").with_role(Role::Admin))
+        .await
+        .unwrap();
+    let ana = engine.login("ana@example.com", "sk-canary long passphrase").await.unwrap();
     publish(
         &ana,
         json!({"name": "hers", "nodes": [

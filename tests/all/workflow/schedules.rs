@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::stand::{self, Broken, edges, publish};
 use crate::support::engine::scripted;
+use crate::support::folder::Folder;
 
 async fn engine() -> (Engine, Session) {
     let (engine, me, _) = scripted(vec![]).await;
@@ -160,7 +161,7 @@ async fn finish(me: &Session, firing: &Firing) {
 
 #[tokio::test]
 async fn w40_two_processes_fire_a_slot_once() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let path = dir.path().join("blitz.db");
     let one = Engine::open(path.to_str().unwrap()).await.unwrap();
     let other = Engine::open(path.to_str().unwrap()).await.unwrap();
@@ -221,12 +222,12 @@ async fn a_trigger_runs_as_who_enabled_it_for_as_long_as_they_may() {
     for (name, role) in [("ana", "admin"), ("bo", "business_user"), ("cy", "admin")] {
         let user = me.call(
             "users.create",
-            json!({"email": format!("{name}@example.com"), "password": "a long passphrase", "role": role}),
+            json!({"email": format!("{name}@example.com"), "password": "sk-canary long passphrase", "role": role}),
         );
         users.push(user.await.unwrap()["id"].as_i64().unwrap());
     }
-    let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
-    let bo = engine.login("bo@example.com", "a long passphrase").await.unwrap();
+    let ana = engine.login("ana@example.com", "sk-canary long passphrase").await.unwrap();
+    let bo = engine.login("bo@example.com", "sk-canary long passphrase").await.unwrap();
     for refused in [
         bo.triggers().enable("hers").await.unwrap_err(),
         bo.triggers().fire("hers", json!({}), None).await.unwrap_err(),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::stand::{self, edges, publish};
 use crate::support::engine::{agent, scripted};
 
-const CANARY: &str = "canary-6f1e \"q\"";
+const CANARY: &str = "sk-canary-6f1e \"q\"";
 
 /// What the tool `send` was called with.
 type Given = Arc<Mutex<Vec<Value>>>;
@@ -87,12 +87,12 @@ async fn w43_a_secret_is_read_at_the_call_not_at_the_start() {
     .await;
     let handle = me.start("late", json!({})).await.unwrap();
     wait_for_question(&me, &handle).await;
-    me.call("secrets.set", json!({"name": "key", "value": "second"})).await.unwrap();
+    me.call("secrets.set", json!({"name": "key", "value": "sk-canary-second"})).await.unwrap();
     me.executions().approve(handle.id(), "ok", blitz::Answer::approve()).await.unwrap();
     let done = handle.wait().await.unwrap();
     assert_eq!(done.output, json!("invalid_input"), "{:?}", done.error);
-    assert_eq!(given.lock().unwrap()[0]["token"], "second");
-    assert!(!kept(&me, handle.id()).await.contains("second"));
+    assert_eq!(given.lock().unwrap()[0]["token"], "sk-canary-second");
+    assert!(!kept(&me, handle.id()).await.contains("sk-canary-second"));
 }
 
 async fn wait_for_question(me: &Session, handle: &blitz::ExecutionHandle) {
@@ -158,8 +158,8 @@ async fn w43_a_later_call_that_repeats_a_secret_shows_none() {
 #[tokio::test]
 async fn w43_a_draft_with_secrets_needs_the_right_to_use_them() {
     let (engine, me, _, _) = engine(vec![]).await;
-    me.users().create(NewUser::new("ana@example.com", "a long passphrase")).await.unwrap();
-    let ana = engine.login("ana@example.com", "a long passphrase").await.unwrap();
+    me.users().create(NewUser::new("ana@example.com", "sk-canary long passphrase")).await.unwrap();
+    let ana = engine.login("ana@example.com", "sk-canary long passphrase").await.unwrap();
     let steal = json!({"name": "steal", "nodes": [
         {"id": "s", "type": "start"}, send("a", json!({"token": "{{ secrets.key }}"}))],
         "edges": edges("s>a")});

@@ -176,19 +176,47 @@ impl Driver {
     }
 }
 
-/// Puts secrets into the arguments of an agent's tool, where the model was told their names alone.
+/// The secrets of a call, by name.
+pub(in crate::execution) struct Secrets {
+    /// Those whose names a model was told: it says where they go.
+    pub(in crate::execution) told: Vec<String>,
+    /// Those that are arguments of the tool: the model knows nothing of them.
+    pub(in crate::execution) arguments: BTreeMap<String, String>,
+    /// Those that other tools of the agent are given.
+    pub(in crate::execution) others: Vec<String>,
+}
+
+impl Secrets {
+    pub(in crate::execution) fn is_empty(&self) -> bool {
+        self.told.is_empty() && self.arguments.is_empty() && self.others.is_empty()
+    }
+}
+
+/// Puts secrets into the arguments of a tool.
 ///
 /// Errors: `InvalidInput` where one is gone.
 pub(in crate::execution) async fn fill(
     store: ExecutionStore,
-    names: Vec<String>,
+    secrets: Secrets,
     mut arguments: Value,
 ) -> Result<(Value, Redactor)> {
     let mut redactor = Redactor::default();
     let text = arguments.to_string();
-    for name in names {
+    let named = async |name: String| store.read(move |tx, standing| standing.named_secret(tx, &name)).await;
+    for name in secrets.others {
+        if let Ok(secret) = named(name).await {
+            redactor.learn(&secret);
+        }
+    }
+    let mut fixed = Vec::with_capacity(secrets.arguments.len());
+    for (argument, name) in secrets.arguments {
+        let secret = named(name).await?;
+        redactor.learn(&secret);
+        fixed.push((argument, Value::from(secret.expose())));
+    }
+    for name in secrets.told {
         let mark = format!("{}{name}{}", HELD_BACK.0, HELD_BACK.1);
-        let found = store.read(move |tx, standing| standing.named_secret(tx, &name)).await;
+        let found = named(name).await;
         // Also one that this call is not given: a tool may know it from a call before.
         if let Ok(secret) = &found {
             redactor.learn(secret);
@@ -196,6 +224,9 @@ pub(in crate::execution) async fn fill(
         if text.contains(&mark) {
             replace(&mut arguments, &mark, found?.expose());
         }
+    }
+    if let Some(fields) = arguments.as_object_mut() {
+        fields.extend(fixed);
     }
     Ok((arguments, redactor))
 }

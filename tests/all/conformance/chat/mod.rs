@@ -26,7 +26,7 @@ macro_rules! suites {
                 decode: |exchange| requests::decode(&exchange.request),
                 normalised: requests::$normalised,
                 reading: oracle::recorded,
-                key: ("authorization", "Bearer sk-recorded"),
+                key: ("authorization", "Bearer sk-canary-recorded"),
             })
             .await;
         }
@@ -63,7 +63,7 @@ async fn conformance_of_chat_in_the_other_recordings() {
             decode: |exchange| requests::decode(&exchange.request),
             normalised: requests::normalised,
             reading: oracle::recorded,
-            key: ("authorization", "Bearer sk-recorded"),
+            key: ("authorization", "Bearer sk-canary-recorded"),
         };
         problems.extend(play_all(&suite, &format!("{file}_chat")).await.into_iter().flat_map(|(_, problems)| problems));
     }
