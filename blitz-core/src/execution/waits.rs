@@ -28,14 +28,17 @@ pub(crate) struct ParentLine {
 }
 
 impl Driver {
+    fn doubted(&self, key: &str) -> Waiting {
+        Waiting::Decision { key: key.to_owned(), digest: self.state.doubt(self.ids.id, key) }
+    }
+
     /// Notes where the execution will stand, where that changes.
     pub(super) fn note_status(&mut self, turn: &mut Turn) {
         let starts = !turn.models.is_empty() || !turn.tools.is_empty() || !turn.children.is_empty();
         let resting = |what: &RunningWhat| matches!(what, RunningWhat::Child { waits: Waits { rests: true, .. }, .. });
         let rests = !starts && self.work.running.values().all(|running| resting(&running.what));
         // A decision may be made also while something else runs, here or in a child.
-        let mut waiting: Vec<Waiting> =
-            self.work.in_doubt.iter().map(|key| Waiting::Decision { key: key.clone() }).collect();
+        let mut waiting: Vec<Waiting> = self.work.in_doubt.iter().map(|key| self.doubted(key)).collect();
         waiting.extend(self.work.asked.values().cloned());
         if rests {
             let timer = |(key, timer): (&String, &Timer)| Waiting::Timer { key: key.clone(), at: timer.at };

@@ -135,7 +135,7 @@ impl Life {
         for execution in executions.list(waiting, ListOptions::default()).await.expect("lists").items {
             for wait in execution.waiting_for {
                 let answered = match wait {
-                    Waiting::Decision { key } => {
+                    Waiting::Decision { key, .. } => {
                         // What is in doubt was not run again by itself.
                         let called = self.calls.lock().unwrap().iter().filter(|call| call.at == key).count();
                         assert_eq!(called, 0, "{key} is in doubt and was called");

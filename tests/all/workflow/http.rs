@@ -176,7 +176,7 @@ async fn w36_a_post_that_was_cut_off_waits_for_a_decision() {
     let (engine, me) = open().await;
     assert_eq!(engine.recover().await.unwrap(), [handle.id()]);
     let waiting = until(&me, handle.id(), |execution| execution.status == ExecutionStatus::Waiting).await;
-    assert!(matches!(&waiting.waiting_for[..], [Waiting::Decision { key }] if key == "h"), "{waiting:?}");
+    assert!(matches!(&waiting.waiting_for[..], [Waiting::Decision { key, .. }] if key == "h"), "{waiting:?}");
     assert_eq!(server.requests().len(), 1, "it is not sent again by itself");
     server.push(Reply::json(200, &json!("sent")));
     me.executions().decide(handle.id(), "h", Decision::Rerun).await.unwrap();
