@@ -266,7 +266,7 @@ fn claim(
 /// Lets an execution that ends its process again and again wait for somebody's decision.
 fn park(tx: &mut dyn Connection, row: &ExecutionRow) -> Result<()> {
     let wait = Waiting::Decision { key: RESUME_KEY.to_owned(), digest: doubt(row.id, RESUME_KEY, row.epoch) };
-    executions::set_status(tx, row.id, ExecutionStatus::Waiting, &[wait])
+    executions::set_status(tx, row.id, ExecutionStatus::Waiting, &[], &[wait])
 }
 
 fn is_parked(row: &ExecutionRow) -> bool {

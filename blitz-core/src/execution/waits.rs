@@ -20,6 +20,14 @@ pub(crate) struct Waits {
     pub(crate) asks: bool,
 }
 
+/// Where an execution stands, and what it waited for as was said before.
+#[derive(Debug)]
+pub(crate) struct Stands {
+    pub(crate) status: ExecutionStatus,
+    pub(crate) before: Vec<Waiting>,
+    pub(crate) waiting: Vec<Waiting>,
+}
+
 /// A child's line to its parent: the step it hangs at, and where its waiting is told.
 #[derive(Clone)]
 pub(crate) struct ParentLine {
@@ -73,8 +81,8 @@ impl Driver {
         self.work.told = told;
         let next = (status, waiting);
         if next != self.work.status {
-            turn.status = Some(next.clone());
-            self.work.status = next;
+            let (_, before) = std::mem::replace(&mut self.work.status, next.clone());
+            turn.status = Some(Stands { status: next.0, before, waiting: next.1 });
         }
     }
 }
