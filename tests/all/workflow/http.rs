@@ -112,6 +112,20 @@ async fn a_status_is_an_error_of_its_kind_unless_it_is_accepted() {
 }
 
 #[tokio::test]
+async fn w21_a_server_that_asks_for_longer_than_there_is_time_fails_the_node_now() {
+    let busy = || Reply::head(429, &[("retry-after", "3600"), ("content-length", "0")]);
+    for more in [json!({"retry": {"max_attempts": 3}}), json!({"retry": {"max_attempts": 3, "max_elapsed_s": 60}})] {
+        let (_engine, me, server) = stand(vec![busy()]).await;
+        let mut definition = asks(&server, json!({}), more.clone());
+        let timeout = if more["retry"]["max_elapsed_s"].is_null() { 60 } else { 86_400 };
+        definition["limits"] = json!({ "timeout_s": timeout });
+        // It does not come back within the half minute that `run` waits where it waits for the server.
+        let (code, details) = failed(&run(&me, definition, json!({})).await);
+        assert_eq!((code, &details["status"]), (ErrorCode::RateLimited, &json!(429)));
+    }
+}
+
+#[tokio::test]
 async fn w21_a_node_waits_as_long_as_the_server_asks_it_to() {
     let busy = || Reply::head(429, &[("retry-after", "1"), ("content-length", "0")]);
     let (_engine, me, server) = stand(vec![busy(), Reply::json(200, &json!("now"))]).await;

@@ -413,7 +413,8 @@ impl Step {
             OnError::Value(value) => node["on_error"] = json!({ "value": value }),
         }
         if let Some(value) = self.fallback {
-            node["fallback"] = json!([{ "give": value }]);
+            // What it does not say stays as the node has it.
+            node["fallback"] = json!([{"give": value, "fail_until": 0}]);
         }
         if !self.input.is_empty() {
             let fields: Map<String, Value> =
