@@ -135,7 +135,8 @@ impl Serialize for ErrorCode {
 impl<'de> Deserialize<'de> for ErrorCode {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::from_name(&name).ok_or_else(|| serde::de::Error::custom("unknown error code"))
+        Self::from_name(&name)
+            .ok_or_else(|| serde::de::Error::custom("no failure has this code: docs/errors.md lists them"))
     }
 }
 

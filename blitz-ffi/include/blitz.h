@@ -402,7 +402,8 @@ blitz_status blitz_execution_cancel(const blitz_execution *execution, blitz_erro
 /*
  * Decides what becomes of a step whose effect is in doubt, by the key that `waiting_for` names. decision_json is
  * {"action":"rerun"}, {"action":"skip","value":5} or {"action":"fail","message":"..."}. BLITZ_CONFLICT where that step does
- * not wait (any more).
+ * not wait (any more). blitz_call() of executions.decide takes the digest that waiting_for names, too: then it is about
+ * that very attempt.
  */
 blitz_status blitz_execution_decide(const blitz_execution *execution,
                                     const char *key,

@@ -90,7 +90,8 @@ pub extern "C" fn blitz_execution_cancel(execution: *const Execution, out_error:
 
 /// Decides what becomes of a step whose effect is in doubt, by the key that `waiting_for` names. decision_json is
 /// {"action":"rerun"}, {"action":"skip","value":5} or {"action":"fail","message":"..."}. BLITZ_CONFLICT where that step does
-/// not wait (any more).
+/// not wait (any more). blitz_call() of executions.decide takes the digest that waiting_for names, too: then it is about
+/// that very attempt.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_execution_decide(
     execution: *const Execution,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use blitz::{Decision, Effect, ExecutionId, ResourceRef, RunOptions};
+use blitz::{Effect, ExecutionId, ResourceRef, RunOptions};
 use pyo3::prelude::*;
 
 use crate::call::{Function, Origin};
@@ -164,13 +164,6 @@ impl Execution {
     fn cancel(&self) -> Pending {
         let handle = self.0.clone();
         Pending::new(async move { handle.cancel().await }, |py, ()| Ok(py.None()))
-    }
-
-    /// Decides what becomes of a step that waits.
-    fn decide(&self, key: String, decision: &Bound<'_, PyAny>) -> PyResult<Pending> {
-        let decision: Decision = to_typed(decision, "decision")?;
-        let handle = self.0.clone();
-        Ok(Pending::new(async move { handle.decide(&key, decision).await }, |py, ()| Ok(py.None())))
     }
 
     /// Its events behind a place.

@@ -230,7 +230,7 @@ impl Machine for AgentMachine {
             }
             Input::Stop { finish } => self.finish(finish.clone()),
             Input::NodeEntered { .. }
-            | Input::NodeExpired { .. }
+            | Input::NodeBroken { .. }
             | Input::NodeEnded { .. }
             | Input::ItemEnded { .. } => Vec::new(),
         }

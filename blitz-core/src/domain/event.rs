@@ -128,6 +128,8 @@ pub enum EventData {
         decision: Decision,
         /// By whom: `root` or `user:7`.
         by: String,
+        /// Hash of what was in doubt: the record counts for that attempt of that step alone.
+        digest: String,
     },
     /// A node of a workflow began an attempt, or a container opened.
     #[serde(rename = "node.started")]
@@ -428,6 +430,17 @@ pub enum Decision {
         /// Why.
         message: String,
     },
+}
+
+impl Decision {
+    /// The word JSON uses.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Rerun => "rerun",
+            Self::Skip { .. } => "skip",
+            Self::Fail { .. } => "fail",
+        }
+    }
 }
 
 macro_rules! constructors {

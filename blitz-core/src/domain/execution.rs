@@ -74,6 +74,8 @@ pub enum Waiting {
     Decision {
         /// The step.
         key: String,
+        /// Hash of what is in doubt: this attempt of this step of this execution.
+        digest: String,
     },
     /// A moment: a retry's back-off among them.
     Timer {

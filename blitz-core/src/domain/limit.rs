@@ -9,7 +9,7 @@ use super::model::ModelLimits;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitScope {
-    /// Of everything in this process.
+    /// Of everything that this engine does.
     All,
     /// Of a provider.
     Provider,

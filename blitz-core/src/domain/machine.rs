@@ -58,8 +58,8 @@ pub enum Input<'a> {
         /// How many items a map has, or rounds a loop may make.
         items: u64,
     },
-    /// The time of a container of a workflow is over.
-    NodeExpired {
+    /// A container of a workflow fails as a whole: its time is over, or what it gathers is too much.
+    NodeBroken {
         /// The key of the node.
         key: &'a str,
         /// What it fails with.

@@ -49,12 +49,12 @@ pub struct NewModel {
     /// The most output tokens the model can give; caps every request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
-    /// How much of it all executions of the process together may ask for.
+    /// How much of it all executions of an engine together may ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ModelLimits>,
 }
 
-/// What a model's provider gives at most. All executions of the process share it: what is more waits
+/// What a model's provider gives at most. All executions of an engine share it: what is more waits
 /// for its turn.
 ///
 /// Records of the same provider, address and model name with the same limits are one.
@@ -139,7 +139,7 @@ impl NewModel {
         Self { price: Some(price), ..self }
     }
 
-    /// How much of it all executions of the process together may ask for.
+    /// How much of it all executions of an engine together may ask for.
     pub fn with_limits(self, limits: ModelLimits) -> Self {
         Self { limits: Some(limits), ..self }
     }

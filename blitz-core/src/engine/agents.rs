@@ -135,7 +135,7 @@ impl Catalog<NewAgent> {
         input: impl Into<Value>,
         options: RunOptions,
     ) -> Result<Outcome> {
-        self.session.begin_owned(Run { agent: agent.into(), input: input.into(), options }).await?.outcome().await
+        self.session.begin_owned(Run::new(agent.into(), input.into(), options)?).await?.outcome().await
     }
 
     /// Starts an agent and lets it run by itself.
@@ -150,7 +150,7 @@ impl Catalog<NewAgent> {
         input: impl Into<Value>,
         options: RunOptions,
     ) -> Result<ExecutionHandle> {
-        let run = Run { agent: agent.into(), input: input.into(), options };
+        let run = Run::new(agent.into(), input.into(), options)?;
         let first = self.session.begin(run, CancellationToken::new(), Audience::Open).await?;
         Ok(ExecutionHandle::new(self.session.clone(), first.id()))
     }
@@ -179,6 +179,6 @@ impl Catalog<NewAgent> {
         input: impl Into<Value>,
         options: RunOptions,
     ) -> Result<HeardRun> {
-        self.session.begin_heard(Run { agent: agent.into(), input: input.into(), options }).await
+        self.session.begin_heard(Run::new(agent.into(), input.into(), options)?).await
     }
 }

@@ -11,7 +11,7 @@ use super::{EventStream, ExecutionHandle, Session};
 use crate::access::{Grant, Target};
 use crate::domain::{
     Answer, Decision, Event, EventData, Execution, ExecutionId, ExecutionStatus, ListOptions, NodeState, Outcome, Page,
-    Permission, PictureFormat, Reach, Step, TimelineEntry,
+    Permission, PictureFormat, Reach, Step, TimelineEntry, Waiting,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::execution::rerun::{Rerun, RerunVersion};
@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Method] = &[
     method!("executions.outcome", ExecutionsRead, One => Outcome, |s, one| s.executions().outcome(one.id)),
     method!("executions.wait", ExecutionsRead, One => Outcome, |s, one| s.executions().wait(one.id)),
     method!("executions.cancel", ExecutionsCancel, One => (), |s, one| s.executions().cancel(one.id)),
-    method!("executions.decide", ExecutionsDecide, Decide => (), |s, d| s.executions().decide(d.id, d.key, d.decision)),
+    method!("executions.decide", ExecutionsDecide, Decide => (), |s, d| s.executions().decided(d.id, d.key, d.digest, d.decision)),
     method!("executions.rerun", WorkflowsRun, Again => RerunAs, |s, again| async move {
         s.executions().rerun(again.id, again.how()).await.map(|handle| RerunAs { execution_id: handle.id() })
     }),
@@ -94,6 +94,9 @@ struct Decide {
     key: String,
     /// What becomes of it.
     decision: Decision,
+    /// The digest that `waiting_for` names, where the decision must be about that very attempt.
+    #[serde(default)]
+    digest: Option<String>,
 }
 
 /// A workflow that runs again.
@@ -361,10 +364,27 @@ impl Executions {
     ///
     /// Errors: `Conflict` where that step does not wait for a decision (any more).
     pub async fn decide(&self, id: ExecutionId, key: impl Into<String>, decision: Decision) -> Result<()> {
-        let (key, decision) = (Arc::new(key.into()), Arc::new(decision));
+        self.decided(id, key.into(), None, decision).await
+    }
+
+    /// Decides about the very attempt that a wait names, as `waiting_for` of the execution gives it.
+    ///
+    /// Errors: `Conflict` where that attempt is not in doubt (any more); `InvalidInput` for any other wait.
+    pub async fn decide_about(&self, id: ExecutionId, wait: &Waiting, decision: Decision) -> Result<()> {
+        let Waiting::Decision { key, digest } = wait else {
+            return Err(Error::invalid("this wait is none for a decision: see its kind"));
+        };
+        self.decided(id, key.clone(), Some(digest.clone()), decision).await
+    }
+
+    async fn decided(&self, id: ExecutionId, key: String, digest: Option<String>, decision: Decision) -> Result<()> {
+        let asked = Arc::new((key, digest, decision));
         let decided = self.once_taken_up(id, || {
-            let (key, decision) = (Arc::clone(&key), Arc::clone(&decision));
-            let decide = move |tx: &mut dyn Connection, grant: &Grant| control::decide(tx, grant, id, &key, &decision);
+            let asked = Arc::clone(&asked);
+            let decide = move |tx: &mut dyn Connection, grant: &Grant| {
+                let (key, digest, decision) = &*asked;
+                control::decide(tx, grant, id, key, digest.as_deref(), decision)
+            };
             self.session.write(Permission::ExecutionsDecide, Target::Execution(id), "executions.decide", decide)
         });
         self.session.inner.runtime.bell.ring(&decided.await?);
@@ -385,11 +405,11 @@ impl Executions {
         let runtime = &self.session.inner.runtime;
         let root = self.session.inner.work.read(move |tx, _| Ok(sql::get(tx, id)?.map(|row| row.root_id))).await?;
         // A child is taken up by its root.
-        let mut waited = false;
+        let mut runs_here = false;
         for taken_up in root.into_iter().chain([id]) {
-            waited |= runtime.when_taken_up(taken_up).await;
+            runs_here |= runtime.when_taken_up(taken_up).await;
         }
-        if waited { answer().await } else { answered }
+        if runs_here { answer().await } else { answered }
     }
 
     /// Runs a workflow again, from one of its nodes or whole, as a new execution.

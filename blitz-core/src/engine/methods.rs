@@ -14,7 +14,7 @@ use super::{
     sessions, tools, triggers, usage, users, webhooks, workflows,
 };
 use crate::domain::parse;
-use crate::domain::schema::SchemaCheck;
+use crate::domain::schema::{SchemaCheck, taken};
 use crate::domain::{ListOptions, Patch, Permission, ResourceRef};
 use crate::error::{Error, Result};
 use crate::store::catalog::shown;
@@ -112,7 +112,7 @@ pub(super) async fn call(session: Session, name: &str, input: Value) -> Result<V
     let handler = method.handler.ok_or_else(|| {
         Error::invalid(format!("{name} gives events or takes a function: use the method of your language"))
     })?;
-    handler(session, input).await
+    handler(session, taken("the input", input)?).await
 }
 
 /// Reads a method's input; no input at all is an empty object. Errors: `InvalidInput`, which says where and what, never

@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Session;
 use super::stream::{Ear, EventStream};
 use crate::access::{ExecutionStore, Target};
-use crate::domain::schema::admit_kept;
+use crate::domain::schema::{admit_kept, taken};
 use crate::domain::{
     Answer, Decision, Event, EventData, ExecutionId, NodeState, Outcome, Permission, PictureFormat, ResourceId,
     ResourceRef, RunOptions,
@@ -99,6 +99,13 @@ pub(super) struct Run {
     /// What holds for this run.
     #[serde(default)]
     pub(super) options: RunOptions,
+}
+
+impl Run {
+    /// Errors: `InvalidInput` for an input that is nested too deep to be looked at.
+    pub(super) fn new(agent: ResourceRef, input: Value, options: RunOptions) -> Result<Self> {
+        Ok(Self { agent, input: taken("the input", input)?, options })
+    }
 }
 
 /// A root execution that ends when its caller goes away.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, Named, Nothing, PageOf, Update, method, schema};
 use crate::access::{Grant, Target};
+use crate::domain::schema::taken;
 use crate::domain::{
     ListOptions, NodeTypeInfo, Page, Permission, PictureFormat, Problem, ProblemCode, Record, ResourceId, ResourceKind,
     ResourceRef, Share, Validation, WorkflowDefinition, WorkflowDiff, WorkflowVersion,
@@ -182,7 +183,7 @@ impl Catalog<WorkflowDefinition> {
     /// Errors: `InvalidInput` for what is no workflow, `TooLarge`.
     pub async fn validate(&self, definition: impl Into<Value>) -> Result<Validation> {
         let types = self.node_types();
-        let definition: Value = definition.into();
+        let definition = taken("the workflow", definition.into())?;
         self.read_only(move |tx, grant| {
             let read = import::read(&definition)?;
             let mut problems = read.problems;
@@ -255,7 +256,7 @@ impl Catalog<WorkflowDefinition> {
     ///
     /// Errors: `InvalidInput` for what is none, `TooLarge`; nothing is kept then.
     pub async fn import(&self, definition: impl Into<Value>, name: Option<String>) -> Result<ImportedWorkflow> {
-        let definition = definition.into();
+        let definition = taken("the workflow", definition.into())?;
         self.session.read(Permission::WorkflowsCreate, Target::None, |_, _| Ok(())).await?;
         let import::Imported { mut definition, mut problems } = import::read(&definition)?;
         if let Some(name) = name {

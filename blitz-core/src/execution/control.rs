@@ -74,26 +74,40 @@ fn spent(tx: &mut dyn Connection, row: &ExecutionRow) -> Result<(Option<Money>, 
     Ok((cost, usage))
 }
 
-/// Answers a wait. The record is the decision: whoever runs the execution reads it. Gives the alerts that this raised.
+/// Answers a wait. The record is the decision, bound by its digest to what is in doubt: whoever runs the
+/// execution reads it. Gives the alerts that this raised.
+///
+/// Errors: `Conflict` where that step does not wait for a decision, or where another attempt than that of
+/// `digest` is in doubt.
 pub(crate) fn decide(
     tx: &mut dyn Connection,
     grant: &Grant,
     id: ExecutionId,
     key: &str,
+    digest: Option<&str>,
     decision: &Decision,
 ) -> Result<Vec<Alert>> {
     if let Decision::Skip { value } = decision {
         admit_kept("the value", value)?;
     }
     let row = find(tx, id)?;
-    let still: Vec<Waiting> = row.waiting_for.iter().filter(|wait| !is_decision(wait, key)).cloned().collect();
-    if still.len() == row.waiting_for.len() || row.finished.is_some() {
+    let asked = row.waiting_for.iter().find_map(|wait| match wait {
+        Waiting::Decision { key: waits, digest } if waits == key => Some(digest.clone()),
+        _ => None,
+    });
+    let Some(asked) = asked.filter(|_| row.finished.is_none()) else {
         return Err(Error::conflict(format!(
             "the step {} does not wait for a decision: see waiting_for of the execution",
             shown(key)
         )));
+    };
+    if digest.is_some_and(|digest| digest != asked) {
+        return Err(Error::conflict("another attempt is in doubt since it was read: read it again and decide on that"));
     }
-    let data = EventData::DecisionMade { decision: decision.clone(), by: grant.principal().label() };
+    let still: Vec<Waiting> = row.waiting_for.iter().filter(|wait| !is_decision(wait, key)).cloned().collect();
+    let (by, digest) = (grant.principal().label(), asked);
+    let details = json!({"key": key, "decision": decision.name(), "digest": digest});
+    let data = EventData::DecisionMade { decision: decision.clone(), by, digest };
     let entry = Entry { execution_id: id, path: key.to_owned(), data };
     executions::append(tx, grant.now(), row.root_id, None, vec![entry])?;
     executions::decided(tx, id, &still)?;
@@ -107,16 +121,12 @@ pub(crate) fn decide(
             }
         }
     }
-    let action = match decision {
-        Decision::Rerun => "rerun",
-        Decision::Skip { .. } => "skip",
-        Decision::Fail { .. } => "fail",
-    };
-    grant.audit(tx, &format!("execution:{id}"), None, None, json!({"key": key, "decision": action}))?;
+    grant.audit(tx, &format!("execution:{id}"), None, None, details)?;
     Ok(alerts)
 }
 
-/// Answers a question that an execution asks. The record is the answer: whoever runs the execution reads it.
+/// Answers a question that an execution asks. The record is the answer, bound to the question by its
+/// digest: whoever runs the execution reads it.
 ///
 /// Errors: `Conflict` where the question is answered, over or another one; `InvalidInput` for an
 /// option that it does not have or a value off its form.
@@ -157,7 +167,8 @@ pub(crate) fn approve(
             .check(&answer.value)
             .map_err(|problems| Error::invalid(format!("the value is off the form: {}", describe(&problems))))?;
     }
-    let answered = ApprovalAnswered::new(asked.node, key.to_owned(), answer.clone(), grant.principal().label());
+    let bound = answer.clone().digest(asked.digest.clone());
+    let answered = ApprovalAnswered::new(asked.node, key.to_owned(), bound, grant.principal().label());
     let entry = Entry { execution_id: id, path, data: EventData::ApprovalAnswered(answered) };
     executions::append(tx, grant.now(), row.root_id, None, vec![entry])?;
     executions::decided(tx, id, &still)?;
@@ -166,7 +177,7 @@ pub(crate) fn approve(
 }
 
 fn is_decision(wait: &Waiting, key: &str) -> bool {
-    matches!(wait, Waiting::Decision { key: waits } if waits == key)
+    matches!(wait, Waiting::Decision { key: waits, .. } if waits == key)
 }
 
 fn find(tx: &mut dyn Connection, id: ExecutionId) -> Result<ExecutionRow> {

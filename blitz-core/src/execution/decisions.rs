@@ -29,6 +29,9 @@ impl Driver {
         let mut actions = Vec::new();
         for event in events {
             self.work.decisions_seen = event.seq;
+            if !self.state.heeds(self.ids.id, &event.path, &event.data) {
+                continue;
+            }
             if let EventData::ApprovalAnswered(answered) = &event.data {
                 if self.work.asked.contains_key(&answered.key) {
                     actions.extend(self.state.absorb(event.ts, &event.path, &event.data));

@@ -1,4 +1,4 @@
-//! What may be asked at most, shared by all executions of the process: requests and tokens a minute
+//! What may be asked at most, shared by all executions of an engine: requests and tokens a minute
 //! and calls at once, of a model's record, a user, a key, a model, a provider and everything; and a
 //! pause where a deployment keeps failing.
 //!
@@ -73,7 +73,7 @@ impl LineKey {
     }
 }
 
-/// Every line that this process has queued in, and every deployment that it has asked.
+/// Every line that this engine has queued in, and every deployment that it has asked.
 #[derive(Default)]
 pub(crate) struct Deployments {
     known: Mutex<HashMap<Arc<DeploymentKey>, Arc<Deployment>>>,

@@ -51,6 +51,7 @@ use crate::error::{Error, Result};
 use crate::provider::registry::Providers;
 use crate::store::boot::Boot;
 use crate::store::executions::{self, ExecutionRow};
+use crate::tool::pool::Pool;
 use crate::tool::registry::HostTools;
 use bell::Bell;
 use cache::Setups;
@@ -64,7 +65,7 @@ use turn::{Begun, Ids};
 /// How often this process looks whether another one asked for a cancellation or made a decision.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 
-/// What all executions of one process share.
+/// What all executions of one engine share.
 pub(crate) struct Runtime {
     /// This process among those that have the database open.
     pub(crate) boot: Boot,
@@ -72,6 +73,8 @@ pub(crate) struct Runtime {
     pub(crate) store_id: String,
     pub(crate) providers: Providers,
     pub(crate) tools: HostTools,
+    /// Where tools run that block: each engine has its own, so none waits for another's.
+    pub(crate) threads: Arc<Pool>,
     pub(crate) setups: Setups,
     pub(crate) hub: Hub,
     pub(crate) deployments: Deployments,
@@ -124,6 +127,7 @@ impl Runtime {
             store_id,
             providers,
             tools: HostTools::default(),
+            threads: Arc::default(),
             setups: Setups::default(),
             hub: Hub::default(),
             deployments: Deployments::default(),
@@ -217,11 +221,11 @@ impl Runtime {
         Seat { runtime: Arc::clone(self), ids, wake, taken_up, ended: false }
     }
 
-    /// Waits until an execution that is just taken up here says what it waits for; gives whether there
-    /// was one to wait for.
+    /// Waits until an execution that runs here says what it waits for; gives whether it runs here. It may
+    /// have said so just now.
     pub(crate) async fn when_taken_up(&self, id: ExecutionId) -> bool {
         let taken_up = self.lock().live.get(&id).map(|live| live.taken_up.clone());
-        match taken_up.filter(|taken_up| !taken_up.is_cancelled()) {
+        match taken_up {
             Some(taken_up) => {
                 taken_up.cancelled().await;
                 true

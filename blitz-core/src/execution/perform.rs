@@ -269,6 +269,7 @@ impl Driver {
             cancel: cancel.clone(),
             session: self.session.clone(),
             on_behalf: Some(Arc::new(self.on_behalf())),
+            threads: Arc::clone(&self.runtime.threads),
         };
         let limits = NodeLimits {
             time: limit.map(Duration::from_secs),

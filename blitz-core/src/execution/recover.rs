@@ -16,7 +16,7 @@ use super::redrive::Again;
 use super::rest::{Ran, Rested};
 use super::runnable::Runnable;
 use super::setup::Opening;
-use super::state::{State, Tally};
+use super::state::{State, Tally, doubt};
 use super::turn::{Ids, alert_event};
 use super::waits::ParentLine;
 use super::{Runtime, Seat};
@@ -289,12 +289,12 @@ fn claim(
 
 /// Lets an execution that ends its process again and again wait for somebody's decision.
 fn park(tx: &mut dyn Connection, row: &ExecutionRow) -> Result<()> {
-    let wait = Waiting::Decision { key: RESUME_KEY.to_owned() };
-    executions::set_status(tx, row.id, ExecutionStatus::Waiting, &[wait])
+    let wait = Waiting::Decision { key: RESUME_KEY.to_owned(), digest: doubt(row.id, RESUME_KEY, row.epoch) };
+    executions::set_status(tx, row.id, ExecutionStatus::Waiting, &[], &[wait])
 }
 
 fn is_parked(row: &ExecutionRow) -> bool {
-    let waits = |wait: &Waiting| matches!(wait, Waiting::Decision { key } if key == RESUME_KEY);
+    let waits = |wait: &Waiting| matches!(wait, Waiting::Decision { key, .. } if key == RESUME_KEY);
     row.resume_attempts >= MAX_RESUMES && row.waiting_for.iter().any(waits)
 }
 
@@ -323,7 +323,9 @@ pub(crate) fn replay(
             }
             let state =
                 state.as_mut().ok_or_else(|| Error::storage("the journal of an execution lacks its beginning"))?;
-            state.absorb(event.ts, &event.path, &event.data);
+            if state.heeds(row.id, &event.path, &event.data) {
+                state.absorb(event.ts, &event.path, &event.data);
+            }
             state.tally.count(&event.data)?;
             if event.seq == row.redriven {
                 again.resume(state, event);
@@ -418,7 +420,9 @@ impl Resumed {
             // They count as read from here on, those that came behind the replay too.
             for event in self.decisions(last_seq).await? {
                 last_seq = event.seq;
-                state.absorb(event.ts, &event.path, &event.data);
+                if state.heeds(id, &event.path, &event.data) {
+                    state.absorb(event.ts, &event.path, &event.data);
+                }
                 state.tally.count(&event.data)?;
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::{Fallback, Jitter, NodeRetry, RetryPolicy, Timestamp};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,13 +79,9 @@ pub(crate) fn node_retry_at(
     seed: u64,
 ) -> Option<Timestamp> {
     let code = error.code();
-    let never = matches!(
-        code,
-        ErrorCode::InvalidInput | ErrorCode::ProviderAuth | ErrorCode::BudgetExceeded | ErrorCode::Cancelled
-    );
     let details = error.details();
     let exhausted = details.get("retries_exhausted").is_some() && !retry.on.contains(&code);
-    if never || exhausted || !retry.covers(code) || attempt >= retry.max_attempts {
+    if exhausted || !retry.covers(code) || attempt >= retry.max_attempts {
         return None;
     }
     let longest = Duration::from_millis(retry.max_ms);

@@ -7,15 +7,19 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::agent::AgentMachine;
 use crate::agent::history::Transcript;
 use crate::domain::{
-    Action, Answer, Decision, EventData, ExecutionId, Finished, Input, ItemEnd, ItemFinished, Machine, Money, NodeEnd,
-    NodeFinished, NodeStatus, Outcome, Provenance, StepFinished, StepKind, Timestamp, ToolResult, Usage,
+    Action, Answer, ApprovalAnswered, Decision, EventData, ExecutionId, Finished, Input, ItemEnd, ItemFinished,
+    Machine, Money, NodeEnd, NodeFinished, NodeStatus, Outcome, Provenance, StepFinished, StepKind, Timestamp,
+    ToolResult, Usage,
 };
 use crate::error::{Error, ErrorCode, Result};
+use crate::store::content_hash;
 use crate::workflow::evaluate::ALL_PORTS;
-use crate::workflow::machine::{WorkflowMachine, join};
+use crate::workflow::machine::{WorkflowMachine, container_of, join};
 use crate::workflow::values::Values;
 
 /// How far an open step has come.
@@ -256,12 +260,7 @@ impl State {
                 Vec::new()
             }
             EventData::DecisionMade { decision, .. } => {
-                let attempt = match self.open.get(path) {
-                    Some(Progress::Started { attempt }) => *attempt,
-                    // It was refused before it was started: that attempt is still to be made.
-                    Some(Progress::Retry { attempt, .. }) => attempt.saturating_sub(1),
-                    _ => 0,
-                };
+                let attempt = self.attempt_of(path);
                 self.open.insert(path.to_owned(), Progress::Decided { attempt, decision: decision.clone() });
                 Vec::new()
             }
@@ -290,6 +289,36 @@ impl State {
             | EventData::NodeFinished(_)
             | EventData::ItemFinished(_) => self.node_happened(now, path, data),
             _ => Vec::new(),
+        }
+    }
+
+    /// The newest attempt of an open step that was begun; 0 where none was.
+    fn attempt_of(&self, key: &str) -> u32 {
+        match self.open.get(key) {
+            Some(
+                Progress::Started { attempt } | Progress::Child { attempt, .. } | Progress::Decided { attempt, .. },
+            ) => *attempt,
+            // The one that follows is still to be made.
+            Some(Progress::Retry { attempt, .. }) => attempt.saturating_sub(1),
+            Some(Progress::Waits { .. } | Progress::Answered { .. }) | None => 0,
+        }
+    }
+
+    /// Hash of what somebody decides about an open step of an execution: it says which attempt is in doubt.
+    pub(crate) fn doubt(&self, id: ExecutionId, key: &str) -> String {
+        doubt(id, key, i64::from(self.attempt_of(key)))
+    }
+
+    /// Whether a record may be applied: a decision or an answer counts for the execution, the step and
+    /// the question that it was given to, and once.
+    pub(crate) fn heeds(&self, id: ExecutionId, path: &str, data: &EventData) -> bool {
+        match data {
+            EventData::DecisionMade { digest, .. } => *digest == self.doubt(id, path),
+            EventData::ApprovalAnswered(ApprovalAnswered { key, answer, .. }) => match self.open.get(key) {
+                Some(Progress::Waits { digest: asked @ Some(_), .. }) => answer.digest == *asked,
+                _ => false,
+            },
+            _ => true,
         }
     }
 
@@ -391,7 +420,7 @@ impl State {
                 let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };
                 let seconds = workflow.machine.time_of(node).unwrap_or_default();
                 let error = Error::timeout(format!("the node took longer than its {seconds} s")).to_info();
-                workflow.machine.step(now, Input::NodeExpired { key: &key, error: &error })
+                workflow.machine.step(now, Input::NodeBroken { key: &key, error: &error })
             }
             EventData::NodeRetrying(retrying) => {
                 let key = join(path, &retrying.node);
@@ -416,12 +445,22 @@ impl State {
             }
             EventData::ItemFinished(item) => {
                 let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };
-                workflow.values.item_finished(path, item);
-                workflow.machine.step(now, Input::ItemEnded { path, end: item_end(item) })
+                let mut actions = Vec::new();
+                if let Some(over) = workflow.values.item_finished(path, item) {
+                    let (key, error) = (container_of(path).0, over.to_info());
+                    actions = workflow.machine.step(now, Input::NodeBroken { key, error: &error });
+                }
+                actions.extend(workflow.machine.step(now, Input::ItemEnded { path, end: item_end(item) }));
+                actions
             }
             _ => Vec::new(),
         }
     }
+}
+
+/// Hash of a doubt: about which attempt of which step of which execution.
+pub(crate) fn doubt(id: ExecutionId, key: &str, attempt: i64) -> String {
+    content_hash(json!([id, key, attempt]).to_string().as_bytes())
 }
 
 /// What the machine is told of a node's end.

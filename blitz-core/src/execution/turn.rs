@@ -12,12 +12,13 @@ use super::begin::Launch;
 use super::runnable::Runnable;
 use super::setup::Tools;
 use super::state::{State, Tally};
+use super::waits::Stands;
 use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
     Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished,
     ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepFinished, StepKind,
-    StepStarted, Timestamp, ToolCall, Usage, Waiting,
+    StepStarted, Timestamp, ToolCall, Usage,
 };
 use crate::error::{Error, ErrorInfo, Result};
 use crate::ledger::{self, Booked, Ended, Follow, Refusal, ReserveOutcome, ReserveRequest, Reserved};
@@ -56,7 +57,7 @@ pub(crate) struct Turn {
     /// Whether it is the first progress of an execution that was taken up again.
     pub(crate) resumed: bool,
     /// Where the execution then stands, if that changes.
-    pub(crate) status: Option<(ExecutionStatus, Vec<Waiting>)>,
+    pub(crate) status: Option<Stands>,
 }
 
 /// A record whose cost is not known before its money is booked.
@@ -213,7 +214,7 @@ impl Turn {
     pub(crate) fn gets_further(&self) -> bool {
         use EventData::{NodeFinished, StepFinished, ToolFinished};
         let ends = |draft: &Draft| matches!(draft.data, StepFinished(_) | ToolFinished { .. } | NodeFinished(_));
-        let rests = self.status.as_ref().is_some_and(|(status, _)| *status == ExecutionStatus::Waiting);
+        let rests = self.status.as_ref().is_some_and(|stands| stands.status == ExecutionStatus::Waiting);
         rests || self.finish.is_some() || self.drafts.iter().any(ends)
     }
 
@@ -244,8 +245,8 @@ impl Turn {
             writer.committed.revoked = Some(why.clone());
         } else {
             writer.starts(tx, self)?;
-            if let Some((status, waiting)) = &self.status {
-                executions::set_status(tx, ids.id, *status, waiting)?;
+            if let Some(Stands { status, before, waiting }) = &self.status {
+                executions::set_status(tx, ids.id, *status, before, waiting)?;
                 if *status == ExecutionStatus::Waiting {
                     writer.entry("", EventData::ExecutionWaiting { waiting_for: waiting.clone() });
                 }

@@ -20,6 +20,14 @@ pub(crate) struct Waits {
     pub(crate) asks: bool,
 }
 
+/// Where an execution stands, and what it waited for as was said before.
+#[derive(Debug)]
+pub(crate) struct Stands {
+    pub(crate) status: ExecutionStatus,
+    pub(crate) before: Vec<Waiting>,
+    pub(crate) waiting: Vec<Waiting>,
+}
+
 /// A child's line to its parent: the step it hangs at, and where its waiting is told.
 #[derive(Clone)]
 pub(crate) struct ParentLine {
@@ -28,14 +36,17 @@ pub(crate) struct ParentLine {
 }
 
 impl Driver {
+    fn doubted(&self, key: &str) -> Waiting {
+        Waiting::Decision { key: key.to_owned(), digest: self.state.doubt(self.ids.id, key) }
+    }
+
     /// Notes where the execution will stand, where that changes.
     pub(super) fn note_status(&mut self, turn: &mut Turn) {
         let starts = !turn.models.is_empty() || !turn.tools.is_empty() || !turn.children.is_empty();
         let resting = |what: &RunningWhat| matches!(what, RunningWhat::Child { waits: Waits { rests: true, .. }, .. });
         let rests = !starts && self.work.running.values().all(|running| resting(&running.what));
         // A decision may be made also while something else runs, here or in a child.
-        let mut waiting: Vec<Waiting> =
-            self.work.in_doubt.iter().map(|key| Waiting::Decision { key: key.clone() }).collect();
+        let mut waiting: Vec<Waiting> = self.work.in_doubt.iter().map(|key| self.doubted(key)).collect();
         waiting.extend(self.work.asked.values().cloned());
         if rests {
             let timer = |(key, timer): (&String, &Timer)| Waiting::Timer { key: key.clone(), at: timer.at };
@@ -70,8 +81,8 @@ impl Driver {
         self.work.told = told;
         let next = (status, waiting);
         if next != self.work.status {
-            turn.status = Some(next.clone());
-            self.work.status = next;
+            let (_, before) = std::mem::replace(&mut self.work.status, next.clone());
+            turn.status = Some(Stands { status: next.0, before, waiting: next.1 });
         }
     }
 }

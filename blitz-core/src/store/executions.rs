@@ -303,24 +303,33 @@ pub(crate) fn take_decisions(
     events(tx, &rows)
 }
 
-/// Where an execution stands, without an end.
+/// Where an execution stands, without an end, and where it stood as its driver last said.
 ///
-/// Where a decision has come that its driver has not read, the open waits stay as the decision left
-/// them, and so does the wake-up: the driver will read it, and say anew.
+/// Where a decision has come that its driver has not read, what was decided stays decided, and so does
+/// the wake-up: the driver will read it, and say anew. What it waits for since is open all the same.
 pub(crate) fn set_status(
     tx: &mut dyn Connection,
     id: ExecutionId,
     status: ExecutionStatus,
+    before: &[Waiting],
     waiting: &[Waiting],
 ) -> Result<()> {
+    let mut left: Option<Vec<Waiting>> = None;
+    if before.iter().any(|wait| matches!(wait, Waiting::Decision { .. } | Waiting::Approval { .. })) {
+        let unread = "SELECT waiting_for FROM executions WHERE id = ?1 AND next_wake = 0";
+        if let Some(row) = tx.query_one(unread, params![id])? {
+            left = Some(row.opt_json(0)?.unwrap_or_default());
+        }
+    }
+    let decided = |wait: &Waiting| left.as_ref().is_some_and(|left| before.contains(wait) && !left.contains(wait));
+    let waiting: Vec<&Waiting> = waiting.iter().filter(|wait| !decided(wait)).collect();
     let next_wake = waiting.iter().filter_map(|wait| match wait {
         Waiting::Timer { at, .. } => Some(*at),
         _ => None,
     });
-    let waiting_json = if waiting.is_empty() { None } else { Some(to_json(waiting)?) };
+    let waiting_json = if waiting.is_empty() { None } else { Some(to_json(&waiting)?) };
     tx.execute(
-        "UPDATE executions SET status = ?2, waiting_for = CASE WHEN next_wake = 0 THEN waiting_for ELSE ?3 END,
-            next_wake = CASE WHEN next_wake = 0 THEN 0 ELSE ?4 END
+        "UPDATE executions SET status = ?2, waiting_for = ?3, next_wake = CASE WHEN next_wake = 0 THEN 0 ELSE ?4 END
          WHERE id = ?1",
         params![id, status.name(), waiting_json, next_wake.min()],
     )?;

@@ -12,7 +12,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::pool::run_blocking;
 use super::{Tool, ToolContext, ToolError};
 use crate::domain::{Effect, NewTool, ToolSpec};
 
@@ -241,8 +240,14 @@ where
     let function = Arc::new(function);
     move |arguments, context| {
         let function = Arc::clone(&function);
-        let done = run_blocking(move || function(arguments, context));
-        async move { done.await.unwrap_or_else(|| Err(ToolError::failed("the tool panicked"))) }.boxed()
+        let threads = Arc::clone(&context.threads);
+        async move {
+            threads
+                .run(move || function(arguments, context))
+                .await
+                .unwrap_or_else(|| Err(ToolError::failed("the tool panicked")))
+        }
+        .boxed()
     }
 }
 

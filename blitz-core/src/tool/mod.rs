@@ -8,7 +8,7 @@ pub(crate) mod builtin;
 pub(crate) mod function;
 pub(crate) mod http;
 pub(crate) mod node;
-mod pool;
+pub(crate) mod pool;
 pub(crate) mod registry;
 
 pub use crate::tool_fn;
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Effect, ExecutionId, NewTool, OnBehalf, ToolSpec};
 use crate::error::Error;
+use pool::Pool;
 
 /// Something a model may call.
 pub trait Tool: Send + Sync + 'static {
@@ -84,6 +85,8 @@ pub struct ToolContext {
     pub(crate) on_behalf: Option<Arc<OnBehalf>>,
     /// Where signs of life go.
     pub(crate) pulse: Arc<Pulse>,
+    /// The engine's threads for what blocks.
+    pub(crate) threads: Arc<Pool>,
 }
 
 /// What a call tells of itself while it runs.
@@ -106,6 +109,7 @@ impl ToolContext {
             session: None,
             on_behalf: None,
             pulse: Arc::default(),
+            threads: Arc::default(),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -14,19 +14,10 @@ const MAX_THREADS: usize = 64;
 /// How long a thread without work stays.
 const LINGER: Duration = Duration::from_secs(10);
 
-static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::new(MAX_THREADS));
-
-/// Runs a blocking function on the engine's threads; `None` where it panicked.
-///
-/// Dropping the future before the function began means that it never runs; one that runs is not
-/// interrupted, only its result is void.
-pub(super) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    POOL.run(work).await
-}
-
 type Job = Box<dyn FnOnce() + Send>;
 
-struct Pool {
+/// The threads of one engine. What it was dropped with still runs; then its threads end.
+pub(crate) struct Pool {
     shared: Arc<Shared>,
     max_threads: usize,
 }
@@ -42,6 +33,20 @@ struct State {
     waiting: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    ends: bool,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new(MAX_THREADS)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().ends = true;
+        self.shared.arrived.notify_all();
+    }
 }
 
 impl Pool {
@@ -49,7 +54,11 @@ impl Pool {
         Self { shared: Arc::default(), max_threads }
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    /// Runs a blocking function; `None` where it panicked.
+    ///
+    /// Dropping the future before the function began means that it never runs; one that runs is not
+    /// interrupted, only its result is void.
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (give, take) = oneshot::channel();
         self.submit(Box::new(move || {
             if !give.is_closed() {
@@ -94,6 +103,10 @@ impl Shared {
                 state = self.lock();
                 continue;
             }
+            if state.ends {
+                state.threads -= 1;
+                return;
+            }
             state.idle += 1;
             let (woken, timeout) = self.arrived.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
             state = woken;
@@ -117,9 +130,10 @@ mod tests {
 
     #[tokio::test]
     async fn results_come_back_and_a_panic_is_none() {
-        assert_eq!(run_blocking(|| 2 + 3).await, Some(5));
-        assert_eq!(run_blocking(|| -> i32 { panic!("on purpose") }).await, None);
-        assert_eq!(run_blocking(|| 7).await, Some(7));
+        let pool = Pool::default();
+        assert_eq!(pool.run(|| 2 + 3).await, Some(5));
+        assert_eq!(pool.run(|| -> i32 { panic!("on purpose") }).await, None);
+        assert_eq!(pool.run(|| 7).await, Some(7));
     }
 
     #[tokio::test]
@@ -129,6 +143,28 @@ mod tests {
         let results = futures_util::future::join_all(jobs).await;
         assert_eq!(results, (0..20).map(Some).collect::<Vec<_>>());
         assert!(pool.shared.lock().threads <= 2);
+    }
+
+    #[tokio::test]
+    async fn its_threads_end_with_it_behind_their_work() {
+        let pool = Pool::new(1);
+        let shared = Arc::clone(&pool.shared);
+        let (release, released) = mpsc::channel::<()>();
+        let (began, begun) = oneshot::channel();
+        let work = pool.run(move || {
+            began.send(()).ok();
+            released.recv().ok();
+            "done"
+        });
+        let mut work = Box::pin(work);
+        assert!((&mut work).now_or_never().is_none());
+        begun.await.unwrap();
+        release.send(()).unwrap();
+        assert_eq!(work.await, Some("done"));
+        drop(pool);
+        while shared.lock().threads > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -7,6 +7,9 @@
 
 mod joins;
 mod scopes;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -274,7 +277,7 @@ impl Machine for WorkflowMachine {
         match input {
             Input::Start => self.start(&mut flow),
             Input::NodeEntered { key, items } => self.entered(key, items, &mut flow),
-            Input::NodeExpired { key, error } => self.expired(key, error, &mut flow),
+            Input::NodeBroken { key, error } => self.broken(key, error, &mut flow),
             Input::NodeEnded { key, end } => self.node_ended(key, end, &mut flow),
             Input::ItemEnded { path, end } => self.item_ended(path, end, &mut flow),
             Input::Stop { finish } => return self.finish(finish.clone()),

@@ -37,8 +37,8 @@ pub(crate) struct Scope {
     pub(crate) nodes: Vec<usize>,
     /// Where it begins: its start and input nodes, or else every node without an edge coming in.
     pub(crate) starts: Vec<usize>,
-    /// Whose outputs are its result: its end nodes that can be reached, or else every reachable node
-    /// without an edge going out.
+    /// Whose outputs are its result: its end and output nodes that can be reached, or else every reachable
+    /// node without an edge going out.
     pub(crate) ends: Vec<usize>,
 }
 

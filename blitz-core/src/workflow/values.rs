@@ -73,6 +73,8 @@ struct Contents {
     items: Arc<Value>,
     /// What the items that ended gave; of a loop the newest round only.
     outputs: BTreeMap<u64, ItemValue>,
+    /// The bytes of the list that a map would give now.
+    bytes: u64,
     /// The variables as each item of a map sees them, and what it wrote.
     copies: BTreeMap<u64, Copy>,
 }
@@ -130,7 +132,7 @@ impl Values {
         value.status = NodeStatus::Running;
         if started.items.is_some() {
             let items = Arc::new(started.input.clone());
-            let contents = Contents { items, outputs: BTreeMap::new(), copies: BTreeMap::new() };
+            let contents = Contents { items, outputs: BTreeMap::new(), bytes: 1, copies: BTreeMap::new() };
             self.contents.insert(join(path, &started.node), contents);
         }
     }
@@ -191,18 +193,39 @@ impl Values {
         self.contents.retain(|key, _| !key.starts_with(&below));
     }
 
-    /// Keeps what an item or round gave.
-    pub(crate) fn item_finished(&mut self, path: &str, item: &ItemFinished) {
+    /// Keeps what an item or round gave. Gives why its map can only fail, from the item on that says so:
+    /// what more of them gives is not kept any more.
+    pub(crate) fn item_finished(&mut self, path: &str, item: &ItemFinished) -> Option<Error> {
         let output = Held::new(&item.output, item.output_ref.as_ref());
-        let is_loop = self.index(&item.node).is_some_and(|node| matches!(self.plan.nodes[node].task, Task::Loop(_)));
+        let task = self.index(&item.node).map(|node| &self.plan.nodes[node].task);
+        let most = self.plan.limits.output_bytes;
+        let mut over = None;
         if let Some(contents) = self.contents.get_mut(container_of(path).0) {
-            if is_loop {
-                contents.outputs.clear();
+            let value = ItemValue { status: item.status, output };
+            match task {
+                Some(Task::Map(map)) => {
+                    let before = contents.bytes;
+                    contents.bytes += value.bytes(map.fail);
+                    if contents.bytes <= most {
+                        contents.outputs.insert(item.index, value);
+                    } else if before <= most {
+                        contents.outputs.clear();
+                        over = Some(Error::too_large(format!(
+                            "what the items of the map give has more than {most} bytes: give less, or raise limits.output_bytes"
+                        )));
+                    }
+                }
+                _ => contents.outputs = BTreeMap::from([(item.index, value)]),
             }
-            contents.outputs.insert(item.index, ItemValue { status: item.status, output });
-            // What a failed item wrote is undone with it.
-            if item.status != NodeStatus::Completed {
-                contents.copies.remove(&item.index);
+            match item.status {
+                // Nobody sees its variables any more: what it wrote is all that counts.
+                NodeStatus::Completed => {
+                    if let Some(copy) = contents.copies.get_mut(&item.index) {
+                        copy.now.clear();
+                    }
+                }
+                // What a failed item wrote is undone with it.
+                _ => drop(contents.copies.remove(&item.index)),
             }
         }
         for (name, value) in item.vars.clone() {
@@ -210,6 +233,7 @@ impl Values {
         }
         self.forget_below(path);
         self.frames.remove(path);
+        over
     }
 
     // Reading -----------------------------------------------------------------------------------
@@ -503,6 +527,36 @@ impl Held {
             None => Self::Here(Arc::new(value.clone())),
         }
     }
+}
+
+impl ItemValue {
+    /// The bytes that it takes in the list of its map, with the comma behind it.
+    fn bytes(&self, fail: MapFail) -> u64 {
+        match (&self.output, self.status, fail) {
+            (Held::Elsewhere(at), NodeStatus::Completed, _) => at.bytes + 1,
+            (Held::Here(value), NodeStatus::Completed, _) => length(value) + 1,
+            (_, _, MapFail::Drop) => 0,
+            _ => "null,".len() as u64,
+        }
+    }
+}
+
+/// How long a value is as JSON.
+fn length(value: &Value) -> u64 {
+    struct Count(u64);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // A value is JSON, and counting never fails.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 /// The path that a container's key is in.

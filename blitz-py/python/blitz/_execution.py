@@ -66,16 +66,17 @@ class ExecutionHandle(Generic[T]):
         """Asks for its end."""
         await settled(self._handle.cancel())
 
-    def decide(self, key: str, decision: Mapping[str, Any]) -> None:
+    def decide(self, key: str, decision: Mapping[str, Any], *, digest: str | None = None) -> None:
         """Decides what becomes of a step that waits.
 
-        ``{"action": "rerun"}``, ``{"action": "skip", "value": …}`` or ``{"action": "fail", "message": …}``.
+        ``{"action": "rerun"}``, ``{"action": "skip", "value": …}`` or ``{"action": "fail", "message": …}``. With the
+        ``digest`` that ``waiting_for`` names it is about that very attempt, and a conflict where another is in doubt.
         """
-        self._handle.decide(key, decision).wait()
+        self._entry.call("executions.decide", self._decides(key, decision, digest)).wait()
 
-    async def adecide(self, key: str, decision: Mapping[str, Any]) -> None:
+    async def adecide(self, key: str, decision: Mapping[str, Any], *, digest: str | None = None) -> None:
         """Decides what becomes of a step that waits."""
-        await settled(self._handle.decide(key, decision))
+        await settled(self._entry.call("executions.decide", self._decides(key, decision, digest)))
 
     def approve(
         self, key: str, option: str, *, comment: str | None = None, value: Any = None, digest: str | None = None
@@ -124,6 +125,9 @@ class ExecutionHandle(Generic[T]):
     async def aredrive(self) -> None:
         """Goes on with a workflow that failed or was cancelled where it did."""
         await settled(self._entry.call("executions.redrive", {"id": self.id}))
+
+    def _decides(self, key: str, decision: Mapping[str, Any], digest: str | None) -> dict[str, Any]:
+        return {"id": self.id, "key": key, "decision": dict(decision), "digest": digest}
 
     def _asks(self, key: str, option: str, comment: str | None, value: Any, digest: str | None) -> dict[str, Any]:
         answer = {"comment": comment, "value": value, "digest": digest}

@@ -116,7 +116,7 @@ class Models(Noun):
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
             max_output_tokens: The most output tokens the model can give; caps every request.
-            limits: How much of it all executions of the process together may ask for."""
+            limits: How much of it all executions of an engine together may ask for."""
     async def acreate(
         self,
         name: str,
@@ -148,7 +148,7 @@ class Models(Noun):
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
             max_output_tokens: The most output tokens the model can give; caps every request.
-            limits: How much of it all executions of the process together may ask for."""
+            limits: How much of it all executions of an engine together may ask for."""
 
     def put(
         self,
@@ -181,7 +181,7 @@ class Models(Noun):
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
             max_output_tokens: The most output tokens the model can give; caps every request.
-            limits: How much of it all executions of the process together may ask for."""
+            limits: How much of it all executions of an engine together may ask for."""
     async def aput(
         self,
         name: str,
@@ -213,7 +213,7 @@ class Models(Noun):
             settings: What every request of this model carries unless the agent says otherwise.
             price: What its tokens cost; unknown where absent, and then refused under a hard budget.
             max_output_tokens: The most output tokens the model can give; caps every request.
-            limits: How much of it all executions of the process together may ask for."""
+            limits: How much of it all executions of an engine together may ask for."""
 
     def get(
         self,
@@ -2007,26 +2007,30 @@ class Executions(Noun):
         key: str,
         *,
         decision: Mapping[str, Any],
+        digest: str | None = None,
     ) -> None:
         """``executions.decide``: A decision about a step that waits.
 
         Args:
             id: The execution's id.
             key: The step, as `waiting_for` names it.
-            decision: What becomes of it."""
+            decision: What becomes of it.
+            digest: The digest that `waiting_for` names, where the decision must be about that very attempt."""
     async def adecide(
         self,
         id: int,
         key: str,
         *,
         decision: Mapping[str, Any],
+        digest: str | None = None,
     ) -> None:
         """``executions.decide``: A decision about a step that waits.
 
         Args:
             id: The execution's id.
             key: The step, as `waiting_for` names it.
-            decision: What becomes of it."""
+            decision: What becomes of it.
+            digest: The digest that `waiting_for` names, where the decision must be about that very attempt."""
 
     def rerun(
         self,

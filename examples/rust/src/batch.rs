@@ -216,7 +216,7 @@ async fn decide(me: &Session, execution: &Execution) -> Result<()> {
     let mut asked = HashSet::new();
     for one in own.chain([execution]) {
         for wait in &one.waiting_for {
-            if let Waiting::Decision { key } = wait
+            if let Waiting::Decision { key, .. } = wait
                 && asked.insert((one.id, key))
             {
                 me.executions().decide(one.id, key, Decision::Rerun).await?;

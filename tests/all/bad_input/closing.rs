@@ -181,7 +181,7 @@ async fn an_unsafe_tool_in_doubt_waits_for_a_decision_and_never_runs_again_by_it
         assert_eq!(engine.recover().await.unwrap(), [id]);
         let key = loop {
             let execution = me.executions().get(id).await.unwrap();
-            if let [Waiting::Decision { key }] = execution.waiting_for.as_slice() {
+            if let [Waiting::Decision { key, .. }] = execution.waiting_for.as_slice() {
                 break key.clone();
             }
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -51,7 +51,8 @@ async fn each_decision_does_what_it_says() {
         let (life, taken) = stage.recovered().await;
         assert_eq!(taken, [id]);
         let waiting = life.until(id, |execution| execution.status == ExecutionStatus::Waiting).await;
-        assert_eq!(waiting.waiting_for, [Waiting::Decision { key: "1/tool/0".into() }]);
+        let asked = &waiting.waiting_for[..];
+        assert!(matches!(asked, [Waiting::Decision { key, .. }] if key == "1/tool/0"), "{asked:?}");
         assert!(!waiting.interrupted);
         assert_eq!(stage.tools.calls("unsafe").len(), 1, "it is never run again by itself");
 
@@ -96,6 +97,92 @@ async fn a_rerun_that_is_cut_off_is_in_doubt_again() {
     let called: Vec<u32> = stage.tools.calls("unsafe").iter().map(|call| call.attempt).collect();
     assert_eq!(called, [1, 2, 3]);
     life.audit(&done).await;
+}
+
+fn doubt(execution: &blitz::Execution) -> Waiting {
+    match &execution.waiting_for[..] {
+        [wait @ Waiting::Decision { .. }] => wait.clone(),
+        other => panic!("no doubt: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn t72_a_decision_holds_for_one_execution_one_attempt_and_once() {
+    let (stage, id) = cut_in_unsafe(&["unsafe"]).await;
+    stage.tools.held.hold("unsafe");
+    let (life, _) = stage.recovered().await;
+    life.waits_for_decisions(id).await;
+    let first = doubt(&life.get(id).await);
+    let executions = life.me.executions();
+    let forged = Waiting::Decision { key: "1/tool/0".into(), digest: "0".repeat(64) };
+    let refused = executions.decide_about(id, &forged, Decision::Rerun).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Conflict);
+    executions.decide_about(id, &first, Decision::Rerun).await.unwrap();
+    stage.tools.was_called("unsafe", 2).await;
+    life.cut().await;
+    stage.tools.held.release("unsafe");
+
+    // The second attempt is in doubt now: what was decided of the first says nothing about it.
+    let (life, _) = stage.recovered().await;
+    life.waits_for_decisions(id).await;
+    let second = doubt(&life.get(id).await);
+    assert_ne!(first, second);
+    let executions = life.me.executions();
+    let late = executions.decide_about(id, &first, Decision::Rerun).await.unwrap_err();
+    assert_eq!(late.code(), ErrorCode::Conflict, "it was about the attempt before");
+    let none = Waiting::Timer { key: "1/tool/0".into(), at: blitz::Timestamp(0) };
+    let none = executions.decide_about(id, &none, Decision::Rerun).await.unwrap_err();
+    assert_eq!(none.code(), ErrorCode::InvalidInput);
+    assert_eq!(stage.tools.calls("unsafe").len(), 2);
+    let Waiting::Decision { key, digest } = &second else { unreachable!() };
+    let decided = json!({"id": id, "key": key, "digest": digest, "decision": {"action": "skip", "value": "sent"}});
+    life.me.call("executions.decide", decided.clone()).await.unwrap();
+    assert_eq!(life.me.call("executions.decide", decided).await.unwrap_err().code(), ErrorCode::Conflict, "once");
+    let done = life.wait(id).await;
+    assert_eq!((done.status, told(&done)), (ExecutionStatus::Completed, vec![(json!("sent"), false)]));
+    let bound = |event: &blitz::Event| match &event.data {
+        EventData::DecisionMade { digest, .. } => Some(digest.clone()),
+        _ => None,
+    };
+    let bound: Vec<String> = life.journal(id).await.iter().filter_map(bound).collect();
+    let digests = [&first, &second].map(|wait| match wait {
+        Waiting::Decision { digest, .. } => digest.clone(),
+        _ => unreachable!(),
+    });
+    assert_eq!(bound, digests, "each record says what it answers");
+}
+
+#[tokio::test]
+async fn t72_a_record_that_was_changed_or_copied_decides_nothing() {
+    // Somebody who can write the file changes a decision that nobody has read yet, or puts an old one behind all else.
+    let (stage, id) = cut_in_unsafe(&["unsafe"]).await;
+    let (life, _) = stage.recovered().await;
+    life.waits_for_decisions(id).await;
+    life.cut().await;
+    let life = stage.open().await;
+    life.me.executions().decide(id, "1/tool/0", Decision::Rerun).await.unwrap();
+    life.cut().await;
+    let edit = |sql: &str| rusqlite::Connection::open(stage.path()).unwrap().execute(sql, []).unwrap();
+    let forge = "UPDATE journal SET data = json_set(data, '$.data.digest', 'forged') WHERE type = 'decision.made'";
+    assert_eq!(edit(forge), 1);
+    let (life, _) = stage.recovered().await;
+    assert_eq!(life.waits_for_decisions(id).await, ["1/tool/0"]);
+    assert_eq!(stage.tools.calls("unsafe").len(), 1, "what was forged runs nothing");
+
+    stage.tools.held.hold("unsafe");
+    life.me.executions().decide(id, "1/tool/0", Decision::Rerun).await.unwrap();
+    stage.tools.was_called("unsafe", 2).await;
+    life.cut().await;
+    stage.tools.held.release("unsafe");
+    let copy = "INSERT INTO journal SELECT root_id, (SELECT max(seq) + 1 FROM journal), execution_id, at, path, type, schema, data, blob_hash
+        FROM journal WHERE type = 'decision.made' ORDER BY seq DESC LIMIT 1";
+    assert_eq!(edit(copy), 1);
+    let (life, _) = stage.recovered().await;
+    assert_eq!(life.waits_for_decisions(id).await, ["1/tool/0"]);
+    assert_eq!(stage.tools.calls("unsafe").len(), 2, "what was decided of one attempt runs no other");
+    life.me.executions().decide(id, "1/tool/0", Decision::Skip { value: json!("sent") }).await.unwrap();
+    let done = life.wait(id).await;
+    assert_eq!(told(&done), [(json!("sent"), false)]);
 }
 
 #[tokio::test]

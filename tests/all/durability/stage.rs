@@ -380,7 +380,7 @@ impl Life {
 
 fn decision_key(wait: &Waiting) -> String {
     match wait {
-        Waiting::Decision { key } => key.clone(),
+        Waiting::Decision { key, .. } => key.clone(),
         other => panic!("it waits for something else: {other:?}"),
     }
 }

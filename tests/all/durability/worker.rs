@@ -320,7 +320,7 @@ impl World {
         for execution in me.executions().list(waiting, ListOptions::default()).await.expect("lists").items {
             // Whoever ran it may be gone, and its tool with it; while it waits here, nobody runs its tool.
             for wait in execution.waiting_for {
-                let Waiting::Decision { key } = wait else { continue };
+                let Waiting::Decision { key, .. } = wait else { continue };
                 let decision = if key == "resume" {
                     // Killed again and again before it got any further: try once more.
                     Decision::Rerun

@@ -66,7 +66,7 @@ async fn t73_a_chain_of_models_reserves_each_before_it_is_asked() {
 async fn asks(me: &Session, id: blitz::ExecutionId) -> String {
     for _ in 0..2_000 {
         let execution = me.executions().get(id).await.unwrap();
-        if let (ExecutionStatus::Waiting, [Waiting::Decision { key }]) =
+        if let (ExecutionStatus::Waiting, [Waiting::Decision { key, .. }]) =
             (execution.status, execution.waiting_for.as_slice())
         {
             return key.clone();

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use blitz::provider::{Reply, Scripted};
-use blitz::tool::{FunctionNode, NodeOutput, ToolContext, ToolError};
+use blitz::tool::{FunctionNode, FunctionTool, NodeOutput, ToolContext, ToolError};
 use blitz::{
     Answer, CostFilter, Decision, Durability, Effect, Engine, ErrorCode, Event, EventData, ExecutionFilter,
     ExecutionId, ExecutionStatus, ListOptions, NewAgent, NodeTypeInfo, Outcome, Session, Usage, Waiting,
@@ -18,7 +18,7 @@ use blitz::{
 use serde_json::{Value, json};
 
 use super::random::make::{Dice, Wanted, make};
-use super::random::shape::{Flow, Kind};
+use super::random::shape::{Flow, Kind, plus, verdict};
 use super::random::{compare, flows, input, seed};
 use super::stage::{edges, journal};
 use crate::support::engine::{agent, priced};
@@ -47,6 +47,8 @@ struct World {
     effect: Effect,
     definition: Value,
     input: Value,
+    /// Whether what comes out does not depend on which of two was faster.
+    certain: bool,
 }
 
 impl World {
@@ -88,6 +90,14 @@ impl World {
             }
         });
         me.tools().register(deed.with_effect(Effect::Idempotent)).await.expect("a tool");
+        let log = Arc::clone(&calls);
+        let twice = move |given: Value, context: ToolContext| {
+            let called = Called { at: context.call_id, key: context.idempotency_key, attempt: context.attempt };
+            log.lock().unwrap().push(called);
+            std::future::ready(Ok(json!(2 * given["n"].as_i64().expect("a number"))))
+        };
+        let twice = FunctionTool::from_json_schema("twice", "Doubles.", json!({"type": "object"}), twice);
+        me.tools().register(twice.with_effect(self.effect)).await.expect("a tool");
         Life { engine, me, calls }
     }
 
@@ -96,9 +106,10 @@ impl World {
         let life = self.open(folder).await;
         let helper: NewAgent = agent("helper", &["deed"]);
         life.me.agents().put(helper).await.expect("an agent");
+        life.me.agents().put(agent("aide", &[])).await.expect("an agent");
         let inner = json!({"name": "inner", "nodes": [{"id": "i", "type": "work"}, {"id": "d", "type": "code", "config": {"expr": "'deep'"}}],
             "edges": edges("i>d")});
-        for definition in [inner, self.definition.clone()] {
+        for definition in [inner, plus(), self.definition.clone()] {
             life.me.call("workflows.put", definition).await.unwrap_or_else(|error| panic!("{}", error.details()));
         }
         life.engine.close().await.expect("closes");
@@ -136,13 +147,16 @@ impl Life {
         for execution in executions.list(waiting, ListOptions::default()).await.expect("lists").items {
             for wait in execution.waiting_for {
                 let answered = match wait {
-                    Waiting::Decision { key } => {
+                    Waiting::Decision { key, .. } => {
                         // What is in doubt was not run again by itself.
                         let called = self.calls.lock().unwrap().iter().filter(|call| call.at == key).count();
                         assert_eq!(called, 0, "{key} is in doubt and was called");
                         executions.decide(execution.id, key, Decision::Rerun).await
                     }
-                    Waiting::Approval { key, .. } => executions.approve(execution.id, key, Answer::approve()).await,
+                    Waiting::Approval { key, digest, .. } => {
+                        let answer = Answer::new(verdict(&key)).digest(digest);
+                        executions.approve(execution.id, key, answer).await
+                    }
                     _ => continue,
                 };
                 if let Err(error) = answered {
@@ -234,8 +248,10 @@ async fn crash(world: &World, whole: &Whole, commit: usize, torn: bool) -> Optio
         _ => false,
     };
     let lost = events.iter().filter(lost).count() as u64;
-    assert_eq!(outcome.usage.requests, whole.outcome.usage.requests + lost, "only a call in doubt is paid again");
-    assert!(outcome.cost.unwrap() >= whole.outcome.cost.unwrap());
+    if world.certain {
+        assert_eq!(outcome.usage.requests, whole.outcome.usage.requests + lost, "only a call in doubt is paid again");
+        assert!(outcome.cost.unwrap() >= whole.outcome.cost.unwrap());
+    }
     life.engine.close().await.expect("closes");
     Some((outcome, events))
 }
@@ -257,8 +273,8 @@ fn judge_calls(calls: &[Called], whole: &Whole, events: &[Event]) {
     for call in calls {
         assert!(!finished.contains(&call.at), "{call:?} had ended and was called again");
         assert!(seen.insert(call.clone()), "{call:?} twice");
-        if !call.at.starts_with("tool:") {
-            assert_eq!(keys.get(call.at.as_str()), Some(&call.key.as_str()), "one key for all attempts of {}", call.at);
+        if let Some(key) = keys.get(call.at.as_str()).filter(|_| !call.at.starts_with("tool:")) {
+            assert_eq!(*key, call.key, "one key for all attempts of {}", call.at);
         }
     }
 }
@@ -277,20 +293,25 @@ async fn campaign(world: &World, points: Option<u64>, dice: &mut Dice, check: im
         let Some((outcome, events)) = crash(world, &whole, *commit as usize, torn).await else { continue };
         println!("  behind commit {commit} of {count}{}", if torn { ", torn" } else { "" });
         check(&outcome, &events);
-        assert_eq!((&outcome.status, &outcome.output), (&whole.outcome.status, &whole.outcome.output));
+        if world.certain {
+            assert_eq!((&outcome.status, &outcome.output), (&whole.outcome.status, &whole.outcome.output));
+        }
     }
     chosen.len() as u64
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn w34_w35_w36_random_workflows_end_the_same_whatever_commit_they_crash_behind() {
+async fn w35_random_workflows_end_the_same_whatever_commit_they_crash_behind() {
     let (flows, seed) = (flows(6, 60), seed());
     let points = std::env::var_os("BLITZ_TORTURE").is_none().then_some(10);
     println!("{flows} workflows, BLITZ_SEED={seed}");
     let mut crashes = 0;
     for number in 0..flows {
         let mut dice = Dice::new(seed.wrapping_add(number));
-        let mut flow: Flow = make(&mut dice, Wanted { races: false, failures: false, models: true });
+        // Every other one has joins that are races, and failures that nothing handles.
+        let certain = number % 2 == 0;
+        let wanted = Wanted { races: !certain, failures: !certain, models: true, people: true };
+        let mut flow: Flow = make(&mut dice, wanted);
         for node in &mut flow.nodes {
             // What fails for good fails also where a crash has added an attempt.
             if let Kind::Work { fails, .. } = &mut node.kind
@@ -302,7 +323,7 @@ async fn w34_w35_w36_random_workflows_end_the_same_whatever_commit_they_crash_be
         let input = input(&mut dice);
         let effect = [Effect::Pure, Effect::Idempotent, Effect::Unsafe][(number % 3) as usize];
         println!("BLITZ_SEED={} {effect:?}", seed.wrapping_add(number));
-        let world = World { effect, definition: flow.definition("flow", 10), input: input.clone() };
+        let world = World { effect, definition: flow.definition("flow", 10), input: input.clone(), certain };
         crashes += campaign(&world, points, &mut dice, |outcome, events| {
             compare(&flow, &input, outcome, events)
                 .unwrap_or_else(|wrong| panic!("{wrong}\n{:#}", flow.definition("flow", 10)));
@@ -344,7 +365,7 @@ async fn w34_a_workflow_of_all_kinds_ends_the_same_whatever_commit_it_crashes_be
     let mut dice = Dice::new(seed);
     for effect in [Effect::Idempotent, Effect::Unsafe] {
         let input = json!({"big": "x".repeat(70_000)});
-        let world = World { effect, definition: of_all_kinds(), input };
+        let world = World { effect, definition: of_all_kinds(), input, certain: true };
         let crashes = campaign(&world, points, &mut dice, |outcome, _| {
             assert_eq!(outcome.status, ExecutionStatus::Completed, "{:?}", outcome.error);
             assert_eq!(outcome.output["log"], json!([0, 1, 2, 3]));

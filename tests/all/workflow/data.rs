@@ -30,6 +30,31 @@ async fn w41_large_outputs_are_kept_by_their_hash() {
 }
 
 #[tokio::test]
+async fn w41_a_map_whose_items_give_too_much_fails_at_once_whatever_it_does_with_failures() {
+    // Its list could never be kept: the items that were not begun are not paid for.
+    for fail in [json!("stop"), json!("null"), json!("drop"), json!({"threshold": "100%"})] {
+        let (_engine, me, seen) = engine().await;
+        let definition = |items: u32, bytes: u32| {
+            json!({"name": "much", "limits": {"output_bytes": 10_000}, "nodes": [
+                {"id": "s", "type": "start"},
+                {"id": "m", "type": "map", "config": {"items": (0..items).collect::<Vec<u32>>(), "concurrency": 2, "fail": fail}},
+                {"id": "w", "type": "work", "parent": "m", "config": {"give": "x".repeat(bytes as usize)}},
+                {"id": "e", "type": "end"}], "edges": edges("s>m m>e")})
+        };
+        let done = run(&me, definition(1000, 997), json!({})).await;
+        let error = done.error.expect("too much");
+        assert_eq!((error.code, &error.details["node"]), (ErrorCode::TooLarge, &json!("m")), "{}", error.message);
+        let began = seen.lock().unwrap().len();
+        assert!((10..=13).contains(&began), "{began}");
+        // Ten times 999 bytes with a comma each and the brackets are 10,001, and nine are enough.
+        let done = run(&me, definition(10, 997), json!({})).await;
+        assert_eq!(done.error.expect("a byte too much").code, ErrorCode::TooLarge);
+        let done = run(&me, definition(9, 997), json!({})).await;
+        assert_eq!(done.status, blitz::ExecutionStatus::Completed, "{:?}", done.error);
+    }
+}
+
+#[tokio::test]
 async fn w41_an_output_beyond_its_limit_is_a_named_error_and_can_be_handled() {
     let (_engine, me, _) = engine().await;
     let definition = json!({"name": "huge", "limits": {"output_bytes": 100_000}, "nodes": [

@@ -113,6 +113,20 @@ async fn a_status_is_an_error_of_its_kind_unless_it_is_accepted() {
 }
 
 #[tokio::test]
+async fn w21_a_server_that_asks_for_longer_than_there_is_time_fails_the_node_now() {
+    let busy = || Reply::head(429, &[("retry-after", "3600"), ("content-length", "0")]);
+    for more in [json!({"retry": {"max_attempts": 3}}), json!({"retry": {"max_attempts": 3, "max_elapsed_s": 60}})] {
+        let (_engine, me, server) = stand(vec![busy()]).await;
+        let mut definition = asks(&server, json!({}), more.clone());
+        let timeout = if more["retry"]["max_elapsed_s"].is_null() { 60 } else { 86_400 };
+        definition["limits"] = json!({ "timeout_s": timeout });
+        // It does not come back within the half minute that `run` waits where it waits for the server.
+        let (code, details) = failed(&run(&me, definition, json!({})).await);
+        assert_eq!((code, &details["status"]), (ErrorCode::RateLimited, &json!(429)));
+    }
+}
+
+#[tokio::test]
 async fn w21_a_node_waits_as_long_as_the_server_asks_it_to() {
     let busy = || Reply::head(429, &[("retry-after", "1"), ("content-length", "0")]);
     let (_engine, me, server) = stand(vec![busy(), Reply::json(200, &json!("now"))]).await;
@@ -177,7 +191,7 @@ async fn w36_a_post_that_was_cut_off_waits_for_a_decision() {
     let (engine, me) = open().await;
     assert_eq!(engine.recover().await.unwrap(), [handle.id()]);
     let waiting = until(&me, handle.id(), |execution| execution.status == ExecutionStatus::Waiting).await;
-    assert!(matches!(&waiting.waiting_for[..], [Waiting::Decision { key }] if key == "h"), "{waiting:?}");
+    assert!(matches!(&waiting.waiting_for[..], [Waiting::Decision { key, .. }] if key == "h"), "{waiting:?}");
     assert_eq!(server.requests().len(), 1, "it is not sent again by itself");
     server.push(Reply::json(200, &json!("sent")));
     me.executions().decide(handle.id(), "h", Decision::Rerun).await.unwrap();

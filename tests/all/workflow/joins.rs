@@ -29,34 +29,51 @@ async fn w01_a_diamond_joins_once_behind_both_with_inputs_in_edge_order() {
 }
 
 #[tokio::test]
-async fn w02_w03_w04_skipped_sides_and_nested_ifs() {
-    let (_engine, me, _) = engine().await;
-    let definition = json!({"name": "ifs", "nodes": [
-        {"id": "s", "type": "start"},
-        {"id": "x", "type": "if", "config": {"expr": "inputs.x"}},
-        {"id": "y", "type": "if", "config": {"expr": "inputs.y"}},
-        {"id": "a", "type": "work", "config": {"give": {"a": 1}}},
-        {"id": "b", "type": "work", "config": {"give": {"b": 1}}},
-        {"id": "c", "type": "work", "config": {"give": {"c": 1}}},
-        {"id": "j", "type": "work"}, {"id": "e", "type": "end"}],
-        "edges": edges("s>x x.true>y x.false>c y.true>a y.false>b a>j b>j c>j j>e")});
-    for (input, output) in [
-        (json!({"x": true, "y": true}), json!({"a": 1})),
-        (json!({"x": true, "y": false}), json!({"b": 1})),
-        (json!({"x": false, "y": true}), json!({"c": 1})),
-    ] {
-        let done = run(&me, definition.clone(), input).await;
-        assert_eq!(done.output, output);
+async fn w02_a_diamond_with_a_skipped_side_joins_once_with_the_taken_one() {
+    let (_engine, me, seen) = engine().await;
+    let definition = json!({"name": "half", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "x", "type": "if", "config": {"expr": "inputs.x"}},
+        {"id": "a", "type": "work", "config": {"give": {"a": 1}}}, {"id": "b", "type": "work", "config": {"give": {"b": 1}}},
+        {"id": "j", "type": "work"}, {"id": "e", "type": "end"}], "edges": edges("s>x x.true>a x.false>b a>j b>j j>e")});
+    for (x, given, skipped) in [(true, json!({"a": 1}), "b"), (false, json!({"b": 1}), "a")] {
+        seen.lock().unwrap().clear();
+        let done = run(&me, definition.clone(), json!({"x": x})).await;
+        assert_eq!(done.output, given);
+        assert_eq!(seen.lock().unwrap().len(), 2, "the taken side and the join, each once");
+        assert_eq!(status(&states(&me, &done).await, skipped), NodeStatus::Skipped);
     }
-    let both = json!({"name": "none", "nodes": [
+}
+
+#[tokio::test]
+async fn w03_a_join_whose_sides_are_both_skipped_is_skipped_and_so_is_the_end_behind_it() {
+    let (_engine, me, seen) = engine().await;
+    let definition = json!({"name": "none", "nodes": [
         {"id": "s", "type": "start"}, {"id": "x", "type": "if", "config": {"expr": "false"}},
         {"id": "a", "type": "work"}, {"id": "b", "type": "work"}, {"id": "j", "type": "work"}, {"id": "e", "type": "end"}],
         "edges": edges("s>x x.true>a x.true>b a>j b>j j>e")});
-    let done = run(&me, both, json!({})).await;
+    let done = run(&me, definition, json!({})).await;
     assert_eq!((done.status, &done.output), (ExecutionStatus::Completed, &Value::Null));
     let states = states(&me, &done).await;
-    assert_eq!(status(&states, "j"), NodeStatus::Skipped);
-    assert_eq!(status(&states, "e"), NodeStatus::Skipped);
+    assert!(["a", "b", "j", "e"].iter().all(|id| status(&states, id) == NodeStatus::Skipped), "{states:?}");
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn w04_nested_ifs_join_three_levels_up() {
+    let (_engine, me, seen) = engine().await;
+    let definition = json!({"name": "ifs", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "x", "type": "if", "config": {"expr": "inputs.n < 3"}},
+        {"id": "y", "type": "if", "config": {"expr": "inputs.n < 2"}}, {"id": "z", "type": "if", "config": {"expr": "inputs.n < 1"}},
+        {"id": "a", "type": "work", "config": {"give": {"a": 1}}}, {"id": "b", "type": "work", "config": {"give": {"b": 1}}},
+        {"id": "c", "type": "work", "config": {"give": {"c": 1}}}, {"id": "d", "type": "work", "config": {"give": {"d": 1}}},
+        {"id": "j", "type": "work"}, {"id": "e", "type": "end"}],
+        "edges": edges("s>x x.true>y y.true>z z.true>a z.false>b y.false>c x.false>d a>j b>j c>j d>j j>e")});
+    for (n, taken) in [(0, "a"), (1, "b"), (2, "c"), (3, "d")] {
+        seen.lock().unwrap().clear();
+        let done = run(&me, definition.clone(), json!({ "n": n })).await;
+        assert_eq!(done.output, json!({ taken: 1 }));
+        assert_eq!(seen.lock().unwrap().len(), 2, "one branch and the join, each once");
+    }
 }
 
 #[tokio::test]
@@ -272,6 +289,21 @@ async fn w11_an_end_waits_for_what_else_runs() {
     assert!(!me.executions().get(handle.id()).await.unwrap().status.is_final());
     gates.open("slow");
     assert_eq!(end(&handle).await.output, json!({"one": 1, "two": 2}));
+}
+
+#[tokio::test]
+async fn the_result_is_what_output_nodes_give_by_name_also_beside_an_end() {
+    let (_engine, me, _) = engine().await;
+    let definition = json!({"name": "named", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "a", "type": "work", "config": {"give": 1}},
+        {"id": "x", "type": "if", "config": {"expr": "inputs.x"}},
+        {"id": "one", "type": "output", "config": {"name": "first", "value": "{{ nodes.a.output }}"}, "join": {"mode": "all"}},
+        {"id": "two", "type": "output", "config": {"name": "second"}}, {"id": "e", "type": "end", "config": {"output": "the end"}}],
+        "edges": edges("s>a s>x a>one x.true>one x.true>two one>e a>e")});
+    let both = run(&me, definition.clone(), json!({"x": true})).await;
+    assert_eq!(both.output, json!({"first": 1, "second": {"x": true}}), "{:?}", both.error);
+    let neither = run(&me, definition, json!({"x": false})).await;
+    assert_eq!(neither.output, json!("the end"), "where none was reached it is the end's");
 }
 
 #[tokio::test]

@@ -118,10 +118,10 @@ async fn answer(folder: &Path, me: &Session) {
         for wait in execution.waiting_for {
             let answered = match wait {
                 Waiting::Approval { key, .. } => me.executions().approve(execution.id, key, Answer::approve()).await,
-                Waiting::Decision { key } if key == "resume" => {
+                Waiting::Decision { key, .. } if key == "resume" => {
                     me.executions().decide(execution.id, key, Decision::Rerun).await
                 }
-                Waiting::Decision { key } => {
+                Waiting::Decision { key, .. } => {
                     let line = match key.split('/').collect::<Vec<_>>()[..] {
                         ["m", index, "one"] => format!("{label}/one/{index}"),
                         _ => format!("{label}/{key}"),

@@ -111,7 +111,7 @@ async fn w36_an_unsafe_node_in_doubt_waits_for_a_decision() {
         gates.open("g");
         engine.recover().await.unwrap();
         let waiting = until(&me, handle.id(), |execution| execution.status == ExecutionStatus::Waiting).await;
-        assert!(matches!(&waiting.waiting_for[..], [Waiting::Decision { key }] if key == "g"), "{waiting:?}");
+        assert!(matches!(&waiting.waiting_for[..], [Waiting::Decision { key, .. }] if key == "g"), "{waiting:?}");
         assert_eq!(gates.count("g"), 0, "it is not run again by itself");
         me.executions().decide(handle.id(), "g", decision).await.unwrap();
         let done = me.executions().wait(handle.id()).await.unwrap();

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use blitz::{ErrorCode, EventData, ExecutionStatus, NodeStatus};
+use blitz::tool::{FunctionNode, NodeOutput};
+use blitz::{ErrorCode, EventData, ExecutionStatus, NodeStatus, NodeTypeInfo};
 use serde_json::{Value, json};
 
 use super::stage::{Gates, by_id, edges, end, engine, journal, put, run, start};
@@ -31,7 +32,11 @@ async fn w24_maps_keep_the_order_of_their_items() {
     assert_eq!(done.output, json!([10, 20, 30]));
     let order: Vec<i64> = seen.lock().unwrap().iter().map(|work| work["config"]["give"].as_i64().unwrap()).collect();
     assert_eq!(order, [10, 20, 30]);
+    seen.lock().unwrap().clear();
     assert_eq!(run(&me, map("none", json!({})), json!({"items": []})).await.output, json!([]));
+    assert!(seen.lock().unwrap().is_empty(), "the body of an empty list never runs");
+    let single = json!({"items": [{"n": 4, "ms": 0, "fail": null}]});
+    assert_eq!(run(&me, map("single", json!({})), single).await.output, json!([40]));
     assert_eq!(run(&me, map("null", json!({"fail": "null"})), items(true)).await.output, json!([10, null, 30]));
     assert_eq!(run(&me, map("drop", json!({"fail": "drop"})), items(true)).await.output, json!([10, 30]));
     let stopped = run(&me, map("stop", json!({"fail": "stop"})), items(true)).await;
@@ -93,7 +98,10 @@ async fn w24_a_map_of_ten_thousand_items_keeps_their_order_and_few_of_them_in_ha
     assert_eq!(seen.lock().unwrap().len(), 10_000);
     // As its records say, no more items are ever under way than may be.
     let (mut live, mut most, mut next) = (BTreeSet::new(), 0, 0);
+    let mut bytes = 0;
     for event in journal(&me, done.execution_id).await {
+        let of_item = event.path.starts_with("m/");
+        bytes += if of_item { serde_json::to_string(&event.data).unwrap().len() } else { 0 };
         match event.data {
             EventData::ItemStarted { index, .. } => {
                 assert_eq!(index, next, "items begin in order");
@@ -106,6 +114,8 @@ async fn w24_a_map_of_ten_thousand_items_keeps_their_order_and_few_of_them_in_ha
         }
     }
     assert_eq!((most, live.len(), next), (8, 0, 10_000));
+    println!("{} bytes of records an item", bytes / 10_000);
+    assert!(bytes < 10_000 * 1_000, "{bytes} bytes of records: an item begins and ends, and so does its node");
 }
 
 #[tokio::test]
@@ -287,6 +297,24 @@ async fn t26_a_fan_out_beyond_the_limits_is_a_named_error() {
     let done = run(&me, million, json!({})).await;
     let code = done.error.unwrap().code;
     assert!(matches!(code, ErrorCode::LimitExceeded | ErrorCode::Expression | ErrorCode::TooLarge), "{code:?}");
+}
+
+#[tokio::test]
+async fn t26_a_value_of_a_hundred_thousand_levels_is_a_typed_error_wherever_it_comes_from() {
+    let (engine, me, _) = engine().await;
+    fn levels() -> Value {
+        (0..100_000).fold(json!(1), |value, _| Value::Array(vec![value]))
+    }
+    let node =
+        FunctionNode::new(NodeTypeInfo::host("deep", "Gives it."), |_, _| async { Ok(NodeOutput::new(levels())) });
+    engine.register_node(node).unwrap();
+    let definition = json!({"name": "gives", "nodes": [{"id": "d", "type": "deep"}]});
+    let error = run(&me, definition, json!({})).await.error.expect("it cannot be kept");
+    assert_eq!((error.code, &error.details["node"]), (ErrorCode::TooLarge, &json!("d")));
+    let as_input = me.run("gives", levels()).await.unwrap_err();
+    assert!(matches!(as_input.code(), ErrorCode::InvalidInput | ErrorCode::TooLarge), "{as_input}");
+    let as_definition = me.workflows().validate(levels()).await.unwrap_err();
+    assert!(matches!(as_definition.code(), ErrorCode::InvalidInput | ErrorCode::TooLarge), "{as_definition}");
 }
 
 #[tokio::test]

@@ -99,6 +99,27 @@ async fn w31_several_questions_are_open_at_once_also_inside_of_a_map() {
     assert_eq!(again.code(), ErrorCode::Conflict);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w31_a_question_is_open_once_it_is_told_whatever_was_answered_just_before() {
+    let (_engine, me, _) = engine().await;
+    let definition = json!({"name": "many", "nodes": [
+        {"id": "m", "type": "map", "config": {"items": (0..60).collect::<Vec<u32>>(), "concurrency": 4}},
+        {"id": "a", "type": "approval", "parent": "m", "config": {"message": "{{ index }}?"}},
+        {"id": "o", "type": "code", "parent": "m", "config": {"expr": "index"}}], "edges": edges("a.approved>o")});
+    let handle = start(&me, definition, json!({})).await;
+    let mut events = handle.events();
+    while let Some(event) = events.next().await {
+        if let EventData::ApprovalRequested(asked) = event.unwrap().data {
+            // While the driver writes the next question it has not read the answer to the one before.
+            handle
+                .approve(&asked.key, Answer::approve())
+                .await
+                .unwrap_or_else(|error| panic!("{}: {error}", asked.key));
+        }
+    }
+    assert_eq!(end(&handle).await.output, json!((0..60).collect::<Vec<u32>>()));
+}
+
 #[tokio::test]
 async fn w31_an_answer_behind_the_time_for_it_is_refused() {
     let (_engine, me, _) = engine().await;

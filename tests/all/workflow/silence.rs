@@ -65,6 +65,46 @@ async fn a_silent_node_fails_and_one_that_beats_does_not() {
 }
 
 #[tokio::test]
+async fn what_blocks_in_one_engine_holds_up_no_other() {
+    let (_one, me, _) = scripted(vec![]).await;
+    let (_two, other, _) = scripted(vec![]).await;
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let hangs = FunctionTool::blocking("hangs", "Blocks until it is let go.", move |_: Nothing, _| {
+        released.lock().unwrap().recv().ok();
+        Ok(json!("done"))
+    });
+    me.tools().register(hangs.idempotent()).await.unwrap();
+    other
+        .tools()
+        .register(FunctionTool::blocking("quick", "Blocks for a moment.", |_: Nothing, _| Ok(json!("quick"))))
+        .await
+        .unwrap();
+    // More calls than there are threads for such tools: all of them are taken, and some wait.
+    let items: Vec<u32> = (0..100).collect();
+    let all = json!({"name": "all", "limits": {"max_parallel": 100}, "nodes": [
+        {"id": "m", "type": "map", "config": {"items": items, "concurrency": 100}},
+        {"id": "t", "type": "tool", "parent": "m", "config": {"tool": "hangs"}, "input": {}}]});
+    publish(&me, all).await;
+    let handle = me.start("all", json!({})).await.unwrap();
+    let mut events = handle.events();
+    let mut began = 0;
+    while began < 100 {
+        began += u32::from(
+            matches!(events.next().await.unwrap().unwrap().data, EventData::NodeStarted(node) if node.node == "t"),
+        );
+    }
+    publish(
+        &other,
+        json!({"name": "one", "nodes": [{"id": "t", "type": "tool", "config": {"tool": "quick"}, "input": {}}]}),
+    )
+    .await;
+    assert_eq!(stand::run(&other, "one", json!({})).await.output, json!("quick"));
+    drop(release);
+    assert_eq!(handle.wait().await.unwrap().status, ExecutionStatus::Completed);
+}
+
+#[tokio::test]
 async fn w33_an_async_node_that_hangs_does_not_hold_a_cancelled_execution() {
     let (_engine, me) = engine().await;
     let mut flow = flow("held", json!({}), json!(null));

@@ -113,6 +113,21 @@ pub(crate) fn discard(value: Value) {
     }
 }
 
+/// Deeper values are not walked by what recurses, nor dropped by it.
+const MAX_WALKED_DEPTH: usize = 1_000;
+
+/// A value of a caller. One that is nested so deep that walking it could end the process is let go of here; what is
+/// less deep and yet too deep is told where it is used.
+///
+/// Errors: `InvalidInput`.
+pub(crate) fn taken(what: &str, value: Value) -> Result<Value> {
+    if depth_within(&value, MAX_WALKED_DEPTH) {
+        return Ok(value);
+    }
+    discard(value);
+    Err(Error::invalid(format!("{what} is nested deeper than {MAX_WALKED_DEPTH} levels")))
+}
+
 /// Refuses a value that could not be read again; `what` is the value in the message.
 ///
 /// Errors: `InvalidInput`.

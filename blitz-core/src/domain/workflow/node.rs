@@ -210,6 +210,16 @@ impl NodeRetry {
     /// Failures that may pass by themselves.
     pub const USUAL: [ErrorCode; 3] = [ErrorCode::RateLimited, ErrorCode::Unavailable, ErrorCode::Timeout];
 
+    /// Failures that no other attempt would change: they are never tried again.
+    pub const NEVER: [ErrorCode; 6] = [
+        ErrorCode::InvalidInput,
+        ErrorCode::ProviderAuth,
+        ErrorCode::Unauthenticated,
+        ErrorCode::PermissionDenied,
+        ErrorCode::BudgetExceeded,
+        ErrorCode::Cancelled,
+    ];
+
     /// So many attempts in all.
     pub fn attempts(max_attempts: u32) -> Self {
         Self { max_attempts, ..Self::default() }
@@ -227,7 +237,8 @@ impl NodeRetry {
 
     /// Whether such a failure is tried again.
     pub fn covers(&self, code: ErrorCode) -> bool {
-        if self.on.is_empty() { Self::USUAL.contains(&code) } else { self.on.contains(&code) }
+        let on: &[ErrorCode] = if self.on.is_empty() { &Self::USUAL } else { &self.on };
+        on.contains(&code) && !Self::NEVER.contains(&code)
     }
 }
 

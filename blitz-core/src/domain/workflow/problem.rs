@@ -88,6 +88,8 @@ problem_codes! {
     Join = "E_JOIN";
     /// A number is out of its range.
     Range = "E_RANGE";
+    /// A node is tried again on a failure that does not exist or that no attempt would change.
+    RetryOn = "E_RETRY_ON";
     /// There are more nodes than the limit allows.
     TooManyNodes = "E_TOO_MANY_NODES";
     /// Containers are nested deeper than allowed.

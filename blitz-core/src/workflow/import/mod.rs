@@ -14,14 +14,14 @@ mod tests;
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::plain::plain_secrets;
 use super::task::escaped;
 use crate::domain::parse;
 use crate::domain::schema::depth_within;
 use crate::domain::{Edge, Node, NodeType, Problem, ProblemCode, Trigger, Var, WorkflowDefinition};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// How deep the whole may be nested: what is kept is read again by a parser that stops at 128.
 const MAX_DEPTH: usize = 80;
@@ -206,6 +206,7 @@ fn shared_fields(fields: &mut Fields, node: &mut Node) {
     node.when = fields.take("when").or(node.when.take());
     node.timeout_s = fields.take("timeout_s").or(node.timeout_s);
     node.heartbeat_s = fields.take("heartbeat_s").or(node.heartbeat_s);
+    fields.known_failures();
     node.retry = fields.take("retry").or(node.retry.take());
     node.cache = fields.take("cache").or(node.cache.take());
     node.effect = fields.take("effect").or(node.effect);
@@ -263,6 +264,24 @@ impl<'p> Fields<'p> {
             return None;
         }
         self.take(key)
+    }
+
+    /// Puts a retry aside that names failures which do not exist, and says which.
+    fn known_failures(&mut self) {
+        let on = self.left.get("retry").and_then(|retry| retry.get("on")).and_then(Value::as_array);
+        let is_unknown = |code: &Value| code.as_str().is_some_and(|code| ErrorCode::from_name(code).is_none());
+        let unknown = on.into_iter().flatten().enumerate().filter(|(_, code)| is_unknown(code));
+        let unknown: Vec<usize> = unknown.map(|(place, _)| place).collect();
+        if unknown.is_empty() {
+            return;
+        }
+        self.x.extend(self.left.remove_entry("retry"));
+        for place in unknown {
+            let key = format!("retry/on/{place}");
+            let message = "no failure has this code: docs/errors.md lists them";
+            let fix = json!({"path": format!("{}/{key}", self.path)});
+            self.push(Problem::new(ProblemCode::RetryOn, message).fix("remove", "Leave it out", fix), &key);
+        }
     }
 
     /// The first of these fields that is there.

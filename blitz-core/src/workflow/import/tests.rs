@@ -135,6 +135,20 @@ fn unknown_keys_are_kept_and_told() {
 }
 
 #[test]
+fn a_retry_on_a_failure_that_does_not_exist_is_told_and_kept_aside() {
+    let retry = json!({"max_attempts": 2, "on": ["timeout", "no_such", "worse"]});
+    let nodes = json!([{"id": "a", "type": "template", "config": {"template": "x"}, "retry": retry}]);
+    let read = read(&json!({"format": "blitz.workflow/1", "name": "w", "nodes": nodes})).unwrap();
+    let told: Vec<_> =
+        read.problems.iter().map(|told| (told.code.name(), told.node.as_deref(), told.path.as_str())).collect();
+    let at = |place| ("E_RETRY_ON", Some("a"), place);
+    assert_eq!(told, [at("/nodes/0/retry/on/1"), at("/nodes/0/retry/on/2")]);
+    assert!(read.problems.iter().all(|problem| problem.fix.is_some()));
+    // Without it the node would be tried again on other failures than somebody meant.
+    assert_eq!((&read.definition.nodes[0].retry, &read.definition.nodes[0].x["retry"]), (&None, &retry));
+}
+
+#[test]
 fn w43_an_export_holds_no_secret() {
     let exported = export(&imported(&own())).unwrap();
     assert!(!exported.to_string().contains("canary"), "{exported}");

@@ -183,8 +183,8 @@ impl WorkflowMachine {
         }
     }
 
-    /// The time of a container is over: it fails, unless it comes to its end anyway.
-    pub(super) fn expired(&mut self, key: &str, error: &ErrorInfo, flow: &mut Flow) {
+    /// A container fails as a whole, unless it comes to its end anyway.
+    pub(super) fn broken(&mut self, key: &str, error: &ErrorInfo, flow: &mut Flow) {
         let runs = self.control.containers.get(key).is_some_and(|container| !container.stopping);
         if runs && !self.control.open.contains_key(key) {
             self.fail_container(key, error, flow);

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::values::vars::wrong_default;
 use crate::domain::schema::{SchemaCheck, depth_within};
-use crate::domain::{JoinMode, Money, Node, Problem, ProblemCode, WorkflowDefinition, WorkflowLimits};
+use crate::domain::{JoinMode, Money, Node, NodeRetry, Problem, ProblemCode, WorkflowDefinition, WorkflowLimits};
 
 /// The most nodes of any definition, whatever its limits say.
 const MOST_NODES: usize = 2_000;
@@ -138,6 +138,12 @@ pub(super) fn node(node: &Node, incoming: usize, path: &str, problems: &mut Vec<
         ];
         for (name, value, bounds) in ranges {
             range(name, Some(value), bounds, &format!("{path}/retry/{name}"), some, problems);
+        }
+        for (place, code) in retry.on.iter().enumerate().filter(|(_, code)| NodeRetry::NEVER.contains(code)) {
+            let at = format!("{path}/retry/on/{place}");
+            let message = format!("{} is never tried again: no other attempt would change it", code.name());
+            let problem = Problem::new(ProblemCode::RetryOn, message).at_node(&node.id).at(&at);
+            problems.push(problem.fix("remove", "Leave it out", serde_json::json!({ "path": at })));
         }
         range("max_elapsed_s", retry.max_elapsed_s, (1, YEAR), &format!("{path}/retry/max_elapsed_s"), some, problems);
     }

@@ -507,7 +507,8 @@ impl Reach {
     /// Whose outputs are a scope's result.
     pub(super) fn ends(&self, graph: &Graph, scope: usize) -> Vec<usize> {
         let reached = || graph.members(scope).iter().copied().filter(|node| self.reachable[*node]);
-        let stated: Vec<usize> = reached().filter(|node| graph.nodes[*node].kind == NodeType::End).collect();
+        let gives = |node: &usize| matches!(graph.nodes[*node].kind, NodeType::End | NodeType::Output);
+        let stated: Vec<usize> = reached().filter(gives).collect();
         if !stated.is_empty() {
             return stated;
         }

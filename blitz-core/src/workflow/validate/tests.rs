@@ -367,6 +367,21 @@ fn retries_of_unsafe_nodes_are_a_warning() {
 }
 
 #[test]
+fn a_retry_on_what_no_attempt_would_change_is_a_problem() {
+    let value = |on: Value| with(graph(&["s:start", "a:template"], &["s>a"]), "a", "retry", json!({ "on": on }));
+    clean(value(json!(["tool_failed", "timeout", "bad_output"])));
+    for never in
+        ["invalid_input", "provider_auth", "unauthenticated", "permission_denied", "budget_exceeded", "cancelled"]
+    {
+        let problem = only(value(json!(["timeout", never])), ProblemCode::RetryOn);
+        assert_eq!((problem.node.as_deref(), problem.path.as_str()), (Some("a"), "/nodes/1/retry/on/1"));
+        assert!(problem.message.starts_with(never), "{}", problem.message);
+        let fix = problem.fix.unwrap();
+        assert_eq!((fix.action.as_str(), &fix.arguments["path"]), ("remove", &json!("/nodes/1/retry/on/1")));
+    }
+}
+
+#[test]
 fn ports_follow_the_settings() {
     let value = graph(
         &["s:start", "w:switch", "ask:approval", "l:loop", "a@l", "e:end"],

@@ -53,6 +53,8 @@ pub(in super::super) struct Wanted {
     /// Failures that nothing handles.
     pub(in super::super) failures: bool,
     pub(in super::super) models: bool,
+    /// Questions to people, and waits: what comes when is not the engine's to say.
+    pub(in super::super) people: bool,
 }
 
 /// A workflow.
@@ -88,6 +90,16 @@ impl Maker<'_> {
             let id = self.id();
             self.flow.nodes.push(plain(&id, parent, Kind::Start));
             made.push(id);
+            if self.dice.is(25) {
+                let id = self.id();
+                let name = if self.dice.is(60) { "k" } else { "gone" };
+                self.flow.nodes.push(plain(&id, parent, Kind::Input(name.to_owned())));
+                made.push(id);
+            }
+        }
+        if self.dice.is(10) {
+            let id = self.id();
+            self.flow.nodes.push(plain(&id, parent, Kind::Note));
         }
         let count = if depth == 0 { 2 + self.dice.below(6) } else { 1 + self.dice.below(4) };
         for _ in 0..count {
@@ -95,6 +107,9 @@ impl Maker<'_> {
             let kind = self.kind(&made, may, depth);
             let mut node = plain(&id, parent, kind);
             let below = self.settle(&mut node, may);
+            if matches!(node.kind, Kind::Sub) {
+                node.input = vec![("n".to_owned(), self.any_number(may))];
+            }
             let is_container = node.kind.is_container();
             let in_map = may.in_map || matches!(node.kind, Kind::Map { .. });
             let in_loop = may.in_loop || matches!(node.kind, Kind::Loop { .. });
@@ -110,6 +125,9 @@ impl Maker<'_> {
 
     fn kind(&mut self, before: &[String], may: May, depth: u32) -> Kind {
         let containers = if depth < 3 { 24 } else { 0 };
+        if self.dice.is(22) {
+            return self.other(before, may);
+        }
         match self.dice.below(76 + containers) {
             0..=29 => {
                 let fails = if self.dice.is(25) { 1 + self.dice.below(3) as u32 } else { 0 };
@@ -157,6 +175,33 @@ impl Maker<'_> {
         }
     }
 
+    /// A node of the types that call something, ask somebody or only say something.
+    fn other(&mut self, before: &[String], may: May) -> Kind {
+        match self.dice.below(9) {
+            0 | 1 => Kind::Tool(self.any_number(may)),
+            2 => Kind::Sub,
+            3 => Kind::Template(self.any_number(may)),
+            4 => {
+                let value = self.dice.is(60).then(|| self.source(before, may));
+                Kind::Output(format!("o{}", self.next), value)
+            }
+            5 if self.wanted.models => Kind::Agent,
+            6 | 7 if self.wanted.people => Kind::Wait { until: self.dice.is(50) },
+            8 if self.wanted.people => Kind::Approve,
+            _ => Kind::Template(self.any_number(may)),
+        }
+    }
+
+    /// A number that nothing before has to give.
+    fn any_number(&mut self, may: May) -> Source {
+        match self.dice.below(4) {
+            0 => Source::Input,
+            1 if may.in_map => Source::Index,
+            2 if may.in_loop => Source::Count,
+            _ => Source::Lit(self.dice.below(10) as i64),
+        }
+    }
+
     /// Gives a node what all nodes may have; gives what may be in its body.
     fn settle(&mut self, node: &mut Step, may: May) -> May {
         if self.dice.is(10) {
@@ -165,6 +210,9 @@ impl Maker<'_> {
         node.disabled = self.dice.is(6);
         if matches!(node.kind, Kind::Work { .. }) && self.dice.is(40) {
             node.attempts = 1 + self.dice.below(4) as u32;
+        }
+        if matches!(node.kind, Kind::Work { .. }) && self.dice.is(20) {
+            node.fallback = Some(self.dice.below(9) as i64);
         }
         let handling = match self.dice.below(3) {
             0 => OnError::Continue,
@@ -197,7 +245,7 @@ impl Maker<'_> {
             .flow
             .nodes
             .iter()
-            .filter(|node| node.parent.as_deref() == Some(id))
+            .filter(|node| node.parent.as_deref() == Some(id) && !matches!(node.kind, Kind::Note))
             .map(|node| node.id.clone())
             .collect();
         let races = inside.iter().any(|id| is_race(self.flow.node(id).join));
@@ -248,7 +296,8 @@ impl Maker<'_> {
             Kind::Switch { cases, .. } => {
                 cases.iter().map(|case| format!("p{case}")).chain(["default".into()]).collect()
             }
-            Kind::End(_) | Kind::Fail => Vec::new(),
+            Kind::End(_) | Kind::Fail | Kind::Note => Vec::new(),
+            Kind::Approve => vec!["approved".into(), "rejected".into()],
             Kind::Loop { cap_port: true, .. } => vec!["out".into(), "cap".into()],
             _ => vec!["out".into()],
         };
@@ -311,7 +360,10 @@ impl Maker<'_> {
                     node.kind = Kind::If(read.map_or(Test::Flag, |name| Test::VarAtLeast(name, least)));
                     None
                 }
-                Kind::Work { give: Some(source), .. } | Kind::Code(source) | Kind::End(Some(source)) => Some(source),
+                Kind::Work { give: Some(source), .. }
+                | Kind::Code(source)
+                | Kind::End(Some(source))
+                | Kind::Output(_, Some(source)) => Some(source),
                 Kind::Set(vars) => {
                     *vars = self.writes(&id, &mut writes, &mut reads);
                     None
@@ -475,5 +527,6 @@ fn plain(id: &str, parent: Option<&str>, kind: Kind) -> Step {
         attempts: 1,
         on_error: OnError::Fail,
         input: Vec::new(),
+        fallback: None,
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use blitz::NodeStatus;
 use serde_json::{Map, Value, json};
 
-use super::shape::{Flow, Items, Join, Kind, Link, MapFail, OnError, Rule, Source, Step, Test};
+use super::shape::{Flow, Items, Join, Kind, Link, MapFail, OnError, Rule, Source, Step, Test, verdict};
 
 /// What a run has shown.
 #[derive(Debug, Default)]
@@ -95,7 +95,8 @@ impl Model<'_> {
     }
 
     fn members(&self, parent: Option<&str>) -> Vec<&Step> {
-        self.flow.nodes.iter().filter(|node| node.parent.as_deref() == parent).collect()
+        let inside = |node: &&Step| node.parent.as_deref() == parent && !matches!(node.kind, Kind::Note);
+        self.flow.nodes.iter().filter(inside).collect()
     }
 
     fn leading_to(&self, id: &str) -> Vec<&Link> {
@@ -107,7 +108,7 @@ impl Model<'_> {
         let members = self.members(parent);
         let stated = members.iter().any(|node| matches!(node.kind, Kind::Start));
         let begins = |node: &&&Step| match stated {
-            true => matches!(node.kind, Kind::Start),
+            true => matches!(node.kind, Kind::Start | Kind::Input(_)) && self.leading_to(&node.id).is_empty(),
             false => self.leading_to(&node.id).is_empty(),
         };
         let mut reached: BTreeSet<String> = members.iter().filter(begins).map(|node| node.id.clone()).collect();
@@ -196,17 +197,25 @@ impl Model<'_> {
 
     fn gathered(&self, parent: Option<&str>, reached: &BTreeSet<String>, ended: &BTreeMap<String, Ended>) -> Value {
         let members: Vec<&Step> = self.members(parent).into_iter().filter(|node| reached.contains(&node.id)).collect();
-        let stated = members.iter().any(|node| matches!(node.kind, Kind::End(_)));
+        let gives = |node: &&Step| matches!(node.kind, Kind::End(_) | Kind::Output(..));
+        let stated = members.iter().any(gives);
         let is_end = |node: &&&Step| match stated {
-            true => matches!(node.kind, Kind::End(_)),
+            true => gives(node),
             false => !self.flow.links.iter().any(|link| link.from == node.id),
         };
         let mut given: Vec<(String, Value)> = Vec::new();
+        let mut fields = Map::new();
         for node in members.iter().filter(is_end) {
             let end = &ended[&node.id];
             if end.port.as_deref().is_some_and(|port| port != "error") {
-                given.push((node.id.clone(), end.output.clone()));
+                match &node.kind {
+                    Kind::Output(name, _) => drop(fields.insert(name.clone(), end.output.clone())),
+                    _ => given.push((node.id.clone(), end.output.clone())),
+                }
             }
+        }
+        if !fields.is_empty() {
+            return Value::Object(fields);
         }
         match given.len() {
             0 => Value::Null,
@@ -252,9 +261,31 @@ impl Model<'_> {
                 };
                 match given {
                     Ok(given) if *fails < node.attempts => done("out", given),
-                    _ => self.failed(node),
+                    _ => match node.fallback {
+                        Some(value) => done("out", json!(value)),
+                        None => self.failed(node),
+                    },
                 }
             }
+            Kind::Input(name) => done("out", self.input.get(name).cloned().unwrap_or(json!(7))),
+            Kind::Template(number) => {
+                done("out", json!(format!("<{}>", self.value(number, here, vars).expect("a number"))))
+            }
+            Kind::Tool(number) => {
+                let number = self.value(number, here, vars).expect("a number").as_i64().expect("a number");
+                done("out", json!(2 * number))
+            }
+            Kind::Sub => done("out", json!(input["n"].as_i64().expect("a number") + 1)),
+            Kind::Agent => {
+                self.expected.asked += 1;
+                done("out", json!("said"))
+            }
+            Kind::Wait { .. } => done("out", Value::Null),
+            Kind::Approve => {
+                let option = verdict(key);
+                done(option, json!({"option": option, "comment": "", "value": null, "by": "root"}))
+            }
+            Kind::Note => unreachable!("it is in no body"),
             Kind::Code(source) => match self.value(source, here, vars) {
                 Ok(value) => done("out", value),
                 Err(()) => self.failed(node),
@@ -287,11 +318,11 @@ impl Model<'_> {
                 done("out", json!("said"))
             }
             Kind::Fail => self.failed(node),
-            Kind::End(Some(source)) => match self.value(source, here, vars) {
+            Kind::End(Some(source)) | Kind::Output(_, Some(source)) => match self.value(source, here, vars) {
                 Ok(value) => done("out", value),
                 Err(()) => self.failed(node),
             },
-            Kind::End(None) => done("out", input),
+            Kind::End(None) | Kind::Output(_, None) => done("out", input),
             Kind::Parallel => {
                 let inside = Around { path: key.to_owned(), ..here.clone() };
                 match self.scope(Some(&node.id), &inside, vars) {
@@ -403,6 +434,7 @@ impl Model<'_> {
         let first = match &node.kind {
             Kind::If(_) => "true".to_owned(),
             Kind::Switch { cases, .. } => cases.first().map_or("default".to_owned(), |case| format!("p{case}")),
+            Kind::Approve => "approved".to_owned(),
             _ => "out".to_owned(),
         };
         let (port, output) = match &node.on_error {

@@ -45,6 +45,8 @@ pub(in super::super) struct Step {
     pub(in super::super) attempts: u32,
     pub(in super::super) on_error: OnError,
     pub(in super::super) input: Vec<(String, Source)>,
+    /// What host code gives with other settings, where its own have failed for good.
+    pub(in super::super) fallback: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +81,36 @@ pub(in super::super) enum Kind {
     Ask(String),
     Fail,
     End(Option<Source>),
+    /// A field of the input, or 7 where there is none.
+    Input(String),
+    /// A field of the result.
+    Output(String, Option<Source>),
+    /// A text with a number in it.
+    Template(Source),
+    /// The tool `twice`.
+    Tool(Source),
+    /// The agent `aide`.
+    Agent,
+    /// The workflow `plus`, which adds one; what it is given is the node's input.
+    Sub,
+    /// A wait for nothing; until a moment long ago, or for no seconds.
+    Wait {
+        until: bool,
+    },
+    /// A person is asked: see [`verdict`].
+    Approve,
+    Note,
+}
+
+/// What a person answers to the question of a node.
+pub(in super::super) fn verdict(key: &str) -> &'static str {
+    let number = key.rsplit('/').next().and_then(|id| id.strip_prefix('n')).and_then(|id| id.parse::<u32>().ok());
+    if number.is_some_and(|number| number % 2 == 1) { "rejected" } else { "approved" }
+}
+
+/// What flows call that is no part of them: `plus`.
+pub(in super::super) fn plus() -> Value {
+    json!({"name": "plus", "nodes": [{"id": "i", "type": "code", "config": {"expr": "inputs.n + 1"}}]})
 }
 
 #[derive(Debug, Clone)]
@@ -204,6 +236,15 @@ impl Kind {
             Self::Ask(_) => "llm",
             Self::Fail => "fail",
             Self::End(_) => "end",
+            Self::Input(_) => "input",
+            Self::Output(..) => "output",
+            Self::Template(_) => "template",
+            Self::Tool(_) => "tool",
+            Self::Agent => "agent",
+            Self::Sub => "subflow",
+            Self::Wait { .. } => "wait",
+            Self::Approve => "approval",
+            Self::Note => "note",
         }
     }
 
@@ -272,6 +313,17 @@ impl Kind {
             Self::Fail => json!({"message": "no"}),
             Self::End(Some(output)) => json!({"output": output.json()}),
             Self::End(None) => json!({}),
+            Self::Input(name) => json!({"name": name, "default": 7}),
+            Self::Output(name, Some(value)) => json!({"name": name, "value": value.json()}),
+            Self::Output(name, None) => json!({ "name": name }),
+            Self::Template(number) => json!({"template": format!("<{{{{ {} }}}}>", number.expr())}),
+            Self::Tool(number) => json!({"tool": "twice", "arguments": {"n": number.json()}}),
+            Self::Agent => json!({"agent": "aide"}),
+            Self::Sub => json!({"workflow": "plus"}),
+            Self::Wait { until: true } => json!({"until": "2020-01-01T00:00:00Z"}),
+            Self::Wait { until: false } => json!({"seconds": 0}),
+            Self::Approve => json!({"message": "Go on?"}),
+            Self::Note => json!({"text": "nothing runs here"}),
         };
         config.as_object().cloned().unwrap_or_default()
     }
@@ -359,6 +411,10 @@ impl Step {
             OnError::Branch => node["on_error"] = json!("branch"),
             OnError::Continue => node["on_error"] = json!("continue"),
             OnError::Value(value) => node["on_error"] = json!({ "value": value }),
+        }
+        if let Some(value) = self.fallback {
+            // What it does not say stays as the node has it.
+            node["fallback"] = json!([{"give": value, "fail_until": 0}]);
         }
         if !self.input.is_empty() {
             let fields: Map<String, Value> =
