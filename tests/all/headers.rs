@@ -40,7 +40,7 @@ async fn b36_headers_of_a_record_go_with_every_call_and_are_in_clear_nowhere() {
     let server = Server::start([answer(), vectors(), Reply::json(400, &json!({"error": {"code": CANARY}}))]).await;
     let folder = Folder::new();
     let (engine, me) = root(folder.path().join("a.db").to_str().unwrap()).await;
-    me.secrets().set("gateway", Secret::new("canary-of-a-secret")).await.unwrap();
+    me.secrets().set("gateway", Secret::new("sk-canary-of-a-secret")).await.unwrap();
     let new = model(&server).with_header("X-Tenant", CANARY).with_header_secret("X-Gateway-Key", "gateway");
     assert!(!format!("{new:?} {}", json!(new)).contains("canary"));
     let record = me.models().put(new).await.unwrap();
@@ -52,7 +52,7 @@ async fn b36_headers_of_a_record_go_with_every_call_and_are_in_clear_nowhere() {
     me.models().embed("m", ["x"]).await.unwrap();
     for request in server.requests() {
         assert_eq!(request.header("x-tenant"), Some(CANARY));
-        assert_eq!(request.header("x-gateway-key"), Some("canary-of-a-secret"));
+        assert_eq!(request.header("x-gateway-key"), Some("sk-canary-of-a-secret"));
         assert_eq!(request.header("authorization"), Some("Bearer sk-canary"));
     }
     let failed = me.run("a", "x").await.unwrap();
@@ -72,7 +72,7 @@ async fn b36_headers_of_a_record_go_with_every_call_and_are_in_clear_nowhere() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(!bytes.windows(6).any(|part| part == b"canary"), "a value is in clear in a file");
     }
-    assert!(!log.text().contains(CANARY) && !log.text().contains("canary-of-a-secret"), "a value is in a log line");
+    assert!(!log.text().contains(CANARY) && !log.text().contains("sk-canary-of-a-secret"), "a value is in a log line");
 }
 
 #[tokio::test]

@@ -257,7 +257,8 @@ mod tests {
         ] {
             assert!(refused(value.clone()).contains("unknown field"), "{value}");
         }
-        assert!(refused(json!({"error": {"code": "nope", "message": ""}})).contains("error code"));
+        let nope = refused(json!({"error": {"code": "nope", "message": ""}}));
+        assert!(nope.contains("docs/errors.md"), "{nope}");
         assert!(refused(json!({"text": "a", "delay_ms": -1})).contains("-1"));
     }
 }
