@@ -9,7 +9,7 @@ static void in_the_child(blitz_session *session, blitz_engine *engine) {
   char *out = NULL;
   blitz_engine *other = NULL;
   BAD(BLITZ_CLOSED, blitz_call(session, "agents.list", "{}", &out, &error));
-  BAD(BLITZ_CLOSED, blitz_engine_open("{\"url\":\":memory:\"}", &other, &error));
+  BAD(BLITZ_CLOSED, blitz_engine_open("{\"database_url\":\":memory:\"}", &other, &error));
   CHECK(out == NULL && other == NULL);
   /* They are the parent's. */
   CHECK(blitz_session_free(session) == BLITZ_OK);
