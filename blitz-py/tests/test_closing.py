@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import blitz
@@ -141,3 +143,17 @@ def test_a_replaced_function_is_let_go_of(engine: blitz.Engine) -> None:
             return
         threading.Event().wait(0.01)
     raise AssertionError("it is still there")
+
+
+def test_another_sqlite_that_deletes_the_log_is_told_and_nothing_is_called_kept(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.db")
+    engine = blitz.Engine(path)
+    engine.secrets.set("before", "sk-canary")
+    peek = sqlite3.connect(path)
+    assert peek.execute("SELECT count(*) FROM users").fetchone() == (0,)
+    peek.close()
+    with pytest.raises(blitz.StorageError, match="another SQLite library"):
+        engine.secrets.set("behind", "sk-canary")
+    engine.close()
+    with blitz.Engine(path) as again:
+        assert [secret.name for secret in again.secrets.list()] == ["before"]
