@@ -189,7 +189,7 @@ impl Runtime {
         F: Future<Output = Result<Ran>> + Send + 'static,
     {
         let (tell, outcome) = oneshot::channel();
-        let run = to_the_end(run);
+        let run = to_the_end(Box::pin(run));
         self.tasks.spawn(async move {
             let ended = run.await;
             if let Err(error) = &ended {

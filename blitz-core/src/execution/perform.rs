@@ -378,7 +378,7 @@ impl Driver {
         run: impl Future<Output = Result<Ran>> + Send + 'static,
     ) {
         // Boxed, because a driver may hold drivers.
-        let run: futures_util::future::BoxFuture<'static, Result<Outcome>> = Box::pin(to_the_end(run));
+        let run: futures_util::future::BoxFuture<'static, Result<Outcome>> = Box::pin(to_the_end(Box::pin(run)));
         let child_key = key.clone();
         let handle = self.work.effects.spawn(async move { Happening::Child { key: child_key, outcome: run.await } });
         self.work

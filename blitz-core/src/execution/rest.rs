@@ -5,6 +5,7 @@
 //! as recovery does. Nobody can tell from outside: its place among those that run here, whoever reads its events
 //! and whoever awaits its outcome stay as they are, and no record says that it rested.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use super::clock;
@@ -43,11 +44,9 @@ pub(super) struct Rested {
     pub(super) told: Waits,
 }
 
-/// Runs an execution to its end, through all its rests.
-pub(super) async fn to_the_end(run: impl Future<Output = Result<Ran>>) -> Result<Outcome> {
-    // Boxed, so that its memory goes where it rests, and because a future that is awaited inside another is kept
-    // twice: here and where it came from.
-    let mut ran = Box::pin(run).await?;
+/// Runs an execution to its end, through all its rests. What runs comes in a box: its memory goes where it rests.
+pub(super) async fn to_the_end(run: Pin<Box<impl Future<Output = Result<Ran>>>>) -> Result<Outcome> {
+    let mut ran = run.await?;
     loop {
         match ran {
             Ran::Ended(outcome) => return Ok(*outcome),
@@ -143,10 +142,16 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn what_stays_of_one_that_rests_is_little() {
-        let waits = size_of_val(&to_the_end(std::future::pending()));
+        let runs = async {
+            let large = [0_u8; 4096];
+            std::future::pending::<()>().await;
+            Err(Error::internal(format!("{large:?}")))
+        };
+        let waits = size_of_val(&to_the_end(Box::pin(runs)));
         assert!(size_of::<Resting>() + waits <= 1024, "{} + {waits} bytes", size_of::<Resting>());
     }
 }
