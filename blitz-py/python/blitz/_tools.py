@@ -66,6 +66,8 @@ class FunctionSpec:
             if parameter.kind is parameter.VAR_KEYWORD:
                 self._open = True
                 continue
+            if type(parameter.default).__name__ == "FieldInfo":
+                self._refuse_field(parameter)
             shape = walk.shape(hint)
             if parameter.name in described and "description" not in shape.schema:
                 shape = Shape({**shape.schema, "description": described[parameter.name]}, shape.read)
@@ -78,6 +80,14 @@ class FunctionSpec:
         if self._open:
             schema["additionalProperties"] = True
         return {**schema, "$defs": walk.defs} if walk.defs else schema
+
+    def _refuse_field(self, parameter: inspect.Parameter) -> None:
+        # The function itself would get it in place of a value.
+        default = repr(parameter.default.default).replace("PydanticUndefined", "…")
+        raise _InvalidInput(
+            f"the default of {parameter.name!r} of the {self._what} {self.name!r} is a pydantic Field:"
+            f" write Annotated[…, Field(…)] = {default}"
+        )
 
     def _given(self, call: _native.Call) -> dict[str, Any]:
         given: dict[str, Any] = call.input()
