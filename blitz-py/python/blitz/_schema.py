@@ -94,8 +94,11 @@ def _read_none(value: Any) -> None:
         raise Misfit("null is expected")
 
 
+#: Plain text.
+TEXT = Shape({"type": "string"}, _plainly(str, "text"))
+
 _SIMPLE: dict[Any, Shape] = {
-    str: Shape({"type": "string"}, _plainly(str, "text")),
+    str: TEXT,
     bool: Shape({"type": "boolean"}, _plainly(bool, "true or false")),
     int: Shape({"type": "integer"}, _read_int),
     float: Shape({"type": "number"}, _read_float),
