@@ -160,7 +160,7 @@ def method(row: dict[str, Any]) -> list[str]:
     for shown, field in sorted(parameters.fields.items(), key=lambda item: item[1] not in parameters.positional):
         if len(parts) == len(parameters.positional) + 1:
             parts.append("*")
-        kind = annotation(schema["properties"][field], schema.get("$defs", {}))
+        kind = annotation(parameters.properties[field], schema.get("$defs", {}))
         if field in parameters.required:
             parts.append(f"{shown}: {kind}")
         else:

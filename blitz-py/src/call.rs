@@ -7,7 +7,8 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use blitz::provider::ProviderCall;
@@ -30,6 +31,9 @@ const MAX_AT_WORK: usize = 64;
 
 /// How long whoever awaits the execution has to be cancelled together with a function on the same loop.
 const CANCELLED_TOO: Duration = Duration::from_millis(200);
+
+/// How often what a function waits for looks whether the function itself was cancelled.
+const LOOKS_UP: Duration = Duration::from_millis(50);
 
 static QUEUE: LazyLock<Queue> = LazyLock::new(Queue::default);
 static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MAX_AT_WORK)));
@@ -102,7 +106,18 @@ impl Job {
 
     /// Whether somebody waits for its answer.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|give| !give.is_closed())
+        self.is_awaited() == Some(true)
+    }
+
+    /// As [`Job::is_wanted`]; `None` where it is answered.
+    fn is_awaited(&self) -> Option<bool> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|give| !give.is_closed())
+    }
+
+    /// Whether it was told to end.
+    fn is_told(&self) -> bool {
+        self.model.as_ref().is_some_and(|model| model.cancel.is_cancelled())
+            || self.context.as_ref().is_some_and(|context| context.cancel.is_cancelled())
     }
 
     /// Ends the execution, and lets whoever waits for it get this very exception.
@@ -113,6 +128,36 @@ impl Job {
         }
         let message = format!("a function of the host raised {kind}");
         self.answer(Err(Failure::Fatal(Error::new(ErrorCode::ToolFailed, message))));
+    }
+}
+
+/// The call within which something is asked of the engine, where there is one: what it asks ends where it is cancelled.
+#[derive(Clone)]
+pub(crate) struct Within(Weak<Job>);
+
+impl Within {
+    pub(crate) fn new(call: Option<&Bound<'_, Call>>) -> Self {
+        Self(call.map(|call| Arc::downgrade(&call.get().0)).unwrap_or_default())
+    }
+
+    /// Does the work, until the call is cancelled. Errors: those of the work; `Cancelled`.
+    pub(crate) async fn run<T>(self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let mut work = pin!(work);
+        // What goes on behind the function's end is nobody's but its own.
+        while let Some((job, awaited)) = self.0.upgrade().and_then(|job| job.is_awaited().map(|awaited| (job, awaited)))
+        {
+            if !awaited || job.is_told() {
+                let message = "the function that asks was cancelled: it begins nothing more";
+                return Err(Error::new(ErrorCode::Cancelled, message));
+            }
+            drop(job);
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = tokio::time::sleep(LOOKS_UP) => {}
+            }
+        }
+        work.await
     }
 }
 
@@ -349,9 +394,7 @@ impl Call {
     /// Whether nobody waits for the answer any more.
     #[getter]
     fn cancelled(&self) -> bool {
-        !self.0.is_wanted()
-            || self.0.model.as_ref().is_some_and(|model| model.cancel.is_cancelled())
-            || self.0.context.as_ref().is_some_and(|context| context.cancel.is_cancelled())
+        !self.0.is_wanted() || self.0.is_told()
     }
 
     /// Answers. Errors: `InvalidInputError` for what has no JSON form; then it is not answered.

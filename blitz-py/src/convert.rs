@@ -83,7 +83,7 @@ impl Reader<'_> {
                 let plain = plain(value)?;
                 if plain.is(value) {
                     let kind = value.get_type().name()?;
-                    return Err(reader.refuse(value, &format!("a {kind} has no JSON form")));
+                    return Err(reader.refuse(value, &format!("{} has no JSON form", one(&kind.to_string()))));
                 }
                 reader.read(&plain)
             })
@@ -110,7 +110,7 @@ impl Reader<'_> {
             let (key, value) = item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
             let Ok(key) = key.cast::<PyString>() else {
                 let kind = key.get_type().name()?;
-                return Err(self.refuse(&key, &format!("a key is a {kind}: JSON has text keys only")));
+                return Err(self.refuse(&key, &format!("a key is {}: JSON has text keys only", one(&kind.to_string()))));
             };
             let key = self.text(key)?;
             self.path.push(Place::Key(key.clone()));
@@ -162,6 +162,12 @@ impl Reader<'_> {
         let error = blitz::Error::invalid(format!("{place}: {why}")).with_details(json!({"path": place}));
         to_py(value.py(), &error)
     }
+}
+
+/// A noun with its article.
+fn one(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+    format!("{article} {noun}")
 }
 
 fn is_word(key: &str) -> bool {

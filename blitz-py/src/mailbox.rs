@@ -9,14 +9,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::AbortHandle;
 use pyo3::prelude::*;
 use tokio::runtime::Runtime;
 
-use crate::runtime::{Stay, is_exiting};
+use crate::runtime::{Stay, is_exiting, is_forked};
 
 /// What is done on the loop's thread.
 type Work = Box<dyn FnOnce(Python<'_>) + Send>;
@@ -29,8 +29,8 @@ pub(crate) struct Mailbox {
     awaited: Mutex<HashMap<u64, AbortHandle>>,
     /// Whether somebody wakes the loop from time to time.
     ticking: AtomicBool,
-    read: UnixStream,
-    write: UnixStream,
+    /// What the loop reads, and what wakes it; gone once the loop is.
+    sockets: Mutex<Option<(UnixStream, UnixStream)>>,
 }
 
 /// How often a loop that awaits something is woken. A signal that comes in the moment before a loop
@@ -52,8 +52,14 @@ impl Mailbox {
     }
 
     fn wake(&self) {
-        // A full socket means that the loop has enough to wake up for.
-        let _ = (&self.write).write(&[1]);
+        if let Some((_, write)) = self.sockets().as_mut() {
+            // A full socket means that the loop has enough to wake up for.
+            let _ = write.write(&[1]);
+        }
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Option<(UnixStream, UnixStream)>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes the loop from time to time, while it awaits anything.
@@ -98,27 +104,33 @@ impl Mailbox {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
-        Ok(Self { waiting: Mutex::default(), awaited: Mutex::default(), ticking: AtomicBool::new(false), read, write })
+        let sockets = Mutex::new(Some((read, write)));
+        Ok(Self { waiting: Mutex::default(), awaited: Mutex::default(), ticking: AtomicBool::new(false), sockets })
     }
 
-    /// Breaks off what the loop awaited: it is closed and will never hear of it.
+    /// Breaks off what the loop awaited: it is closed and will never hear of it. Whoever holds the mailbox holds no
+    /// descriptor.
     fn abandon(&self) {
+        if is_forked() {
+            return;
+        }
+        drop(self.sockets().take());
         let awaited = std::mem::take(&mut *self.awaited.lock().unwrap_or_else(PoisonError::into_inner));
         awaited.into_values().for_each(|task| task.abort());
         let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         drop(waiting);
     }
 
-    /// The file descriptor that the loop reads.
+    /// The file descriptor that the loop reads; -1 where the loop is gone.
     fn fileno(&self) -> i32 {
-        self.read.as_raw_fd()
+        self.sockets().as_ref().map_or(-1, |(read, _)| read.as_raw_fd())
     }
 
     /// Does what waits; the loop calls it when the descriptor can be read.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
         let mut bytes = [0; 64];
-        loop {
-            match (&self.read).read(&mut bytes) {
+        while let Some((read, _)) = self.sockets().as_mut() {
+            match read.read(&mut bytes) {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,

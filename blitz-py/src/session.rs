@@ -7,7 +7,7 @@ use std::time::Duration;
 use blitz::{Effect, ExecutionId, ResourceRef, RunOptions};
 use pyo3::prelude::*;
 
-use crate::call::{Function, Origin};
+use crate::call::{Call, Function, Origin, Within};
 use crate::convert::{to_json, to_typed, value_to_python};
 use crate::error::to_py;
 use crate::mailbox::Mailbox;
@@ -63,7 +63,7 @@ impl Session {
         Ok(Pending::new(async move { session.call(&method, input).await }, |py, output| value_to_python(py, &output)))
     }
 
-    /// Runs an agent to its end; broken off, it cancels the execution.
+    /// Runs an agent to its end; broken off, it cancels the execution. A function's `call` that is cancelled breaks it off.
     fn run(
         &self,
         agent: &Bound<'_, PyAny>,
@@ -71,11 +71,12 @@ impl Session {
         options: &Bound<'_, PyAny>,
         mailbox: Option<Py<Mailbox>>,
         context: Option<Py<PyAny>>,
+        call: Option<&Bound<'_, Call>>,
     ) -> PyResult<Pending> {
         let run = Run::read(agent, input, options)?;
         let (session, origin) = self.asked_from(mailbox, context);
         let outcome = async move { session.agents().run_with(run.agent, run.input, run.options).await };
-        Ok(Pending::new(outcome, move |py, outcome| match origin.raised() {
+        Ok(Pending::new(Within::new(call).run(outcome), move |py, outcome| match origin.raised() {
             Some(error) => Err(error),
             None => value_to_python(py, &outcome),
         }))
@@ -89,11 +90,14 @@ impl Session {
         options: &Bound<'_, PyAny>,
         mailbox: Option<Py<Mailbox>>,
         context: Option<Py<PyAny>>,
+        call: Option<&Bound<'_, Call>>,
     ) -> PyResult<Pending> {
         let run = Run::read(agent, input, options)?;
         let (session, _) = self.asked_from(mailbox, context);
         let started = async move { session.agents().start_with(run.agent, run.input, run.options).await };
-        Ok(Pending::new(started, |py, handle| Ok(Py::new(py, Execution(Kept::new(handle)))?.into_any())))
+        Ok(Pending::new(Within::new(call).run(started), |py, handle| {
+            Ok(Py::new(py, Execution(Kept::new(handle)))?.into_any())
+        }))
     }
 
     /// The events of an execution that begins when the first is asked for.
@@ -104,11 +108,12 @@ impl Session {
         options: &Bound<'_, PyAny>,
         mailbox: Option<Py<Mailbox>>,
         context: Option<Py<PyAny>>,
+        call: Option<&Bound<'_, Call>>,
     ) -> PyResult<Events> {
         let run = Run::read(agent, input, options)?;
         let (session, origin) = self.asked_from(mailbox, context);
         let opened = async move { session.agents().stream_with(run.agent, run.input, run.options).await };
-        Ok(Events::new(opened, Some(origin)))
+        Ok(Events::new(opened, Some(origin), Within::new(call)))
     }
 
     /// The handle on an execution whose id is known.
@@ -169,6 +174,6 @@ impl Execution {
     /// Its events behind a place.
     fn events(&self, after: i64) -> Events {
         let handle = self.0.clone();
-        Events::new(async move { Ok(handle.events_after(after)) }, None)
+        Events::new(async move { Ok(handle.events_after(after)) }, None, Within::new(None))
     }
 }

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use tokio_util::sync::CancellationToken;
 
-use crate::call::Origin;
+use crate::call::{Origin, Within};
 use crate::convert::value_to_python;
 use crate::error::to_py;
 use crate::pending::Pending;
@@ -29,6 +29,7 @@ struct Shared {
     ready: Mutex<VecDeque<Result<Event>>>,
     closed: CancellationToken,
     origin: Option<Arc<Origin>>,
+    within: Within,
 }
 
 enum Source {
@@ -41,10 +42,11 @@ impl Events {
     pub(crate) fn new(
         open: impl Future<Output = Result<EventStream>> + Send + 'static,
         origin: Option<Arc<Origin>>,
+        within: Within,
     ) -> Self {
         let source = tokio::sync::Mutex::new(Source::Unopened(open.boxed()));
         let closed = CancellationToken::new();
-        Self(Kept::new(Arc::new(Shared { source, ready: Mutex::default(), closed, origin })))
+        Self(Kept::new(Arc::new(Shared { source, ready: Mutex::default(), closed, origin, within })))
     }
 }
 
@@ -84,9 +86,15 @@ impl Shared {
             }
             *source = Source::Ended;
         };
-        let over = self.closed.run_until_cancelled(read).await.is_none();
-        if over {
-            *source = Source::Ended;
+        let read = self.within.clone().run(read.map(Ok));
+        let ended = self.closed.run_until_cancelled(read).await;
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(cancelled)) => {
+                *source = Source::Ended;
+                self.ready().push_back(Err(cancelled));
+            }
+            None => *source = Source::Ended,
         }
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import gc
 import threading
 import time
@@ -374,3 +375,15 @@ def test_uvloop_where_it_is(engine: blitz.Engine) -> None:
     uvloop = pytest.importorskip("uvloop")
     scripted(engine, "hi")
     assert uvloop.run(engine.arun("a", "x")).output == "hi"
+
+
+def test_loops_that_are_gone_keep_no_descriptors(engine: blitz.Engine) -> None:
+    folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
+    engine.register_provider(blitz.FunctionModel(lambda request: "x", name="scripted"))
+    engine.agents.put("a", "m")
+    asyncio.run(engine.arun("a", "x"))
+    before = len(os.listdir(folder))
+    for _ in range(100):
+        asyncio.run(engine.arun("a", "x"))
+    # The last loop's are closed by the next.
+    assert len(os.listdir(folder)) <= before + 4

@@ -35,7 +35,10 @@ def test_keywords_are_the_fields_of_the_input_schema(engine: blitz.Engine) -> No
         for name in (_nouns.plain_of(verb), _nouns.twin_of(verb)):
             method = getattr(getattr(engine, noun), name)
             parameters = [name.removesuffix("_") for name in inspect.signature(method).parameters]
-            assert sorted(parameters) == sorted(row["input_schema"].get("properties", {})), row["name"]
+            fields = set(row["input_schema"].get("properties", {}))
+            # Those of a page stand beside it.
+            fields |= {"limit", "cursor"} if "page" in fields else set()
+            assert sorted(parameters) == sorted(fields), row["name"]
             assert inspect.iscoroutinefunction(method) == (name == _nouns.twin_of(verb))
 
 
@@ -187,3 +190,50 @@ def test_prices_are_exact(engine: blitz.Engine) -> None:
     assert done.cost == Decimal("0.0000175") and isinstance(done.cost, Decimal)
     engine.budgets.put("cap", "execution", limit=Decimal("1.5"))
     assert engine.budgets.find("cap").limit == Decimal("1.5")
+
+
+def test_pages_are_asked_for_alike(engine: blitz.Engine) -> None:
+    engine.agents.put("a", "m")
+    engine.register_provider(blitz.Scripted(["x"] * 3))
+    for _ in range(3):
+        engine.run("a", "x")
+    first = engine.executions.list(limit=2)
+    rest = engine.executions.list(limit=2, cursor=first.next_cursor)
+    assert [len(first), len(rest)] == [2, 1] and not {each.id for each in first} & {each.id for each in rest}
+    assert engine.executions.list(page={"limit": 2}) == first
+    assert len(engine.costs.list(limit=1)) == 1 and len(engine.keys.list(limit=1)) == 0
+    assert len(engine.agents.list(limit=1)) == 1
+    with pytest.raises(TypeError, match="page and limit"):
+        engine.executions.list(page={"limit": 1}, limit=1)
+
+
+def test_wrong_arguments_are_told_in_our_words(engine: blitz.Engine) -> None:
+    record = engine.agents.put("a", "m")
+    nan = float("nan")
+    for wrong, why in (
+        (lambda: engine.run(record, "x"), "not by a Record: give its id"),  # type: ignore[call-overload]
+        (lambda: engine.run(None, "x"), "not by None"),  # type: ignore[call-overload]
+        (lambda: engine.stream(None), "not by None"),  # type: ignore[arg-type]
+        (lambda: engine.executions.handle(2**70), "64 bits"),
+        (lambda: blitz.price_per_million("x", 1), "input: 'x' is no amount"),
+        (lambda: blitz.price_per_million(1, nan), "output: nan is no amount"),
+        (lambda: blitz.Engine(":memory:", busy_timeout=nan), "busy_timeout is a number of seconds"),
+        (lambda: blitz.Engine(":memory:", busy_timeout=float("inf")), "busy_timeout is a number of seconds"),
+    ):
+        with pytest.raises(blitz.InvalidInputError, match=why):
+            wrong()
+
+
+def test_streams_show_themselves_and_do_not_pickle(engine: blitz.Engine) -> None:
+    import asyncio
+    import pickle
+
+    engine.agents.put("a", "m")
+    stream, other = engine.stream("a", "x"), engine.astream("a", "x")
+    assert [repr(stream), repr(other)] == ["<EventStream, open>", "<AsyncEventStream, open>"]
+    for live in (stream, other):
+        with pytest.raises(TypeError, match="live handle"):
+            pickle.dumps(live)
+    stream.close()
+    asyncio.run(other.aclose())
+    assert [repr(stream), repr(other)] == ["<EventStream, closed>", "<AsyncEventStream, closed>"]

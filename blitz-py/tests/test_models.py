@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 from typing import Any
 
@@ -217,3 +218,22 @@ def test_a_function_makes_vectors(engine: blitz.Engine) -> None:
     engine.register_provider(blitz.FunctionModel(answer, name="own", free=True, embeds=True))
     engine.models.put("e", "own", model_name="any")
     assert engine.models.embed("e", ["a", "bcd"]).vectors == [[1.0], [3.0]]
+
+
+def test_a_functions_own_defaults_are_its_own(engine: blitz.Engine) -> None:
+    engine.agents.put("a", "m")
+    models = [blitz.FunctionModel(lambda request, i=i: f"{i}") for i in range(2)]
+    for i, model in enumerate(models):
+        with engine.override(model=model):
+            assert engine.run("a", "x").output == f"{i}"
+
+
+def test_what_is_no_model_of_the_hosts_own_is_refused(engine: blitz.Engine) -> None:
+    with pytest.raises(blitz.InvalidInputError, match="a FunctionModel, and no str"):
+        engine.register_provider("x")  # type: ignore[arg-type]
+    with pytest.raises(blitz.InvalidInputError, match="and no function"):
+        with engine.override(model=lambda request: "x"):  # type: ignore[arg-type]
+            pass
+    for live in (blitz.Scripted(["x"]), blitz.FunctionModel(len)):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="live and cannot be pickled"):
+            pickle.dumps(live)

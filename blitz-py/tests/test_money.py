@@ -280,3 +280,27 @@ def test_t13_a_generator_that_is_left_pays_the_floor_and_leaves_nothing_open(eng
     assert done.status == "cancelled" and done.cost > 0, "it was sent"
     (window,) = engine.budgets.windows(budget.id)
     assert (window.pending, window.posted) == (0, done.cost)
+
+
+def test_what_ends_a_program_is_told_of_an_alerts_hearer(
+    open_to_all: blitz.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    engine = open_to_all
+    kinds: list[str] = []
+    raised = threading.Semaphore(0)
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: (kinds.append(told.exc_type.__name__), raised.release()))
+
+    @engine.on_alert
+    def leaves(alert: Any) -> None:
+        raise SystemExit(3)
+
+    @engine.on_alert
+    async def stops(alert: Any) -> None:
+        raise KeyboardInterrupt
+
+    engine.budgets.put("soft", "all", limit="0.001", hard=False, thresholds=[50, 100])
+    assert engine.run("a").status == "completed"
+    assert all(raised.acquire(timeout=30) for _ in range(4))
+    assert sorted(kinds) == ["KeyboardInterrupt"] * 2 + ["SystemExit"] * 2

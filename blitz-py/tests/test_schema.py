@@ -341,3 +341,10 @@ def test_pydantic_is_never_imported() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"
+
+
+def test_text_as_the_output_type_is_what_the_model_wrote(engine: blitz.Engine) -> None:
+    scripted(engine, "hello there", '"quoted"')
+    done = engine.run("a", "x", output_type=str)
+    assert done.output == "hello there" and done.usage.requests == 1
+    assert engine.run("a", "x", output_type=str).output == '"quoted"'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from typing import Any
+from typing import Annotated, Any, Optional
 
 import blitz
 import pytest
@@ -472,7 +472,7 @@ def test_each_positional_only_parameter_keeps_its_place(engine: blitz.Engine) ->
 
     @engine.tool(input_schema={"type": "object"})
     async def plain(a: Any, b: Any = "b", context: blitz.ToolContext | None = None, /, c: Any = "c") -> list[Any]:
-        return [a, b, context is None, c]
+        return [a, b, context is not None, c]
 
     @engine.tool(input_schema={"type": "object"})
     def with_context(a: Any, context: blitz.ToolContext, /) -> list[Any]:
@@ -508,3 +508,65 @@ def test_t51_a_secret_reaches_the_tool_and_not_its_model(engine: blitz.Engine) -
     assert done.output == "done" and given == ["sk-canary-of-a-tool"]
     assert told(done) == ["sent to ana with ***"]
     assert "sk-canary" not in str(model.requests) and "token" not in str(model.requests[0]["tools"])
+
+
+def test_what_can_be_called_and_not_served_is_refused(engine: blitz.Engine) -> None:
+    class Thing:
+        def method(self, n: int) -> int:
+            return n
+
+    def some() -> Any:
+        yield 1
+
+    async def later() -> Any:
+        yield 1
+
+    for function, why in (
+        (Thing.method, r"engine\.tool\(thing\.f\)"),
+        (some, "return a list"),
+        (later, "return a list"),
+        (classmethod(some), "no classmethod"),
+        ("text", "no str"),
+    ):
+        with pytest.raises(blitz.InvalidInputError, match=why):
+            engine.tool(function, name="f")  # type: ignore[call-overload]
+    engine.tool(Thing().method)
+    assert list(engine.tools.get("method").input_schema["properties"]) == ["n"]
+
+
+def test_an_async_function_behind_a_plain_decorator_is_awaited(engine: blitz.Engine) -> None:
+    import functools
+
+    def logged(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*given: Any, **named: Any) -> Any:
+            return function(*given, **named)
+
+        return wrapper
+
+    @engine.tool
+    @logged
+    async def twice(n: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * n
+
+    scripted(engine, calls(("twice", {"n": 4})), "done", tools=["twice"])
+    assert told(engine.run("a", "x")) == [8]
+    model = blitz.FunctionModel(lambda request: twice(5))
+    with engine.override(model=model):
+        assert engine.run("a", "x").error is not None, "a number is no answer, and it was awaited"
+
+
+def test_a_context_may_be_optional_or_annotated(engine: blitz.Engine) -> None:
+    @engine.tool
+    def optional(a: int, context: Optional[blitz.ToolContext] = None) -> bool:  # noqa: UP045
+        return context is not None and context.attempt == a
+
+    @engine.tool
+    def noted(a: int, context: Annotated[blitz.ToolContext, "the call"]) -> bool:
+        return context.attempt == a
+
+    for name in ("optional", "noted"):
+        assert list(engine.tools.get(name).input_schema["properties"]) == ["a"]
+    scripted(engine, calls(("optional", {"a": 1}), ("noted", {"a": 1})), "done", tools=["optional", "noted"])
+    assert told(engine.run("a", "x")) == [True, True]

@@ -273,3 +273,36 @@ def test_frames_have_the_types_of_their_library(
     executions = engine.executions.list().to_frame()
     assert len(executions) == 3 and set(executions["status"]) == {"completed"}
     assert len(engine.users.list().to_frame()) == 0
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_frame_without_rows_has_its_columns(
+    library: str, engine: blitz.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed: pip install {library} to try its frames")
+    if library == "polars":
+        monkeypatch.setitem(sys.modules, "pandas", None)
+    page = engine.costs.list()
+    for entries in (page, pickle.loads(pickle.dumps(page))):
+        frame = entries.to_frame()
+        assert len(frame["amount"]) == len(frame["input_tokens"]) == 0 and "usage" not in frame.columns
+    assert {"calls", "cost"} <= set(engine.usage.query(by=["model"]).to_frame().columns)
+    scripted(engine, "hi")
+    engine.run("a", "x")
+    assert set(page.to_frame().columns) <= set(engine.costs.list().to_frame().columns)
+
+
+def test_a_value_keeps_its_hash_whatever_becomes_of_its_lists(engine: blitz.Engine) -> None:
+    scripted(engine, '{"a": 1}')
+    done = engine.run("a", "x", output_schema={"type": "object"})
+    same, known = blitz.Outcome(done.to_dict()), {done}
+    assert same in known
+    done.output["a"] = 99
+    assert done in known
+
+
+def test_what_has_no_json_is_named_with_its_article(engine: blitz.Engine) -> None:
+    scripted(engine)
+    for given, why in (({1: "a"}, "a key is an int"), (object(), "an object has no JSON"), (b"", "a bytes has no JSON")):
+        with pytest.raises(blitz.InvalidInputError, match=why):
+            engine.run("a", given)

@@ -18,13 +18,17 @@ def hearer(function: Callable[[Alert], Any]) -> tuple[Callable[..., Any], bool]:
     def plain(call: _native.Call) -> None:
         try:
             function(Alert(call.input()))
-        except Exception as error:
+        except BaseException as error:
             _unraisable(error, function)
 
     async def awaited(call: _native.Call) -> None:
+        import asyncio
+
         try:
             await function(Alert(call.input()))
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
             _unraisable(error, function)
 
     is_async = inspect.iscoroutinefunction(function)
@@ -32,8 +36,8 @@ def hearer(function: Callable[[Alert], Any]) -> tuple[Callable[..., Any], bool]:
     return (awaited if is_async else plain), is_async
 
 
-def _unraisable(error: Exception, function: Any) -> None:
-    """Nobody waits who could be told otherwise."""
+def _unraisable(error: BaseException, function: Any) -> None:
+    """Nobody waits who could be told otherwise: what would end the program ends no thread of it either."""
     told: Any = SimpleNamespace(
         exc_type=type(error), exc_value=error, exc_traceback=error.__traceback__, err_msg=None, object=function
     )

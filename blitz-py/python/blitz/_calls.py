@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._errors import BlitzError
 
 if TYPE_CHECKING:
     import asyncio
-
-    from typing import Any
 
     from ._session import Session
 
@@ -122,13 +120,39 @@ def _serve() -> None:
         del call
 
 
+#: The call at work here, as long as it is: what is copied of the context for later finds none any more.
+_at_work: contextvars.ContextVar[list[_native.Call]] = contextvars.ContextVar("blitz_at_work")
+
+
+def at_work() -> _native.Call | None:
+    """The call of the function that runs here: what it begins ends where it is cancelled."""
+    calls = _at_work.get(None)
+    return calls[0] if calls else None
+
+
 def _answer(call: _native.Call) -> None:
     context = call.contextvars
     context = contextvars.copy_context() if context is None else context.copy()
+    calls = [call]
+    context.run(_at_work.set, calls)
     try:
         call.give(context.run(call.function, call))
     except BaseException as error:
         _fail(call, error)
+    finally:
+        calls.clear()
+
+
+def whole(given: Any) -> Any:
+    """What a plain function gave, to its end: an async one behind a plain decorator gives what must be awaited."""
+    if not hasattr(type(given), "__await__"):
+        return given
+    import asyncio
+
+    async def awaited() -> Any:
+        return await given
+
+    return asyncio.run(awaited())
 
 
 def begin(call: _native.Call) -> asyncio.Task[None]:
@@ -141,10 +165,14 @@ def begin(call: _native.Call) -> asyncio.Task[None]:
 
 
 async def _answer_async(call: _native.Call) -> None:
+    calls = [call]
+    _at_work.set(calls)
     try:
         call.give(await call.function(call))
     except BaseException as error:
         _fail(call, error)
+    finally:
+        calls.clear()
 
 
 def _fail(call: _native.Call, error: BaseException) -> None:

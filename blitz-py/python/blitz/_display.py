@@ -83,13 +83,14 @@ def picture(definition: Mapping[str, Any]) -> str:
     return _native.draw(known, "svg")
 
 
-def frame(values: Iterable[Any]) -> Any:
+def frame(values: Iterable[Any], kind: Any = None) -> Any:
     """A DataFrame of values: of pandas, or of polars where only that is there.
 
-    Money is :class:`decimal.Decimal`, a moment is one of the library's own, usage has columns of its own.
+    Money is :class:`decimal.Decimal`, a moment is one of the library's own, usage has columns of its own. The
+    columns of a class's own fields are there without a row, too.
     """
     rows = [_row(value) for value in values]
-    names = dict.fromkeys(name for row in rows for name in row)
+    names = dict.fromkeys([*_columns(kind), *(name for row in rows for name in row)])
     columns = {name: [row.get(name) for row in rows] for name in names}
     try:
         import pandas  # type: ignore[import-untyped,unused-ignore]
@@ -103,6 +104,12 @@ def frame(values: Iterable[Any]) -> Any:
         raise ImportError("a DataFrame needs pandas or polars: pip install 'blitz-engine[notebook]'") from None
     # Its columns have one type each, and lists and objects of the engine's need not be alike.
     return polars.DataFrame({name: [_scalar(value) for value in column] for name, column in columns.items()}, strict=False)
+
+
+def _columns(kind: Any) -> list[str]:
+    fields = [name for each in reversed(kind.__mro__) for name in each.__dict__.get("__annotations__", ())] if kind else []
+    known = [name for name in dict.fromkeys(fields) if not name.startswith("_")]
+    return [column for name in known for column in (_columns(kind._made["usage"]) if name == "usage" else [name])]
 
 
 def _row(value: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from . import _native
+from ._errors import CLASSES
 from ._loop_lazy import settled
 from ._session import Session
 
@@ -170,7 +171,9 @@ class Engine(Session):
 
     def register_provider(self, model: Scripted | FunctionModel) -> None:
         """Serves a model of the host's own under its ``name``, for models whose ``provider`` that is."""
-        self._native_.register_provider(model._provider)
+        from ._models import provider_of
+
+        self._native_.register_provider(provider_of(model))
 
     def on_alert(self, function: A) -> A:
         """Calls a function, plain or async, with every :class:`Alert` that this process raises, behind its commit.
@@ -242,8 +245,10 @@ class Engine(Session):
     @contextmanager
     def override(self, *, model: Scripted | FunctionModel) -> Iterator[Any]:
         """Sends every model call of this engine to one model, for tests; the innermost counts."""
+        from ._models import provider_of
+
+        self._native_.override_models(provider_of(model))
         self._overrides.append(model)
-        self._native_.override_models(model._provider)
         try:
             yield model
         finally:
@@ -290,6 +295,9 @@ def _settings(
 ) -> dict[str, Any]:
     settings: dict[str, Any] = {"database_url": os.fspath(database_url), "durability": durability}
     if busy_timeout is not None:
+        # Compared so, NaN is refused too.
+        if not 0 <= busy_timeout < float("inf"):
+            raise CLASSES["invalid_input"]("busy_timeout is a number of seconds, of 0 or more")
         settings["busy_timeout_ms"] = round(busy_timeout * 1000)
     if master_key is not None:
         settings["master_key"] = master_key

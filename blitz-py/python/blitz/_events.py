@@ -64,6 +64,12 @@ class EventStream(Iterator[Event]):
         if events is not None:
             events.close()
 
+    def __repr__(self) -> str:
+        return f"<EventStream, {'closed' if self._events is None else 'open'}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an EventStream is a live handle and cannot be pickled: read it here, and pickle its events")
+
     def __enter__(self) -> EventStream:
         return self
 
@@ -119,6 +125,12 @@ class AsyncEventStream(AsyncIterator[Event]):
         self._ready.clear()
         if events is not None:
             events.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncEventStream, {'closed' if self._ended else 'open'}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an AsyncEventStream is a live handle and cannot be pickled: read it here, and pickle its events")
 
     async def __aenter__(self) -> AsyncEventStream:
         return self

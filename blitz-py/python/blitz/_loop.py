@@ -32,6 +32,8 @@ def mailbox_of(loop: asyncio.AbstractEventLoop) -> _native.Mailbox:
             for other in [other for other in _mailboxes if other.is_closed()]:
                 _mailboxes.pop(other).abandon()
             _mailboxes[loop] = mailbox
+        # One that is collected is found here no more, and what has run on it may hold its mailbox.
+        weakref.finalize(loop, mailbox.abandon).atexit = False
     return mailbox
 
 

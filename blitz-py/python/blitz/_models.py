@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from . import _native
-from ._errors import BlitzError
+from ._calls import whole
+from ._errors import CLASSES, BlitzError
+
+_InvalidInput = CLASSES["invalid_input"]
 
 #: One answer: text, an error, or ``{"text": …}``, ``{"tool_calls": [{"name": …, "arguments": …}]}``,
 #: ``{"parts": […]}``, ``{"vectors": […]}``, ``{"error": {"code": …, "message": …}}``, each with ``usage`` and ``delay_ms`` beside.
@@ -46,6 +49,9 @@ class Scripted:
     def __repr__(self) -> str:
         return f"Scripted(name={self.name!r})"
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a Scripted model is live and cannot be pickled: make it where it is needed")
+
 
 class ModelCall:
     """What a function model gets beside the request, where it takes two arguments."""
@@ -66,7 +72,7 @@ class ModelCall:
 
 
 class FunctionModel:
-    """A model that is a function, plain or async: of the request, and of a :class:`ModelCall` if it takes two.
+    """A model that is a function, plain or async: of the request, and of a :class:`ModelCall` if it requires two.
 
     The request is a dict (``model_name``, ``messages``, ``tools``, ``tool_choice``, ``output_schema``,
     ``settings``); the answer is as one of :class:`Scripted`. A :class:`BlitzError` that it raises keeps
@@ -92,13 +98,16 @@ class FunctionModel:
         self.name = name
         is_async = inspect.iscoroutinefunction(function)
         is_async = is_async or inspect.iscoroutinefunction(getattr(type(function), "__call__", None))
-        takes_two = len(inspect.signature(function).parameters) >= 2
+        by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(function).parameters.values()
+        # What has a default is the function's own: a lambda in a loop keeps its variables so.
+        takes_two = sum(each.kind in by_place and each.default is each.empty for each in parameters) >= 2
 
         def arguments(call: _native.Call) -> tuple[Any, ...]:
             return (call.input(), ModelCall(call)) if takes_two else (call.input(),)
 
         def plain(call: _native.Call) -> Any:
-            return _answered(call, lambda: _plain(function(*arguments(call))))  # type: ignore[arg-type]
+            return _answered(call, lambda: _plain(whole(function(*arguments(call)))))
 
         async def awaited(call: _native.Call) -> Any:
             try:
@@ -111,6 +120,9 @@ class FunctionModel:
     def __repr__(self) -> str:
         return f"FunctionModel(name={self.name!r})"
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a FunctionModel is live and cannot be pickled: make it where it is needed")
+
 
 def _answered(call: _native.Call, answer: Callable[[], Any]) -> Any:
     try:
@@ -120,6 +132,15 @@ def _answered(call: _native.Call, answer: Callable[[], Any]) -> Any:
 
 
 Model = Scripted | FunctionModel
+
+
+def provider_of(model: Any) -> _native.Provider:
+    """What serves a model of the host's own. Errors: ``InvalidInputError`` for what is none."""
+    if not isinstance(model, (Scripted, FunctionModel)):
+        kind = type(model).__name__
+        raise _InvalidInput(f"a model of the host's own is a Scripted or a FunctionModel, and no {kind}")
+    return model._provider
+
 
 for _made in (Scripted, FunctionModel, ModelCall):
     _made.__module__ = "blitz"
@@ -134,8 +155,6 @@ def price_per_million(
     reasoning: str | int | float | None = None,
 ) -> dict[str, str]:
     """A model's ``price`` from what a price page prints: USD per million tokens."""
-    from decimal import Decimal
-
     rates = {
         "input": input,
         "output": output,
@@ -143,5 +162,17 @@ def price_per_million(
         "cache_write": cache_write,
         "reasoning": reasoning,
     }
-    # A float by its repr: 2.5 is meant as it is written.
-    return {name: f"{Decimal(str(rate)).scaleb(-6):f}" for name, rate in rates.items() if rate is not None}
+    return {name: _per_token(name, rate) for name, rate in rates.items() if rate is not None}
+
+
+def _per_token(name: str, rate: Any) -> str:
+    from decimal import Decimal, InvalidOperation
+
+    try:
+        # A float by its repr: 2.5 is meant as it is written.
+        amount = Decimal(str(rate))
+    except InvalidOperation:
+        amount = Decimal("nan")
+    if not amount.is_finite():
+        raise _InvalidInput(f"{name}: {rate!r} is no amount of USD per million tokens, such as '2.50'")
+    return f"{amount.scaleb(-6):f}"

@@ -97,13 +97,31 @@ class Session:
     def principal(self) -> Any: ...
     def call(self, method: str, input: Any) -> Pending: ...
     def run(
-        self, agent: Any, input: Any, options: Any, mailbox: Mailbox | None, context: contextvars.Context | None
+        self,
+        agent: Any,
+        input: Any,
+        options: Any,
+        mailbox: Mailbox | None,
+        context: contextvars.Context | None,
+        call: Call | None,
     ) -> Pending: ...
     def start(
-        self, agent: Any, input: Any, options: Any, mailbox: Mailbox | None, context: contextvars.Context | None
+        self,
+        agent: Any,
+        input: Any,
+        options: Any,
+        mailbox: Mailbox | None,
+        context: contextvars.Context | None,
+        call: Call | None,
     ) -> Pending: ...
     def stream(
-        self, agent: Any, input: Any, options: Any, mailbox: Mailbox | None, context: contextvars.Context | None
+        self,
+        agent: Any,
+        input: Any,
+        options: Any,
+        mailbox: Mailbox | None,
+        context: contextvars.Context | None,
+        call: Call | None,
     ) -> Events: ...
     def execution(self, id: int) -> Execution: ...
     def register_tool(

@@ -185,7 +185,10 @@ def _methods(row: dict[str, Any]) -> tuple[Callable[..., Any], Callable[..., Any
 
 
 class Parameters:
-    """The parameters of a row: the first two required ones may be given by position."""
+    """The parameters of a row: the first two required ones may be given by position.
+
+    Those of a ``page`` stand beside the others, as the rows have them that take nothing else.
+    """
 
     def __init__(self, row: dict[str, Any]) -> None:
         schema = row["input_schema"]
@@ -194,6 +197,10 @@ class Parameters:
         ordered = [field for field in self.properties if field in self.required]
         self.positional = ordered[:2]
         self.fields = {_KEYWORDS.get(field, field): field for field in self.properties}
+        self._paging = _paging(schema)
+        for field, text in self._paging.items():
+            self.properties = {**self.properties, field: text}
+            self.fields[field] = field
         self._moments = {field for field, text in self.properties.items() if "/Timestamp" in str(text)}
         lines = [f"``{row['name']}``: {schema.get('description', '')}".rstrip(": "), "", "Args:"]
         lines += [
@@ -217,6 +224,11 @@ class Parameters:
         for field, value in input.items():
             if isinstance(value, Workflow):
                 input[field] = value.build()
+        paging = {field: input.pop(field) for field in self._paging if field in input}
+        if paging:
+            if "page" in input:
+                raise TypeError(f"{verb}() was given page and {', '.join(paging)}: they say the same thing")
+            input["page"] = paging
         missing = [field for field in self.positional if field not in input]
         missing += [field for field in self.properties if field in self.required - set(input) - set(missing)]
         if missing:
@@ -233,6 +245,14 @@ class Parameters:
                 default = kind.empty if field in self.required else None
                 parameters.append(kind(name, kind.KEYWORD_ONLY, default=default))
         return inspect.Signature(parameters)
+
+
+def _paging(schema: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a row's page that are no fields of the row itself."""
+    if "/ListOptions" not in str(schema.get("properties", {}).get("page")):
+        return {}
+    fields: dict[str, Any] = schema["$defs"]["ListOptions"]["properties"]
+    return {field: text for field, text in fields.items() if field not in schema["properties"]}
 
 
 def _micros(value: Any) -> Any:
@@ -256,7 +276,7 @@ def _made(schema: dict[str, Any]) -> Callable[[Any], Any]:
     if title == "Page":
         item = schema["properties"]["items"]["items"]["$ref"].rpartition("/")[2]
         item_class = getattr(_values, value_class(item))
-        return lambda page: _values.Page([item_class(each) for each in page["items"]], page.get("next_cursor"))
+        return lambda page: _values.Page([item_class(each) for each in page["items"]], page.get("next_cursor"), item_class)
     if title.startswith("Array_of_"):
         each_class = getattr(_values, title.removeprefix("Array_of_"), None)
         return (lambda items: [each_class(each) for each in items]) if each_class else _as_is

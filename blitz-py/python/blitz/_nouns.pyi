@@ -1905,23 +1905,31 @@ class Executions(Noun):
         *,
         filter: Mapping[str, Any] | None = None,
         page: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[ExecutionRecord]:
         """``executions.list``: A page of executions.
 
         Args:
             filter: Which ones.
-            page: Which part of the list."""
+            page: Which part of the list.
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
     async def alist(
         self,
         *,
         filter: Mapping[str, Any] | None = None,
         page: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[ExecutionRecord]:
         """``executions.list``: A page of executions.
 
         Args:
             filter: Which ones.
-            page: Which part of the list."""
+            page: Which part of the list.
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
 
     def steps(
         self,
@@ -2791,23 +2799,31 @@ class Keys(Noun):
         *,
         user_id: int | None = None,
         page: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[KeyRecord]:
         """``keys.list``: A page of keys.
 
         Args:
             user_id: Whose; everybody's that the caller may see where absent.
-            page: Which part of the list."""
+            page: Which part of the list.
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
     async def alist(
         self,
         *,
         user_id: int | None = None,
         page: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[KeyRecord]:
         """``keys.list``: A page of keys.
 
         Args:
             user_id: Whose; everybody's that the caller may see where absent.
-            page: Which part of the list."""
+            page: Which part of the list.
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
 
     def rotate(
         self,
@@ -2908,23 +2924,31 @@ class Sessions(Noun):
         *,
         user_id: int | None = None,
         page: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[SessionRecord]:
         """``sessions.list``: A page of logins.
 
         Args:
             user_id: Whose; the caller's own where absent, for the host everybody's.
-            page: Which part of the list."""
+            page: Which part of the list.
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
     async def alist(
         self,
         *,
         user_id: int | None = None,
         page: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[SessionRecord]:
         """``sessions.list``: A page of logins.
 
         Args:
             user_id: Whose; the caller's own where absent, for the host everybody's.
-            page: Which part of the list."""
+            page: Which part of the list.
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
 
     def logout(
         self,
@@ -3655,23 +3679,31 @@ class Costs(Noun):
         *,
         filter: Mapping[str, Any] | None = None,
         page: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[LedgerEntry]:
         """``costs.list``: A page of costs.
 
         Args:
             filter: Which ones; all that the caller may see where absent.
-            page: Which part of the list."""
+            page: Which part of the list.
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
     async def alist(
         self,
         *,
         filter: Mapping[str, Any] | None = None,
         page: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[LedgerEntry]:
         """``costs.list``: A page of costs.
 
         Args:
             filter: Which ones; all that the caller may see where absent.
-            page: Which part of the list."""
+            page: Which part of the list.
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
 
     def adjust(
         self,
@@ -4258,23 +4290,31 @@ class Audit(Noun):
         *,
         format: Literal["jsonl", "csv"] | None = None,
         page: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> AuditExport:
         """``audit.export``: A part of the trail to write out.
 
         Args:
             format: `jsonl` or `csv`.
-            page: Which part: at most 1,000 lines."""
+            page: Which part: at most 1,000 lines.
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
     async def aexport(
         self,
         *,
         format: Literal["jsonl", "csv"] | None = None,
         page: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> AuditExport:
         """``audit.export``: A part of the trail to write out.
 
         Args:
             format: `jsonl` or `csv`.
-            page: Which part: at most 1,000 lines."""
+            page: Which part: at most 1,000 lines.
+            limit: At most this many; 1 to 1,000, more is held at 1,000.
+            cursor: Where the page before ended: its `next_cursor`."""
 
     def redact(
         self,

@@ -17,9 +17,9 @@ class OutputType:
         self._shape = _schema.shape_of(kind)
 
     @property
-    def schema(self) -> dict[str, Any]:
-        """Its JSON Schema."""
-        return self._shape.schema
+    def schema(self) -> dict[str, Any] | None:
+        """Its JSON Schema; none of plain text, which is what an agent answers by itself."""
+        return None if self._shape == _schema.TEXT else self._shape.schema
 
     def partial(self, output: Any) -> Any:
         """What has come of an output that still streams.

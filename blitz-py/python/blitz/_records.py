@@ -289,7 +289,7 @@ class UsageReport(Value):
         """A DataFrame of the rows, one column a figure: of pandas, or of polars where that is what is there."""
         from ._display import frame
 
-        return frame(self.rows)
+        return frame(self.rows, UsageRow)
 
     def _repr_html_(self) -> str:
         from ._display import rows, table

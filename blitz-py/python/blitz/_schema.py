@@ -11,6 +11,8 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
+import json
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -75,7 +77,8 @@ def _plainly(kind: type, names: str) -> Read:
 
 
 def _read_int(value: Any) -> int:
-    if type(value) is int or (type(value) is float and value.is_integer()):
+    # Past 2^53 a float is not the number that was written.
+    if type(value) is int or (type(value) is float and value.is_integer() and abs(value) <= 2**53):
         return int(value)
     raise Misfit("an integer is expected")
 
@@ -91,8 +94,11 @@ def _read_none(value: Any) -> None:
         raise Misfit("null is expected")
 
 
+#: Plain text.
+TEXT = Shape({"type": "string"}, _plainly(str, "text"))
+
 _SIMPLE: dict[Any, Shape] = {
-    str: Shape({"type": "string"}, _plainly(str, "text")),
+    str: TEXT,
     bool: Shape({"type": "boolean"}, _plainly(bool, "true or false")),
     int: Shape({"type": "integer"}, _read_int),
     float: Shape({"type": "number"}, _read_float),
@@ -137,7 +143,7 @@ class _Walk:
         if origin in (Union, types.UnionType):
             return self._union(typing.get_args(kind))
         if origin is Literal:
-            return _choice(list(typing.get_args(kind)), {value: value for value in typing.get_args(kind)})
+            return _choice([(value, value) for value in typing.get_args(kind)])
         if _qualifier(kind):
             return self.shape(typing.get_args(kind)[0])
         if hasattr(kind, "__supertype__"):
@@ -155,18 +161,31 @@ class _Walk:
         shape = self.shape(inner)
         described = [note if isinstance(note, str) else getattr(note, "description", None) for note in notes]
         text = next((text for text in described if isinstance(text, str)), None)
+        if any(map(_constrains, notes)):
+            shape = _constrained(kind, shape)
         return shape if text is None else shape._replace(schema={**shape.schema, "description": text})
 
     def _union(self, kinds: tuple[Any, ...]) -> Shape:
         shapes = [self.shape(kind) for kind in kinds]
+        if int in kinds and float in kinds:
+            # Each would take the other's numbers, and make its own of them.
+            exact = {int: _plainly(int, "an integer"), float: _plainly(float, "a number with a fraction")}
+            shapes = [shape._replace(read=exact.get(kind, shape.read)) for kind, shape in zip(kinds, shapes, strict=True)]
 
         def read(value: Any) -> Any:
+            fitting: list[tuple[int, Any]] = []
             for shape in shapes:
                 try:
-                    return shape.read(value)
-                except (Misfit, ValueError, TypeError):
+                    made = shape.read(value)
+                except (ValueError, TypeError):
                     continue
-            raise Misfit("no alternative fits")
+                left_out = _left_out(value, made)
+                if not left_out:
+                    return made
+                fitting.append((left_out, made))
+            if not fitting:
+                raise Misfit("no alternative fits")
+            return min(fitting, key=lambda each: each[0])[1]
 
         def some(value: Any) -> Any:
             # The one that it will be is known only at the end: the first that it can be already.
@@ -193,6 +212,10 @@ class _Walk:
             if arguments[0] not in (str, Any):
                 raise _InvalidInput(f"{kind!r}: JSON has text keys only")
             return self._mapping(self.shape(arguments[1]))
+        if _is_typed_dict(origin):
+            return self._named_shape(kind, self._typed_dict)
+        if dataclasses.is_dataclass(origin):
+            return self._named_shape(kind, self._dataclass)
         if isinstance(origin, type):
             return self._class(origin)
         raise _InvalidInput(f"{kind!r} is no type that has a JSON Schema")
@@ -229,13 +252,12 @@ class _Walk:
 
     def _class(self, kind: Any) -> Shape:
         if issubclass(kind, enum.Enum):
-            members = list(kind)
-            return _choice([member.value for member in members], {member.value: member for member in members})
+            return _choice([(member.value, member) for member in kind])
         if textual := _TEXTUAL.get((kind.__module__, kind.__name__)):
             return _textual(kind, *textual)
         if callable(getattr(kind, "model_json_schema", None)):
             return self._pydantic(kind)
-        if typing.is_typeddict(kind):
+        if _is_typed_dict(kind):
             return self._named_shape(kind, self._typed_dict)
         if dataclasses.is_dataclass(kind):
             return self._named_shape(kind, self._dataclass)
@@ -246,7 +268,7 @@ class _Walk:
     def _named_shape(self, kind: Any, make: Callable[[Any], Shape]) -> Shape:
         """A class as a definition, made once: it may refer to itself."""
         if kind not in self._named:
-            name = kind.__name__
+            name = _class_of(kind).__name__
             while name in self.defs:
                 name += "_"
             made: list[Shape] = []
@@ -260,41 +282,69 @@ class _Walk:
         )
 
     def _dataclass(self, kind: Any) -> Shape:
-        hints = hints_of(kind)
-        fields = [field for field in dataclasses.fields(kind) if field.init]
+        hints, made = _fields_of(kind), _class_of(kind)
+        fields = [field for field in dataclasses.fields(made) if field.init]
         shapes = {field.name: self.shape(hints[field.name]) for field in fields}
         missing = dataclasses.MISSING
         required = [f.name for f in fields if f.default is missing and f.default_factory is missing]
         defaults = {f.name: f.default for f in fields if f.default is not missing}
-        schema = object_schema(shapes, required, defaults, _doc_of(kind))
-        return Shape(schema, _read_object(shapes, required, lambda values: kind(**values)), _some_object(shapes))
+        schema = object_schema(shapes, required, defaults, _doc_of(made))
+        return Shape(schema, _read_object(shapes, required, lambda values: made(**values)), _some_object(shapes))
 
     def _typed_dict(self, kind: Any) -> Shape:
-        hints = hints_of(kind)
+        hints, made = _fields_of(kind), _class_of(kind)
         shapes = {name: self.shape(hint) for name, hint in hints.items()}
         # Where annotations are strings, the class itself does not know its qualifiers.
         said = {name: _qualifier(hint) for name, hint in hints.items()}
         required = [
             name
             for name in shapes
-            if said[name] == "Required" or (name in kind.__required_keys__ and said[name] != "NotRequired")
+            if said[name] == "Required" or (name in made.__required_keys__ and said[name] != "NotRequired")
         ]
-        schema = object_schema(shapes, required, {}, _doc_of(kind))
+        schema = object_schema(shapes, required, {}, _doc_of(made))
         return Shape(schema, _read_object(shapes, required, dict), _some_object(shapes))
 
     def _pydantic(self, kind: Any) -> Shape:
-        prefix = kind.__name__
+        # One that is generic has its arguments in its name, which a reference cannot hold.
+        prefix = "".join(letter if letter.isalnum() else "_" for letter in kind.__name__)
         while any(name.startswith(f"{prefix}.") for name in self.defs):
             prefix += "_"
         schema = dict(kind.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}"))
         self.defs.update({f"{prefix}.{name}": text for name, text in schema.pop("$defs", {}).items()})
-        return Shape(schema, kind.model_validate)
+        # As JSON: a strict model takes a date or an Enum from its text there alone.
+        return Shape(schema, lambda value: kind.model_validate_json(json.dumps(value)))
 
 
 def _qualifier(kind: Any) -> str:
     """``Required``, ``NotRequired`` or ``ReadOnly``, of typing or of typing_extensions; empty for all else."""
     name = getattr(typing.get_origin(kind), "_name", None)
     return name if name in ("Required", "NotRequired", "ReadOnly") else ""
+
+
+def _constrains(note: Any) -> bool:
+    """Whether pydantic knows a note on a type as more than words."""
+    module = type(note).__module__.partition(".")[0]
+    if module == "pydantic" and hasattr(note, "metadata"):
+        return bool(note.metadata)
+    return module == "pydantic" or (module == "annotated_types" and "pydantic" in sys.modules)
+
+
+#: Words of a schema that narrow it.
+_NARROWING = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength"}
+_NARROWING |= {"pattern", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties"}
+
+
+def _constrained(kind: Any, shape: Shape) -> Shape:
+    """A shape that also holds what pydantic's notes say of its type."""
+    import pydantic
+
+    try:
+        adapter = pydantic.TypeAdapter(kind)
+        said = adapter.json_schema()
+    except Exception as error:
+        raise _InvalidInput(f"{kind!r} is no type that pydantic can check: {error}") from error
+    narrowed = {word: text for word, text in said.items() if word in _NARROWING}
+    return Shape({**shape.schema, **narrowed}, lambda value: adapter.validate_python(shape.read(value)), shape.some)
 
 
 _SEQUENCES = (
@@ -305,12 +355,13 @@ _SEQUENCES = (
 )
 
 
-def _choice(values: list[Any], meant: dict[Any, Any]) -> Shape:
+def _choice(meant: list[tuple[Any, Any]]) -> Shape:
+    values = [value for value, _ in meant]
     if not all(value is None or isinstance(value, (str, int, float)) for value in values):
         raise _InvalidInput("only text, numbers, true, false and null can be chosen from in JSON")
 
     def read(value: Any) -> Any:
-        for known, member in meant.items():
+        for known, member in meant:
             if known == value and isinstance(known, bool) == isinstance(value, bool):
                 return member
         raise Misfit("none of the choices")
@@ -349,9 +400,32 @@ def _read_object(shapes: Mapping[str, Shape], required: list[str], make: Read) -
         for name in required:
             if name not in value:
                 raise Misfit(f"{name} is missing")
-        return make({name: _at(name, shapes[name].read, item) for name, item in value.items() if name in shapes})
+        for name in value:
+            if name not in shapes:
+                raise Misfit(f"there is no {name}")
+        return make({name: _at(name, shapes[name].read, item) for name, item in value.items()})
 
     return read
+
+
+def _left_out(given: Any, made: Any) -> int:
+    """How many fields of JSON are not in what was made of it: a pydantic model passes over those it does not know."""
+    if isinstance(given, list) and isinstance(made, (list, tuple)):
+        return sum(map(_left_out, given, made))
+    if not isinstance(given, dict):
+        return 0
+    if isinstance(made, dict):
+        return sum(_left_out(item, made[name]) for name, item in given.items() if name in made)
+    if (fields := getattr(type(made), "model_fields", None)) is None:
+        return sum(_left_out(item, getattr(made, name, None)) for name, item in given.items())
+    if "root" in fields:
+        return _left_out(given, made.root)
+    names = {name: field.validation_alias or field.alias or name for name, field in fields.items()}
+    within = ((given.get(key), name) for name, key in names.items() if isinstance(key, str))
+    # By number: what was given by an alias counts under the field's own name.
+    return max(0, len(given) - len(made.model_fields_set)) + sum(
+        _left_out(item, getattr(made, name)) for item, name in within
+    )
 
 
 def _some_of(shape: Shape, value: Any) -> Any:
@@ -409,6 +483,38 @@ def hints_of(thing: Any, local: Mapping[str, Any] | None = None) -> dict[str, An
         raise _InvalidInput(f"an annotation of {name!r} cannot be resolved: {error}") from None
 
 
+def _is_typed_dict(kind: Any) -> bool:
+    """Whether a class is a ``TypedDict``, of typing or of typing_extensions."""
+    return isinstance(kind, type) and issubclass(kind, dict) and hasattr(kind, "__required_keys__")
+
+
+def _class_of(kind: Any) -> Any:
+    """The class of a type, without its arguments."""
+    return typing.get_origin(kind) or kind
+
+
+def _fields_of(kind: Any) -> dict[str, Any]:
+    """The annotations of a class, its type variables replaced by what they stand for."""
+    made = _class_of(kind)
+    meant = dict(zip(getattr(made, "__parameters__", ()), typing.get_args(kind), strict=False))
+    raw = hints_of(made)
+    fields = {name: _filled(hint, meant) for name, hint in raw.items()}
+    for base in made.__dict__.get("__orig_bases__", made.__bases__):
+        above = _class_of(base)
+        if dataclasses.is_dataclass(above) or _is_typed_dict(above):
+            inherited = {name for name, hint in hints_of(above).items() if raw[name] == hint}
+            fields |= {name: hint for name, hint in _fields_of(_filled(base, meant)).items() if name in inherited}
+    return fields
+
+
+def _filled(hint: Any, meant: Mapping[Any, Any]) -> Any:
+    if isinstance(hint, typing.TypeVar):
+        return meant.get(hint, hint)
+    # A class that is named without arguments says nothing of them.
+    parameters = getattr(hint, "__parameters__", ()) if typing.get_origin(hint) is not None else ()
+    return hint[tuple(meant.get(each, each) for each in parameters)] if parameters else hint
+
+
 def _doc_of(kind: Any) -> str:
     text = kind.__doc__ or ""
     # A dataclass without one is given its signature.
@@ -421,7 +527,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return value.value
     if callable(getattr(value, "model_dump", None)):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", by_alias=True)
     if dataclasses.is_dataclass(kind):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(kind)}
     if callable(getattr(value, "to_dict", None)) and kind.__module__.partition(".")[0] == "blitz":

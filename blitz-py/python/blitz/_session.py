@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from . import _native
+from ._calls import at_work
+from ._errors import CLASSES
 from ._events import AsyncEventStream, EventStream
 from ._execution import ExecutionHandle
 from ._loop_lazy import mailbox, next_mailbox, settled
@@ -60,6 +62,8 @@ class _Asked:
         priority: int | None,
         concurrency_key: str | None,
     ) -> None:
+        if not isinstance(agent, (str, int)):
+            raise CLASSES["invalid_input"](_no_agent(agent))
         self.agent = agent
         self.input = input
         self.options: dict[str, Any] = {}
@@ -86,6 +90,11 @@ class _Asked:
         if concurrency_key is not None:
             self.options["concurrency_key"] = concurrency_key
 
+    @property
+    def said(self) -> tuple[Any, Any, dict[str, Any]]:
+        """What the engine is asked: of whom, with what, how."""
+        return self.agent, self.input, self.options
+
     def outcome(self, data: dict[str, Any]) -> Outcome[Any]:
         return Outcome(data) if self.output is None else self.output.outcome(data)
 
@@ -93,6 +102,18 @@ class _Asked:
     def read(self) -> tuple[Callable[[Any], Any], ...]:
         """How the output is read that still streams, where its type was said."""
         return () if self.output is None else (self.output.partial,)
+
+
+def _no_agent(given: Any) -> str:
+    kind = "None" if given is None else f"a {type(given).__name__}"
+    return f"what runs is named by its name, its id or owner/name, and not by {kind}" + (
+        ": give its id" if hasattr(given, "id") else ""
+    )
+
+
+def _here() -> tuple[contextvars.Context, _native.Call | None]:
+    """From where it is asked: the context variables, and the function of the engine's that runs here."""
+    return contextvars.copy_context(), at_work()
 
 
 class _Noun(Generic[N]):
@@ -231,8 +252,7 @@ class Session:
         asked = _Asked(
             agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
         )
-        context = contextvars.copy_context()
-        return asked.outcome(self._entry.run(asked.agent, asked.input, asked.options, next_mailbox(), context).wait())
+        return asked.outcome(self._entry.run(*asked.said, next_mailbox(), *_here()).wait())
 
     @overload
     async def arun(
@@ -284,10 +304,7 @@ class Session:
         asked = _Asked(
             agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
         )
-        context = contextvars.copy_context()
-        return asked.outcome(
-            await settled(self._entry.run(asked.agent, asked.input, asked.options, mailbox(), context))
-        )
+        return asked.outcome(await settled(self._entry.run(*asked.said, mailbox(), *_here())))
 
     def start(
         self,
@@ -307,8 +324,7 @@ class Session:
         asked = _Asked(
             agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
         )
-        context = contextvars.copy_context()
-        started = self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)
+        started = self._entry.start(*asked.said, next_mailbox(), *_here())
         return ExecutionHandle(self._entry, started.wait(), asked.outcome, *asked.read)
 
     async def astart(
@@ -329,8 +345,7 @@ class Session:
         asked = _Asked(
             agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
         )
-        context = contextvars.copy_context()
-        started = self._entry.start(asked.agent, asked.input, asked.options, next_mailbox(), context)
+        started = self._entry.start(*asked.said, next_mailbox(), *_here())
         return ExecutionHandle(self._entry, await settled(started), asked.outcome, *asked.read)
 
     def stream(
@@ -351,10 +366,8 @@ class Session:
         asked = _Asked(
             agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
         )
-        context = contextvars.copy_context()
-        return EventStream(
-            lambda: self._entry.stream(asked.agent, asked.input, asked.options, next_mailbox(), context), *asked.read
-        )
+        here = _here()
+        return EventStream(lambda: self._entry.stream(*asked.said, next_mailbox(), *here), *asked.read)
 
     def astream(
         self,
@@ -374,13 +387,13 @@ class Session:
         asked = _Asked(
             agent, input, output_type, output_schema, limits, model, tags, client_key, priority, concurrency_key
         )
-        context = contextvars.copy_context()
-        return AsyncEventStream(
-            lambda: self._entry.stream(asked.agent, asked.input, asked.options, mailbox(), context), *asked.read
-        )
+        here = _here()
+        return AsyncEventStream(lambda: self._entry.stream(*asked.said, mailbox(), *here), *asked.read)
 
     def execution(self, id: int) -> ExecutionHandle[Any]:
         """The handle on an execution whose id is known; nothing is asked yet."""
+        if isinstance(id, int) and not -(2**63) <= id < 2**63:
+            raise CLASSES["invalid_input"](f"an id is an integer of 64 bits, and {id} is none")
         return ExecutionHandle(self._entry, self._entry.execution(id), Outcome)
 
     def events(self, id: int, *, after: int = 0) -> EventStream:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import _docstring, _native
-from ._calls import ToolContext, ToolRetry
+from ._calls import ToolContext, ToolRetry, whole
 from ._errors import CLASSES
 from ._schema import JsonSchema, Misfit, Shape, _Walk, hints_of, object_schema
 
@@ -31,10 +33,13 @@ class FunctionSpec:
         input_schema: Mapping[str, Any] | None,
         local: Mapping[str, Any] | None,
     ) -> None:
+        if not callable(function):
+            raise _InvalidInput(f"a {self._what} is made of a function, and no {type(function).__name__}")
         self._function = function
         called = _code_of(function)
         self.is_async = inspect.iscoroutinefunction(called)
         self.name = name if name is not None else str(getattr(function, "__name__", type(function).__name__))
+        self._refuse(called)
         text, described = _docstring.read(function)
         self.description = text if description is None else description
         self._context: str | None = None
@@ -49,7 +54,7 @@ class FunctionSpec:
 
     def _context_of(self, called: Any, local: Mapping[str, Any] | None) -> str | None:
         hints = hints_of(called, local)
-        return next((name for name, hint in hints.items() if hint is ToolContext and name != "return"), None)
+        return next((name for name, hint in hints.items() if _is_context(hint) and name != "return"), None)
 
     def _read_signature(self, described: dict[str, str], local: Mapping[str, Any] | None) -> JsonSchema:
         hints = hints_of(_code_of(self._function), local)
@@ -58,7 +63,7 @@ class FunctionSpec:
         defaults: dict[str, Any] = {}
         for parameter in inspect.signature(self._function).parameters.values():
             hint = hints.get(parameter.name, Any)
-            if hint is ToolContext:
+            if _is_context(hint):
                 self._context = parameter.name
                 continue
             if parameter.kind is parameter.VAR_POSITIONAL:
@@ -66,6 +71,8 @@ class FunctionSpec:
             if parameter.kind is parameter.VAR_KEYWORD:
                 self._open = True
                 continue
+            if type(parameter.default).__name__ == "FieldInfo":
+                self._refuse_field(parameter)
             shape = walk.shape(hint)
             if parameter.name in described and "description" not in shape.schema:
                 shape = Shape({**shape.schema, "description": described[parameter.name]}, shape.read)
@@ -78,6 +85,25 @@ class FunctionSpec:
         if self._open:
             schema["additionalProperties"] = True
         return {**schema, "$defs": walk.defs} if walk.defs else schema
+
+    def _refuse(self, called: Any) -> None:
+        """Refuses what can be called, and not served."""
+        if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+            raise _InvalidInput(f"the {self._what} {self.name!r} is a generator: return a list of what it yields")
+        first = next(iter(_parameters(self._function)), None)
+        if first is not None and first.name in ("self", "cls") and first.annotation is first.empty:
+            raise _InvalidInput(
+                f"the {self._what} {self.name!r} is a method that belongs to no object yet: register the one of an object,"
+                f" as engine.{self._what}(thing.{self.name})"
+            )
+
+    def _refuse_field(self, parameter: inspect.Parameter) -> None:
+        # The function itself would get it in place of a value.
+        default = repr(parameter.default.default).replace("PydanticUndefined", "…")
+        raise _InvalidInput(
+            f"the default of {parameter.name!r} of the {self._what} {self.name!r} is a pydantic Field:"
+            f" write Annotated[…, Field(…)] = {default}"
+        )
 
     def _given(self, call: _native.Call) -> dict[str, Any]:
         given: dict[str, Any] = call.input()
@@ -109,7 +135,7 @@ class FunctionSpec:
     def call(self, call: _native.Call) -> Any:
         """Calls a plain function."""
         positional, named = self._bound(call)
-        return self._function(*positional, **named)
+        return whole(self._function(*positional, **named))
 
     async def call_async(self, call: _native.Call) -> Any:
         """Calls an async function."""
@@ -119,12 +145,26 @@ class FunctionSpec:
 
 def _positional_only(function: Any) -> dict[str, Any]:
     """The parameters that have no name for a caller, with their defaults."""
+    return {each.name: each.default for each in _parameters(function) if each.kind is each.POSITIONAL_ONLY}
+
+
+def _parameters(function: Any) -> list[inspect.Parameter]:
     try:
-        parameters = inspect.signature(function).parameters.values()
+        return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         # A builtin may have none that can be read.
-        return {}
-    return {each.name: each.default for each in parameters if each.kind is each.POSITIONAL_ONLY}
+        return []
+
+
+def _is_context(hint: Any) -> bool:
+    """Whether an annotation means the call's context: ``Optional`` and ``Annotated`` around it say nothing more."""
+    if hint is ToolContext:
+        return True
+    if typing.get_origin(hint) is typing.Annotated:
+        return _is_context(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(_is_context(each) for each in typing.get_args(hint))
+    return False
 
 
 def _code_of(function: Any) -> Any:

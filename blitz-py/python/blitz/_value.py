@@ -18,7 +18,10 @@ def _moment(value: Any) -> Any:
 
 
 class Value:
-    """A value of the engine. Equal values have the same class and the same fields."""
+    """A value of the engine. Equal values have the same class and the same fields.
+
+    Its fields are set once. A list or dict in one of them is its own: take a copy to change it.
+    """
 
     __slots__ = ("_data",)
     _data: dict[str, Any]
@@ -82,9 +85,9 @@ class Value:
         return isinstance(other, Value) and type(self) is type(other) and self._data == other._data
 
     def __hash__(self) -> int:
-        import json
-
-        return hash((type(self), json.dumps(self._data, sort_keys=True)))
+        # Of what nobody can change: lists and dicts are left out.
+        plain = ((name, field) for name, field in self._data.items() if not isinstance(field, (list, dict)))
+        return hash((type(self), frozenset(plain)))
 
     def __reduce__(self) -> Any:
         return type(self), (self._data,)

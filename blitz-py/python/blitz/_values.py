@@ -478,12 +478,14 @@ class AuditCheck(Value):
 class Page(Sequence[T]):
     """A page of records: a sequence, with ``next_cursor`` for the page behind it."""
 
-    __slots__ = ("_items", "next_cursor")
+    __slots__ = ("_items", "_kind", "next_cursor")
     _items: tuple[T, ...]
+    _kind: type[T] | None
     next_cursor: str | None
 
-    def __init__(self, items: Sequence[T], next_cursor: str | None = None) -> None:
+    def __init__(self, items: Sequence[T], next_cursor: str | None = None, kind: type[T] | None = None) -> None:
         object.__setattr__(self, "_items", tuple(items))
+        object.__setattr__(self, "_kind", kind)
         object.__setattr__(self, "next_cursor", next_cursor)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -512,7 +514,7 @@ class Page(Sequence[T]):
         return hash((self._items, self.next_cursor))
 
     def __reduce__(self) -> Any:
-        return type(self), (self._items, self.next_cursor)
+        return type(self), (self._items, self.next_cursor, self._kind)
 
     def __repr__(self) -> str:
         more = ", more" if self.next_cursor else ""
@@ -526,7 +528,7 @@ class Page(Sequence[T]):
         """A DataFrame of the records, one column a field: of pandas, or of polars where that is what is there."""
         from ._display import frame
 
-        return frame(self._items)
+        return frame(self._items, self._kind)
 
     def _repr_html_(self) -> str:
         from ._display import rows, table
