@@ -75,8 +75,18 @@ fn settings(connection: &rusqlite::Connection, busy_limit: Duration) -> rusqlite
     Ok(())
 }
 
+/// Lets a connection whose log was deleted end without a change of the database.
+pub(super) fn keep_log_apart(connection: &rusqlite::Connection) {
+    // It fails for no option that this version of SQLite knows.
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+}
+
 /// Leaves the file as tidy as it can: statistics for the planner, the log folded in.
 pub(super) fn finish(connection: rusqlite::Connection) {
+    if connection.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE).unwrap_or_default() {
+        let _ = connection.close();
+        return;
+    }
     // All of it is a courtesy to the next opening; SQLite recovers without it.
     let _ = connection.execute_batch("PRAGMA optimize");
     let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));

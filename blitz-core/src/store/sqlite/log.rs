@@ -22,7 +22,7 @@ impl Log {
         Self { path, file, lost: false }
     }
 
-    /// Called behind each commit. Errors: `Storage` where the log is another one or gone, from then on always.
+    /// Called before and behind each commit. Errors: `Storage` where the log is another one or gone, from then on always.
     pub(super) fn check(&mut self) -> Result<()> {
         let now = number(&self.path);
         if self.file.is_none() {
@@ -30,6 +30,11 @@ impl Log {
         }
         self.lost |= now != self.file;
         if self.lost { Err(lost()) } else { Ok(()) }
+    }
+
+    /// Whether it was found so: then it must not be folded into a database that others may have changed since.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
     }
 }
 

@@ -485,10 +485,14 @@ async fn a_log_that_is_deleted_under_the_engine_is_told_and_nothing_is_called_ke
     let opened = open(&options(&path)).expect("a new store");
     opened.store.write(|tx| add(tx, "before")).await.expect("it is kept");
     // As the last of another SQLite library does when it closes the file.
+    raw(&path).execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("the log is folded in");
     std::fs::remove_file(beside(&path, "-wal")).expect("the log");
     for _ in 0..2 {
         let refused = opened.store.write(|tx| add(tx, "behind")).await.expect_err("it is not kept");
         assert_eq!(refused.code(), ErrorCode::Storage);
         assert!(refused.to_string().contains("another SQLite library"), "{refused}");
     }
+    opened.store.close();
+    let again = open(&options(&path)).expect("the store");
+    assert_eq!((count(&again.store, "before").await, count(&again.store, "behind").await), (1, 0));
 }

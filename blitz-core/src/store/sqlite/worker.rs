@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::{Session, patiently};
+use super::connection::{self, Session, patiently};
 use super::log::Log;
 use super::{Job, error};
 use crate::error::{Error, ErrorCode, Result};
@@ -54,7 +54,11 @@ pub(super) fn write_all(
             Work::Read(job) => read(&mut writer.session, job),
         }
     }
+    let lost = writer.log.as_ref().is_some_and(Log::is_lost);
     drop(writer);
+    if lost {
+        connection::keep_log_apart(&connection);
+    }
     connection
 }
 
@@ -127,7 +131,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether what was committed is where the database is.
+    /// Whether what is committed is where the database is.
     fn is_kept(&mut self) -> Result<()> {
         self.log.as_mut().map_or(Ok(()), Log::check)
     }
@@ -168,6 +172,7 @@ impl Writer<'_> {
     }
 
     fn begin(&mut self) -> Result<()> {
+        self.is_kept()?;
         let session = &mut self.session;
         patiently(self.busy_limit, || session.run("BEGIN IMMEDIATE"))
     }
