@@ -2,13 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::stream::{self, BoxStream};
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::Stream;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{DropGuard, ReusableBoxFuture};
 
 use super::Session;
 use crate::access::ExecutionStore;
@@ -36,7 +35,11 @@ pub(super) struct Ear {
 /// It ends behind the root's `execution.finished`. Deltas are live only: a slow reader misses some,
 /// never a state event.
 pub struct EventStream {
-    events: BoxStream<'static, Result<Event>>,
+    /// What was read and not yet given out.
+    ready: std::vec::IntoIter<Event>,
+    reader: Option<Box<Reader>>,
+    /// The reader while it reads. Its room is used again: a future a token would be paid for by each.
+    reading: ReusableBoxFuture<'static, (Box<Reader>, Result<Vec<Event>>)>,
     owner: Option<DropGuard>,
 }
 
@@ -46,13 +49,8 @@ impl EventStream {
     }
 
     fn of(reader: Reader) -> Self {
-        let batches = stream::try_unfold(Box::new(reader), |mut reader| async move {
-            let batch = reader.next().await?;
-            Ok::<_, Error>(if batch.is_empty() { None } else { Some((batch, reader)) })
-        });
-        let events = batches.map_ok(|batch| stream::iter(batch.into_iter().map(Ok::<_, Error>))).try_flatten();
-        // Asked again behind its end, it has ended still.
-        Self { events: Box::pin(events.fuse()), owner: None }
+        let reading = ReusableBoxFuture::new(Reader::read(Box::new(reader)));
+        Self { ready: Vec::new().into_iter(), reader: None, reading, owner: None }
     }
 
     /// The events of an execution that `ear` hears from the very first.
@@ -82,11 +80,26 @@ impl Stream for EventStream {
     type Item = Result<Event>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.events.as_mut().poll_next(cx);
-        if let Poll::Ready(None) = next {
-            self.disown();
+        let this = &mut *self;
+        loop {
+            if let Some(event) = this.ready.next() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            if let Some(reader) = this.reader.take() {
+                this.reading.set(reader.read());
+            }
+            let (reader, read) = ready!(this.reading.poll(cx));
+            let is_over = read.as_ref().is_ok_and(Vec::is_empty);
+            this.reader = Some(reader);
+            if is_over {
+                this.disown();
+                return Poll::Ready(None);
+            }
+            match read {
+                Ok(events) => this.ready = events.into_iter(),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
         }
-        next
     }
 }
 
@@ -119,14 +132,37 @@ struct Reader {
     finished: bool,
     /// Why nothing more can be read, behind what is ready.
     failed: Option<Error>,
+    /// Nothing follows any more.
+    over: bool,
+    /// Whether the execution was found to run here since `live` was opened: then its end is heard.
+    runs_here: bool,
 }
 
 impl Reader {
     fn new(live: Option<Live>, owned: Option<ExecutionStore>, session: Session, root: ExecutionId, last: i64) -> Self {
-        Self { session, root, owned, last, live, ready: Vec::new(), behind: false, finished: false, failed: None }
+        Self {
+            session,
+            root,
+            owned,
+            last,
+            live,
+            ready: Vec::new(),
+            behind: false,
+            finished: false,
+            failed: None,
+            over: false,
+            runs_here: false,
+        }
     }
 
-    /// All that is there; none at the end. Errors: nothing follows them.
+    /// Reads on, and comes back with what was read: nothing at the end. Nothing follows that, or an error.
+    async fn read(mut self: Box<Self>) -> (Box<Self>, Result<Vec<Event>>) {
+        let read = if self.over { Ok(Vec::new()) } else { self.next().await };
+        self.over = read.as_ref().map_or(true, Vec::is_empty);
+        (self, read)
+    }
+
+    /// All that is there; none at the end.
     async fn next(&mut self) -> Result<Vec<Event>> {
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -134,10 +170,10 @@ impl Reader {
         if self.live.is_none() {
             // Before the first look into the journal, so that nothing falls between the two.
             self.live = Some(self.session.inner.runtime.hub.subscribe(self.root));
-            self.read_journal().await?;
+            Box::pin(self.read_journal()).await?;
         }
         while self.ready.is_empty() && (self.behind || !self.finished) {
-            let further = if self.behind { self.read_journal().await } else { self.wait().await };
+            let further = if self.behind { Box::pin(self.read_journal()).await } else { self.wait().await };
             match further {
                 // What came in front of it has come all the same.
                 Err(error) if !self.ready.is_empty() => self.failed = Some(error),
@@ -175,7 +211,7 @@ impl Reader {
                 self.take(event);
             } else if event.seq > self.last {
                 // It is in the journal, behind what is missing.
-                self.read_journal().await?;
+                Box::pin(self.read_journal()).await?;
             }
         }
         Ok(())
@@ -183,9 +219,9 @@ impl Reader {
 
     /// Waits for live events, or for the next look into the journal.
     async fn wait(&mut self) -> Result<()> {
-        let runs_here = self.session.inner.runtime.runs(self.root);
+        self.runs_here = self.runs_here || self.session.inner.runtime.runs(self.root);
         let Some(live) = &mut self.live else { return Ok(()) };
-        let mut heard = if runs_here {
+        let mut heard = if self.runs_here {
             live.recv().await
         } else {
             tokio::time::timeout(POLL, live.recv()).await.unwrap_or(Err(RecvError::Lagged(0)))
@@ -196,9 +232,9 @@ impl Reader {
                 Err(RecvError::Lagged(_)) => {
                     // The deltas that are still queued are older than what the journal now shows.
                     self.live = self.live.as_ref().map(Live::resubscribe);
-                    return self.read_journal().await;
+                    return Box::pin(self.read_journal()).await;
                 }
-                Err(RecvError::Closed) => return self.left().await,
+                Err(RecvError::Closed) => return Box::pin(self.left()).await,
             }
             // Whatever else is there by now goes with it.
             heard = match self.live.as_mut().map(Live::try_recv) {
@@ -211,18 +247,20 @@ impl Reader {
 
     /// It no longer runs here: the rest is in the journal, or will be.
     async fn left(&mut self) -> Result<()> {
-        self.read_journal().await?;
+        Box::pin(self.read_journal()).await?;
+        self.runs_here = false;
         if self.ready.is_empty() {
             if self.session.inner.runtime.closing.is_cancelled() {
                 return Err(Error::interrupted("the engine closed while the execution ran"));
             }
             tokio::time::sleep(POLL).await;
             self.live = Some(self.session.inner.runtime.hub.subscribe(self.root));
-            self.read_journal().await?;
+            Box::pin(self.read_journal()).await?;
         }
         Ok(())
     }
 
+    /// Puts what the journal shows behind what is ready. Boxed by who waits for it: it is large and rare.
     async fn read_journal(&mut self) -> Result<()> {
         let (root, last) = (self.root, self.last);
         let (events, ended) = match &self.owned {

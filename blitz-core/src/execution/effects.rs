@@ -1,17 +1,20 @@
 //! Performs actions in the world: asks models, runs tools, waits. One task each, owned by its driver.
 
 use std::any::Any;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::Runtime;
 use super::clock;
+use super::events::Teller;
 use super::limits::{DeploymentKey, Pass};
 use super::nodes::KeptEnd;
 use super::turn::Ids;
@@ -19,7 +22,7 @@ use crate::agent::partial::PartialOutput;
 use crate::domain::{
     Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, ReservationId, Timestamp, ToolCall,
 };
-use crate::error::{Charged, Error, ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::provider::{CallContext, Provider, RequestHeaders, StreamItem, structured};
 use crate::tool::ToolContext;
 use crate::tool::registry::{PreparedTool, ToolOutcome};
@@ -171,8 +174,8 @@ impl ModelCall {
             session,
             partial,
         } = self;
-        let (mut index, mut trial) = (0, None);
-        let mut so_far = partial.map(SoFar::new);
+        let mut trial = None;
+        let mut shown = Shown::new(&runtime, ids, &key, attempt, partial);
         let asked = AssertUnwindSafe(async {
             let provider = runtime.providers.answering(provider)?;
             if provider.is_remote() {
@@ -186,80 +189,96 @@ impl ModelCall {
             }
             let output_tool = request.output_tool.clone();
             let context = CallContext::new(timeout).asked_by(session).with_headers(headers);
-            let stream = structured::as_text(provider.stream(request, context), output_tool);
-            // What has come together is told together.
-            let mut pieces = stream.ready_chunks(TOGETHER);
-            while let Some(together) = pieces.next().await {
-                let (mut deltas, mut end) = (Vec::with_capacity(together.len()), None);
-                for item in together {
-                    match item {
-                        Ok(StreamItem::Delta(delta)) => {
+            let mut stream = structured::as_text(provider.stream(request, context), output_tool);
+            // What has come together is told together, once nothing more is there.
+            poll_fn(|cx| {
+                let end = loop {
+                    match stream.as_mut().poll_next(cx) {
+                        Poll::Ready(Some(Ok(StreamItem::Delta(delta)))) => {
                             delivered.add(&delta);
-                            deltas.push(delta);
+                            shown.take(delta);
                         }
-                        Ok(StreamItem::Done(response)) => end = Some(Ok(response)),
-                        Err(error) => end = Some(Err(error)),
+                        Poll::Ready(Some(Ok(StreamItem::Done(response)))) => break Poll::Ready(Ok(*response)),
+                        Poll::Ready(Some(Err(error))) => break Poll::Ready(Err(error)),
+                        Poll::Ready(None) => {
+                            break Poll::Ready(Err(Error::bad_output("the model's stream ended without an answer")));
+                        }
+                        Poll::Pending => break Poll::Pending,
                     }
-                    if end.is_some() {
-                        break;
-                    }
-                }
-                let first = index;
-                index += deltas.len() as u64;
-                if !deltas.is_empty() {
-                    runtime.hub.tell(ids.root_id, || {
-                        let shown = Shown { id: ids.id, path: &key, attempt, first };
-                        shown.events(deltas, so_far.as_mut())
-                    });
-                }
-                if let Some(end) = end {
-                    let response = end?;
-                    delivered.complete(&response);
-                    return Ok(*response);
-                }
-            }
-            Err(Error::bad_output("the model's stream ended without an answer"))
+                };
+                shown.tell();
+                end
+            })
+            .await
+            .inspect(|response| delivered.complete(response))
         });
-        let result = match tokio::time::timeout(timeout, asked.catch_unwind()).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::new(ErrorCode::Panic, "the provider panicked")),
-            Err(_) if delivered.withdraw() => Err(never_sent(&deployment)),
-            Err(_) => Err(Error::timeout("the model did not answer before the execution's deadline")),
+        // The driver ends a call that outlasts its execution.
+        let result = match asked.catch_unwind().await {
+            Ok(result) => result,
+            Err(_) => Err(Error::new(ErrorCode::Panic, "the provider panicked")),
         };
+        let any_shown = shown.index > 0;
+        drop(shown);
         if let Some(pass) = pass {
             pass.ended(&result);
         }
         if let Some(trial) = trial {
             trial.ended(&result);
         }
-        if result.is_err() && index > 0 {
+        if result.is_err() && any_shown {
             runtime.hub.tell(ids.root_id, || vec![live(ids.id, &key, EventData::ModelReset { attempt })]);
         }
         Happening::Model { key, attempt, reservation, result, delivered: delivered.bytes() }
     }
 }
 
-/// Where the pieces of an answer belong.
+/// The pieces of an answer on their way to whoever reads along.
 struct Shown<'a> {
-    id: ExecutionId,
+    runtime: &'a Runtime,
+    teller: Teller,
+    ids: Ids,
     path: &'a str,
     attempt: u32,
-    /// The number of the first.
-    first: u64,
+    /// What came together and is not told yet.
+    deltas: Vec<Delta>,
+    /// The number of the first of them.
+    index: u64,
+    so_far: Option<SoFar>,
 }
 
-impl Shown<'_> {
-    /// The events of pieces that came together, and what of the output they complete.
-    fn events(&self, deltas: Vec<Delta>, mut so_far: Option<&mut SoFar>) -> Vec<Event> {
-        let (now, attempt) = (Timestamp::now(), self.attempt);
-        let event = |data| Event::new(0, now, self.id, self.path.to_owned(), data);
-        let mut events = Vec::with_capacity(deltas.len());
-        for (index, delta) in (self.first..).zip(deltas) {
-            let output = so_far.as_mut().and_then(|so_far| so_far.take(&delta));
-            events.push(event(EventData::ModelDelta { attempt, index, delta }));
-            events.extend(output.map(|output| event(EventData::ModelPartial { attempt, output })));
+impl<'a> Shown<'a> {
+    fn new(runtime: &'a Runtime, ids: Ids, path: &'a str, attempt: u32, partial: Option<Arc<PartialOutput>>) -> Self {
+        let so_far = partial.map(SoFar::new);
+        Self { runtime, teller: Teller::default(), ids, path, attempt, deltas: Vec::new(), index: 0, so_far }
+    }
+
+    fn take(&mut self, delta: Delta) {
+        self.deltas.push(delta);
+        if self.deltas.len() == TOGETHER {
+            self.tell();
         }
-        events
+    }
+
+    /// Tells what has come, and what of the output that completes.
+    fn tell(&mut self) {
+        if self.deltas.is_empty() {
+            return;
+        }
+        let Self { runtime, teller, ids, path, attempt, deltas, index, so_far } = self;
+        let (first, attempt) = (*index, *attempt);
+        *index += deltas.len() as u64;
+        teller.tell(&runtime.hub, ids.root_id, || {
+            let now = Timestamp::now();
+            let event = |data| Event::new(0, now, ids.id, path.to_owned(), data);
+            let mut events = Vec::with_capacity(deltas.len());
+            for (index, delta) in (first..).zip(deltas.drain(..)) {
+                let output = so_far.as_mut().and_then(|so_far| so_far.take(&delta));
+                events.push(event(EventData::ModelDelta { attempt, index, delta }));
+                events.extend(output.map(|output| event(EventData::ModelPartial { attempt, output })));
+            }
+            events
+        });
+        deltas.clear();
     }
 }
 
@@ -290,20 +309,6 @@ impl SoFar {
         let output = self.partial.read(&self.text).filter(|output| self.shown.as_ref() != Some(output))?;
         self.shown = Some(output.clone());
         Some(output)
-    }
-}
-
-/// The time was over before the call's turn came.
-fn never_sent(deployment: &DeploymentKey) -> Error {
-    Error::Provider {
-        code: ErrorCode::Timeout,
-        provider: deployment.provider().to_owned(),
-        status: None,
-        retry_after: None,
-        retryable: false,
-        charged: Charged::No,
-        message: "the time was over before the model's limits let the call be sent".to_owned(),
-        source: None,
     }
 }
 

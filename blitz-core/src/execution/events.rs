@@ -53,11 +53,12 @@ impl Hub {
 
     /// The same with events that are made only where somebody hears them.
     pub(crate) fn tell(&self, root: ExecutionId, events: impl FnOnce() -> Vec<Event>) {
-        let sender = self.lock().get(&root).filter(|sender| sender.receiver_count() > 0).cloned();
-        if let Some(sender) = sender {
-            // An error means that nobody listens any more.
-            let _ = sender.send(Arc::new(events()));
-        }
+        Teller::default().tell(self, root, events);
+    }
+
+    /// The way to the readers of a root, if it has any.
+    fn sender(&self, root: ExecutionId) -> Option<broadcast::Sender<Batch>> {
+        self.lock().get(&root).filter(|sender| sender.receiver_count() > 0).cloned()
     }
 
     /// Forgets a root that has ended: its readers see the channel close behind the last event.
@@ -67,6 +68,24 @@ impl Hub {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, broadcast::Sender<Batch>>> {
         self.roots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The way to the readers of one root, looked up once for many batches. The readers hear no end before
+/// it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Teller(Option<broadcast::Sender<Batch>>);
+
+impl Teller {
+    /// As [`Hub::tell`].
+    pub(crate) fn tell(&mut self, hub: &Hub, root: ExecutionId, events: impl FnOnce() -> Vec<Event>) {
+        if self.0.as_ref().is_none_or(|sender| sender.receiver_count() == 0) {
+            self.0 = hub.sender(root);
+        }
+        if let Some(sender) = &self.0 {
+            // An error means that nobody listens any more.
+            let _ = sender.send(Arc::new(events()));
+        }
     }
 }
 

@@ -39,10 +39,6 @@ impl DeploymentKey {
             limits: model.limits,
         }
     }
-
-    pub(crate) fn provider(&self) -> &str {
-        &self.provider
-    }
 }
 
 /// The most gauges and deployments that are remembered, each.

@@ -15,10 +15,12 @@ pub(crate) mod sse;
 mod tls_tests;
 mod ways;
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -125,7 +127,7 @@ impl Http {
             .headers(headers)
             .body(body);
         let response = patience.wait(request.send()).await?.map_err(sending_failed)?;
-        Ok(Answer { response, patience, read: 0, alarm: None })
+        Ok(Answer { response, patience, read: 0, due: None, alarm: Alarm::default() })
     }
 
     fn client(&self, url: &Url) -> Result<&Client, NetError> {
@@ -216,15 +218,21 @@ impl Patience {
 
     /// Waits for one piece.
     async fn wait<T>(&self, piece: impl Future<Output = T>) -> Result<T, NetError> {
-        let (due, error) = self.due(Instant::now());
-        timeout_at(due, piece).await.map_err(|_| error)
+        let due = self.due(Instant::now());
+        timeout_at(due, piece).await.map_err(|_| self.late(due))
     }
 
-    /// Until when a wait that begins now may last, and what it is called that it lasted longer.
-    fn due(&self, now: Instant) -> (Instant, NetError) {
-        match self.idle.and_then(|idle| Some((now.checked_add(idle)?, idle))) {
-            Some((due, idle)) if due < self.deadline => (due, NetError::Idle(idle)),
-            _ => (self.deadline, NetError::Deadline),
+    /// Until when a wait that begins now may last.
+    fn due(&self, now: Instant) -> Instant {
+        let idle = self.idle.and_then(|idle| now.checked_add(idle));
+        idle.map_or(self.deadline, |idle| idle.min(self.deadline))
+    }
+
+    /// What it is called that a wait lasted longer than until `due`.
+    fn late(&self, due: Instant) -> NetError {
+        match self.idle {
+            Some(idle) if due < self.deadline => NetError::Idle(idle),
+            _ => NetError::Deadline,
         }
     }
 }
@@ -237,8 +245,42 @@ pub(crate) struct Answer {
     response: reqwest::Response,
     patience: Patience,
     read: usize,
-    /// Rings at the latest when a piece is due; it is set anew only once it has rung, not for each piece.
-    alarm: Option<Pin<Box<Sleep>>>,
+    /// When the piece that is waited for is due; none while nothing is waited for.
+    due: Option<Instant>,
+    alarm: Alarm,
+}
+
+/// Rings at the latest when a piece is due. It is set anew only once it has rung, and asked only once
+/// by the task that it wakes: with pieces that come one by one, its price is all there is.
+#[derive(Default)]
+struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom it wakes.
+    wakes: Option<Waker>,
+}
+
+impl Alarm {
+    /// Ready once `due` is over.
+    fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+            self.wakes = None;
+        }
+        let is_set = self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_set && !sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if sleep.deadline() >= due {
+                self.wakes = None;
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+        self.wakes = Some(cx.waker().clone());
+        Poll::Pending
+    }
 }
 
 impl Answer {
@@ -256,27 +298,22 @@ impl Answer {
     ///
     /// Errors: `Idle`, `Deadline`, `Broken`, `TooLarge` once more than [`MAX_BODY`] bytes came.
     pub(crate) async fn chunk(&mut self) -> Result<Option<impl Deref<Target = [u8]> + use<>>, NetError> {
-        let (due, error) = self.patience.due(Instant::now());
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if alarm.deadline() > due {
-            alarm.as_mut().reset(due);
-        }
-        let mut piece = pin!(self.response.chunk());
-        let chunk = loop {
-            tokio::select! {
-                biased;
-                chunk = &mut piece => break chunk,
-                () = &mut *alarm => {
-                    if alarm.deadline() >= due {
-                        return Err(error);
-                    }
-                    alarm.as_mut().reset(due);
-                }
-            }
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// The same for who polls.
+    pub(crate) fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<impl Deref<Target = [u8]> + use<>>, NetError>> {
+        let Poll::Ready(chunk) = pin!(self.response.chunk()).poll(cx) else {
+            let due = *self.due.get_or_insert_with(|| self.patience.due(Instant::now()));
+            return self.alarm.poll(due, cx).map(|()| Err(self.patience.late(due)));
         };
+        self.due = None;
         let chunk = chunk.map_err(|error| NetError::Broken(error.without_url().into()))?;
         self.read += chunk.as_ref().map_or(0, |chunk| chunk.len());
-        if self.read > MAX_BODY { Err(NetError::TooLarge(MAX_BODY)) } else { Ok(chunk) }
+        Poll::Ready(if self.read > MAX_BODY { Err(NetError::TooLarge(MAX_BODY)) } else { Ok(chunk) })
     }
 
     /// As much of the body as comes, at most `limit` bytes: for bodies of errors, which may fail themselves.

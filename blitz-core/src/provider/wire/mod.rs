@@ -21,10 +21,13 @@ pub(super) mod schema;
 pub(super) mod text;
 pub(super) mod think;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 
-use futures_util::stream::{StreamExt, TryStreamExt, iter, once, try_unfold};
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -115,19 +118,44 @@ impl Link {
     }
 
     pub(super) fn stream(&self, request: ModelRequest, context: CallContext) -> ModelStream {
-        let link = self.clone();
-        once(async move { Call::open(link, request, context).await })
-            .map_ok(|call| try_unfold(Box::new(call), Call::next))
-            .try_flatten()
-            .map_ok(|ready| iter(ready.into_iter().map(Ok)))
-            .try_flatten()
-            .boxed()
+        Box::pin(Reading::Opening(Box::pin(Call::open(self.clone(), request, context))))
     }
 }
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.endpoint.fmt(f)
+    }
+}
+
+/// The stream of an answer: one state machine from the socket to the item, for each layer between is
+/// paid for by every token.
+enum Reading {
+    Opening(BoxFuture<'static, Result<Box<Call>>>),
+    Open(Box<Call>),
+    Over,
+}
+
+impl Stream for Reading {
+    type Item = Result<StreamItem>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            *self = match &mut *self {
+                Self::Opening(call) => match ready!(call.as_mut().poll(cx)) {
+                    Ok(call) => Self::Open(call),
+                    Err(error) => {
+                        *self = Self::Over;
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                },
+                Self::Open(call) => match ready!(call.poll_item(cx)) {
+                    None => Self::Over,
+                    item => return Poll::Ready(item),
+                },
+                Self::Over => return Poll::Ready(None),
+            }
+        }
     }
 }
 
@@ -144,7 +172,7 @@ struct Call {
 }
 
 impl Call {
-    async fn open(Link { endpoint, dialect }: Link, request: ModelRequest, context: CallContext) -> Result<Self> {
+    async fn open(Link { endpoint, dialect }: Link, request: ModelRequest, context: CallContext) -> Result<Box<Self>> {
         let endpoint = endpoint.with_headers(&context.headers);
         let encoded = dialect.encode(&endpoint, &request, false).map_err(|error| endpoint.unsaid(error))?;
         // Silence is normal while an answer is made that is not streamed.
@@ -165,45 +193,42 @@ impl Call {
             decoder = plainer.decoder;
         }
         let (reader, left_out) = (Reader::new(decoder), encoded.left_out);
-        Ok(Self { endpoint, answer, reader, left_out, ready: Out::new(), failed: None, ended: false })
+        Ok(Box::new(Self { endpoint, answer, reader, left_out, ready: Out::new(), failed: None, ended: false }))
     }
 
-    /// All that the next piece completes.
-    async fn next(mut self: Box<Self>) -> Result<Option<(Out, Box<Self>)>> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
-        while self.ready.is_empty() && !self.ended {
-            match self.read().await {
-                // What came in front of it has come all the same.
-                Err(error) if !self.ready.is_empty() => self.failed = Some(error),
-                read => read?,
+    fn poll_item(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<StreamItem>>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(item)));
             }
+            // What came in front of it has come all the same.
+            if let Some(error) = self.failed.take() {
+                self.ended = true;
+                return Poll::Ready(Some(Err(error)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            self.failed = ready!(self.poll_read(cx)).err();
         }
-        let ready = std::mem::take(&mut self.ready);
-        Ok(if ready.is_empty() { None } else { Some((ready, self)) })
     }
 
     /// Reads one piece; at the end puts the whole answer behind the deltas.
-    async fn read(&mut self) -> Result<()> {
-        if self.reader.is_at_tail() {
+    fn poll_read(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<()>> {
+        let is_done = self.reader.is_done();
+        if is_done {
+            self.answer.shorten_idle(DRAIN);
+        } else if self.reader.is_at_tail() {
             self.answer.shorten_idle(TAIL);
         }
-        match self.answer.chunk().await {
-            Ok(Some(bytes)) => self.reader.push(&bytes, &mut self.ready).map_err(|e| self.endpoint.unreadable(e))?,
-            Ok(None) => return self.end(),
+        Poll::Ready(match ready!(self.answer.poll_chunk(cx)) {
+            Ok(Some(_)) if is_done => Ok(()),
+            Ok(Some(bytes)) => self.reader.push(&bytes, &mut self.ready).map_err(|e| self.endpoint.unreadable(e)),
+            Ok(None) => self.end(),
             // The answer is complete, only its tail is missing: better without usage than not at all.
-            Err(error) if self.reader.has_stopped() && !matches!(error, NetError::TooLarge(_)) => {
-                return self.end();
-            }
-            Err(error) => return Err(self.endpoint.broken(error)),
-        }
-        if self.reader.is_done() {
-            self.answer.shorten_idle(DRAIN);
-            while let Ok(Some(_)) = self.answer.chunk().await {}
-            self.end()?;
-        }
-        Ok(())
+            Err(error) if is_done || self.reader.has_stopped() && !matches!(error, NetError::TooLarge(_)) => self.end(),
+            Err(error) => Err(self.endpoint.broken(error)),
+        })
     }
 
     fn end(&mut self) -> Result<()> {
