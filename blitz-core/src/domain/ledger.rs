@@ -41,6 +41,27 @@ impl EntryKind {
     }
 }
 
+/// What a call is booked at whose process died before anybody heard how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoverySettlement {
+    /// All that was reserved for it: never less than the provider's bill.
+    #[default]
+    Reserved,
+    /// All its input at the dearest rate and no output: what is certain, for the call was sent.
+    Floor,
+}
+
+impl RecoverySettlement {
+    /// The word JSON uses.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reserved => "reserved",
+            Self::Floor => "floor",
+        }
+    }
+}
+
 /// What is doubtful about the usage that an entry books.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::access::{Authorizer, Gate, Heads, OpenGate, Policy, Rules};
-use crate::domain::{Secret, SessionSettings};
+use crate::domain::{RecoverySettlement, Secret, SessionSettings};
 use crate::error::Result;
 use crate::execution::bell::Bell;
 use crate::execution::{Runtime, recover};
@@ -22,6 +22,7 @@ pub struct EngineBuilder {
     providers: Providers,
     egress: Egress,
     network: Network,
+    settlement: RecoverySettlement,
 }
 
 impl EngineBuilder {
@@ -32,6 +33,7 @@ impl EngineBuilder {
             providers: Providers::default(),
             egress: Egress::default(),
             network: Network::default(),
+            settlement: RecoverySettlement::default(),
         }
     }
 
@@ -100,6 +102,15 @@ impl EngineBuilder {
         self
     }
 
+    /// What a call is booked at whose process died before anybody heard how it ended: all that was reserved,
+    /// where nothing is said.
+    ///
+    /// It holds for what this engine settles: when it opens, recovers, or ends what nobody runs.
+    pub fn with_recovery_settlement(mut self, settlement: RecoverySettlement) -> Self {
+        self.settlement = settlement;
+        self
+    }
+
     /// Whether users may name a model `provider:model`, such as `openai:gpt-4o`. By default only the host
     /// may: the keys of the environment are its own.
     pub fn with_model_names_for_users(self, allowed: bool) -> Self {
@@ -114,8 +125,8 @@ impl EngineBuilder {
         self.providers.reach_by(&self.network)?;
         let OpenGate { gate, work, store_id, boot } = Gate::open(self.options, self.rules).await?;
         // Nobody listens yet; the courier reads the outbox when it begins.
-        recover::settle_dead(&work, &boot, &Bell::default()).await?;
-        let runtime = Runtime::new(boot, store_id, self.providers);
+        recover::settle_dead(&work, &boot, &Bell::default(), self.settlement).await?;
+        let runtime = Runtime::new(boot, store_id, self.providers, self.settlement);
         runtime.tools.allow_egress(self.egress);
         Ok(Engine::new(gate, work, runtime))
     }

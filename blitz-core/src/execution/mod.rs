@@ -46,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::ExecutionStore;
-use crate::domain::{ExecutionId, Outcome};
+use crate::domain::{ExecutionId, Outcome, RecoverySettlement};
 use crate::error::{Error, Result};
 use crate::provider::registry::Providers;
 use crate::store::boot::Boot;
@@ -72,6 +72,8 @@ pub(crate) struct Runtime {
     pub(crate) boot_id: String,
     pub(crate) store_id: String,
     pub(crate) providers: Providers,
+    /// What a call is booked at whose process died.
+    pub(crate) settlement: RecoverySettlement,
     pub(crate) tools: HostTools,
     /// Where tools run that block: each engine has its own, so none waits for another's.
     pub(crate) threads: Arc<Pool>,
@@ -120,12 +122,13 @@ pub(crate) struct Started {
 }
 
 impl Runtime {
-    pub(crate) fn new(boot: Boot, store_id: String, providers: Providers) -> Arc<Self> {
+    pub(crate) fn new(boot: Boot, store_id: String, providers: Providers, settlement: RecoverySettlement) -> Arc<Self> {
         Arc::new(Self {
             boot_id: boot.id().to_owned(),
             boot,
             store_id,
             providers,
+            settlement,
             tools: HostTools::default(),
             threads: Arc::default(),
             setups: Setups::default(),

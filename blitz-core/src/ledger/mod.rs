@@ -31,7 +31,9 @@ use crate::domain::{Alert, ExecutionId, Money, Price, PriceListing, ReservationI
 use crate::error::Error;
 
 pub(crate) use crate::store::ledger::budgets::downgrades;
-pub(crate) use crate::store::ledger::{boots_with_open_reservations, open_in_tree, open_reservations_of};
+pub(crate) use crate::store::ledger::{
+    OpenReservation, boots_with_open_reservations, open_in_tree, open_reservations_of,
+};
 pub(crate) use adjust::{Corrected, adjust, refund};
 pub(crate) use alert::list as list_alerts;
 pub(crate) use budgets::{

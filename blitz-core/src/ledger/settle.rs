@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{Booked, MAX_CALL_COST, MAX_CALL_TOKENS, alert};
 use crate::domain::{
-    BudgetUnit, EntryFlag, EntryKind, Money, Price, Provenance, ReservationId, Timestamp, Usage, UsageDetails,
+    BudgetUnit, EntryFlag, EntryKind, Money, Price, Provenance, RecoverySettlement, ReservationId, Timestamp, Usage,
+    UsageDetails,
 };
 use crate::error::{Error, Result};
 use crate::store::ledger::matching;
@@ -67,10 +68,20 @@ pub(crate) fn settle_unknown(
     book(tx, now, &reservation, &booking, None, ended)
 }
 
-/// Books a call that a dead process left behind: nobody knows what arrived, so all that was reserved.
-pub(crate) fn settle_dead(tx: &mut dyn Connection, now: Timestamp, reservation: ReservationId) -> Result<Booked> {
+/// Books a call that a dead process left behind: nobody knows what arrived, so by the host's policy.
+pub(crate) fn settle_dead(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    reservation: ReservationId,
+    policy: RecoverySettlement,
+) -> Result<Booked> {
     let reservation = resolve(tx, reservation, Resolution::Settled)?;
-    let booking = Booking { cost: reservation.amount, ..Booking::estimated(&reservation, reservation.output_cap) };
+    let booking = match policy {
+        RecoverySettlement::Reserved => {
+            Booking { cost: reservation.amount, ..Booking::estimated(&reservation, reservation.output_cap) }
+        }
+        RecoverySettlement::Floor => Booking::estimated(&reservation, 0),
+    };
     book(tx, now, &reservation, &booking, None, Ended::Retried)
 }
 

@@ -234,30 +234,32 @@ pub(crate) fn boots_with_open_reservations(tx: &mut dyn Connection) -> Result<Ve
 /// At most `limit` open reservations of one process, oldest first.
 pub(crate) fn open_reservations_of(tx: &mut dyn Connection, boot_id: &str, limit: u32) -> Result<Vec<OpenReservation>> {
     let rows = tx.query_all(
-        "SELECT id, root_id, execution_id, path, attempt FROM reservations
+        "SELECT id, root_id, execution_id, path, attempt, boot_id FROM reservations
          WHERE boot_id = ?1 AND state = 'open' ORDER BY id LIMIT ?2",
         params![boot_id, limit],
     )?;
-    let open = |row: &Row| {
-        Ok(OpenReservation {
-            id: ReservationId(row.int(0)?),
-            boot_id: boot_id.to_owned(),
-            root_id: ExecutionId(row.int(1)?),
-            execution_id: ExecutionId(row.int(2)?),
-            path: row.text(3)?.to_owned(),
-            attempt: count(row, 4)?,
-        })
-    };
-    rows.iter().map(open).collect()
+    rows.iter().map(open_reservation).collect()
 }
 
 /// The open reservations of a tree of executions, whichever process made them.
-pub(crate) fn open_in_tree(tx: &mut dyn Connection, root_id: ExecutionId) -> Result<Vec<ReservationId>> {
+pub(crate) fn open_in_tree(tx: &mut dyn Connection, root_id: ExecutionId) -> Result<Vec<OpenReservation>> {
     let rows = tx.query_all(
-        "SELECT id FROM reservations WHERE state = 'open' AND root_id = ?1 ORDER BY id LIMIT 1000",
+        "SELECT id, root_id, execution_id, path, attempt, boot_id FROM reservations
+         WHERE state = 'open' AND root_id = ?1 ORDER BY id LIMIT 1000",
         params![root_id],
     )?;
-    rows.iter().map(|row| row.int(0).map(ReservationId)).collect()
+    rows.iter().map(open_reservation).collect()
+}
+
+fn open_reservation(row: &Row) -> Result<OpenReservation> {
+    Ok(OpenReservation {
+        id: ReservationId(row.int(0)?),
+        boot_id: row.text(5)?.to_owned(),
+        root_id: ExecutionId(row.int(1)?),
+        execution_id: ExecutionId(row.int(2)?),
+        path: row.text(3)?.to_owned(),
+        attempt: count(row, 4)?,
+    })
 }
 
 // Entries -----------------------------------------------------------------------------------------
