@@ -430,7 +430,7 @@ def test_an_unsafe_effect_in_doubt_waits_for_a_decision(tmp_path: Path) -> None:
 def test_a_dead_call_is_booked_by_the_policy(tmp_path: Path) -> None:
     code = """
     engine = open_engine(sys.argv[1])
-    price = {"input": "1", "output": "1"}
+    price = {"input": "0.000001", "output": "0.000001"}
     engine.models.put("m", "scripted", model_name="any", price=price, max_output_tokens=100)
     engine.run("a", "a question")
     """
@@ -454,6 +454,9 @@ def test_a_dead_call_is_booked_by_the_policy(tmp_path: Path) -> None:
             assert blitz.Money(told[0].details["cost"]) == booked[policy]
     # A hundred tokens at a dollar a million.
     assert booked["reserved"] - booked["floor"] == blitz.Money("0.0001")
+    for bounds in ({"seconds": 0}, {"bytes": 0}, {"minutes": 1}):
+        with pytest.raises(blitz.InvalidInputError, match="drain"):
+            blitz.Engine(":memory:", drain=bounds)
     with pytest.raises(blitz.InvalidInputError, match="/recovery_settlement"):
         blitz.Engine(":memory:", recovery_settlement="free")  # type: ignore[arg-type]
 

@@ -87,15 +87,15 @@ pub(crate) fn settle_dead(
 
 /// What is booked for a call.
 #[derive(Debug, Clone, Copy)]
-struct Booking {
-    cost: Option<Money>,
-    usage: Usage,
-    flag: Option<EntryFlag>,
+pub(super) struct Booking {
+    pub(super) cost: Option<Money>,
+    pub(super) usage: Usage,
+    pub(super) flag: Option<EntryFlag>,
 }
 
 impl Booking {
     /// By the provider's report and the hour. Where it is beyond all reason, or its cost, by what was reserved.
-    fn reported(reservation: &Reservation, reported: &Usage, now: Timestamp) -> Self {
+    pub(super) fn reported(reservation: &Reservation, reported: &Usage, now: Timestamp) -> Self {
         let (usage, flag) = within_reason(reported);
         let believed = |price: &Price| price.at(now).cost(reported).ok().filter(|cost| *cost <= MAX_CALL_COST);
         match reservation.price.as_ref().map(believed) {

@@ -97,7 +97,7 @@ static void settles(const char *settings, const char *policy, int output_tokens)
   GOOD(blitz_provider_register(engine, "{\"name\":\"host\"}", says_nothing, &works, NULL, &error));
   put_agent(session, "host", "[]");
   call(session, "models.put", "{\"name\":\"m\",\"provider\":\"host\",\"model_name\":\"x\",\"max_output_tokens\":100,"
-                              "\"price\":{\"input\":\"1\",\"output\":\"1\"}}");
+                              "\"price\":{\"input\":\"0.000001\",\"output\":\"0.000001\"}}");
   GOOD(blitz_start(session, "a", NULL, NULL, &error));
   gate_wait(&works.called, 1);
   GOOD(blitz_engine_close_within(engine, 0, &error));

@@ -47,7 +47,9 @@ class Engine(Session):
     models as ``"provider:model"``, paid by the environment's keys. ``network`` says how providers are reached
     (``{"proxy": "http://proxy:3128", "root_certificates": "PEM"}``): as the environment says where absent.
     ``recovery_settlement`` says what a call is booked at whose process died: ``"reserved"`` (all that was held for
-    it) or ``"floor"`` (its input, and no output). ``root=False`` takes the host's own rights away: all goes
+    it) or ``"floor"`` (its input, and no output). ``drain`` says how far a model's answer is read on that nobody
+    waits for any more, so that what it says it used is booked (``{"seconds": 30, "bytes": 262144}``): not at all
+    where absent. ``root=False`` takes the host's own rights away: all goes
     through :meth:`login`.
     """
 
@@ -66,10 +68,11 @@ class Engine(Session):
         model_names_for_users: bool = False,
         network: Mapping[str, str] | None = None,
         recovery_settlement: Literal["reserved", "floor"] = "reserved",
+        drain: Mapping[str, int] | None = None,
         root: bool = True,
     ) -> None:
         settings = _settings(database_url, durability, busy_timeout, master_key)
-        settings["recovery_settlement"] = recovery_settlement
+        settings |= {"recovery_settlement": recovery_settlement, "drain": drain}
         _add(settings, egress, sessions, network, model_names_for_users)
         self._opened(settings, _native.Engine.open(settings).wait(), real_requests, root)
 
@@ -87,11 +90,12 @@ class Engine(Session):
         model_names_for_users: bool = False,
         network: Mapping[str, str] | None = None,
         recovery_settlement: Literal["reserved", "floor"] = "reserved",
+        drain: Mapping[str, int] | None = None,
         root: bool = True,
     ) -> Self:
         """Opens an engine without blocking the loop."""
         settings = _settings(database_url, durability, busy_timeout, master_key)
-        settings["recovery_settlement"] = recovery_settlement
+        settings |= {"recovery_settlement": recovery_settlement, "drain": drain}
         _add(settings, egress, sessions, network, model_names_for_users)
         engine = cls.__new__(cls)
         engine._opened(settings, await settled(_native.Engine.open(settings)), real_requests, root)
