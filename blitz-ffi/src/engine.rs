@@ -177,8 +177,10 @@ impl Drop for Workers {
 /// ("full", "process"), `busy_timeout_ms`, `master_key` (64 hex digits), `real_requests` (false: no provider may ask
 /// anybody outside this process), `egress` (`{"hosts": [...]}`: where the HTTP calls of workflows may go, nowhere where it
 /// is absent), `network` (`{"proxy": "http://host:port", "root_certificates": "PEM"}`: how providers are reached; as the
-/// environment says where it is absent), `sessions` and `model_names_for_users`. What a process that died has left is settled, nothing is run: see
-/// blitz_engine_recover(). On BLITZ_OK the caller owns *out_engine: blitz_engine_free().
+/// environment says where it is absent), `recovery_settlement` ("reserved", "floor": what a call is booked at whose
+/// process died), `drain` (`{"seconds": 30, "bytes": 262144}`: how far a model's answer is read on that nobody waits for
+/// any more, so that what it says it used is booked; not at all where it is absent), `sessions` and
+/// `model_names_for_users`. What a process that died has left is settled, nothing is run: see blitz_engine_recover(). On BLITZ_OK the caller owns *out_engine: blitz_engine_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_engine_open(
     settings_json: *const c_char,

@@ -7,9 +7,11 @@ import csv
 import io
 import json
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import blitz
@@ -304,3 +306,69 @@ def test_what_ends_a_program_is_told_of_an_alerts_hearer(
     assert engine.run("a").status == "completed"
     assert all(raised.acquire(timeout=30) for _ in range(4))
     assert sorted(kinds) == ["KeyboardInterrupt"] * 2 + ["SystemExit"] * 2
+
+
+def test_t12_what_is_cancelled_is_read_on_and_booked_as_the_provider_says() -> None:
+    left = threading.Event()
+
+    def piece(data: dict[str, Any]) -> bytes:
+        return f"data: {json.dumps(data)}\n\n".encode()
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            self.wfile.write(piece({"choices": [{"index": 0, "delta": {"content": "some words"}}]}))
+            assert left.wait(20)
+            self.wfile.write(piece({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
+            self.wfile.write(piece({"choices": [], "usage": {"prompt_tokens": 30, "completion_tokens": 12}}))
+            self.wfile.write(b"data: [DONE]\n\n")
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with blitz.Engine(":memory:", drain={"seconds": 60, "bytes": 10_000}) as engine:
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            price = {"input": "0.000001", "output": "0.000001"}
+            engine.models.put("m", "openai", model_name="x", base_url=url, api_key="sk-canary", price=price)
+            engine.agents.put("a", "m")
+            for event in engine.stream("a", "a question"):
+                if event.type == "model.delta":
+                    break
+            done = engine.execution(1).wait()
+            assert done.status == "cancelled" and done.usage.provenance == "estimated"
+            assert [entry.kind for entry in engine.costs.list()] == ["settle"]
+            left.set()
+            while len(entries := engine.costs.list()) < 2:
+                time.sleep(0.001)
+            assert (entries[1].kind, entries[1].reason) == ("adjust", "late usage of the provider")
+            summary = engine.costs.summary()
+            assert summary.cost == blitz.Money("0.000042")
+            assert (summary.usage.input_tokens, summary.usage.output_tokens) == (30, 12)
+            assert [line.action for line in engine.audit.list()].count("ledger.late_usage") == 1
+    finally:
+        left.set()
+        server.shutdown()
+        server.server_close()
+
+
+def test_what_a_tool_embeds_is_in_the_cost_of_its_execution(engine: blitz.Engine) -> None:
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        return {"vectors": [[1.0] for _ in request["inputs"]], "usage": {"input_tokens": 7, "output_tokens": 0}}
+
+    engine.register_provider(blitz.FunctionModel(answer, name="own", embeds=True))
+    engine.models.put("e", "own", model_name="any", price={"input": "0.000001", "output": "0"})
+
+    @engine.tool
+    def look(context: blitz.ToolContext) -> int:
+        return len(context.session.models.embed("e", ["a", "b"]).vectors)
+
+    scripted(engine, {"tool_calls": [{"name": "look", "arguments": {}}]}, "two", tools=["look"])
+    engine.models.put("m", "scripted", model_name="any", price={"input": "0", "output": "0"})
+    done = engine.run("a", "x")
+    assert done.output == "two" and done.cost == blitz.Money("0.000007") == engine.costs.summary().cost
+    assert done.usage.input_tokens == engine.costs.summary().usage.input_tokens

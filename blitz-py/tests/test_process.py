@@ -427,6 +427,40 @@ def test_an_unsafe_effect_in_doubt_waits_for_a_decision(tmp_path: Path) -> None:
         assert handle.wait().output == "done"
 
 
+def test_a_dead_call_is_booked_by_the_policy(tmp_path: Path) -> None:
+    code = """
+    engine = open_engine(sys.argv[1])
+    price = {"input": "0.000001", "output": "0.000001"}
+    engine.models.put("m", "scripted", model_name="any", price=price, max_output_tokens=100)
+    engine.run("a", "a question")
+    """
+    import blitz
+
+    booked = {}
+    for policy in ("reserved", "floor"):
+        path = tmp_path / f"{policy}.db"
+        child = program(code, str(path))
+        assert child.stdout is not None and child.stdout.readline() == "asked\n"
+        child.kill()
+        child.communicate()
+        with blitz.Engine(path, recovery_settlement=policy) as engine:
+            entries = {entry.kind: entry for entry in engine.costs.list()}
+            used = entries["settle"].usage
+            assert used.provenance == "estimated" and used.output_tokens == (100 if policy == "reserved" else 0)
+            booked[policy] = entries["settle"].amount
+            assert booked["reserved"] == entries["reserve"].amount or policy == "floor"
+            told = [line for line in engine.audit.list() if line.action == "ledger.settle_dead"]
+            assert [line.details["settlement"] for line in told] == [policy]
+            assert blitz.Money(told[0].details["cost"]) == booked[policy]
+    # A hundred tokens at a dollar a million.
+    assert booked["reserved"] - booked["floor"] == blitz.Money("0.0001")
+    for bounds in ({"seconds": 0}, {"bytes": 0}, {"minutes": 1}):
+        with pytest.raises(blitz.InvalidInputError, match="drain"):
+            blitz.Engine(":memory:", drain=bounds)
+    with pytest.raises(blitz.InvalidInputError, match="/recovery_settlement"):
+        blitz.Engine(":memory:", recovery_settlement="free")  # type: ignore[arg-type]
+
+
 #: A few thousand calls in the usual run, a hundred thousand in the long campaign.
 CALLS = 100_000 if os.environ.get("BLITZ_TORTURE") else 3_000
 

@@ -7,7 +7,7 @@ use super::money::Money;
 use super::price::Price;
 use super::time::Timestamp;
 use super::usage::{ServiceTier, Usage};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a ledger entry does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -38,6 +38,59 @@ impl EntryKind {
             Self::Adjust => "adjust",
             Self::Refund => "refund",
         }
+    }
+}
+
+/// What a call is booked at whose process died before anybody heard how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoverySettlement {
+    /// All that was reserved for it: never less than the provider's bill.
+    #[default]
+    Reserved,
+    /// All its input at the dearest rate and no output: what is certain, for the call was sent.
+    Floor,
+}
+
+impl RecoverySettlement {
+    /// The word JSON uses.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reserved => "reserved",
+            Self::Floor => "floor",
+        }
+    }
+}
+
+/// How far the answer of a model is read on that nobody waits for any more, for the sake of what it says it used.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// For so many seconds at most; 30 where absent.
+    pub seconds: u32,
+    /// For so many bytes of the answer at most; 262,144 where absent.
+    pub bytes: u64,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { seconds: 30, bytes: 256 * 1024 }
+    }
+}
+
+impl Drain {
+    /// For so many seconds and bytes of the answer at most.
+    pub fn new(seconds: u32, bytes: u64) -> Self {
+        Self { seconds, bytes }
+    }
+
+    /// Errors: `InvalidInput` for a bound that lets nothing be read, or for more than an hour.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.bytes == 0 || !(1..=3600).contains(&self.seconds) {
+            return Err(Error::invalid("drain reads on for 1 to 3,600 seconds and for 1 byte at least"));
+        }
+        Ok(())
     }
 }
 
@@ -118,7 +171,7 @@ pub struct LedgerEntry {
     /// Whether the attempt failed, on the entry that ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<bool>,
-    /// Why, where a person made the entry.
+    /// Why, where it corrects what was booked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Catalog, Noun, Shared, Visible, catalog_rows};
 use super::methods::{Method, MethodKind, Named, Update, method, schema};
+use super::models::check_output_cap;
 use super::run::{Audience, HeardRun, Run};
 use super::{EventStream, ExecutionHandle};
 use crate::domain::schema::SchemaCheck;
@@ -68,9 +69,10 @@ impl Noun for NewAgent {
         if limits.max_cost.is_some_and(|cost| cost < Money::ZERO) {
             return Err(Error::invalid("limits.max_cost may not be negative"));
         }
-        if self.retry.max_attempts == 0 || self.settings.max_output_tokens == Some(0) {
-            return Err(Error::invalid("retry.max_attempts and settings.max_output_tokens must be at least 1"));
+        if self.retry.max_attempts == 0 {
+            return Err(Error::invalid("retry.max_attempts must be at least 1"));
         }
+        check_output_cap(self.settings.max_output_tokens)?;
         if let Some(fallback) = &self.fallback {
             check_fallback(&self.model, fallback)?;
         }

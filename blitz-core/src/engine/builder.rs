@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::access::{Authorizer, Gate, Heads, OpenGate, Policy, Rules};
-use crate::domain::{Secret, SessionSettings};
+use crate::domain::{Drain, RecoverySettlement, Secret, SessionSettings};
 use crate::error::Result;
 use crate::execution::bell::Bell;
 use crate::execution::{Runtime, recover};
@@ -22,6 +22,8 @@ pub struct EngineBuilder {
     providers: Providers,
     egress: Egress,
     network: Network,
+    settlement: RecoverySettlement,
+    drain: Option<Drain>,
 }
 
 impl EngineBuilder {
@@ -32,6 +34,8 @@ impl EngineBuilder {
             providers: Providers::default(),
             egress: Egress::default(),
             network: Network::default(),
+            settlement: RecoverySettlement::default(),
+            drain: None,
         }
     }
 
@@ -100,6 +104,26 @@ impl EngineBuilder {
         self
     }
 
+    /// What a call is booked at whose process died before anybody heard how it ended: all that was reserved,
+    /// where nothing is said.
+    ///
+    /// It holds for what this engine settles: when it opens, recovers, or ends what nobody runs.
+    pub fn with_recovery_settlement(mut self, settlement: RecoverySettlement) -> Self {
+        self.settlement = settlement;
+        self
+    }
+
+    /// How far the answer of a model is read on that nobody waits for any more; not at all where nothing is said.
+    ///
+    /// A call that is cancelled is booked at once by an estimate: its input, and the output that had come. Its
+    /// provider goes on and says at the end what it used: where that is still read, an `adjust` puts it in the
+    /// estimate's place. Nobody is told of what comes meanwhile, and the call keeps its place in its limits. Closing
+    /// the engine ends it within the grace, with the estimate. Functions of the host are told to end instead.
+    pub fn with_drain(mut self, drain: Drain) -> Self {
+        self.drain = Some(drain);
+        self
+    }
+
     /// Whether users may name a model `provider:model`, such as `openai:gpt-4o`. By default only the host
     /// may: the keys of the environment are its own.
     pub fn with_model_names_for_users(self, allowed: bool) -> Self {
@@ -112,10 +136,11 @@ impl EngineBuilder {
     /// Errors: as [`Engine::open`].
     pub async fn open(mut self) -> Result<Engine> {
         self.providers.reach_by(&self.network)?;
+        self.drain.as_ref().map_or(Ok(()), Drain::check)?;
         let OpenGate { gate, work, store_id, boot } = Gate::open(self.options, self.rules).await?;
         // Nobody listens yet; the courier reads the outbox when it begins.
-        recover::settle_dead(&work, &boot, &Bell::default()).await?;
-        let runtime = Runtime::new(boot, store_id, self.providers);
+        recover::settle_dead(&work, &boot, &Bell::default(), self.settlement).await?;
+        let runtime = Runtime::new(boot, store_id, self.providers, self.settlement, self.drain);
         runtime.tools.allow_egress(self.egress);
         Ok(Engine::new(gate, work, runtime))
     }

@@ -380,10 +380,10 @@ impl Executions {
     async fn decided(&self, id: ExecutionId, key: String, digest: Option<String>, decision: Decision) -> Result<()> {
         let asked = Arc::new((key, digest, decision));
         let decided = self.once_taken_up(id, || {
-            let asked = Arc::clone(&asked);
+            let (asked, runtime) = (Arc::clone(&asked), Arc::clone(&self.session.inner.runtime));
             let decide = move |tx: &mut dyn Connection, grant: &Grant| {
                 let (key, digest, decision) = &*asked;
-                control::decide(tx, grant, id, key, digest.as_deref(), decision)
+                control::decide(tx, grant, &runtime, id, key, digest.as_deref(), decision)
             };
             self.session.write(Permission::ExecutionsDecide, Target::Execution(id), "executions.decide", decide)
         });

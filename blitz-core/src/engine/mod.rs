@@ -134,7 +134,7 @@ impl Engine {
     }
 
     fn new(gate: Arc<Gate>, work: EngineWork, runtime: Arc<Runtime>) -> Self {
-        let (bell, over) = (Arc::clone(&runtime.bell), runtime.closing.child_token());
+        let (bell, over) = (Arc::clone(&runtime.bell), runtime.over.clone());
         let dispatch = Arc::<tokio::sync::Notify>::default();
         let guard = over.clone().drop_guard();
         let inner = Arc::new(Inner { gate, work, runtime, dispatch: Arc::clone(&dispatch), _courier: guard });

@@ -237,10 +237,23 @@ impl Noun for NewModel {
         {
             return Err(Error::invalid("limits must be at least 1"));
         }
-        if self.max_output_tokens == Some(0) || self.settings.max_output_tokens == Some(0) {
-            return Err(Error::invalid("max_output_tokens must be at least 1"));
-        }
+        check_output_cap(self.max_output_tokens)?;
+        check_output_cap(self.settings.max_output_tokens)?;
         Ok(self)
+    }
+}
+
+/// The most output tokens that a cap may say. No model gives as many, and a budget that a call is clamped to would
+/// be held whole for it.
+const MAX_OUTPUT_CAP: u64 = 10_000_000;
+
+/// Errors: `InvalidInput` for a cap that lets nothing be said, or caps nothing.
+pub(super) fn check_output_cap(cap: Option<u64>) -> Result<()> {
+    match cap {
+        Some(cap) if !(1..=MAX_OUTPUT_CAP).contains(&cap) => {
+            Err(Error::invalid(format!("max_output_tokens must be between 1 and {MAX_OUTPUT_CAP}")))
+        }
+        _ => Ok(()),
     }
 }
 

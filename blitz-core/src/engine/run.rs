@@ -300,8 +300,8 @@ impl Session {
     }
 
     async fn recover_here(&self) -> Result<Vec<ExecutionId>> {
-        let Runtime { boot, bell, .. } = &*self.inner.runtime;
-        recover::settle_dead(&self.inner.work, boot, bell).await?;
+        let Runtime { boot, bell, settlement, .. } = &*self.inner.runtime;
+        recover::settle_dead(&self.inner.work, boot, bell, *settlement).await?;
         recover::recover_all(&self.inner.gate, &self.caller, &self.inner.runtime, &|caller| {
             Session::new(Arc::clone(&self.inner), caller).shared()
         })

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{EngineBuilder, methods};
-use crate::domain::{Secret, SessionSettings};
+use crate::domain::{Drain, RecoverySettlement, Secret, SessionSettings};
 use crate::error::Result;
 use crate::provider::Network;
 use crate::store::Durability;
@@ -49,6 +49,12 @@ pub struct EngineSettings {
     /// By which proxy providers are reached and who may vouch for them; as the environment says where absent.
     #[serde(default)]
     pub network: Network,
+    /// What a call is booked at whose process died: all that was reserved where absent.
+    #[serde(default)]
+    pub recovery_settlement: RecoverySettlement,
+    /// How far an answer is read on that nobody waits for any more; not at all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
     /// How logins and their tokens last.
     #[serde(default)]
     pub sessions: SessionSettings,
@@ -68,6 +74,8 @@ impl EngineSettings {
             real_requests: allowed(),
             egress: Egress::default(),
             network: Network::default(),
+            recovery_settlement: RecoverySettlement::default(),
+            drain: None,
             sessions: SessionSettings::default(),
             model_names_for_users: false,
         }
@@ -84,8 +92,12 @@ impl EngineSettings {
             .with_real_requests(self.real_requests)
             .with_egress(self.egress)
             .with_network(self.network)
+            .with_recovery_settlement(self.recovery_settlement)
             .with_sessions(self.sessions)
             .with_model_names_for_users(self.model_names_for_users);
+        if let Some(drain) = self.drain {
+            builder = builder.with_drain(drain);
+        }
         if let Some(limit) = self.busy_timeout_ms {
             builder = builder.with_busy_limit(Duration::from_millis(limit));
         }

@@ -8,7 +8,7 @@ use crate::access::Grant;
 use crate::domain::schema::{SchemaCheck, admit_kept, describe};
 use crate::domain::{
     Alert, Answer, ApprovalAnswered, CostFilter, Decision, EventData, ExecutionId, ExecutionStatus, Finished, Money,
-    Timestamp, Usage, Waiting,
+    Usage, Waiting,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -30,7 +30,7 @@ pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, 
     }
     // Also where it was asked for before: its process may have died since.
     let alerts = match row.id == row.root_id && runtime.is_orphan(&root) {
-        true => end_tree(tx, grant.now(), id, None)?,
+        true => end_tree(tx, grant, runtime, id, None)?,
         false => Vec::new(),
     };
     grant.audit(tx, &format!("execution:{id}"), None, None, json!({}))?;
@@ -41,12 +41,14 @@ pub(crate) fn cancel(tx: &mut dyn Connection, grant: &Grant, runtime: &Runtime, 
 /// an error, children first.
 fn end_tree(
     tx: &mut dyn Connection,
-    now: Timestamp,
+    grant: &Grant,
+    runtime: &Runtime,
     root_id: ExecutionId,
     error: Option<&Error>,
 ) -> Result<Vec<Alert>> {
+    let now = grant.now();
     let status = if error.is_some() { ExecutionStatus::Failed } else { ExecutionStatus::Cancelled };
-    let (alerts, told) = settle_tree(tx, now, root_id)?;
+    let (alerts, told) = settle_tree(tx, grant, runtime.settlement, root_id)?;
     executions::append(tx, now, root_id, None, told)?;
     for row in executions::open_tree(tx, root_id)? {
         let (cost, usage) = spent(tx, &row)?;
@@ -82,6 +84,7 @@ fn spent(tx: &mut dyn Connection, row: &ExecutionRow) -> Result<(Option<Money>, 
 pub(crate) fn decide(
     tx: &mut dyn Connection,
     grant: &Grant,
+    runtime: &Runtime,
     id: ExecutionId,
     key: &str,
     digest: Option<&str>,
@@ -115,7 +118,9 @@ pub(crate) fn decide(
     if key == RESUME_KEY {
         match decision {
             Decision::Rerun => executions::made_progress(tx, id)?,
-            Decision::Fail { message } => alerts = end_tree(tx, grant.now(), id, Some(&Error::interrupted(message)))?,
+            Decision::Fail { message } => {
+                alerts = end_tree(tx, grant, runtime, id, Some(&Error::interrupted(message)))?;
+            }
             Decision::Skip { .. } => {
                 return Err(Error::invalid("a whole execution cannot be skipped: rerun it or let it fail"));
             }

@@ -3,21 +3,23 @@
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::Runtime;
 use super::clock;
+use super::drain::Abandoned;
 use super::events::Teller;
 use super::limits::{DeploymentKey, Pass};
 use super::nodes::KeptEnd;
 use super::turn::Ids;
+use crate::access::ExecutionStore;
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
     Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, ReservationId, Timestamp, ToolCall,
@@ -70,6 +72,8 @@ pub(crate) struct ModelCall {
     pub(crate) session: Option<Arc<dyn Any + Send + Sync>>,
     /// Shows the output while it streams.
     pub(crate) partial: Option<Arc<PartialOutput>>,
+    /// What it is booked by where nobody waits for it any more.
+    pub(crate) store: ExecutionStore,
 }
 
 /// Whether a call was sent, and how many bytes of output have come so far: what is counted when it
@@ -87,6 +91,10 @@ struct Progress {
     text: Mutex<String>,
     /// [`WAITING`], [`SENT`] or [`WITHDRAWN`]: whoever changes it first decides.
     sent: AtomicU8,
+    /// Whether it was booked as it stands, or is about to be: nobody hears what comes yet.
+    abandoned: AtomicBool,
+    /// Rings once that is written.
+    booked: Notify,
 }
 
 /// So many pieces of an answer are told at once.
@@ -103,7 +111,14 @@ impl Delivered {
 
     pub(crate) fn new(streams: bool, answers: u64) -> Self {
         let bytes = AtomicU64::new(if streams { 0 } else { Self::UNCOUNTED });
-        Self(Arc::new(Progress { bytes, answers, text: Mutex::default(), sent: AtomicU8::new(WAITING) }))
+        Self(Arc::new(Progress {
+            bytes,
+            answers,
+            text: Mutex::default(),
+            sent: AtomicU8::new(WAITING),
+            abandoned: AtomicBool::new(false),
+            booked: Notify::const_new(),
+        }))
     }
 
     /// Whether the call is not sent and never will be: then it costs nothing.
@@ -121,6 +136,25 @@ impl Delivered {
             Ok(_) => true,
             Err(was) => was == to,
         }
+    }
+
+    /// Nobody waits for it any more, and it is booked by what has come.
+    pub(crate) fn abandon(&self) {
+        self.0.abandoned.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.0.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Says that it is booked.
+    pub(crate) fn book(&self) {
+        self.0.booked.notify_one();
+    }
+
+    /// Waits until it is booked.
+    pub(crate) async fn booked(&self) {
+        self.0.booked.notified().await;
     }
 
     /// Bytes, and so the most tokens that they can be.
@@ -157,8 +191,32 @@ impl Delivered {
 }
 
 impl ModelCall {
-    /// Sends the request and reads the answer to its end, handing deltas to whoever listens.
+    /// Makes the call. Where answers are read on that nobody waits for any more, it has a task of its own, which
+    /// outlives whoever waits for it.
     pub(crate) async fn perform(self, runtime: Arc<Runtime>) -> Happening {
+        if runtime.draining.is_none() {
+            return self.read(&runtime, std::future::pending()).await;
+        }
+        let (mut tell, told) = oneshot::channel();
+        let (key, attempt, reservation) = (self.key.clone(), self.attempt, self.reservation);
+        let host = Arc::clone(&runtime);
+        runtime.spawn_call(async move {
+            let abandoned = Abandoned::of(&self);
+            let happening = self.read(&host, tell.closed()).await;
+            if let Err(Happening::Model { result: Ok(answer), .. }) = tell.send(happening) {
+                // Whoever waited went away just then.
+                abandoned.read_on(&host, std::future::ready(Some(Ok(answer)))).await;
+            }
+        });
+        told.await.unwrap_or_else(|_| {
+            let result = Err(Error::interrupted("the call was broken off"));
+            Happening::Model { key, attempt, reservation, result, delivered: Delivered::UNCOUNTED }
+        })
+    }
+
+    /// Sends the request and reads the answer to its end, handing deltas to whoever listens until that is `gone`.
+    async fn read(self, runtime: &Arc<Runtime>, gone: impl Future<Output = ()>) -> Happening {
+        let abandoned = runtime.draining.as_ref().map(|_| Abandoned::of(&self));
         let Self {
             key,
             attempt,
@@ -173,9 +231,10 @@ impl ModelCall {
             delivered,
             session,
             partial,
+            store: _,
         } = self;
-        let mut trial = None;
-        let mut shown = Shown::new(&runtime, ids, &key, attempt, partial);
+        let (mut trial, reads_on) = (None, AtomicBool::new(false));
+        let mut shown = Shown::new(runtime, ids, &key, attempt, partial);
         let asked = AssertUnwindSafe(async {
             let provider = runtime.providers.answering(provider)?;
             if provider.is_remote() {
@@ -188,12 +247,29 @@ impl ModelCall {
                 pass.sent();
             }
             let output_tool = request.output_tool.clone();
-            let context = CallContext::new(timeout).asked_by(session).with_headers(headers);
-            let mut stream = structured::as_text(provider.stream(request, context), output_tool);
+            let draining = runtime.draining.as_ref().filter(|_| provider.reads_on());
+            reads_on.store(draining.is_some(), Ordering::Relaxed);
+            let context = match draining {
+                None => CallContext::new(timeout).asked_by(session),
+                Some(draining) => {
+                    // It may outlive the engine, which the session would keep.
+                    drop(session);
+                    CallContext::new(timeout + draining.time())
+                }
+            };
+            let mut stream = structured::as_text(provider.stream(request, context.with_headers(headers)), output_tool);
+            let mut unheard = 0;
             // What has come together is told together, once nothing more is there.
             poll_fn(|cx| {
                 let end = loop {
                     match stream.as_mut().poll_next(cx) {
+                        Poll::Ready(Some(Ok(StreamItem::Delta(delta)))) if delivered.is_abandoned() => {
+                            delivered.add(&delta);
+                            unheard += delta_bytes(&delta);
+                            if draining.is_none_or(|draining| unheard > draining.bytes()) {
+                                break Poll::Ready(Err(gave_up()));
+                            }
+                        }
                         Poll::Ready(Some(Ok(StreamItem::Delta(delta)))) => {
                             delivered.add(&delta);
                             shown.take(delta);
@@ -212,10 +288,23 @@ impl ModelCall {
             .await
             .inspect(|response| delivered.complete(response))
         });
-        // The driver ends a call that outlasts its execution.
-        let result = match asked.catch_unwind().await {
-            Ok(result) => result,
-            Err(_) => Err(Error::new(ErrorCode::Panic, "the provider panicked")),
+        let (result, heard) = {
+            let mut asked = std::pin::pin!(asked.catch_unwind());
+            tokio::select! {
+                biased;
+                () = gone => {
+                    let answer = async { asked.await.ok() };
+                    let read = match abandoned.filter(|_| reads_on.load(Ordering::Relaxed)) {
+                        Some(abandoned) => Box::pin(abandoned.read_on(runtime, answer)).await,
+                        None => None,
+                    };
+                    (read.unwrap_or_else(|| Err(gave_up())), false)
+                }
+                // The driver ends a call that outlasts its execution.
+                ended = &mut asked => {
+                    (ended.unwrap_or_else(|_| Err(Error::new(ErrorCode::Panic, "the provider panicked"))), true)
+                }
+            }
         };
         let any_shown = shown.index > 0;
         drop(shown);
@@ -225,11 +314,18 @@ impl ModelCall {
         if let Some(trial) = trial {
             trial.ended(&result);
         }
-        if result.is_err() && any_shown {
+        if result.is_err() && any_shown && heard && !delivered.is_abandoned() {
             runtime.hub.tell(ids.root_id, || vec![live(ids.id, &key, EventData::ModelReset { attempt })]);
         }
+        // What was read on is booked: it is nobody's any more.
+        let result = if heard { result } else { Err(gave_up()) };
         Happening::Model { key, attempt, reservation, result, delivered: delivered.bytes() }
     }
+}
+
+/// Nobody waits for the answer, and it is not read any further.
+fn gave_up() -> Error {
+    Error::cancelled("nobody waits for the call any more")
 }
 
 /// The pieces of an answer on their way to whoever reads along.

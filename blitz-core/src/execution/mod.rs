@@ -12,6 +12,7 @@ mod client_key;
 mod clock;
 pub(crate) mod control;
 mod decisions;
+pub(crate) mod drain;
 pub(crate) mod driver;
 pub(crate) mod effects;
 pub(crate) mod embed;
@@ -46,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::ExecutionStore;
-use crate::domain::{ExecutionId, Outcome};
+use crate::domain::{Drain, ExecutionId, Outcome, RecoverySettlement};
 use crate::error::{Error, Result};
 use crate::provider::registry::Providers;
 use crate::store::boot::Boot;
@@ -55,6 +56,7 @@ use crate::tool::pool::Pool;
 use crate::tool::registry::HostTools;
 use bell::Bell;
 use cache::Setups;
+use drain::Draining;
 use driver::{Driver, Work};
 use events::Hub;
 use limits::Deployments;
@@ -72,6 +74,10 @@ pub(crate) struct Runtime {
     pub(crate) boot_id: String,
     pub(crate) store_id: String,
     pub(crate) providers: Providers,
+    /// What a call is booked at whose process died.
+    pub(crate) settlement: RecoverySettlement,
+    /// How answers are read on that nobody waits for any more, where they are.
+    pub(crate) draining: Option<Draining>,
     pub(crate) tools: HostTools,
     /// Where tools run that block: each engine has its own, so none waits for another's.
     pub(crate) threads: Arc<Pool>,
@@ -81,6 +87,8 @@ pub(crate) struct Runtime {
     pub(crate) bell: Arc<Bell>,
     /// Set when what still runs must stop where it is.
     pub(crate) closing: CancellationToken,
+    /// Set then, and when nobody holds the engine any more.
+    pub(crate) over: CancellationToken,
     tasks: TaskTracker,
     here: Mutex<Here>,
 }
@@ -120,19 +128,29 @@ pub(crate) struct Started {
 }
 
 impl Runtime {
-    pub(crate) fn new(boot: Boot, store_id: String, providers: Providers) -> Arc<Self> {
+    pub(crate) fn new(
+        boot: Boot,
+        store_id: String,
+        providers: Providers,
+        settlement: RecoverySettlement,
+        drain: Option<Drain>,
+    ) -> Arc<Self> {
+        let closing = CancellationToken::new();
         Arc::new(Self {
             boot_id: boot.id().to_owned(),
             boot,
             store_id,
             providers,
+            settlement,
+            draining: drain.map(Draining::new),
             tools: HostTools::default(),
             threads: Arc::default(),
             setups: Setups::default(),
             hub: Hub::default(),
             deployments: Deployments::default(),
             bell: Arc::default(),
-            closing: CancellationToken::new(),
+            over: closing.child_token(),
+            closing,
             tasks: TaskTracker::new(),
             here: Mutex::default(),
         })
@@ -182,6 +200,11 @@ impl Runtime {
             return self.spawn(ids.id, driver.run_queued());
         }
         self.spawn(ids.id, driver.run_new(first, requests, reserved))
+    }
+
+    /// Makes a call in a task of its own; `close` waits for it, as long as it waits for anything.
+    fn spawn_call(&self, call: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(call);
     }
 
     fn spawn<F>(&self, id: ExecutionId, run: F) -> Started

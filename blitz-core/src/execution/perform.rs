@@ -58,6 +58,7 @@ impl Driver {
         turn.resumed = turn.gets_further() && std::mem::take(&mut self.work.resumed);
         let turn = Arc::new(turn);
         let Committed { events, reserved, denied, children, alerts, revoked } = self.write(&turn).await?;
+        turn.abandoned.iter().for_each(Delivered::book);
         self.runtime.bell.ring(&alerts);
         let mut ended = None;
         self.work.last_seq = events.last().map_or(self.work.last_seq, |event| event.seq);
@@ -158,6 +159,7 @@ impl Driver {
             delivered: delivered.clone(),
             session: self.session.clone(),
             partial: setup.partial(),
+            store: self.store.clone(),
         };
         let handle = self.work.effects.spawn(call.perform(Arc::clone(&self.runtime)));
         let what = RunningWhat::Model { attempt, reservation: reserved.id, delivered };
@@ -395,6 +397,7 @@ impl Driver {
         for (key, running) in std::mem::take(&mut self.work.running) {
             match &running.what {
                 RunningWhat::Model { attempt, reservation, delivered } => {
+                    delivered.abandon();
                     running.handle.abort();
                     let mut step = StepFinished::new(StepKind::Model, *attempt);
                     let mut error = cancelled.to_info();
@@ -410,6 +413,7 @@ impl Driver {
                     let settle = if delivered.withdraw() {
                         Settle::Void { reservation }
                     } else {
+                        turn.abandoned.push(delivered.clone());
                         Settle::Unknown { reservation, delivered_tokens }
                     };
                     turn.drafts.push(Draft {

@@ -24,10 +24,10 @@ use crate::access::{Caller, EngineWork, ExecutionStore, Gate, Grant, Standing, T
 use crate::audit::AuditLine;
 use crate::domain::{
     Alert, Event, EventData, ExecutionId, ExecutionStatus, Finished, Outcome, Permission, Principal, Queued,
-    ResourceId, Timestamp, Waiting,
+    RecoverySettlement, ResourceId, Waiting,
 };
 use crate::error::{Error, ErrorCode, Result};
-use crate::ledger;
+use crate::ledger::{self, Booked, OpenReservation};
 use crate::store::Connection;
 use crate::store::boot::Boot;
 use crate::store::executions::{self, Entry, ExecutionRow, StoredPlan};
@@ -42,7 +42,7 @@ const MAX_RESUMES: u32 = 10;
 pub(crate) const RESUME_KEY: &str = "resume";
 
 /// Settles what processes that are gone have left reserved: nobody knows what their calls gave.
-pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot, bell: &Bell) -> Result<()> {
+pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot, bell: &Bell, policy: RecoverySettlement) -> Result<()> {
     let boots = work.read(|tx, _| ledger::boots_with_open_reservations(tx)).await?;
     for dead in boots.into_iter().filter(|id| !boot.is_alive(id)) {
         loop {
@@ -51,17 +51,15 @@ pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot, bell: &Bell) -> 
                 let mut raised = Vec::new();
                 let open = ledger::open_reservations_of(tx, &id, PAGE)?;
                 for reservation in &open {
-                    let booked = ledger::settle_dead(tx, standing.now(), reservation.id)?;
+                    let booked = ledger::settle_dead(tx, standing.now(), reservation.id, policy)?;
+                    let object = format!("execution:{}", reservation.execution_id);
+                    standing.audit(tx, &settled_line(&object, reservation, &booked, policy))?;
                     let told = alert_entries(reservation.execution_id, &booked.alerts);
                     // What an embedding of no execution raised is in no journal.
                     if !told.is_empty() && executions::get(tx, reservation.root_id)?.is_some() {
                         executions::append(tx, standing.now(), reservation.root_id, None, told)?;
                     }
                     raised.extend(booked.alerts);
-                    let object = format!("execution:{}", reservation.execution_id);
-                    let details =
-                        json!({"step": reservation.path, "attempt": reservation.attempt, "cost": booked.cost});
-                    standing.audit(tx, &AuditLine::ok("ledger.settle_dead", &object).with_details(details))?;
                 }
                 Ok((open.len(), raised))
             });
@@ -75,6 +73,18 @@ pub(crate) async fn settle_dead(work: &EngineWork, boot: &Boot, bell: &Bell) -> 
     Ok(())
 }
 
+/// The line of the trail about a call that was settled for whoever is gone.
+fn settled_line<'a>(
+    object: &'a str,
+    reservation: &OpenReservation,
+    booked: &Booked,
+    policy: RecoverySettlement,
+) -> AuditLine<'a> {
+    let OpenReservation { path, attempt, .. } = reservation;
+    let details = json!({"step": path, "attempt": attempt, "cost": booked.cost, "settlement": policy.name()});
+    AuditLine::ok("ledger.settle_dead", object).with_details(details)
+}
+
 /// The records of alerts that the booking of a call of an execution raised.
 fn alert_entries(execution_id: ExecutionId, alerts: &[Alert]) -> Vec<Entry> {
     let entry = |alert: &Alert| Entry { execution_id, path: String::new(), data: alert_event(alert.clone()) };
@@ -84,12 +94,16 @@ fn alert_entries(execution_id: ExecutionId, alerts: &[Alert]) -> Vec<Entry> {
 /// Settles what a tree that nobody runs has left reserved; gives the alerts, and their records.
 pub(super) fn settle_tree(
     tx: &mut dyn Connection,
-    now: Timestamp,
+    grant: &Grant,
+    policy: RecoverySettlement,
     root_id: ExecutionId,
 ) -> Result<(Vec<Alert>, Vec<Entry>)> {
     let mut alerts = Vec::new();
     for reservation in ledger::open_in_tree(tx, root_id)? {
-        alerts.extend(ledger::settle_dead(tx, now, reservation)?.alerts);
+        let booked = ledger::settle_dead(tx, grant.now(), reservation.id, policy)?;
+        let object = format!("execution:{}", reservation.execution_id);
+        grant.audit_beside(tx, settled_line(&object, &reservation, &booked, policy))?;
+        alerts.extend(booked.alerts);
     }
     let entries = alert_entries(root_id, &alerts);
     Ok((alerts, entries))
@@ -187,9 +201,9 @@ async fn claim_prepared(
         })
         .await?;
     let Some(setup) = prepared else { return Ok(None) };
-    let boot_id = runtime.boot_id.clone();
+    let host = Arc::clone(runtime);
     gate.write(caller, Permission::ExecutionsRecover, target, "executions.recover", move |tx, grant| {
-        claim(tx, grant, &boot_id, &listed, &setup)
+        claim(tx, grant, &host, &listed, &setup)
     })
     .await
 }
@@ -258,7 +272,7 @@ pub(crate) struct Claimed {
 fn claim(
     tx: &mut dyn Connection,
     grant: &Grant,
-    boot_id: &str,
+    runtime: &Runtime,
     listed: &ExecutionRow,
     setup: &Runnable,
 ) -> Result<Option<Claimed>> {
@@ -270,9 +284,9 @@ fn claim(
         grant.audit(tx, &object, None, None, json!({"parked": true}))?;
         return Ok(None);
     }
-    let epoch = executions::claim(tx, &row, boot_id)?;
+    let epoch = executions::claim(tx, &row, &runtime.boot_id)?;
     // What this very process had left open; other processes' was settled when the engine opened.
-    let (alerts, mut entries) = settle_tree(tx, grant.now(), row.id)?;
+    let (alerts, mut entries) = settle_tree(tx, grant, runtime.settlement, row.id)?;
     let data = EventData::ExecutionResumed { epoch };
     entries.push(Entry { execution_id: row.id, path: String::new(), data });
     let events = executions::append(tx, grant.now(), row.root_id, Some(epoch), entries)?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::turn::Ids;
 use crate::agent::AgentMachine;
 use crate::agent::history::Transcript;
 use crate::domain::{
@@ -17,7 +18,8 @@ use crate::domain::{
     ToolResult, Usage,
 };
 use crate::error::{Error, ErrorCode, Result};
-use crate::store::content_hash;
+use crate::ledger;
+use crate::store::{Connection, content_hash};
 use crate::workflow::evaluate::ALL_PORTS;
 use crate::workflow::machine::{WorkflowMachine, container_of, join};
 use crate::workflow::values::Values;
@@ -492,6 +494,8 @@ pub(crate) struct Tally {
     pub(crate) handled: u32,
     cost: Money,
     unpriced: bool,
+    /// Whether host code ran: it may have made embeddings, which are in no record.
+    called: bool,
 }
 
 impl Tally {
@@ -505,11 +509,13 @@ impl Tally {
             EventData::StepRetrying { usage, cost, .. } => self.add(usage, *cost),
             EventData::NodeRetrying(retrying) => self.add(&retrying.usage, retrying.cost),
             EventData::NodeFinished(finished) => {
+                self.called = true;
                 self.steps += u32::from(finished.attempt > 0);
                 self.handled += u32::from(finished.error.is_some() && !finished.is_fatal());
                 self.add(&finished.usage, finished.cost)
             }
             EventData::ToolFinished { .. } => {
+                self.called = true;
                 self.steps += 1;
                 Ok(())
             }
@@ -520,6 +526,17 @@ impl Tally {
     /// What all of it cost; `None` as soon as the price of one call is unknown.
     pub(crate) fn cost(&self) -> Option<Money> {
         (!self.unpriced).then_some(self.cost)
+    }
+
+    /// The same with what its tools have embedded.
+    pub(crate) fn with_embedded(&self, tx: &mut dyn Connection, ids: Ids) -> Result<Self> {
+        let mut tally = self.clone();
+        if self.called
+            && let Some((cost, usage)) = ledger::embedded(tx, ids.root_id, ids.id)?
+        {
+            tally.add(&usage, cost)?;
+        }
+        Ok(tally)
     }
 
     fn add(&mut self, usage: &Usage, cost: Option<Money>) -> Result<()> {

@@ -9,6 +9,7 @@ mod starts;
 use serde_json::{Value, json};
 
 use super::begin::Launch;
+use super::effects::Delivered;
 use super::runnable::Runnable;
 use super::setup::Tools;
 use super::state::{State, Tally};
@@ -54,6 +55,8 @@ pub(crate) struct Turn {
     pub(crate) cached: Vec<Cached>,
     /// The tool calls that ended so that the execution must end, by key.
     pub(crate) fatal: Vec<String>,
+    /// Calls that nobody waits for any more, booked by it: they hear of that.
+    pub(crate) abandoned: Vec<Delivered>,
     /// Whether it is the first progress of an execution that was taken up again.
     pub(crate) resumed: bool,
     /// Where the execution then stands, if that changes.
@@ -433,6 +436,7 @@ impl Writer<'_> {
             Finish::Failed { error } => (ExecutionStatus::Failed, Value::Null, Some(error.clone())),
             Finish::Cancelled => (ExecutionStatus::Cancelled, Value::Null, None),
         };
+        let tally = tally.with_embedded(tx, self.ids)?;
         let mut finished = Finished::new(status, output, error, tally.usage, tally.cost());
         finished.handled_errors = tally.handled;
         executions::finish(tx, self.now, self.ids.id, &finished)?;

@@ -1,17 +1,22 @@
 //! Corrections: adjust and refund. An entry is never changed, another one is added.
 
-use crate::domain::BudgetUnit;
-use crate::domain::{Alert, Correction, EntryKind, LedgerEntry, Money, Timestamp};
-use crate::error::{Error, Result};
+use crate::domain::{
+    Alert, BudgetUnit, Correction, EntryFlag, EntryKind, LedgerEntry, Money, ReservationId, Timestamp, Usage,
+};
+use crate::error::{Error, ErrorCode, Result};
 use crate::store::ledger::costs;
 use crate::store::ledger::matching;
-use crate::store::ledger::{self as sql, Count, Leg, NewEntry, Rated, Reservation};
+use crate::store::ledger::{self as sql, Count, Leg, NewEntry, Rated, Reservation, TokenChange};
 use crate::store::sql::Connection;
 
 use super::alert;
+use super::settle::Booking;
 
 /// The longest reason of a correction, in bytes.
 const MAX_REASON: usize = 500;
+
+/// The reason of what [`late`] books.
+const LATE: &str = "late usage of the provider";
 
 /// A correction as it was booked, and the alerts that it raised.
 pub(crate) type Corrected = (LedgerEntry, Vec<Alert>);
@@ -47,24 +52,53 @@ fn correct(
         .ok_or_else(|| Error::not_found("no call was booked under this reservation"))?;
     let booked = costs::booked_of(tx, reservation.id)?;
     let after = booked.cost.add(amount)?;
-    let tokens_after = booked.tokens.checked_add(correction.tokens).unwrap_or(i64::MAX);
+    let tokens_after = booked.tokens.total().checked_add(correction.tokens).unwrap_or(i64::MAX);
     if after < Money::ZERO || tokens_after < 0 {
         return Err(Error::invalid(format!(
             "the call was booked at {}: it cannot come to less than nothing",
             booked.cost
         )));
     }
-    let difference = Difference { amount, tokens: correction.tokens, reason, rated: Rated::default() };
+    let tokens = TokenChange::of_input(correction.tokens);
+    let difference = Difference { amount, tokens, reason, rated: Rated::default() };
     let legs = legs(tx, &reservation, &difference)?;
     let alerts = book(tx, now, kind, &reservation, &difference, &legs)?;
     let entry = costs::last_of(tx, reservation.id)?.ok_or_else(|| Error::internal("an entry was not kept"))?;
     Ok((entry, alerts))
 }
 
+/// Books what a call really used, as its provider said behind its end, in the place of an estimate. Gives by how
+/// much that differs, and the alerts; nothing where it does not, or where it cannot be booked any more.
+pub(crate) fn late(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    id: ReservationId,
+    usage: &Usage,
+) -> Result<Option<(Money, Vec<Alert>)>> {
+    let Some(reservation) = sql::settled_reservation(tx, id)? else { return Ok(None) };
+    let booking = Booking::reported(&reservation, usage, now);
+    if booking.flag == Some(EntryFlag::ImplausibleUsage) {
+        return Ok(None);
+    }
+    let booked = costs::booked_of(tx, id)?;
+    let amount = booking.cost.map_or(Ok(Money::ZERO), |cost| cost.sub(booked.cost))?;
+    let tokens = TokenChange::between(&booked.tokens, &booking.usage);
+    if amount == Money::ZERO && tokens == TokenChange::default() {
+        return Ok(None);
+    }
+    let difference = Difference { amount, tokens, reason: LATE, rated: Rated::default() };
+    match legs(tx, &reservation, &difference) {
+        Err(error) if error.code() == ErrorCode::Conflict => Ok(None),
+        legs => {
+            book(tx, now, EntryKind::Adjust, &reservation, &difference, &legs?).map(|alerts| Some((amount, alerts)))
+        }
+    }
+}
+
 /// What is booked beside what a call was settled at.
 pub(super) struct Difference<'a> {
     pub(super) amount: Money,
-    pub(super) tokens: i64,
+    pub(super) tokens: TokenChange,
     pub(super) reason: &'a str,
     pub(super) rated: Rated,
 }
@@ -85,7 +119,7 @@ pub(super) fn legs(tx: &mut dyn Connection, reservation: &Reservation, by: &Diff
         let leg = match leg.count {
             None => *leg,
             Some(count) => {
-                let used = if count.unit == BudgetUnit::Tokens { by.tokens } else { 0 };
+                let used = if count.unit == BudgetUnit::Tokens { by.tokens.total() } else { 0 };
                 Leg { count: Some(Count { held: 0, used, ..count }), ..*leg }
             }
         };
@@ -136,6 +170,6 @@ pub(super) fn book(
             alerts.extend(alert::raise(tx, now, leg, units)?);
         }
     }
-    sql::append_corrected(tx, now, &entry, by.tokens)?;
+    sql::append_corrected(tx, now, &entry, &by.tokens)?;
     Ok(alerts)
 }

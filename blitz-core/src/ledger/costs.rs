@@ -27,6 +27,16 @@ pub(crate) fn execution_cost(tx: &mut dyn Connection, filter: &CostFilter) -> Re
     Ok((summary.known_cost(), summary.usage))
 }
 
+/// What the tools of an execution spent on embeddings so far; `None` where they made none.
+pub(crate) fn embedded(
+    tx: &mut dyn Connection,
+    root_id: ExecutionId,
+    execution_id: ExecutionId,
+) -> Result<Option<(Option<Money>, Usage)>> {
+    let summary = sql::embedded(tx, root_id, execution_id)?;
+    Ok(summary.map(|summary| (summary.known_cost(), summary.usage)))
+}
+
 /// What one attempt of a step was booked at; `None` where it was void or never reserved.
 pub(crate) fn booked(
     tx: &mut dyn Connection,

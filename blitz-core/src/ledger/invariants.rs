@@ -15,6 +15,7 @@ use super::*;
 use crate::domain::{Amount, BudgetId, BudgetScope, BudgetWindow, NewBudget, Timestamp, Usage};
 use crate::error::{ErrorCode, Result};
 use crate::store::sql::{Connection, Row};
+use RecoverySettlement::{Floor, Reserved};
 
 // What may happen ---------------------------------------------------------------------------------
 
@@ -51,7 +52,7 @@ enum Pricing {
 enum End {
     Settle { input: u64, output: u64 },
     Unknown { delivered: u64 },
-    Dead,
+    Dead(RecoverySettlement),
     Void,
 }
 
@@ -68,7 +69,7 @@ fn op() -> impl Strategy<Value = Op> {
     let end = prop_oneof![
         4 => (tokens(), tokens()).prop_map(|(input, output)| End::Settle { input, output }),
         1 => tokens().prop_map(|delivered| End::Unknown { delivered }),
-        1 => Just(End::Dead),
+        1 => prop_oneof![Just(Reserved), Just(Floor)].prop_map(End::Dead),
         1 => Just(End::Void),
     ];
     let reserve = (prop::option::weighted(0.8, 1i64..3), 1i64..4, pricing, tokens(), tokens(), any::<bool>()).prop_map(
@@ -192,7 +193,8 @@ impl Model {
         let estimate = |output: u64| open.amount.map(|held| cost_of(open.input, output).min(held));
         let cost = match end {
             End::Void => Some(0),
-            End::Dead => open.amount,
+            End::Dead(Reserved) => open.amount,
+            End::Dead(Floor) => estimate(0),
             End::Unknown { delivered } => estimate(delivered.min(open.output)),
             End::Settle { input, output } => open.amount.map(|_| if open.free { 0 } else { cost_of(input, output) }),
         };
@@ -287,7 +289,7 @@ fn perform(tx: &mut dyn Connection, model: &mut Model, op: &Op) -> Result<()> {
             let id = open.id;
             let booked = match *end {
                 End::Void => void(tx, NOW, id, Ended::Failed).map(|()| Some(Money::ZERO))?,
-                End::Dead => settle_dead(tx, NOW, id)?.cost,
+                End::Dead(policy) => settle_dead(tx, NOW, id, policy)?.cost,
                 End::Unknown { delivered } => settle_unknown(tx, NOW, id, delivered, Ended::Failed)?.cost,
                 End::Settle { input, output } => {
                     let booked = settle(tx, NOW, id, &Usage::new(input, output), &Value::Null, Ended::Well)?;

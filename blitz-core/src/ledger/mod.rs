@@ -31,8 +31,10 @@ use crate::domain::{Alert, ExecutionId, Money, Price, PriceListing, ReservationI
 use crate::error::Error;
 
 pub(crate) use crate::store::ledger::budgets::downgrades;
-pub(crate) use crate::store::ledger::{boots_with_open_reservations, open_in_tree, open_reservations_of};
-pub(crate) use adjust::{Corrected, adjust, refund};
+pub(crate) use crate::store::ledger::{
+    OpenReservation, boots_with_open_reservations, open_in_tree, open_reservations_of,
+};
+pub(crate) use adjust::{Corrected, adjust, late, refund};
 pub(crate) use alert::list as list_alerts;
 pub(crate) use budgets::{
     cap_execution, create_budget, delete_budget, end_raises, find_budget, get_budget, list_budgets, list_raises,
@@ -41,7 +43,7 @@ pub(crate) use budgets::{
 };
 #[cfg(test)]
 pub(crate) use costs::rebuild_windows;
-pub(crate) use costs::{booked, execution_cost, list_entries, summary, verify_windows};
+pub(crate) use costs::{booked, embedded, execution_cost, list_entries, summary, verify_windows};
 pub(crate) use price::{
     find as find_price, import as price_import, list as list_prices, listed, may_give_priority, price_of,
 };

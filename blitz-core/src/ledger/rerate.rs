@@ -5,7 +5,7 @@ use super::{MAX_CALL_COST, price};
 use crate::domain::{Alert, EntryKind, Money, Price, Provenance, Rerate, Rerated, ReservationId, Timestamp};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::ledger::costs::{self, Ratable};
-use crate::store::ledger::{self as sql, Rated, Reservation};
+use crate::store::ledger::{self as sql, Rated, Reservation, TokenChange};
 use crate::store::{Connection, prices};
 
 /// How many calls one transaction rates: each may write an entry, its windows and an alert.
@@ -84,8 +84,12 @@ fn one(
     if amount == Money::ZERO && !ratable.is_unpriced {
         return Ok(Verdict::Same);
     }
-    let difference =
-        Difference { amount, tokens: 0, reason, rated: Rated { version: Some(version), prices: ratable.is_unpriced } };
+    let difference = Difference {
+        amount,
+        tokens: TokenChange::default(),
+        reason,
+        rated: Rated { version: Some(version), prices: ratable.is_unpriced },
+    };
     let legs = match adjust::legs(tx, &reservation, &difference) {
         Err(error) if error.code() == ErrorCode::Conflict => return Ok(Verdict::Sealed),
         legs => legs?,

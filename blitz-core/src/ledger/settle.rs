@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{Booked, MAX_CALL_COST, MAX_CALL_TOKENS, alert};
 use crate::domain::{
-    BudgetUnit, EntryFlag, EntryKind, Money, Price, Provenance, ReservationId, Timestamp, Usage, UsageDetails,
+    BudgetUnit, EntryFlag, EntryKind, Money, Price, Provenance, RecoverySettlement, ReservationId, Timestamp, Usage,
+    UsageDetails,
 };
 use crate::error::{Error, Result};
 use crate::store::ledger::matching;
@@ -67,24 +68,34 @@ pub(crate) fn settle_unknown(
     book(tx, now, &reservation, &booking, None, ended)
 }
 
-/// Books a call that a dead process left behind: nobody knows what arrived, so all that was reserved.
-pub(crate) fn settle_dead(tx: &mut dyn Connection, now: Timestamp, reservation: ReservationId) -> Result<Booked> {
+/// Books a call that a dead process left behind: nobody knows what arrived, so by the host's policy.
+pub(crate) fn settle_dead(
+    tx: &mut dyn Connection,
+    now: Timestamp,
+    reservation: ReservationId,
+    policy: RecoverySettlement,
+) -> Result<Booked> {
     let reservation = resolve(tx, reservation, Resolution::Settled)?;
-    let booking = Booking { cost: reservation.amount, ..Booking::estimated(&reservation, reservation.output_cap) };
+    let booking = match policy {
+        RecoverySettlement::Reserved => {
+            Booking { cost: reservation.amount, ..Booking::estimated(&reservation, reservation.output_cap) }
+        }
+        RecoverySettlement::Floor => Booking::estimated(&reservation, 0),
+    };
     book(tx, now, &reservation, &booking, None, Ended::Retried)
 }
 
 /// What is booked for a call.
 #[derive(Debug, Clone, Copy)]
-struct Booking {
-    cost: Option<Money>,
-    usage: Usage,
-    flag: Option<EntryFlag>,
+pub(super) struct Booking {
+    pub(super) cost: Option<Money>,
+    pub(super) usage: Usage,
+    pub(super) flag: Option<EntryFlag>,
 }
 
 impl Booking {
     /// By the provider's report and the hour. Where it is beyond all reason, or its cost, by what was reserved.
-    fn reported(reservation: &Reservation, reported: &Usage, now: Timestamp) -> Self {
+    pub(super) fn reported(reservation: &Reservation, reported: &Usage, now: Timestamp) -> Self {
         let (usage, flag) = within_reason(reported);
         let believed = |price: &Price| price.at(now).cost(reported).ok().filter(|cost| *cost <= MAX_CALL_COST);
         match reservation.price.as_ref().map(believed) {

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::*;
+pub(super) use crate::domain::RecoverySettlement;
 use crate::domain::{
     BudgetId, BudgetWindow, CostFilter, CostSummary, EntryKind, LedgerEntry, ListOptions, NewBudget, Timestamp, Usage,
 };

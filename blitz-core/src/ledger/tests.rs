@@ -92,7 +92,10 @@ fn t03_absurd_output_caps_are_refused_or_clamped() {
         ledger.reserve(ReserveRequest { price: None, ..call(2) });
         let free = ledger.reserve(ReserveRequest { price: Some(Price::FREE), execution_id: ExecutionId(3), ..absurd });
         let id = free.id;
-        assert_eq!(ledger.write(move |tx| settle_dead(tx, NOW, id)).unwrap().cost, Some(Money::ZERO));
+        assert_eq!(
+            ledger.write(move |tx| settle_dead(tx, NOW, id, RecoverySettlement::Reserved)).unwrap().cost,
+            Some(Money::ZERO)
+        );
     }
 }
 
@@ -268,7 +271,7 @@ fn a_reservation_ends_once() {
     let ends: [End; 4] = [
         |tx, id| settle(tx, NOW, id, &Usage::new(1, 1), &json!({}), Ended::Well).map(drop),
         |tx, id| settle_unknown(tx, NOW, id, 1, Ended::Failed).map(drop),
-        |tx, id| settle_dead(tx, NOW, id).map(drop),
+        |tx, id| settle_dead(tx, NOW, id, RecoverySettlement::Reserved).map(drop),
         |tx, id| void(tx, NOW, id, Ended::Failed),
     ];
     let ledger = TestLedger::new();
@@ -414,12 +417,25 @@ fn what_dead_processes_left_open_is_settled_in_full() {
     assert_eq!(open.iter().map(|open| open.execution_id.0).collect::<Vec<_>>(), [1, 3]);
     assert_eq!(ledger.write(|tx| open_reservations_of(tx, "dead", 1)).unwrap(), open[..1]);
     for reservation in open {
-        let booked = ledger.write(move |tx| settle_dead(tx, NOW, reservation.id)).unwrap();
+        let booked =
+            ledger.write(move |tx| settle_dead(tx, NOW, reservation.id, RecoverySettlement::Reserved)).unwrap();
         assert_eq!((booked.cost, booked.overage), (Some(nanos(400)), None));
     }
     assert_eq!(ledger.window(budget, 1), (800, 400));
     assert_eq!(ledger.entries()[0].usage.unwrap(), Usage::new(100, 100).with_provenance(Provenance::Estimated));
     assert_eq!(ledger.write(boots_with_open_reservations).unwrap(), ["alive"]);
+}
+
+#[test]
+fn by_the_floor_a_dead_call_is_its_input_and_nothing_delivered() {
+    let tokens = NewBudget::per_user("t", Money::ZERO).tokens(1_000);
+    let (ledger, [money, tokens]) = TestLedger::with_budgets([NewBudget::per_user("u", nanos(10_000)), tokens]);
+    let reserved = ledger.reserve(call(1));
+    let id = reserved.id;
+    let booked = ledger.write(move |tx| settle_dead(tx, NOW, id, RecoverySettlement::Floor)).unwrap();
+    assert_eq!((reserved.amount, booked.cost, booked.overage), (Some(nanos(400)), Some(nanos(100)), None));
+    assert_eq!(booked.usage, Usage::new(100, 0).with_provenance(Provenance::Estimated));
+    assert_eq!((ledger.window(money, 1), ledger.window(tokens, 1)), ((100, 0), (100, 0)));
 }
 
 #[test]

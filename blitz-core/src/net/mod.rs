@@ -349,7 +349,33 @@ pub(crate) fn parse_base_url(text: &str) -> Result<Url> {
     if url.fragment().is_some() {
         return Err(Error::invalid("base_url must not hold a fragment"));
     }
+    if url.query_pairs().any(|(name, value)| is_credential(&name, &value)) {
+        return Err(Error::invalid("base_url must not hold a key in its query: use api_key, or a header"));
+    }
     Ok(url)
+}
+
+/// Whether a part of a query is a secret by its name or by how it begins: addresses are shown and kept in clear.
+fn is_credential(name: &str, value: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "key",
+        "token",
+        "secret",
+        "password",
+        "passwd",
+        "pwd",
+        "signature",
+        "sig",
+        "auth",
+        "authorization",
+        "credential",
+        "credentials",
+        "code",
+    ];
+    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let value = value.trim().to_ascii_lowercase();
+    NAMES.iter().any(|end| name.ends_with(end))
+        || ["sk-", "bz_", "bearer "].iter().any(|begin| value.starts_with(begin))
 }
 
 #[cfg(test)]
@@ -362,6 +388,7 @@ mod tests {
         for good in ["https://api.example.com/v1", " http://127.0.0.1:8080/ ", "http://[::1]:1/v1"] {
             assert!(parse_base_url(good).is_ok(), "{good}");
         }
+        assert!(parse_base_url("https://h/openai?api-version=preview&tenant=a").is_ok());
         for bad in [
             "",
             "example.com",
@@ -369,6 +396,13 @@ mod tests {
             "file:///etc/passwd",
             "https://u:canary@example.com",
             "http://h/#x",
+            "https://h/v1?api_key=canary",
+            "https://h/v1?tenant=a&X-Api-KEY=canary",
+            "https://h/v1?access_token=canary",
+            "https://h/v1?subscription-key=canary",
+            "https://h/v1?%6Bey=canary",
+            "https://h/v1?x=sk-canary",
+            "https://h/v1?x=Bearer+canary",
         ] {
             let error = parse_base_url(bad).unwrap_err();
             assert_eq!(error.code(), crate::ErrorCode::InvalidInput, "{bad}");

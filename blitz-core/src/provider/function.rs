@@ -142,6 +142,11 @@ impl Provider for FunctionProvider {
         self.remote
     }
 
+    /// The function is told that nobody waits, and ends.
+    fn reads_on(&self) -> bool {
+        false
+    }
+
     fn embed(&self, request: EmbeddingRequest, context: CallContext) -> EmbeddingFuture {
         let Some(function) = self.embedding.clone() else {
             let error = Error::invalid(format!("provider {} makes no embeddings", self.name));

@@ -156,6 +156,13 @@ pub trait Provider: Send + Sync + 'static {
         true
     }
 
+    /// Whether an answer is worth reading on that nobody waits for any more, where the host's settings allow it
+    /// ([`EngineBuilder::with_drain`](crate::EngineBuilder::with_drain)): whoever bills for it says at its end what
+    /// it used.
+    fn reads_on(&self) -> bool {
+        self.is_remote()
+    }
+
     /// Makes vectors of texts or images, where the provider does that. Nothing is sent before the future is polled.
     fn embed(&self, _request: EmbeddingRequest, _context: CallContext) -> EmbeddingFuture {
         let error = Error::invalid(format!("provider {} makes no embeddings", self.name()));

@@ -234,30 +234,32 @@ pub(crate) fn boots_with_open_reservations(tx: &mut dyn Connection) -> Result<Ve
 /// At most `limit` open reservations of one process, oldest first.
 pub(crate) fn open_reservations_of(tx: &mut dyn Connection, boot_id: &str, limit: u32) -> Result<Vec<OpenReservation>> {
     let rows = tx.query_all(
-        "SELECT id, root_id, execution_id, path, attempt FROM reservations
+        "SELECT id, root_id, execution_id, path, attempt, boot_id FROM reservations
          WHERE boot_id = ?1 AND state = 'open' ORDER BY id LIMIT ?2",
         params![boot_id, limit],
     )?;
-    let open = |row: &Row| {
-        Ok(OpenReservation {
-            id: ReservationId(row.int(0)?),
-            boot_id: boot_id.to_owned(),
-            root_id: ExecutionId(row.int(1)?),
-            execution_id: ExecutionId(row.int(2)?),
-            path: row.text(3)?.to_owned(),
-            attempt: count(row, 4)?,
-        })
-    };
-    rows.iter().map(open).collect()
+    rows.iter().map(open_reservation).collect()
 }
 
 /// The open reservations of a tree of executions, whichever process made them.
-pub(crate) fn open_in_tree(tx: &mut dyn Connection, root_id: ExecutionId) -> Result<Vec<ReservationId>> {
+pub(crate) fn open_in_tree(tx: &mut dyn Connection, root_id: ExecutionId) -> Result<Vec<OpenReservation>> {
     let rows = tx.query_all(
-        "SELECT id FROM reservations WHERE state = 'open' AND root_id = ?1 ORDER BY id LIMIT 1000",
+        "SELECT id, root_id, execution_id, path, attempt, boot_id FROM reservations
+         WHERE state = 'open' AND root_id = ?1 ORDER BY id LIMIT 1000",
         params![root_id],
     )?;
-    rows.iter().map(|row| row.int(0).map(ReservationId)).collect()
+    rows.iter().map(open_reservation).collect()
+}
+
+fn open_reservation(row: &Row) -> Result<OpenReservation> {
+    Ok(OpenReservation {
+        id: ReservationId(row.int(0)?),
+        boot_id: row.text(5)?.to_owned(),
+        root_id: ExecutionId(row.int(1)?),
+        execution_id: ExecutionId(row.int(2)?),
+        path: row.text(3)?.to_owned(),
+        attempt: count(row, 4)?,
+    })
 }
 
 // Entries -----------------------------------------------------------------------------------------
@@ -275,7 +277,7 @@ pub(crate) struct NewEntry<'a> {
     pub(crate) raw_usage: Option<&'a Value>,
     /// Microseconds since the reservation, and how the attempt ended: 0 well, 1 failed, 2 failed and made again.
     pub(crate) ended: Option<(u64, i64)>,
-    /// Why, where a person made the entry.
+    /// Why, where it corrects another.
     pub(crate) reason: Option<&'a str>,
     /// By which prices.
     pub(crate) rated: Rated,
@@ -295,18 +297,54 @@ const RAW_USAGE_BYTES: usize = 8 * 1024;
 
 /// Appends an entry.
 pub(crate) fn append(tx: &mut dyn Connection, now: Timestamp, entry: &NewEntry<'_>) -> Result<()> {
-    append_corrected(tx, now, entry, 0)
+    append_corrected(tx, now, entry, &TokenChange::default())
 }
 
-/// Appends an entry without usage of its own that corrects the input tokens of a call, up or down.
+/// By how much an entry corrects what a call counted, up or down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TokenChange {
+    pub(crate) input: i64,
+    pub(crate) output: i64,
+    pub(crate) cache_read: i64,
+    pub(crate) cache_write: i64,
+    pub(crate) cache_write_1h: i64,
+    pub(crate) reasoning: i64,
+}
+
+impl TokenChange {
+    /// Of the input, by so many.
+    pub(crate) fn of_input(input: i64) -> Self {
+        Self { input, ..Self::default() }
+    }
+
+    /// From these sums to a count.
+    pub(crate) fn between(before: &Self, now: &Usage) -> Self {
+        let change = |now: u64, before: i64| i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(before);
+        Self {
+            input: change(now.input_tokens, before.input),
+            output: change(now.output_tokens, before.output),
+            cache_read: change(now.cache_read_tokens, before.cache_read),
+            cache_write: change(now.cache_write_tokens, before.cache_write),
+            cache_write_1h: change(now.cache_write_1h_tokens, before.cache_write_1h),
+            reasoning: change(now.reasoning_tokens, before.reasoning),
+        }
+    }
+
+    /// Of both together.
+    pub(crate) fn total(&self) -> i64 {
+        self.input.saturating_add(self.output)
+    }
+}
+
+/// Appends an entry without usage of its own that corrects the tokens of a call.
 pub(crate) fn append_corrected(
     tx: &mut dyn Connection,
     now: Timestamp,
     entry: &NewEntry<'_>,
-    tokens: i64,
+    change: &TokenChange,
 ) -> Result<()> {
     let counted = |count: fn(&Usage) -> u64| entry.usage.map_or(SqlValue::Null, |usage| sql::tokens(count(usage)));
-    let input_tokens = if tokens == 0 { counted(|usage| usage.input_tokens) } else { tokens.into() };
+    let tokens = |change: i64, count: fn(&Usage) -> u64| if change == 0 { counted(count) } else { change.into() };
     let raw_usage = entry.raw_usage.map(sql::to_json).transpose()?.filter(|text| text.len() <= RAW_USAGE_BYTES);
     let details = entry.usage.map(|usage| &usage.details).filter(|details| !details.is_empty());
     let details = details.map(sql::to_json).transpose()?;
@@ -331,15 +369,15 @@ pub(crate) fn append_corrected(
             entry.released,
             legs_json(entry.legs)?,
             counted(|usage| usage.requests),
-            input_tokens,
-            counted(|usage| usage.output_tokens),
-            counted(|usage| usage.cache_read_tokens),
-            counted(|usage| usage.cache_write_tokens),
-            counted(|usage| usage.reasoning_tokens),
+            tokens(change.input, |usage| usage.input_tokens),
+            tokens(change.output, |usage| usage.output_tokens),
+            tokens(change.cache_read, |usage| usage.cache_read_tokens),
+            tokens(change.cache_write, |usage| usage.cache_write_tokens),
+            tokens(change.reasoning, |usage| usage.reasoning_tokens),
             entry.usage.map(|usage| usage.provenance.name()),
             entry.flag.map(EntryFlag::name),
             raw_usage,
-            counted(|usage| usage.cache_write_1h_tokens),
+            tokens(change.cache_write_1h, |usage| usage.cache_write_1h_tokens),
             entry.call.role,
             entry.call.key_id,
             entry.call.agent_id,

@@ -52,6 +52,14 @@ static void texts(blitz_engine *engine, blitz_session *session) {
   }
   BAD(BLITZ_INVALID_INPUT, blitz_engine_open("{\"database_url\":\":memory:\",\"database\":1}", &other, &error));
   BAD(BLITZ_INVALID_INPUT, blitz_engine_open("{\"database_url\":7}", &other, &error));
+  static const char *const SETTINGS[] = {"\"recovery_settlement\":\"free\"", "\"recovery_settlement\":1",
+                                         "\"recovery_settlement\":null", "\"drain\":true",
+                                         "\"drain\":{\"seconds\":0}", "\"drain\":{\"bytes\":-1}"};
+  for (size_t i = 0; i < sizeof SETTINGS / sizeof *SETTINGS; i++) {
+    char settings[128];
+    snprintf(settings, sizeof settings, "{\"database_url\":\":memory:\",%s}", SETTINGS[i]);
+    BAD(BLITZ_INVALID_INPUT, blitz_engine_open(settings, &other, &error));
+  }
   BAD(BLITZ_INVALID_INPUT, blitz_run_with(session, "a", "{}", "{\"nonsense\":1}", NULL, NULL, &out, &error));
   BAD(BLITZ_INVALID_INPUT, blitz_provider_scripted(engine, "p", "[{\"text\":\"a\",\"error\":{}}]", &error));
   BAD(BLITZ_INVALID_INPUT, blitz_provider_register(engine, "{\"name\":\"p\",\"x\":1}", no_provider, NULL, NULL, &error));

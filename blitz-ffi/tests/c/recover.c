@@ -80,15 +80,54 @@ static void recovers(const char *settings, const char *effect, const char *decis
   finish(session, engine);
 }
 
+static blitz_status says_nothing(void *user_data, const char *request, blitz_model_reply *reply) {
+  (void)request;
+  works *works = user_data;
+  CHECK(blitz_model_reply_defer(reply, &works->ticket) == BLITZ_OK);
+  gate_open(&works->called);
+  return BLITZ_OK;
+}
+
+/* What a call is booked at that an engine left open: all that was held, or its input alone. */
+static void settles(const char *settings, const char *policy, int output_tokens) {
+  blitz_error *error = NULL;
+  works works = {GATE, NULL};
+  blitz_engine *engine = open_engine(settings);
+  blitz_session *session = root(engine);
+  GOOD(blitz_provider_register(engine, "{\"name\":\"host\"}", says_nothing, &works, NULL, &error));
+  put_agent(session, "host", "[]");
+  call(session, "models.put", "{\"name\":\"m\",\"provider\":\"host\",\"model_name\":\"x\",\"max_output_tokens\":100,"
+                              "\"price\":{\"input\":\"0.000001\",\"output\":\"0.000001\"}}");
+  GOOD(blitz_start(session, "a", NULL, NULL, &error));
+  gate_wait(&works.called, 1);
+  GOOD(blitz_engine_close_within(engine, 0, &error));
+  CHECK(blitz_ticket_complete(works.ticket, "{\"text\":\"late\"}") != BLITZ_OK);
+  finish(session, engine);
+
+  engine = open_engine(settings);
+  session = root(engine);
+  char *out = NULL;
+  char wanted[64];
+  snprintf(wanted, sizeof wanted, "\"output_tokens\":%d", output_tokens);
+  GOOD(blitz_call(session, "costs.list", "{}", &out, &error));
+  CHECK(strstr(out, "\"provenance\":\"estimated\"") != NULL && take_holds(out, wanted));
+  snprintf(wanted, sizeof wanted, "\"settlement\":\"%s\"", policy);
+  GOOD(blitz_call(session, "audit.list", "{\"limit\":1000}", &out, &error));
+  CHECK(take_holds(out, wanted));
+  finish(session, engine);
+}
+
 int main(void) {
   char folder[] = "/tmp/blitz-c-XXXXXX";
   CHECK(mkdtemp(folder) != NULL && chdir(folder) == 0);
   recovers("{\"database_url\":\"a.db\",\"durability\":\"process\"}", "pure", NULL, "second try", 1);
   recovers("{\"database_url\":\"b.db\"}", "unsafe", "{\"action\":\"skip\",\"value\":\"it happened\"}", "it happened", 0);
   recovers("{\"database_url\":\"c.db\"}", "unsafe", "{\"action\":\"rerun\"}", "second try", 1);
-  static const char *const NAMES[] = {"a.db", "b.db", "c.db"};
+  settles("{\"database_url\":\"d.db\"}", "reserved", 100);
+  settles("{\"database_url\":\"e.db\",\"recovery_settlement\":\"floor\"}", "floor", 0);
+  static const char *const NAMES[] = {"a.db", "b.db", "c.db", "d.db", "e.db"};
   static const char *const ENDINGS[] = {"", "-wal", "-shm", ".key"};
-  for (size_t i = 0; i < 3; i++) {
+  for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
     for (size_t j = 0; j < 4; j++) {
       char name[16];
       snprintf(name, sizeof name, "%s%s", NAMES[i], ENDINGS[j]);

@@ -45,8 +45,12 @@ class Engine(Session):
     it. ``egress`` says where the HTTP calls of workflows may go (``{"hosts": ["api.example.com"]}``): nowhere
     where absent. ``sessions`` says how logins and their tokens last. ``model_names_for_users`` lets users name
     models as ``"provider:model"``, paid by the environment's keys. ``network`` says how providers are reached
-    (``{"proxy": "http://proxy:3128", "root_certificates": "PEM"}``): as the environment says where absent. ``root=False`` takes the host's own rights
-    away: all goes through :meth:`login`.
+    (``{"proxy": "http://proxy:3128", "root_certificates": "PEM"}``): as the environment says where absent.
+    ``recovery_settlement`` says what a call is booked at whose process died: ``"reserved"`` (all that was held for
+    it) or ``"floor"`` (its input, and no output). ``drain`` says how far a model's answer is read on that nobody
+    waits for any more, so that what it says it used is booked (``{"seconds": 30, "bytes": 262144}``): not at all
+    where absent. ``root=False`` takes the host's own rights away: all goes
+    through :meth:`login`.
     """
 
     __slots__ = ("_native_", "_overrides", "_root", "database_url")
@@ -63,9 +67,12 @@ class Engine(Session):
         sessions: Mapping[str, Any] | None = None,
         model_names_for_users: bool = False,
         network: Mapping[str, str] | None = None,
+        recovery_settlement: Literal["reserved", "floor"] = "reserved",
+        drain: Mapping[str, int] | None = None,
         root: bool = True,
     ) -> None:
         settings = _settings(database_url, durability, busy_timeout, master_key)
+        settings |= {"recovery_settlement": recovery_settlement, "drain": drain}
         _add(settings, egress, sessions, network, model_names_for_users)
         self._opened(settings, _native.Engine.open(settings).wait(), real_requests, root)
 
@@ -82,10 +89,13 @@ class Engine(Session):
         sessions: Mapping[str, Any] | None = None,
         model_names_for_users: bool = False,
         network: Mapping[str, str] | None = None,
+        recovery_settlement: Literal["reserved", "floor"] = "reserved",
+        drain: Mapping[str, int] | None = None,
         root: bool = True,
     ) -> Self:
         """Opens an engine without blocking the loop."""
         settings = _settings(database_url, durability, busy_timeout, master_key)
+        settings |= {"recovery_settlement": recovery_settlement, "drain": drain}
         _add(settings, egress, sessions, network, model_names_for_users)
         engine = cls.__new__(cls)
         engine._opened(settings, await settled(_native.Engine.open(settings)), real_requests, root)

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use blitz::provider::{Reply, Scripted};
 use blitz::{
-    ErrorCode, ExecutionStatus, KeyId, ListOptions, NewAgent, NewKey, Permission, Role, RunOptions, Scope, Timestamp,
-    UserUpdate,
+    Engine, ErrorCode, ExecutionStatus, KeyId, ListOptions, NewAgent, NewKey, NewModel, Permission, Role, RunOptions,
+    Scope, Timestamp, UserUpdate, Visibility,
 };
 use serde_json::json;
 
 use super::{member, share_model};
 use crate::bad_input::code;
+use crate::support::canary;
 use crate::support::engine::{scripted, with_provider};
+use crate::support::folder::Folder;
 
 fn within(seconds: i64) -> Timestamp {
     Timestamp(Timestamp::now().0 + seconds * 1_000_000)
@@ -79,6 +81,70 @@ async fn t37_guessed_and_cut_keys_open_nothing_and_stand_nowhere() {
     assert_eq!(code(engine.authenticate(&key).await), ErrorCode::Unauthenticated, "a key is no token");
     let trail = serde_json::to_string(&root.audit().list(ListOptions::limit(1000)).await.unwrap().items).unwrap();
     assert!(trail.contains("session.api_key") && !trail.contains(&key[16..]) && !trail.contains(&other[16..]));
+}
+
+#[tokio::test]
+async fn t37_an_address_with_a_key_in_it_is_refused_and_stands_nowhere() {
+    let log = canary::Log::read();
+    let folder = Folder::new();
+    let path = folder.path().join("a.db");
+    let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
+    let root = engine.root("test");
+    let (_, ana) = member(&engine, &root, "ana@example.com", Role::Admin).await;
+    let good = NewModel::new("m", "openai", "x").with_base_url("https://h.invalid/v1?api-version=preview");
+    root.models().put(good.with_api_key("sk-canary-sealed")).await.unwrap();
+    root.models().set_visibility("m", Visibility::Shared).await.unwrap();
+    let mut seen = String::new();
+    for address in [
+        "https://user:KEY@h.invalid/v1",
+        "https://KEY@h.invalid/v1",
+        "https://h.invalid/v1?api_key=KEY",
+        "https://h.invalid/v1?a=b&key=KEY",
+        "https://h.invalid/v1?X-Api-Key=KEY",
+        "https://h.invalid/v1?tenant=KEY",
+        "https://h.invalid/v1#KEY",
+        "KEY",
+        "ftp://KEY/",
+    ] {
+        let address = address.replace("KEY", "sk-canary-in-an-address");
+        let model = NewModel::new("n", "openai", "x").with_base_url(address.clone());
+        let spoiled = json!({"id": "m", "patch": {"base_url": address}});
+        for session in [&root, &ana] {
+            let refusals = [
+                session.models().put(model.clone()).await.map(drop),
+                session.models().create(model.clone()).await.map(drop),
+                session.call("models.put", json!(model)).await.map(drop),
+                session.call("models.update", spoiled.clone()).await.map(drop),
+            ];
+            for (at, refused) in refusals.into_iter().enumerate() {
+                let error = refused.expect_err(&format!("the call {at}"));
+                assert_eq!(error.code(), ErrorCode::InvalidInput, "the call {at}: {error}");
+                seen.push_str(&canary::shown(&error));
+            }
+        }
+    }
+    for address in ["https://user:KEY@h.invalid/", "https://KEY@h.invalid/", "KEY"] {
+        let url = address.replace("KEY", "sk-canary-in-an-address");
+        let refused = root.call("webhooks.put", json!({"name": "w", "url": url, "secret": "sk-canary long secret"}));
+        let error = refused.await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidInput, "{error}");
+        seen.push_str(&canary::shown(&error));
+    }
+    // Nobody's key opens anything as a part of an address, whoever made the address.
+    let key = ana.keys().create(NewKey::new("k")).await.unwrap().key;
+    for way in [format!("https://h.invalid/?api_key={key}"), format!("/api/runs?key={key}"), format!("key={key}")] {
+        for refused in [engine.api_key(&way).await.map(drop), engine.authenticate(&way).await.map(drop)] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.code(), ErrorCode::Unauthenticated);
+            seen.push_str(&canary::shown(&error));
+        }
+    }
+    seen.push_str(&json!(root.audit().list(ListOptions::limit(1000)).await.unwrap().items).to_string());
+    seen.push_str(&json!(root.models().list(ListOptions::default()).await.unwrap().items).to_string());
+    seen.push_str(&log.text());
+    assert!(!seen.contains("sk-canary") && !seen.contains(&key[16..]), "{seen}");
+    // The folder is searched for the mark when it goes.
+    engine.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use blitz::provider::{CallContext, ModelStream, Provider, Reply, StreamItem};
 use blitz::tool::{Tool, ToolContext, ToolError};
 use blitz::{
     Decision, Effect, Engine, Error, EventData, ExecutionId, ExecutionStatus, Limits, ListOptions, MessageRole,
-    ModelRequest, ModelResponse, Money, NewAgent, NewBudget, NewModel, Part, Session, ToolCall, ToolSpec,
+    ModelRequest, ModelResponse, Money, NewAgent, NewBudget, NewModel, Part, RecoverySettlement, Session, ToolCall,
+    ToolSpec,
 };
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
@@ -56,7 +57,7 @@ async fn an_alert_by_a_dead_call_is_told_when_the_engine_opens() {
 }
 
 /// `a` calls two agents at once: the model keeps one of them waiting, the other one's driver breaks off.
-async fn broken_off() -> (Stage, Life, ExecutionId) {
+pub(super) async fn broken_off(settlement: RecoverySettlement) -> (Stage, Life, ExecutionId) {
     let stage = Stage::new(|asked| match (asked.agent.as_str(), asked.turn) {
         ("a", 1) => {
             let call = |name: &str| Part::ToolCall(ToolCall::new(name, name, json!({"input": "help"}).to_string()));
@@ -64,7 +65,8 @@ async fn broken_off() -> (Stage, Life, ExecutionId) {
         }
         ("other", 1) => calls(1, &["idempotent"], ""),
         _ => Reply::text("done"),
-    });
+    })
+    .with_settlement(settlement);
     stage.model.held.hold("child/1");
     let life = stage.open().await;
     let other = NewAgent::new("other", "m").instructions("other").tool("idempotent");
@@ -81,7 +83,7 @@ async fn broken_off() -> (Stage, Life, ExecutionId) {
 
 #[tokio::test]
 async fn an_alert_by_a_dead_call_is_told_when_this_process_takes_it_up_again() {
-    let (_stage, life, id) = broken_off().await;
+    let (_stage, life, id) = broken_off(RecoverySettlement::Reserved).await;
     assert_eq!(life.engine.recover().await.unwrap(), [id]);
     let done = life.wait(id).await;
     assert_eq!(done.status, ExecutionStatus::Completed);
@@ -91,7 +93,7 @@ async fn an_alert_by_a_dead_call_is_told_when_this_process_takes_it_up_again() {
 
 #[tokio::test]
 async fn an_alert_by_a_dead_call_is_told_when_its_execution_is_given_up() {
-    let (_stage, life, id) = broken_off().await;
+    let (_stage, life, id) = broken_off(RecoverySettlement::Reserved).await;
     life.me.executions().cancel(id).await.unwrap();
     let done = life.wait(id).await;
     assert_eq!(done.status, ExecutionStatus::Cancelled);

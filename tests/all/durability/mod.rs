@@ -1,6 +1,6 @@
 //! What survives: executions that were cut off anywhere go on, and nothing is lost, repeated or paid twice.
 //!
-//! [`recovery`], [`broken`], [`decisions`], [`cancelling`] and [`owners`] cut engines off in one process, at
+//! [`recovery`], [`broken`], [`decisions`], [`cancelling`], [`settlement`] and [`owners`] cut engines off in one process, at
 //! chosen places. [`records`] ends a process behind each journal record, [`kills`] at random
 //! instants; both start this test program again as a worker.
 
@@ -14,6 +14,7 @@ mod poison;
 mod records;
 mod recovery;
 mod rest;
+mod settlement;
 mod stage;
 mod truth;
 mod verdict;

@@ -12,8 +12,8 @@ use blitz::provider::{CallContext, ModelStream, Provider, Reply, Scripted};
 use blitz::tool::{Tool, ToolContext, ToolError};
 use blitz::{
     CostFilter, CostSummary, Effect, Engine, EngineBuilder, Error, ErrorCode, Event, EventData, Execution, ExecutionId,
-    ExecutionStatus, MessageRole, ModelRequest, NewAgent, NewModel, Outcome, Part, Price, Principal, Result, Session,
-    ToolCall, ToolSpec, Usage, Waiting,
+    ExecutionStatus, MessageRole, ModelRequest, NewAgent, NewModel, Outcome, Part, Price, Principal,
+    RecoverySettlement, Result, Session, ToolCall, ToolSpec, Usage, Waiting,
 };
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
@@ -37,6 +37,7 @@ pub(super) struct Stage {
     agent: NewAgent,
     child: NewAgent,
     without: BTreeSet<&'static str>,
+    settlement: RecoverySettlement,
 }
 
 /// One engine on the file.
@@ -228,6 +229,7 @@ impl Stage {
             agent: tools.agent("child"),
             child: NewAgent::new("child", "m").instructions("child").tool("idempotent"),
             without: BTreeSet::new(),
+            settlement: RecoverySettlement::default(),
         }
     }
 
@@ -254,12 +256,18 @@ impl Stage {
         Self { without: BTreeSet::from([tool]), ..self.clone() }
     }
 
+    /// The same world, for engines that settle by this policy.
+    pub(super) fn with_settlement(self, settlement: RecoverySettlement) -> Self {
+        Self { settlement, ..self }
+    }
+
     pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("blitz.db")
     }
 
     pub(super) fn builder(&self) -> EngineBuilder {
-        Engine::builder(self.path().to_string_lossy()).with_provider(self.model.clone())
+        let builder = Engine::builder(self.path().to_string_lossy()).with_provider(self.model.clone());
+        builder.with_recovery_settlement(self.settlement)
     }
 
     /// An engine on the file, set up as a program does at each of its starts. It recovers nothing.

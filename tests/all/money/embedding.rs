@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use blitz::provider::{EmbeddingRequest, FunctionProvider, Reply};
 use blitz::tool::ToolContext;
 use blitz::{
-    BudgetId, BudgetScope, CostFilter, Engine, ErrorCode, LimitScope, ListOptions, ModelLimits, Money, NewAgent,
-    NewBudget, NewModel, RateLimit, Result, RetryPolicy, Session, TagPolicy, Usage, tool_fn,
+    BudgetId, BudgetScope, CostFilter, Engine, ErrorCode, EventData, LimitScope, ListOptions, ModelLimits, Money,
+    NewAgent, NewBudget, NewModel, Outcome, RateLimit, Result, RetryPolicy, Session, TagPolicy, Usage, UsageBy,
+    UsageQuery, tool_fn,
 };
+use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::{by_the_call, saying};
+use crate::support::folder::Folder;
 use crate::support::server::{self, Server};
 
 /// What a call for embeddings costs: a cent.
@@ -19,14 +23,34 @@ const FEE: i64 = 10_000_000;
 
 /// An engine with the model `e`, which embeds, and the agent `a`, whose tool `embed` asks it.
 async fn world() -> (Engine, Session, Server) {
+    let server = vectors().await;
+    let (engine, me) = on(":memory:", &server, |_| std::future::ready(())).await;
+    (engine, me, server)
+}
+
+async fn vectors() -> Server {
     let vectors = json!({"data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": 1_000}});
-    let server = Server::start((0..8).map(|_| server::Reply::json(200, &vectors))).await;
-    let calls = FunctionProvider::new("caller", |request, _| {
+    Server::start((0..8).map(|_| server::Reply::json(200, &vectors))).await
+}
+
+/// The same on this database. Before the model of `a` answers behind the tool, it waits for `pause`.
+async fn on<F, Fut>(database: &str, server: &Server, pause: F) -> (Engine, Session)
+where
+    F: Fn(()) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let calls = FunctionProvider::new("caller", move |request, _| {
         let answered = request.messages.iter().any(|message| message.role == blitz::MessageRole::Tool);
         let reply = if answered { Reply::text("done") } else { Reply::tool_call("embed", json!({})) };
-        async move { Ok(reply.with_usage(Usage::new(1, 1))) }
+        let pause = answered.then(|| pause(()));
+        async move {
+            if let Some(pause) = pause {
+                pause.await;
+            }
+            Ok(reply.with_usage(Usage::new(1, 1)))
+        }
     });
-    let builder = Engine::builder(":memory:").with_provider(calls).with_provider(saying("dear", "an answer"));
+    let builder = Engine::builder(database).with_provider(calls).with_provider(saying("dear", "an answer"));
     let engine = builder.open().await.unwrap();
     let me = engine.root("test");
     let model = NewModel::new("e", "openai", "small").with_base_url(server.url()).with_api_key("sk-canary");
@@ -39,7 +63,7 @@ async fn world() -> (Engine, Session, Server) {
     me.tools().register(embed).await.unwrap();
     me.agents().put(NewAgent::new("a", "caller").tool("embed")).await.unwrap();
     me.agents().put(NewAgent::new("above", "caller").tool("embed")).await.unwrap();
-    (engine, me, server)
+    (engine, me)
 }
 
 async fn embedded(me: &Session) -> Result<()> {
@@ -92,6 +116,13 @@ async fn t17_what_a_tool_embeds_counts_for_its_execution_and_its_agent() {
     assert_eq!(posted(&me, tag).await, [FEE]);
     let spent = me.costs().summary(CostFilter::of_execution(done.execution_id)).await.unwrap();
     assert_eq!(spent.cost, Money::from_nanos(FEE), "it is among the costs of the execution");
+    // Two model calls of a token each way, and the embedding of a thousand.
+    assert_eq!((done.cost, done.usage), (Some(spent.cost), spent.usage));
+    assert_eq!((done.usage.input_tokens, done.usage.output_tokens, done.usage.requests), (1_002, 2, 3));
+    let kept = me.executions().get(done.execution_id).await.unwrap();
+    assert_eq!((kept.cost, kept.usage), (done.cost, done.usage));
+    let asked = me.usage().query(UsageQuery::by([UsageBy::Agent])).await.unwrap();
+    assert_eq!(asked.rows.iter().map(|row| (row.cost.nanos(), row.calls)).collect::<Vec<_>>(), [(FEE, 3)]);
     // Another agent's is not this one's.
     me.run("above", "go").await.unwrap();
     assert_eq!(posted(&me, of_agent).await, [FEE]);
@@ -129,6 +160,75 @@ async fn t17_what_a_tool_of_a_workflow_embeds_counts_for_the_workflow() {
     let done = me.run("flow", json!({})).await.unwrap();
     assert!(done.error.is_none(), "{:?}", done.error);
     assert_eq!(posted(&me, budget).await, [FEE]);
+    assert_eq!((done.cost, done.usage.input_tokens), (Some(Money::from_nanos(FEE)), 1_000));
+}
+
+/// What an execution says it cost, and what the ledger has for it and all below it.
+async fn says_what_is_booked(me: &Session, done: &Outcome) {
+    let booked = me.costs().summary(CostFilter::of_root(done.execution_id)).await.unwrap();
+    assert_eq!((done.cost, done.usage), (booked.known_cost(), booked.usage));
+    let mut events = me.executions().events(done.execution_id, 0);
+    let mut last = None;
+    while let Some(event) = events.next().await {
+        last = Some(event.unwrap().data);
+    }
+    let Some(EventData::ExecutionFinished(finished)) = last else { panic!("{last:?}") };
+    assert_eq!((finished.cost, finished.usage), (done.cost, done.usage));
+}
+
+#[tokio::test]
+async fn what_children_embed_goes_up_and_counts_once() {
+    let (_engine, me, _server) = world().await;
+    let definition = json!({
+        "name": "flow",
+        "nodes": [
+            {"id": "s", "type": "start"},
+            {"id": "t", "type": "tool", "config": {"tool": "embed"}},
+            {"id": "a", "type": "agent", "config": {"agent": "above"}},
+            {"id": "e", "type": "end"},
+        ],
+        "edges": [{"from": "s", "to": "t"}, {"from": "t", "to": "a"}, {"from": "a", "to": "e"}],
+    });
+    me.call("workflows.put", definition).await.unwrap();
+    let done = me.run("flow", json!({})).await.unwrap();
+    assert!(done.error.is_none(), "{:?}", done.error);
+    assert_eq!((done.cost, done.usage.input_tokens), (Some(Money::from_nanos(2 * FEE)), 2_002));
+    says_what_is_booked(&me, &done).await;
+}
+
+#[tokio::test]
+async fn an_embedding_without_a_price_makes_the_cost_unknown() {
+    let (_engine, me, server) = world().await;
+    let model = NewModel::new("e", "openai", "small").with_base_url(server.url()).with_api_key("sk-canary");
+    me.models().put(model).await.unwrap();
+    let done = me.run("a", "go").await.unwrap();
+    assert!(done.error.is_none() && done.cost.is_none(), "{done:?}");
+    says_what_is_booked(&me, &done).await;
+}
+
+#[tokio::test]
+async fn what_was_embedded_before_a_cut_is_in_the_outcome_behind_it() {
+    let folder = Folder::new();
+    let path = folder.path().join("blitz.db").to_str().unwrap().to_owned();
+    let server = vectors().await;
+    let (asked, mut asks) = tokio::sync::mpsc::unbounded_channel();
+    let (engine, me) = on(&path, &server, move |()| {
+        asked.send(()).unwrap();
+        std::future::pending()
+    })
+    .await;
+    let id = me.start("a", "go").await.unwrap().id();
+    asks.recv().await.unwrap();
+    engine.close_within(Duration::ZERO).await.unwrap();
+    drop((engine, me));
+
+    let (engine, me) = on(&path, &server, |()| std::future::ready(())).await;
+    assert_eq!(engine.recover().await.unwrap(), [id]);
+    let done = me.executions().wait(id).await.unwrap();
+    assert_eq!((done.text().as_str(), done.cost), ("done", Some(Money::from_nanos(FEE))));
+    assert_eq!(server.requests().len(), 1, "nothing is embedded twice");
+    says_what_is_booked(&me, &done).await;
+    engine.close().await.unwrap();
 }
 
 #[tokio::test]

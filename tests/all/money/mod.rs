@@ -3,6 +3,7 @@
 //! The ledger's own rules are tested beside it; here they are met through executions.
 
 mod calls;
+mod draining;
 mod embedding;
 mod extra;
 mod following;

@@ -24,6 +24,8 @@ enum Step {
     /// The same bytes so many times, or until the client has gone.
     Repeat(Vec<u8>, usize),
     Pause(Duration),
+    /// Waits until a test lets it go on.
+    Until(watch::Receiver<bool>),
     /// Sends nothing more until the client closes the connection.
     Hang,
     /// Keeps the connection for the next request and its reply.
@@ -96,6 +98,11 @@ impl Reply {
 
     pub fn pause(self, pause: Duration) -> Self {
         self.then(Step::Pause(pause))
+    }
+
+    /// Waits until the gate's value is `true`, or the gate is gone.
+    pub fn until(self, gate: &watch::Sender<bool>) -> Self {
+        self.then(Step::Until(gate.subscribe()))
     }
 
     pub fn hang(self) -> Self {
@@ -251,6 +258,7 @@ async fn perform(connection: &mut TcpStream, steps: Vec<Step>) -> std::io::Resul
                 }
             }
             Step::Pause(pause) => tokio::time::sleep(pause).await,
+            Step::Until(mut gate) => drop(gate.wait_for(|open| *open).await),
             Step::Hang => while connection.read(&mut [0; 1024]).await? > 0 {},
             Step::Again => return Ok(true),
         }

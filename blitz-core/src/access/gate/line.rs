@@ -25,6 +25,12 @@ impl Grant {
         Ok(())
     }
 
+    /// Writes a line of something else that this call led to; its own is written beside.
+    pub(crate) fn audit_beside(&self, tx: &mut dyn Connection, line: AuditLine<'_>) -> Result<()> {
+        let line = line.with_request(self.caller.request_id());
+        self.parts.audit.append(tx, self.now, self.caller.actor(), &line)
+    }
+
     /// Writes the line of a change with the content hashes of the object before and after it.
     pub(crate) fn audit_change<T: serde::Serialize>(
         &self,

@@ -59,7 +59,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
     let end = prop_oneof![
         4 => (tokens(), tokens()).prop_map(|(input, output)| End::Settle { input, output }),
         1 => tokens().prop_map(|delivered| End::Unknown { delivered }),
-        1 => Just(End::Dead),
+        1 => prop_oneof![Just(Reserved), Just(Floor)].prop_map(End::Dead),
         1 => Just(End::Void),
     ];
     let reserve = (prop::option::weighted(0.8, 1i64..3), pricing, tokens(), tokens(), any::<bool>())
@@ -257,7 +257,8 @@ impl Books {
         let estimate = |output: u64| held.amount.map(|amount| cost_of(held.input, output).min(amount));
         let (cost, tokens, requests) = match end {
             End::Void => (Some(0), 0, 0),
-            End::Dead => (held.amount, held.input + held.output, 1),
+            End::Dead(Reserved) => (held.amount, held.input + held.output, 1),
+            End::Dead(Floor) => (estimate(0), held.input, 1),
             End::Unknown { delivered } => {
                 let delivered = delivered.min(held.output);
                 (estimate(delivered), held.input + delivered, 1)
@@ -386,7 +387,7 @@ fn perform_deed(tx: &mut dyn Connection, books: &mut Books, deed: &Deed) -> Resu
             let (id, expected) = (held.id, books.end(held, *end));
             let booked = match *end {
                 End::Void => void(tx, now, id, Ended::Failed).map(|()| Some(Money::ZERO))?,
-                End::Dead => settle_dead(tx, now, id)?.cost,
+                End::Dead(policy) => settle_dead(tx, now, id, policy)?.cost,
                 End::Unknown { delivered } => settle_unknown(tx, now, id, delivered, Ended::Failed)?.cost,
                 End::Settle { input, output } => {
                     settle(tx, now, id, &Usage::new(input, output), &Value::Null, Ended::Well)?.cost

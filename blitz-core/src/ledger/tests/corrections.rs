@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::domain::{
-    BudgetPeriod, BudgetScope, Correction, EntryKind, ExecutionId, ExportFormat, NewBudget, ResourceId, Timestamp,
-    Usage, UsageBy, UsageQuery, UsageStep, UserId,
+    BudgetPeriod, BudgetScope, Correction, EntryKind, ExecutionId, ExportFormat, NewBudget, Provenance, ResourceId,
+    Timestamp, Usage, UsageBy, UsageQuery, UsageStep, UserId,
 };
 use crate::error::ErrorCode;
 use crate::ledger::testing::*;
@@ -38,6 +38,45 @@ fn a_correction_is_an_entry_of_its_own_and_moves_the_window() {
     assert_eq!((ledger.window(budget, 1), ledger.window(quota, 1)), ((0, 0), (210, 0)));
     assert_eq!(ledger.kinds(), [EntryKind::Settle, EntryKind::Adjust, EntryKind::Refund]);
     assert_eq!(ledger.summary(crate::domain::CostFilter::all()).cost, Money::ZERO);
+}
+
+#[test]
+fn late_usage_takes_the_place_of_an_estimate() {
+    let cached = Usage { cache_read_tokens: 20, reasoning_tokens: 5, ..Usage::new(90, 60) };
+    for usage in [Usage::new(10, 3), Usage::new(0, 0), Usage::new(100, 20), Usage::new(100, 5_000), cached] {
+        let (ledger, [budget, quota]) = TestLedger::with_budgets([
+            NewBudget::per_user("u", nanos(1_000)),
+            NewBudget::new("q", BudgetScope::User).tokens(10_000),
+        ]);
+        let id = ledger.reserve(call(1)).id;
+        assert_eq!(ledger.write(move |tx| late(tx, NOW, id, &usage)).unwrap(), None, "it is open still");
+        ledger.write(move |tx| settle_unknown(tx, NOW, id, 20, Ended::Failed)).unwrap();
+        assert_eq!((ledger.window(budget, 1), ledger.window(quota, 1)), ((160, 0), (120, 0)));
+
+        let cost = price().cost(&usage).unwrap();
+        let differs = ledger.write(move |tx| late(tx, NOW, id, &usage)).unwrap().map(|(amount, _)| amount);
+        assert_eq!(differs, (usage != Usage::new(100, 20)).then(|| cost.sub(nanos(160)).unwrap()));
+        let total = i64::try_from(usage.input_tokens + usage.output_tokens).unwrap();
+        assert_eq!((ledger.window(budget, 1), ledger.window(quota, 1)), ((cost.nanos(), 0), (total, 0)));
+        let summary = ledger.summary(crate::domain::CostFilter::all());
+        assert_eq!((summary.cost, summary.usage), (cost, usage.with_provenance(Provenance::Estimated)));
+        assert_eq!(ledger.write(move |tx| late(tx, NOW, id, &usage)).unwrap(), None, "once is enough");
+        ledger.write(verify_windows).unwrap();
+    }
+}
+
+#[test]
+fn t05_late_usage_beyond_belief_or_of_a_sealed_window_leaves_the_estimate() {
+    let month = NewBudget::per_user("u", nanos(10_000)).every(BudgetPeriod::Month);
+    let (ledger, [budget]) = TestLedger::with_budgets([month]);
+    let id = ledger.reserve(call(1)).id;
+    ledger.write(move |tx| settle_unknown(tx, NOW, id, 20, Ended::Failed)).unwrap();
+    let late = |now: Timestamp, usage: Usage| ledger.write(move |tx| late(tx, now, id, &usage)).unwrap();
+    assert_eq!(late(NOW, Usage::new(u64::MAX, 1)), None);
+    let later = Timestamp(NOW.0 + 60 * 86_400_000_000);
+    ledger.write(move |tx| seal_budget(tx, later, budget, Timestamp(NOW.0 + 40 * 86_400_000_000))).unwrap();
+    assert_eq!(late(later, Usage::new(1, 1)), None);
+    assert_eq!(ledger.summary(crate::domain::CostFilter::all()).cost, nanos(160));
 }
 
 #[test]
@@ -102,7 +141,7 @@ struct Spent {
 }
 
 fn spent() -> impl Strategy<Value = Vec<Spent>> {
-    let one = (0i64..3, 1i64..3, any::<bool>(), 0i64..30, 0u64..300, 0u8..4, prop::bool::weighted(0.2)).prop_map(
+    let one = (0i64..3, 1i64..3, any::<bool>(), 0i64..30, 0u64..300, 0u8..5, prop::bool::weighted(0.2)).prop_map(
         |(user, agent, model, hour, tokens, end, fold)| Spent { user, agent, model, hour, tokens, end, fold },
     );
     prop::collection::vec(one, 1..30)
@@ -135,6 +174,10 @@ proptest! {
                 match end {
                     0 => void(tx, later, held.id, Ended::Failed),
                     1 => settle_unknown(tx, later, held.id, tokens, Ended::Failed).map(drop),
+                    2 => {
+                        settle_unknown(tx, later, held.id, tokens, Ended::Failed)?;
+                        late(tx, Timestamp(later.0 + 1_000), held.id, &Usage::new(tokens / 2, tokens)).map(drop)
+                    }
                     _ => settle(tx, later, held.id, &Usage::new(tokens, tokens), &json!({}), Ended::Well).map(drop),
                 }
             }).unwrap();

@@ -169,7 +169,7 @@ fn what_was_booked_by_a_bound_is_rated_at_the_class_that_was_asked_for() {
     let (unknown, dead, absurd) = (held(1).id, held(2).id, held(3));
     let booked = ledger.write(move |tx| settle_unknown(tx, NOW, unknown, 10, Ended::Failed)).unwrap();
     assert_eq!(booked.cost, Some(nanos(110 * 5)));
-    ledger.write(move |tx| settle_dead(tx, NOW, dead)).unwrap();
+    ledger.write(move |tx| settle_dead(tx, NOW, dead, RecoverySettlement::Reserved)).unwrap();
     assert_eq!(ledger.settle(&absurd, Usage::new(u64::MAX, 0)).cost, Some(nanos(200 * 5)));
     // One whose answer says that it got the usual class.
     ledger.settle(&held(4), Usage::new(100, 100));
@@ -279,7 +279,7 @@ proptest! {
             let id = ledger.reserve(request).id;
             ledger.write(move |tx| match end {
                 0 => void(tx, NOW, id, Ended::Failed),
-                1 => settle_dead(tx, NOW, id).map(drop),
+                1 => settle_dead(tx, NOW, id, RecoverySettlement::Reserved).map(drop),
                 _ => settle(tx, NOW, id, &Usage::new(input, output), &Value::Null, Ended::Well).map(drop),
             }).unwrap();
         }

@@ -1,6 +1,6 @@
 //! What was booked: the SQL, written once.
 
-use super::{Leg, count, legs, word};
+use super::{Leg, TokenChange, count, legs, word};
 use crate::domain::{
     CostFilter, CostSummary, EntryFlag, EntryKind, ExecutionId, LedgerEntry, Money, Provenance, Rerate, ReservationId,
     ResourceId, Timestamp, Usage, UsageDetails, UserId,
@@ -8,28 +8,10 @@ use crate::domain::{
 use crate::error::Result;
 use crate::store::sql::{Connection, Row, SqlValue, params};
 
-/// One query in four texts, each led by another index: root, execution, user, none. `kind <> 'reserve'`
-/// is what those indexes hold.
-macro_rules! by_index {
-    ($select:literal, $end:literal) => {
-        [
-            by_index!(@ $select, "root_id = ?1 AND ", $end),
-            by_index!(@ $select, "root_id = (SELECT root_id FROM reservations WHERE execution_id = ?2 LIMIT 1) AND ", $end),
-            by_index!(@ $select, "user_id = ?3 AND ", $end),
-            by_index!(@ $select, "", $end),
-        ]
-    };
-    (@ $select:literal, $lead:literal, $end:literal) => {
-        concat!(
-            $select, " FROM ledger_entries WHERE ", $lead,
-            "kind <> 'reserve' AND (?1 IS NULL OR root_id = ?1) AND (?2 IS NULL OR execution_id = ?2)
-             AND (?3 IS NULL OR user_id = ?3) AND at >= ?4 AND at < ?5 ", $end
-        )
-    };
-}
-
-pub(super) static SUMMARY: [&str; 4] = by_index!(
-    "SELECT CAST(coalesce(sum(amount), 0) AS BIGINT),
+/// What is summed over entries.
+macro_rules! sums {
+    () => {
+        "SELECT CAST(coalesce(sum(amount), 0) AS BIGINT),
          count(CASE WHEN kind = 'settle' AND amount IS NULL THEN 1 END) - count(priced),
          CAST(coalesce(sum(requests), 0) AS BIGINT),
          CAST(coalesce(sum(input_tokens), 0) AS BIGINT),
@@ -38,9 +20,38 @@ pub(super) static SUMMARY: [&str; 4] = by_index!(
          CAST(coalesce(sum(cache_write_tokens), 0) AS BIGINT),
          CAST(coalesce(sum(reasoning_tokens), 0) AS BIGINT),
          coalesce(max(CASE provenance WHEN 'estimated' THEN 2 WHEN 'counted' THEN 1 ELSE 0 END), 0),
-         CAST(coalesce(sum(cache_write_1h_tokens), 0) AS BIGINT)",
-    ""
-);
+         CAST(coalesce(sum(cache_write_1h_tokens), 0) AS BIGINT)"
+    };
+}
+
+/// The embeddings that tools of an execution made.
+macro_rules! embeddings {
+    () => {
+        "SELECT id FROM reservations WHERE execution_id = ?1 AND path >= 'embed/' AND path < 'embed0'"
+    };
+}
+
+/// One query in four texts, each led by another index: root, execution, user, none. `kind <> 'reserve'`
+/// is what those indexes hold.
+macro_rules! by_index {
+    ($select:expr, $end:literal) => {
+        [
+            by_index!(@ $select, "root_id = ?1 AND ", $end),
+            by_index!(@ $select, "root_id = (SELECT root_id FROM reservations WHERE execution_id = ?2 LIMIT 1) AND ", $end),
+            by_index!(@ $select, "user_id = ?3 AND ", $end),
+            by_index!(@ $select, "", $end),
+        ]
+    };
+    (@ $select:expr, $lead:literal, $end:literal) => {
+        concat!(
+            $select, " FROM ledger_entries WHERE ", $lead,
+            "kind <> 'reserve' AND (?1 IS NULL OR root_id = ?1) AND (?2 IS NULL OR execution_id = ?2)
+             AND (?3 IS NULL OR user_id = ?3) AND at >= ?4 AND at < ?5 ", $end
+        )
+    };
+}
+
+pub(super) static SUMMARY: [&str; 4] = by_index!(sums!(), "");
 
 pub(super) static ENTRIES: [&str; 4] = by_index!(
     "SELECT seq, at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt, amount,
@@ -74,7 +85,10 @@ fn bounds(filter: &CostFilter) -> [SqlValue; 5] {
 /// The sums over everything booked that the filter meets. What is priced apart is on the entries alone.
 pub(crate) fn summary(tx: &mut dyn Connection, filter: &CostFilter) -> Result<CostSummary> {
     let row = tx.query_one(narrowest(&SUMMARY, filter), &bounds(filter))?;
-    let Some(row) = row else { return Ok(CostSummary::default()) };
+    row.as_ref().map_or_else(|| Ok(CostSummary::default()), summed)
+}
+
+fn summed(row: &Row) -> Result<CostSummary> {
     Ok(CostSummary {
         cost: Money::from_nanos(row.int(0)?),
         // A price may have come behind the time that is asked about, or for a call from before it.
@@ -85,7 +99,8 @@ pub(crate) fn summary(tx: &mut dyn Connection, filter: &CostFilter) -> Result<Co
                 1 => Provenance::Counted,
                 _ => Provenance::Estimated,
             },
-            ..usage(&row, 2, 9)?
+            // Corrections may be younger than what they correct, and the filter may see them alone.
+            ..usage_by(row, 2, 9, |row, column| row.int(column).map(|sum| u64::try_from(sum).unwrap_or(0)))?
         },
     })
 }
@@ -157,6 +172,10 @@ fn details(row: &Row, index: usize) -> Result<UsageDetails> {
 
 /// The six counts that begin at a column, and the tokens written for an hour in another.
 fn usage(row: &Row, first: usize, hour: usize) -> Result<Usage> {
+    usage_by(row, first, hour, count)
+}
+
+fn usage_by(row: &Row, first: usize, hour: usize, count: fn(&Row, usize) -> Result<u64>) -> Result<Usage> {
     Ok(Usage {
         requests: count(row, first)?,
         input_tokens: count(row, first + 1)?,
@@ -171,22 +190,54 @@ fn usage(row: &Row, first: usize, hour: usize) -> Result<Usage> {
 }
 
 /// What a call was booked at so far.
+#[derive(Default)]
 pub(crate) struct BookedOf {
     pub(crate) cost: Money,
-    pub(crate) tokens: i64,
+    pub(crate) tokens: TokenChange,
 }
 
 /// The sums over the entries of one reservation; the index of its root narrows them.
 pub(crate) fn booked_of(tx: &mut dyn Connection, id: ReservationId) -> Result<BookedOf> {
     let row = tx.query_one(
         "SELECT CAST(coalesce(sum(amount), 0) AS BIGINT),
-             CAST(coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS BIGINT)
+             CAST(coalesce(sum(input_tokens), 0) AS BIGINT), CAST(coalesce(sum(output_tokens), 0) AS BIGINT),
+             CAST(coalesce(sum(cache_read_tokens), 0) AS BIGINT), CAST(coalesce(sum(cache_write_tokens), 0) AS BIGINT),
+             CAST(coalesce(sum(cache_write_1h_tokens), 0) AS BIGINT), CAST(coalesce(sum(reasoning_tokens), 0) AS BIGINT)
          FROM ledger_entries WHERE root_id = (SELECT root_id FROM reservations WHERE id = ?1)
              AND kind <> 'reserve' AND reservation_id = ?1",
         params![id],
     )?;
-    let Some(row) = row else { return Ok(BookedOf { cost: Money::ZERO, tokens: 0 }) };
-    Ok(BookedOf { cost: Money::from_nanos(row.int(0)?), tokens: row.int(1)? })
+    let Some(row) = row else { return Ok(BookedOf::default()) };
+    let tokens = TokenChange {
+        input: row.int(1)?,
+        output: row.int(2)?,
+        cache_read: row.int(3)?,
+        cache_write: row.int(4)?,
+        cache_write_1h: row.int(5)?,
+        reasoning: row.int(6)?,
+    };
+    Ok(BookedOf { cost: Money::from_nanos(row.int(0)?), tokens })
+}
+
+/// What embeddings were booked at that were made for an execution by its tools; `None` where it made none.
+pub(crate) fn embedded(
+    tx: &mut dyn Connection,
+    root_id: ExecutionId,
+    execution_id: ExecutionId,
+) -> Result<Option<CostSummary>> {
+    if tx.query_one(concat!(embeddings!(), " LIMIT 1"), params![execution_id])?.is_none() {
+        return Ok(None);
+    }
+    let row = tx.query_one(
+        concat!(
+            sums!(),
+            " FROM ledger_entries WHERE root_id = ?2 AND kind <> 'reserve' AND reservation_id IN (",
+            embeddings!(),
+            ")"
+        ),
+        params![execution_id, root_id],
+    )?;
+    row.as_ref().map(summed).transpose()
 }
 
 /// The newest entry of one reservation.
