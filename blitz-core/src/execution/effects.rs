@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Runtime;
 use super::clock;
@@ -21,8 +21,9 @@ use crate::domain::{
 };
 use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::provider::{CallContext, Provider, RequestHeaders, StreamItem, structured};
-use crate::tool::ToolContext;
+use crate::tool::permit::{Bound, Permit};
 use crate::tool::registry::{PreparedTool, ToolOutcome};
+use crate::tool::{EffectScope, ToolContext};
 
 /// What ended.
 pub(crate) enum Happening {
@@ -40,6 +41,8 @@ pub(crate) enum Happening {
     Downgraded { key: String, attempt: u32, place: usize, error: Error },
     /// A model call's turn has come in the lines of its limits, or comes too late.
     Admitted { key: String, result: Result<Pass> },
+    /// A tool call's turn has come among the effects of the engine.
+    Permitted { key: String, granted: Granted },
 }
 
 /// How a tool call ended.
@@ -172,6 +175,7 @@ impl ModelCall {
             partial,
         } = self;
         let (mut index, mut trial) = (0, None);
+        let scope = pass.as_ref().map(Pass::scope).unwrap_or_default();
         let mut so_far = partial.map(SoFar::new);
         let asked = AssertUnwindSafe(async {
             let provider = runtime.providers.answering(provider)?;
@@ -220,7 +224,7 @@ impl ModelCall {
             }
             Err(Error::bad_output("the model's stream ended without an answer"))
         });
-        let result = match tokio::time::timeout(timeout, asked.catch_unwind()).await {
+        let result = match scope.run(tokio::time::timeout(timeout, asked.catch_unwind())).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::new(ErrorCode::Panic, "the provider panicked")),
             Err(_) if delivered.withdraw() => Err(never_sent(&deployment)),
@@ -323,11 +327,52 @@ fn delta_bytes(delta: &Delta) -> u64 {
 }
 
 /// What a tool call waits for before it runs.
-pub(crate) struct Permits {
+pub(crate) enum Permits {
+    /// What its execution bounds: it waits behind its start.
+    Of(Places),
+    /// It has waited before its start for all that is bounded.
+    Granted(Granted),
+}
+
+/// The places of a tool call in its execution.
+pub(crate) struct Places {
     /// The cap on all calls of the execution.
-    pub(crate) all: Arc<tokio::sync::Semaphore>,
+    pub(crate) all: Arc<Semaphore>,
     /// Its place among the calls of a tool that run one after another.
     pub(crate) turn: Option<InTurn>,
+}
+
+/// Held while a tool runs, and only then.
+#[derive(Clone)]
+pub(crate) struct Granted {
+    _own: Arc<(Option<OwnedSemaphorePermit>, Option<InTurn>)>,
+    permit: Option<Permit>,
+}
+
+impl Granted {
+    /// The call as the tool's code knows it.
+    pub(crate) fn scope(&self) -> EffectScope {
+        Permit::scope(self.permit.as_ref())
+    }
+}
+
+impl Places {
+    /// Waits for its turn in its execution, and behind that for its turn in the engine, where that is bounded: who has
+    /// a permit of the engine's waits for nobody.
+    pub(crate) async fn grant(self, effects: Option<Bound>) -> Granted {
+        let Self { all, mut turn } = self;
+        if let Some(before) = turn.as_mut().and_then(|turn| turn.before.take()) {
+            // It ends by being dropped, however the call before comes to its end.
+            let _ = before.await;
+        }
+        // The semaphore is never closed.
+        let own = all.acquire_owned().await.ok();
+        let permit = match effects {
+            Some(bound) => Some(bound.permit().await),
+            None => None,
+        };
+        Granted { _own: Arc::new((own, turn)), permit }
+    }
 }
 
 /// A call's place behind another one of its tool.
@@ -348,14 +393,11 @@ pub(crate) async fn call_tool(
     permits: Permits,
 ) -> ToolEnd {
     let attempt = context.attempt;
-    let Permits { all, mut turn } = permits;
-    if let Some(before) = turn.as_mut().and_then(|turn| turn.before.take()) {
-        // It ends by being dropped, however the call before comes to its end.
-        let _ = before.await;
-    }
-    // The permit is held while the tool runs, and only then. The semaphore is never closed.
-    let _permit = all.acquire_owned().await;
-    let outcome = tool.run(&call, arguments, context).await;
+    let granted = match permits {
+        Permits::Of(places) => places.grant(None).await,
+        Permits::Granted(granted) => granted,
+    };
+    let outcome = granted.scope().run(tool.run(&call, arguments, context)).await;
     ToolEnd { key, attempt, outcome }
 }
 

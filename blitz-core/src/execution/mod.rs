@@ -120,7 +120,7 @@ pub(crate) struct Started {
 }
 
 impl Runtime {
-    pub(crate) fn new(boot: Boot, store_id: String, providers: Providers) -> Arc<Self> {
+    pub(crate) fn new(boot: Boot, store_id: String, providers: Providers, max_parallel: Option<u32>) -> Arc<Self> {
         Arc::new(Self {
             boot_id: boot.id().to_owned(),
             boot,
@@ -130,7 +130,7 @@ impl Runtime {
             threads: Arc::default(),
             setups: Setups::default(),
             hub: Hub::default(),
-            deployments: Deployments::default(),
+            deployments: Deployments::new(max_parallel),
             bell: Arc::default(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
