@@ -51,6 +51,8 @@ pub mod tool;
 mod workflow;
 
 pub use access::{AccessObject, AccessRequest, Authorizer};
+#[doc(hidden)]
+pub use domain::parse::{integer_past_64_bits, told};
 pub use domain::{
     AgentRecord, Alert, AlertKind, Amount, Answer, ApprovalAnswered, ApprovalRequested, AuditCheck, AuditExport,
     AuditFormat, AuditOutcome, AuditRecord, AuditRedaction, AuditSegment, Budget, BudgetId, BudgetPeriod, BudgetRaise,

@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use blitz::{Error, Result};
+use blitz::{Error, Result, integer_past_64_bits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -45,40 +45,12 @@ fn parse(text: &str, name: &str) -> Result<Value> {
         // The error's own text may quote the input.
         Error::invalid(format!("{name} is not JSON: see line {} column {}", error.line(), error.column()))
     })?;
-    match wide_integer(text) {
-        Some(at) => Err(Error::invalid(format!("{name} has an integer past 64 bits at byte {at}: give it as text"))),
+    match integer_past_64_bits(text) {
+        Some((at, _)) => {
+            Err(Error::invalid(format!("{name} has an integer past 64 bits at byte {at}: give it as text")))
+        }
         None => Ok(value),
     }
-}
-
-/// Where the first integer begins that would be rounded, in text that is JSON.
-fn wide_integer(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => {
-                at += 1;
-                while at < bytes.len() && bytes[at] != b'"' {
-                    at += if bytes[at] == b'\\' { 2 } else { 1 };
-                }
-                at += 1;
-            }
-            b'-' | b'0'..=b'9' => {
-                let start = at;
-                while at < bytes.len() && matches!(bytes[at], b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') {
-                    at += 1;
-                }
-                let number = &text[start..at];
-                let whole = !number.contains(['.', 'e', 'E']);
-                if whole && number.len() > 18 && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
-                    return Some(start);
-                }
-            }
-            _ => at += 1,
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -33,15 +33,7 @@ pub(crate) fn to_json(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Value> {
 pub(crate) fn to_typed<T: DeserializeOwned>(value: &Bound<'_, PyAny>, what: &str) -> PyResult<T> {
     let json = to_json(value, what)?;
     serde_json::from_value(json).map_err(|error| {
-        // serde quotes what it met, and that may be a secret in the wrong field.
-        let message = error.to_string();
-        let quotes = ["invalid type", "invalid value", "invalid length", "unknown variant"];
-        let message = match quotes.iter().find(|start| message.starts_with(**start)).and(message.rfind(", expected ")) {
-            Some(at) => message[at + 2..].to_owned(),
-            None => message,
-        };
-        let message: String = message.chars().take(MAX_PLACE).collect();
-        to_py(value.py(), &blitz::Error::invalid(format!("{what} does not fit: {message}")))
+        to_py(value.py(), &blitz::Error::invalid(format!("{what} does not fit: {}", blitz::told(&error))))
     })
 }
 

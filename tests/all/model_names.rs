@@ -233,7 +233,7 @@ async fn b35_a_hosts_token_is_asked_for_with_each_request_by_record_and_by_name(
     let count = std::sync::atomic::AtomicU32::new(0);
     let source: TokenSource = Arc::new(move || {
         let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Box::pin(async move { Ok(Secret::new(&format!("t{number}"))) })
+        Box::pin(async move { Ok(Secret::new(&format!("t{number}")).into()) })
     });
     let azure = AzureOpenAi::new(server.url(), None).unwrap().with_token(source);
     let engine = Engine::builder(":memory:").with_provider(azure).open().await.unwrap();

@@ -33,7 +33,7 @@ impl OutputCheck {
                         and nothing else."
                 .to_owned());
         };
-        if let Some(number) = integer_past_64_bits(json) {
+        if let Some((_, number)) = integer_past_64_bits(json) {
             return Err(format!("The integer {number} of your last answer is past 64 bits. Answer again without it."));
         }
         check.check(&value).map_err(|problems| {

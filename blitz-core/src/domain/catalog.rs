@@ -297,13 +297,43 @@ pub struct PromptVersion {
 }
 
 /// A resource by its id, its name or `owner/name`. In JSON a number or a string.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum ResourceRef {
     /// By id.
     Id(i64),
     /// By name: the caller's own, then the shared one; or `owner@example.com/name`.
     Name(String),
+}
+
+impl<'de> Deserialize<'de> for ResourceRef {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(IdOrName)
+    }
+}
+
+/// Reads a [`ResourceRef`]; what is none is told what was expected.
+struct IdOrName;
+
+impl serde::de::Visitor<'_> for IdOrName {
+    type Value = ResourceRef;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an id, which is a whole number, or a name")
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, id: i64) -> std::result::Result<ResourceRef, E> {
+        Ok(ResourceRef::Id(id))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, id: u64) -> std::result::Result<ResourceRef, E> {
+        let past = || E::invalid_value(serde::de::Unexpected::Unsigned(id), &self);
+        i64::try_from(id).map(ResourceRef::Id).map_err(|_| past())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> std::result::Result<ResourceRef, E> {
+        Ok(ResourceRef::Name(name.to_owned()))
+    }
 }
 
 impl From<&str> for ResourceRef {

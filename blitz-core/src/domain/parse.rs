@@ -7,13 +7,13 @@ const LONGEST_NUMBER: usize = 40;
 
 /// The message of a serde error without the value that it quotes, which may be a secret in the wrong
 /// field, and without the names that types have in the code.
-pub(crate) fn told(error: &serde_json::Error) -> String {
+pub fn told(error: &serde_json::Error) -> String {
     plain(&error.to_string()).chars().take(LONGEST).collect()
 }
 
-/// The first integer of a JSON text that no 64 bits hold, cut to a length that can be shown: read as a number with a
-/// fraction it would be another.
-pub(crate) fn integer_past_64_bits(json: &str) -> Option<&str> {
+/// The first integer of a JSON text that no 64 bits hold: read as a number with a fraction it would be another. Gives
+/// the byte where it begins, and its digits, cut to a length that can be shown.
+pub fn integer_past_64_bits(json: &str) -> Option<(usize, &str)> {
     let bytes = json.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
@@ -33,7 +33,7 @@ pub(crate) fn integer_past_64_bits(json: &str) -> Option<&str> {
                 let number = &json[from..at];
                 let whole = number.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
                 if whole && number.len() > 18 && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
-                    return Some(&number[..number.len().min(LONGEST_NUMBER)]);
+                    return Some((from, &number[..number.len().min(LONGEST_NUMBER)]));
                 }
             }
             _ => at += 1,

@@ -32,7 +32,7 @@ pub struct TimelineEntry {
     /// The child execution of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child_id: Option<ExecutionId>,
-    /// What all attempts used.
+    /// What all attempts used; of a container, what is in it used.
     pub usage: Usage,
     /// What they cost; `None` where a price is unknown.
     pub cost: Option<Money>,
@@ -46,7 +46,7 @@ pub struct TimelineAttempt {
     pub attempt: u32,
     /// When it began.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// When it ended; absent while it runs, and where its process ended in the middle of it (`interrupted`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
     /// How it failed.
@@ -75,6 +75,10 @@ impl TimelineEntry {
         self.status = NodeStatus::Running;
         self.started_at.get_or_insert(at);
         self.finished_at = None;
+        // Nobody saw the end of the one before: its process was gone.
+        if let Some(before) = self.attempts.last_mut().filter(|before| before.finished_at.is_none()) {
+            before.error = Some(ErrorCode::Interrupted);
+        }
         self.attempts.push(TimelineAttempt { attempt, started_at: at, finished_at: None, error: None });
     }
 

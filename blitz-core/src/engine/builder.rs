@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Engine;
 use crate::access::{Authorizer, Gate, Heads, OpenGate, Policy, Rules};
 use crate::domain::{Drain, RecoverySettlement, Secret, SessionSettings};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::execution::bell::Bell;
 use crate::execution::{Runtime, recover};
 use crate::provider::registry::Providers;
@@ -24,6 +24,7 @@ pub struct EngineBuilder {
     network: Network,
     settlement: RecoverySettlement,
     drain: Option<Drain>,
+    max_parallel: Option<u32>,
 }
 
 impl EngineBuilder {
@@ -36,6 +37,7 @@ impl EngineBuilder {
             network: Network::default(),
             settlement: RecoverySettlement::default(),
             drain: None,
+            max_parallel: None,
         }
     }
 
@@ -124,6 +126,16 @@ impl EngineBuilder {
         self
     }
 
+    /// How many model calls, tool calls and works of nodes run at once, over all executions of the engine; as many
+    /// as there are where nothing is said. More wait for their turn, in the order in which they ask.
+    ///
+    /// What waits counts for nothing: a container, a child, an approval, a timer, a pause before another attempt, and a
+    /// tool as long as it waits for what it asked the engine to run.
+    pub fn with_max_parallel(mut self, most: u32) -> Self {
+        self.max_parallel = Some(most);
+        self
+    }
+
     /// Whether users may name a model `provider:model`, such as `openai:gpt-4o`. By default only the host
     /// may: the keys of the environment are its own.
     pub fn with_model_names_for_users(self, allowed: bool) -> Self {
@@ -133,14 +145,17 @@ impl EngineBuilder {
 
     /// Opens the database.
     ///
-    /// Errors: as [`Engine::open`].
+    /// Errors: as [`Engine::open`]; `InvalidInput` where nothing could run at all.
     pub async fn open(mut self) -> Result<Engine> {
+        if self.max_parallel == Some(0) {
+            return Err(Error::invalid("max_parallel must be at least 1"));
+        }
         self.providers.reach_by(&self.network)?;
         self.drain.as_ref().map_or(Ok(()), Drain::check)?;
         let OpenGate { gate, work, store_id, boot } = Gate::open(self.options, self.rules).await?;
         // Nobody listens yet; the courier reads the outbox when it begins.
         recover::settle_dead(&work, &boot, &Bell::default(), self.settlement).await?;
-        let runtime = Runtime::new(boot, store_id, self.providers, self.settlement, self.drain);
+        let runtime = Runtime::new(boot, store_id, self.providers, self.settlement, self.drain, self.max_parallel);
         runtime.tools.allow_egress(self.egress);
         Ok(Engine::new(gate, work, runtime))
     }

@@ -454,7 +454,7 @@ impl Executions {
 
     /// What ran when: a page of the nodes and steps of an execution and its children, in the order in
     /// which they began, with their attempts. What a child used is in its own entries and in that of
-    /// the node or step that it runs.
+    /// the node or step that it runs; what is in a container, in that of the container too.
     pub async fn timeline(&self, id: ExecutionId, options: ListOptions) -> Result<Page<TimelineEntry>> {
         self.session
             .read(Permission::ExecutionsRead, Target::Execution(id), move |tx, _| timeline::timeline(tx, id, &options))

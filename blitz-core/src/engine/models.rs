@@ -19,6 +19,7 @@ use crate::execution::embed::{self, Attempt, Attempted, Embedded};
 use crate::ledger::price_import;
 use crate::net;
 use crate::provider::{EmbeddingRequest, RequestHeaders};
+use crate::tool::permit::apart;
 
 /// The models of the catalogue.
 pub type Models = Catalog<NewModel>;
@@ -180,10 +181,8 @@ impl Models {
         let mut attempt = Attempt::first(retry, tags, self.session.on_behalf())?;
         loop {
             // The attempt that is made is booked to its end; the next one is made for a caller who still waits.
-            match runtime
-                .to_its_end(embed_once(self.session.clone(), model.to_owned(), request.clone(), attempt.clone()))
-                .await?
-            {
+            let once = embed_once(self.session.clone(), model.to_owned(), request.clone(), attempt.clone());
+            match apart(&self.session.scope, runtime.to_its_end(once)).await? {
                 Attempted::Done(done) => return Ok((*done).into()),
                 Attempted::Again(at) => attempt = attempt.next(&runtime, at).await?,
             }

@@ -21,6 +21,8 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::execution::begin::{Beginning, Begins, What, begin};
 use crate::execution::rerun::Rerun;
 use crate::execution::{Runtime, Started, fresh_seed, recover, redrive};
+use crate::tool::EffectScope;
+use crate::tool::permit::apart;
 
 /// An execution that was started: it runs by itself, whatever becomes of the handle.
 #[derive(Clone, Debug)]
@@ -117,7 +119,7 @@ pub(super) struct Owned {
 /// How the caller of a run hears of its end.
 enum Ending {
     /// Whoever began it is told.
-    Begun(oneshot::Receiver<Result<Outcome>>),
+    Begun(oneshot::Receiver<Result<Outcome>>, EffectScope),
     /// It was begun before, under the same key of the caller's own.
     Known(Session, ExecutionId, Option<ExecutionStore>),
 }
@@ -125,7 +127,7 @@ enum Ending {
 impl std::fmt::Debug for Ending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Begun(_) => "Begun",
+            Self::Begun(..) => "Begun",
             Self::Known(..) => "Known",
         })
     }
@@ -134,7 +136,7 @@ impl std::fmt::Debug for Ending {
 impl Ending {
     async fn wait(self) -> Result<Outcome> {
         match self {
-            Self::Begun(outcome) => outcome.await.map_err(|_| broken_off())?,
+            Self::Begun(outcome, scope) => apart(&scope, outcome).await.map_err(|_| broken_off())?,
             Self::Known(session, id, None) => session.executions().wait(id).await,
             Self::Known(session, id, Some(store)) => own_outcome(session, id, store).await,
         }
@@ -265,7 +267,7 @@ impl Session {
         let cancel = CancellationToken::new();
         let guard = run.options.client_key.is_none().then(|| cancel.clone().drop_guard());
         let ending = match self.begin(run, cancel, Audience::Outcome).await? {
-            First::Begun(started, _) => Ending::Begun(started.outcome),
+            First::Begun(started, _) => Ending::Begun(started.outcome, self.scope.clone()),
             First::Known(id, own) => Ending::Known(self.clone(), id, own),
         };
         Ok(Owned { ending, guard })
@@ -281,7 +283,7 @@ impl Session {
                     Some(ear) => EventStream::from_the_first(self.clone(), id, ear),
                     None => EventStream::new(self.clone(), id, 0),
                 };
-                (events, Ending::Begun(outcome))
+                (events, Ending::Begun(outcome, self.scope.clone()))
             }
             First::Known(id, own) => {
                 (EventStream::of_known(self.clone(), id, own.clone()), Ending::Known(self.clone(), id, own))

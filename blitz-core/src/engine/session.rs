@@ -14,7 +14,7 @@ use crate::domain::{OnBehalf, Outcome, Permission, Principal, ResourceRef};
 use crate::error::{Error, Result};
 use crate::provider::ProviderCall;
 use crate::store::Connection;
-use crate::tool::ToolContext;
+use crate::tool::{EffectScope, ToolContext};
 
 /// An authenticated way into an engine: it speaks for the host or for a user.
 ///
@@ -26,11 +26,13 @@ pub struct Session {
     host: Option<Arc<dyn Any + Send + Sync>>,
     /// The execution whose tool has it.
     on_behalf: Option<Arc<OnBehalf>>,
+    /// The call of that tool: it is no effect while it waits for what it asks of the engine.
+    pub(super) scope: EffectScope,
 }
 
 impl Session {
     pub(super) fn new(inner: Arc<Inner>, caller: Caller) -> Self {
-        Self { inner, caller, host: None, on_behalf: None }
+        Self { inner, caller, host: None, on_behalf: None, scope: EffectScope::default() }
     }
 
     /// The same session with a value of the host's own: tools find it in the session they are handed, and functions
@@ -47,7 +49,7 @@ impl Session {
 
     /// The session as the tools of its executions have it.
     pub(super) fn acting(&self) -> Self {
-        Self { caller: self.caller.acting(), on_behalf: None, ..self.clone() }
+        Self { caller: self.caller.acting(), on_behalf: None, scope: EffectScope::default(), ..self.clone() }
     }
 
     /// The execution that it acts for, where a tool has it.
@@ -246,7 +248,7 @@ impl ToolContext {
         self.session
             .as_ref()
             .and_then(|session| session.downcast_ref::<Session>())
-            .map(|session| Session { on_behalf: self.on_behalf.clone(), ..session.clone() })
+            .map(|session| Session { on_behalf: self.on_behalf.clone(), scope: self.scope.clone(), ..session.clone() })
             .ok_or_else(|| Error::invalid("this tool was not called by an execution: there is no session"))
     }
 }

@@ -61,6 +61,9 @@ pub struct EngineSettings {
     /// Whether users may name a model `provider:model`, paid by the environment's keys; only the host may where absent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub model_names_for_users: bool,
+    /// How many model calls, tool calls and works of nodes run at once, over all executions; as many as there are where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_parallel: Option<u32>,
 }
 
 impl EngineSettings {
@@ -78,6 +81,7 @@ impl EngineSettings {
             drain: None,
             sessions: SessionSettings::default(),
             model_names_for_users: false,
+            max_parallel: None,
         }
     }
 
@@ -100,6 +104,9 @@ impl EngineSettings {
         }
         if let Some(limit) = self.busy_timeout_ms {
             builder = builder.with_busy_limit(Duration::from_millis(limit));
+        }
+        if let Some(most) = self.max_parallel {
+            builder = builder.with_max_parallel(most);
         }
         if let Some(key) = self.master_key {
             builder = builder.with_master_key(key.expose());

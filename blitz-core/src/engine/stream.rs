@@ -15,6 +15,7 @@ use crate::domain::{Event, EventData, ExecutionId};
 use crate::error::{Error, Result};
 use crate::execution::events::Batch;
 use crate::store::executions::journal;
+use crate::tool::permit::apart;
 
 /// How often the journal of an execution in another process is read.
 const POLL: Duration = Duration::from_millis(100);
@@ -173,7 +174,7 @@ impl Reader {
             Box::pin(self.read_journal()).await?;
         }
         while self.ready.is_empty() && (self.behind || !self.finished) {
-            let further = if self.behind { Box::pin(self.read_journal()).await } else { self.wait().await };
+            let further = if self.behind { Box::pin(self.read_journal()).await } else { self.wait_apart().await };
             match further {
                 // What came in front of it has come all the same.
                 Err(error) if !self.ready.is_empty() => self.failed = Some(error),
@@ -215,6 +216,12 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Whoever waits for others does nothing meanwhile.
+    async fn wait_apart(&mut self) -> Result<()> {
+        let scope = self.session.scope.clone();
+        apart(&scope, self.wait()).await
     }
 
     /// Waits for live events, or for the next look into the journal.

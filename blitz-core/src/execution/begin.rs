@@ -150,12 +150,7 @@ pub(crate) fn begin(
     };
     let now = grant.now();
     let begin = Begin { deadline: now.plus(setup.timeout()), setup: setup.clone(), launch, seed };
-    let desk = Desk {
-        standing: &standing,
-        principal: grant.principal(),
-        boot_id: &runtime.boot_id,
-        store_id: &runtime.store_id,
-    };
+    let desk = Desk::of(runtime, &standing, grant.principal());
     let (begun, events) = begin.write(tx, now, &desk)?;
     grant.audit(tx, &format!("execution:{}", begun.ids.id), None, Some(setup.hash()), Value::Null)?;
     if let Some(key) = &client_key {

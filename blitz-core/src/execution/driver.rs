@@ -20,7 +20,7 @@ use super::rest::Ran;
 use super::retry::RetryDecision;
 use super::runnable::Runnable;
 use super::state::{Progress, State};
-use super::turn::{Draft, Ids, ModelStart, Settle, Turn};
+use super::turn::{Draft, Ids, ModelStart, Settle, ToolStart, Turn};
 use super::waits::{ChildWaits, ParentLine, Waits};
 use super::{Runtime, Seat};
 use crate::access::ExecutionStore;
@@ -64,6 +64,8 @@ pub(crate) struct Work {
     pub(super) queued: HashMap<String, (ModelStart, ModelRequest)>,
     /// The places in those lines of calls that are being reserved.
     pub(super) passes: HashMap<String, Pass>,
+    /// Tool calls that wait for their turn among the effects of the engine.
+    pub(super) unstarted: HashMap<String, ToolStart>,
     /// Steps that wait for a decision.
     pub(super) in_doubt: Vec<String>,
     /// Nodes whose effects wait for their turn, in the order in which they get it.
@@ -117,7 +119,7 @@ pub(super) enum RunningWhat {
         cancel: CancellationToken,
         waits: Waits,
     },
-    /// A model call that waits for its turn, or a node whose output is looked for: nothing has begun.
+    /// A model or tool call that waits for its turn, or a node whose output is looked for: nothing has begun.
     Queued,
 }
 
@@ -135,6 +137,7 @@ impl Work {
             requests: HashMap::new(),
             queued: HashMap::new(),
             passes: HashMap::new(),
+            unstarted: HashMap::new(),
             in_doubt: Vec::new(),
             ready: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -190,21 +193,16 @@ impl Driver {
         if self.runtime.closing.is_cancelled() {
             return Err(left_interrupted());
         }
-        if self.setup.agent().is_some_and(|setup| !setup.model_at(0).lines.is_empty()) {
-            // It waits for its turn before its money is reserved.
-            return self.drive(first, Turn::default()).await;
-        }
         let mut follow = Vec::new();
         let mut calls = requests.into_iter().zip(reserved);
         for action in first {
-            match action {
-                Action::CallModel { key, .. } => {
-                    if let Some((request, outcome)) = calls.next() {
-                        follow.extend(self.send_or_refuse(key, 1, 0, request, outcome));
-                    }
-                }
-                // Such as the end of one that has no token to begin with.
-                other => follow.push(other),
+            if let Action::CallModel { key, .. } = &action
+                && let Some((request, outcome)) = calls.next()
+            {
+                follow.extend(self.send_or_refuse(key.clone(), 1, 0, request, outcome));
+            } else {
+                // A call that waits for its turn before its money is reserved, or the end of one that has no token.
+                follow.push(action);
             }
         }
         self.drive(follow, Turn::default()).await
@@ -375,14 +373,15 @@ impl Driver {
             Happening::Admitted { key, result } => {
                 self.work.running.remove(&key);
                 match (self.work.queued.remove(&key), result) {
-                    (Some((start, request)), Ok(pass)) => {
-                        self.admitted(start, request, Some(pass), turn);
-                        Vec::new()
+                    (Some((start, request)), Ok(pass)) => self.admitted(start, request, Some(pass), turn),
+                    (Some((start, _)), Err(error)) => {
+                        return Ok(self.attempt_failed(key, start.attempt, error, None, turn));
                     }
-                    (Some((start, _)), Err(error)) => self.attempt_failed(key, start.attempt, error, None, turn),
-                    (None, _) => Vec::new(),
+                    (None, _) => {}
                 }
+                Vec::new()
             }
+            Happening::Permitted { key, granted } => self.permitted(&key, granted, turn),
             Happening::Model { key, attempt, reservation, result, delivered } => {
                 self.work.running.remove(&key);
                 self.model_ended(key, attempt, reservation, result, delivered, turn)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use serde_json::Value;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Runtime;
 use super::clock;
@@ -26,8 +26,9 @@ use crate::domain::{
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::provider::{CallContext, Provider, RequestHeaders, StreamItem, structured};
-use crate::tool::ToolContext;
+use crate::tool::permit::{Bound, Permit};
 use crate::tool::registry::{PreparedTool, ToolOutcome};
+use crate::tool::{EffectScope, ToolContext};
 
 /// What ended.
 pub(crate) enum Happening {
@@ -45,6 +46,8 @@ pub(crate) enum Happening {
     Downgraded { key: String, attempt: u32, place: usize, error: Error },
     /// A model call's turn has come in the lines of its limits, or comes too late.
     Admitted { key: String, result: Result<Pass> },
+    /// A tool call's turn has come among the effects of the engine.
+    Permitted { key: String, granted: Granted },
 }
 
 /// How a tool call ended.
@@ -235,6 +238,7 @@ impl ModelCall {
         } = self;
         let (mut trial, reads_on) = (None, AtomicBool::new(false));
         let mut shown = Shown::new(runtime, ids, &key, attempt, partial);
+        let scope = pass.as_ref().map(Pass::scope).unwrap_or_default();
         let asked = AssertUnwindSafe(async {
             let provider = runtime.providers.answering(provider)?;
             if provider.is_remote() {
@@ -289,7 +293,7 @@ impl ModelCall {
             .inspect(|response| delivered.complete(response))
         });
         let (result, heard) = {
-            let mut asked = std::pin::pin!(asked.catch_unwind());
+            let mut asked = std::pin::pin!(scope.run(asked.catch_unwind()));
             tokio::select! {
                 biased;
                 () = gone => {
@@ -424,11 +428,52 @@ fn delta_bytes(delta: &Delta) -> u64 {
 }
 
 /// What a tool call waits for before it runs.
-pub(crate) struct Permits {
+pub(crate) enum Permits {
+    /// What its execution bounds: it waits behind its start.
+    Of(Places),
+    /// It has waited before its start for all that is bounded.
+    Granted(Granted),
+}
+
+/// The places of a tool call in its execution.
+pub(crate) struct Places {
     /// The cap on all calls of the execution.
-    pub(crate) all: Arc<tokio::sync::Semaphore>,
+    pub(crate) all: Arc<Semaphore>,
     /// Its place among the calls of a tool that run one after another.
     pub(crate) turn: Option<InTurn>,
+}
+
+/// Held while a tool runs, and only then.
+#[derive(Clone)]
+pub(crate) struct Granted {
+    _own: Arc<(Option<OwnedSemaphorePermit>, Option<InTurn>)>,
+    permit: Option<Permit>,
+}
+
+impl Granted {
+    /// The call as the tool's code knows it.
+    pub(crate) fn scope(&self) -> EffectScope {
+        Permit::scope(self.permit.as_ref())
+    }
+}
+
+impl Places {
+    /// Waits for its turn in its execution, and behind that for its turn in the engine, where that is bounded: who has
+    /// a permit of the engine's waits for nobody.
+    pub(crate) async fn grant(self, effects: Option<Bound>) -> Granted {
+        let Self { all, mut turn } = self;
+        if let Some(before) = turn.as_mut().and_then(|turn| turn.before.take()) {
+            // It ends by being dropped, however the call before comes to its end.
+            let _ = before.await;
+        }
+        // The semaphore is never closed.
+        let own = all.acquire_owned().await.ok();
+        let permit = match effects {
+            Some(bound) => Some(bound.permit().await),
+            None => None,
+        };
+        Granted { _own: Arc::new((own, turn)), permit }
+    }
 }
 
 /// A call's place behind another one of its tool.
@@ -449,14 +494,11 @@ pub(crate) async fn call_tool(
     permits: Permits,
 ) -> ToolEnd {
     let attempt = context.attempt;
-    let Permits { all, mut turn } = permits;
-    if let Some(before) = turn.as_mut().and_then(|turn| turn.before.take()) {
-        // It ends by being dropped, however the call before comes to its end.
-        let _ = before.await;
-    }
-    // The permit is held while the tool runs, and only then. The semaphore is never closed.
-    let _permit = all.acquire_owned().await;
-    let outcome = tool.run(&call, arguments, context).await;
+    let granted = match permits {
+        Permits::Of(places) => places.grant(None).await,
+        Permits::Granted(granted) => granted,
+    };
+    let outcome = granted.scope().run(tool.run(&call, arguments, context)).await;
     ToolEnd { key, attempt, outcome }
 }
 

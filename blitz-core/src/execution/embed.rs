@@ -66,6 +66,7 @@ impl Attempt {
         let pass = tokio::select! {
             pass = turn => pass,
             () = runtime.closing.cancelled() => Err(Error::interrupted("the engine closed before the call")),
+            () = tokio::time::sleep(self.left()) => Err(Error::timeout("the time was over before the call's turn came")),
         };
         match pass {
             Ok(pass) => Ok(Ok(pass)),
@@ -257,7 +258,8 @@ impl Embedding {
         let trial = provider.is_remote().then(|| runtime.deployments.of(&deployment).enter()).transpose()?;
         pass.sent();
         *is_sent = true;
-        let result = provider.embed(request, CallContext::new(attempt.left()).with_headers(headers)).await;
+        let context = CallContext::new(attempt.left()).with_headers(headers);
+        let result = pass.scope().run(provider.embed(request, context)).await;
         let (told, result) = match result {
             Ok(response) => {
                 let told = ModelResponse { usage: response.usage, ..ModelResponse::new(Vec::new()) };

@@ -1,6 +1,6 @@
 //! What may be asked at most, shared by all executions of an engine: requests and tokens a minute
-//! and calls at once, of a model's record, a user, a key, a model, a provider and everything; and a
-//! pause where a deployment keeps failing.
+//! and calls at once, of a model's record, a user, a key, a model, a provider and everything; effects at
+//! once; and a pause where a deployment keeps failing.
 //!
 //! A call queues here **before** its money is reserved: what is refused or gives up waiting never
 //! held anything. Places are taken in one order, so nobody waits in a circle. None of this stands in
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::domain::{LimitScope, ModelLimits, ModelResponse, NewModel};
 use crate::error::{Charged, Error, ErrorCode, Result};
+use crate::tool::permit::{Bound, EffectScope, Permit};
 use breaker::Breaker;
 use rate::{Booking, Rate};
 
@@ -74,9 +75,17 @@ impl LineKey {
 pub(crate) struct Deployments {
     known: Mutex<HashMap<Arc<DeploymentKey>, Arc<Deployment>>>,
     lines: Mutex<HashMap<LineKey, Arc<Line>>>,
+    /// The most effects at once, where that is bounded: a call asks for its permit last, so whoever holds one waits
+    /// for nobody.
+    pub(crate) effects: Option<Bound>,
 }
 
 impl Deployments {
+    /// With so many effects at once; with as many as there are where it is `None`.
+    pub(crate) fn new(max_parallel: Option<u32>) -> Self {
+        Self { effects: max_parallel.map(Bound::new), ..Self::default() }
+    }
+
     pub(crate) fn of(&self, key: &Arc<DeploymentKey>) -> Arc<Deployment> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(deployment) = known.get(key) {
@@ -95,6 +104,7 @@ impl Deployments {
     ///
     /// Gives it at once where nothing has to be waited for, else what waits for it.
     pub(crate) fn queue(&self, keys: &[LineKey], tokens: u64, within: Duration) -> Admission {
+        let effects = self.effects.clone();
         let lines: Vec<Arc<Line>> = {
             let mut known = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
             if known.len() >= MAX_KEPT {
@@ -115,13 +125,19 @@ impl Deployments {
         for line in &lines {
             match line.permits.as_ref().map(|permits| Arc::clone(permits).try_acquire_owned()) {
                 Some(Ok(permit)) => pass.permits.push(permit),
-                Some(Err(_)) => return Admission::Later(Queue { lines, tokens, until }),
+                Some(Err(_)) => return Admission::Later(Queue { lines, tokens, until, effects }),
                 None => {}
             }
         }
         match book(&lines, tokens, pass, until) {
-            Ok((turn, pass)) if turn <= Instant::now() => Admission::Now(pass),
-            Ok((turn, pass)) => Admission::Turn(turn, pass),
+            Ok((turn, mut pass)) if turn <= Instant::now() => match &self.effects {
+                None => Admission::Now(pass),
+                Some(bound) => {
+                    pass.permit = bound.permit_now();
+                    if pass.permit.is_some() { Admission::Now(pass) } else { Admission::Turn(turn, pass, effects) }
+                }
+            },
+            Ok((turn, pass)) => Admission::Turn(turn, pass, effects),
             Err(error) => Admission::Refused(error),
         }
     }
@@ -131,8 +147,8 @@ impl Deployments {
 pub(crate) enum Admission {
     /// It may be reserved and sent.
     Now(Pass),
-    /// It may at this moment.
-    Turn(Instant, Pass),
+    /// It may at this moment, as soon as few enough effects run.
+    Turn(Instant, Pass, Option<Bound>),
     /// Others are on it: it waits until they are done.
     Later(Queue),
     /// Its turn would come too late.
@@ -144,6 +160,7 @@ pub(crate) struct Queue {
     lines: Vec<Arc<Line>>,
     tokens: u64,
     until: Instant,
+    effects: Option<Bound>,
 }
 
 impl Admission {
@@ -151,11 +168,11 @@ impl Admission {
     ///
     /// Errors: `RateLimited` where its turn would come too late.
     pub(crate) async fn wait(self) -> Result<Pass> {
-        let (turn, pass) = match self {
+        let (turn, mut pass, effects) = match self {
             Self::Now(pass) => return Ok(pass),
             Self::Refused(error) => return Err(error),
-            Self::Turn(turn, pass) => (turn, pass),
-            Self::Later(Queue { lines, tokens, until }) => {
+            Self::Turn(turn, pass, effects) => (turn, pass, effects),
+            Self::Later(Queue { lines, tokens, until, effects }) => {
                 let mut pass = Pass::default();
                 for line in &lines {
                     if let Some(permits) = &line.permits {
@@ -163,12 +180,16 @@ impl Admission {
                         pass.permits.extend(Arc::clone(permits).acquire_owned().await.ok());
                     }
                 }
-                book(&lines, tokens, pass, until)?
+                let (turn, pass) = book(&lines, tokens, pass, until)?;
+                (turn, pass, effects)
             }
         };
         // Even a wait for nothing lasts until the timer's next tick.
         if turn > Instant::now() {
             tokio::time::sleep_until(turn).await;
+        }
+        if let Some(bound) = effects {
+            pass.permit = Some(bound.permit().await);
         }
         Ok(pass)
     }
@@ -250,6 +271,8 @@ fn nanos_since(began: Instant) -> u64 {
 pub(crate) struct Pass {
     places: Vec<Place>,
     permits: Vec<OwnedSemaphorePermit>,
+    /// That it may run among all effects of the engine, where these are bounded.
+    permit: Option<Permit>,
     sent: bool,
     used: Option<u64>,
 }
@@ -272,6 +295,11 @@ impl Pass {
     /// The call is on its way: from here on it counts.
     pub(crate) fn sent(&mut self) {
         self.sent = true;
+    }
+
+    /// The call as the provider's code knows it.
+    pub(crate) fn scope(&self) -> EffectScope {
+        Permit::scope(self.permit.as_ref())
     }
 
     /// Corrects what was booked by how the call ended.

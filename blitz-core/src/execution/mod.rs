@@ -134,6 +134,7 @@ impl Runtime {
         providers: Providers,
         settlement: RecoverySettlement,
         drain: Option<Drain>,
+        max_parallel: Option<u32>,
     ) -> Arc<Self> {
         let closing = CancellationToken::new();
         Arc::new(Self {
@@ -147,7 +148,7 @@ impl Runtime {
             threads: Arc::default(),
             setups: Setups::default(),
             hub: Hub::default(),
-            deployments: Deployments::default(),
+            deployments: Deployments::new(max_parallel),
             bell: Arc::default(),
             over: closing.child_token(),
             closing,

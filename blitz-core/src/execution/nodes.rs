@@ -193,7 +193,7 @@ impl Driver {
             return self.node_ended(place, attempt, Err(Error::invalid(problem)), Spent::default(), turn);
         }
         let call = ToolCall::new(&place.key, &tool.spec().name, String::new());
-        turn.tools.push(ToolStart {
+        let start = ToolStart {
             key: place.key.clone(),
             attempt,
             call,
@@ -201,7 +201,9 @@ impl Driver {
             tool_id: *id,
             effect: self.node_effect(setup, &place),
             node: Some((place.path, setup.plan.nodes[place.node].id.clone(), shown)),
-        });
+            granted: None,
+        };
+        self.start_tool(start, false, turn);
         Vec::new()
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, Running, RunningWhat, Work};
-use super::effects::{Delivered, Happening, InTurn, ModelCall, Permits, ToolEnd, call_tool, live};
+use super::effects::{Delivered, Granted, Happening, InTurn, ModelCall, Permits, Places, ToolEnd, call_tool, live};
 use super::nodes::{Secrets, Spent, fill};
 use super::rest::{Ran, to_the_end};
 use super::runnable::{Part, Runnable};
@@ -108,8 +108,7 @@ impl Driver {
             let (turn, setup, tally, ids) = (Arc::clone(turn), self.setup.clone(), self.state.tally.clone(), self.ids);
             let (runtime, principal) = (Arc::clone(&self.runtime), self.store.principal().clone());
             let written = self.store.write(move |tx, standing| {
-                let desk =
-                    Desk { standing, principal: &principal, boot_id: &runtime.boot_id, store_id: &runtime.store_id };
+                let desk = Desk::of(&runtime, standing, &principal);
                 turn.write(tx, Timestamp::now(), &desk, ids, &setup, &tally)
             });
             match written.await {
@@ -272,6 +271,7 @@ impl Driver {
             session: self.session.clone(),
             on_behalf: Some(Arc::new(self.on_behalf())),
             threads: Arc::clone(&self.runtime.threads),
+            scope: start.granted.as_ref().map(Granted::scope).unwrap_or_default(),
         };
         let limits = NodeLimits {
             time: limit.map(Duration::from_secs),
@@ -279,7 +279,10 @@ impl Driver {
             silence: silence.map(Duration::from_secs).map(|silence| (silence, pulse)),
         };
         let tool = Arc::clone(tool);
-        let permits = Permits { all: Arc::clone(&self.work.permits), turn: one_by_one.then(|| self.turn_of(start)) };
+        let permits = match &start.granted {
+            Some(granted) => Permits::Granted(granted.clone()),
+            None => Permits::Of(self.places(&start.call, one_by_one)),
+        };
         let secrets = Secrets {
             told: self.state.secrets.clone(),
             arguments: tool.secrets().clone(),
@@ -307,10 +310,13 @@ impl Driver {
         Some((bounded(call, key, attempt, call_of, limits, stop), cancel))
     }
 
-    /// The place of a call behind the last one of the same tool.
-    fn turn_of(&mut self, start: &ToolStart) -> InTurn {
-        let (done, end) = oneshot::channel();
-        InTurn { before: self.work.ends.insert(start.call.name.clone(), end), _done: done }
+    /// The places of a call in its execution: one of those that run one after another is behind the last one.
+    pub(super) fn places(&mut self, call: &ToolCall, one_by_one: bool) -> Places {
+        let turn = one_by_one.then(|| {
+            let (done, end) = oneshot::channel();
+            InTurn { before: self.work.ends.insert(call.name.clone(), end), _done: done }
+        });
+        Places { all: Arc::clone(&self.work.permits), turn }
     }
 
     /// What is paid through the session of its tools counts where its own calls do.
@@ -494,6 +500,7 @@ impl Driver {
                 Err(_)
                 | Ok(
                     Happening::Admitted { .. }
+                    | Happening::Permitted { .. }
                     | Happening::Looked { .. }
                     | Happening::Downgraded { .. }
                     | Happening::Tool(ToolEnd { outcome: ToolOutcome { fatal: Some(_), .. }, .. }),

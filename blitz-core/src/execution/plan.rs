@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::Value;
 
 use super::begin::Launch;
 use super::driver::{Driver, Running, RunningWhat, Timer};
-use super::effects::{Happening, wait_until};
+use super::effects::{Granted, Happening, wait_until};
 use super::limits::{Admission, Pass};
 use super::recover::Resumed;
 use super::runnable::Runnable;
@@ -64,6 +65,7 @@ impl Driver {
         }
         if turn.finish.is_some() {
             (turn.models, turn.tools, turn.children) = Default::default();
+            self.work.passes.clear();
         }
         self.share_tokens(turn);
         let put_off = self.work.hand.take_put_off();
@@ -139,7 +141,7 @@ impl Driver {
         let key = start.key.clone();
         let Some(setup) = self.setup.agent().map(Arc::clone) else { return };
         let lines = &setup.model_at(start.place).lines;
-        if lines.is_empty() {
+        if lines.is_empty() && self.runtime.deployments.effects.is_none() {
             self.admitted(start, request, None, turn);
             return;
         }
@@ -199,7 +201,7 @@ impl Driver {
                 match tool.arguments(&call) {
                     Err(problem) => Ok(self.tool_result(turn, key, ToolResult::error(&call.id, &call.name, problem))),
                     Ok(arguments) => {
-                        turn.tools.push(ToolStart {
+                        let start = ToolStart {
                             key,
                             attempt,
                             call,
@@ -207,11 +209,51 @@ impl Driver {
                             tool_id: Some(*id),
                             effect: tool.effect(),
                             node: None,
-                        });
+                            granted: None,
+                        };
+                        let one_by_one = tool.sequential();
+                        self.start_tool(start, one_by_one, turn);
                         Ok(Vec::new())
                     }
                 }
             }
+        }
+    }
+
+    /// Starts a tool call. Where the effects of the engine are bounded, it first waits for its turn: nothing has begun
+    /// until then, so a process that dies leaves no doubt about it.
+    pub(super) fn start_tool(&mut self, start: ToolStart, one_by_one: bool, turn: &mut Turn) {
+        let Some(bound) = self.runtime.deployments.effects.clone() else {
+            turn.tools.push(start);
+            return;
+        };
+        let mut grant = self.places(&start.call, one_by_one).grant(Some(bound)).boxed();
+        if let Some(granted) = (&mut grant).now_or_never() {
+            turn.tools.push(ToolStart { granted: Some(granted), ..start });
+            return;
+        }
+        let key = start.key.clone();
+        let wait = async move { Happening::Permitted { key, granted: grant.await } };
+        let handle = self.work.effects.spawn(wait);
+        self.work.running.insert(start.key.clone(), Running { handle, what: RunningWhat::Queued });
+        self.work.unstarted.insert(start.key.clone(), start);
+    }
+
+    /// A tool call's turn has come, unless it was taken back meanwhile.
+    pub(super) fn permitted(&mut self, key: &str, granted: Granted, turn: &mut Turn) -> Vec<Action> {
+        if let Some(start) = self.work.unstarted.remove(key) {
+            self.work.running.remove(key);
+            turn.tools.push(ToolStart { granted: Some(granted), ..start });
+        }
+        Vec::new()
+    }
+
+    /// Takes a tool call back that still waits for its turn.
+    pub(super) fn take_back(&mut self, key: &str) {
+        if self.work.unstarted.remove(key).is_some()
+            && let Some(running) = self.work.running.remove(key)
+        {
+            running.handle.abort();
         }
     }
 

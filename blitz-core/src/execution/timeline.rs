@@ -6,6 +6,7 @@ use crate::domain::{Event, EventData, ExecutionId, ListOptions, Money, NodeStatu
 use crate::error::{Error, ErrorInfo, Result};
 use crate::store::Connection;
 use crate::store::executions;
+use crate::workflow::machine::container_of;
 
 /// Records that one read takes.
 const PAGE: u32 = 500;
@@ -67,12 +68,14 @@ impl Reading {
                 entry.ends(event.ts, Some(retrying.error.code));
                 entry.status = NodeStatus::Waiting;
                 spend(entry, &retrying.usage, retrying.cost)?;
+                self.inside(event, &retrying.usage, retrying.cost)?;
             }
             EventData::NodeFinished(finished) => {
                 let entry = self.entry(event, &event.path, &finished.node);
                 entry.ends(event.ts, code(finished.error.as_ref()));
                 (entry.status, entry.finished_at) = (finished.status, Some(event.ts));
                 spend(entry, &finished.usage, finished.cost)?;
+                self.inside(event, &finished.usage, finished.cost)?;
             }
             EventData::StepStarted(started) => {
                 self.tree.extend(started.child_id);
@@ -101,6 +104,18 @@ impl Reading {
                 entry.finished_at = Some(event.ts);
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// What is inside a container is its usage too.
+    fn inside(&mut self, event: &Event, usage: &Usage, cost: Option<Money>) -> Result<()> {
+        let mut path = event.path.as_str();
+        while !path.is_empty() {
+            let key = container_of(path).0;
+            let (around, container) = key.rsplit_once('/').unwrap_or(("", key));
+            spend(self.entry(event, around, container), usage, cost)?;
+            path = around;
         }
         Ok(())
     }

@@ -9,9 +9,9 @@ mod starts;
 use serde_json::{Value, json};
 
 use super::begin::Launch;
-use super::effects::Delivered;
+use super::effects::{Delivered, Granted};
 use super::runnable::Runnable;
-use super::setup::Tools;
+use super::setup::{Setup, Tools};
 use super::state::{State, Tally};
 use super::waits::Stands;
 use crate::access::Standing;
@@ -125,6 +125,8 @@ pub(crate) struct ToolStart {
     pub(crate) effect: Effect,
     /// The path, id and shown input of the node it is the effect of, in a workflow.
     pub(crate) node: Option<(String, String, Value)>,
+    /// That it may run, where it had to wait for its turn before its start.
+    pub(crate) granted: Option<Granted>,
 }
 
 /// A child execution to start: all that it begins with.
@@ -183,6 +185,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) principal: &'a Principal,
     pub(crate) boot_id: &'a str,
     pub(crate) store_id: &'a str,
+    /// Whether the effects of the engine are bounded: then no call is reserved before its turn.
+    pub(crate) bounded: bool,
 }
 
 impl Turn {
@@ -531,10 +535,11 @@ impl Begin {
             first = state.open_actions();
         }
         let mut requests = Vec::with_capacity(1);
+        // What is limited queues first: the driver reserves it when its turn has come.
+        let at_once = |setup: &Setup| !desk.bounded && setup.model_at(0).lines.is_empty();
         for action in &first {
-            // What is limited queues first: the driver reserves it when its turn has come.
             if let (Action::CallModel { key, first, last, .. }, Some(setup), Some(agent)) =
-                (action, self.setup.agent().filter(|setup| setup.model_at(0).lines.is_empty()), state.as_agent())
+                (action, self.setup.agent().filter(|setup| at_once(setup)), state.as_agent())
             {
                 let request = setup.request(&mut agent.transcript, Tools::of(*first, *last), 0);
                 let start = ModelStart::new(key.clone(), 1, 0, setup, &request);

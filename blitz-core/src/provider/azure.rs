@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName};
+use serde::{Deserialize, Serialize};
 
 use super::openai::{Chat, ChatServer};
 use super::responses::Responses;
 use super::wire::embed::{self, EmbeddingCall};
-use super::wire::endpoint::{Auth, Endpoint, TokenSource};
+use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::error::Failure;
+use super::wire::token::{TokenSource, Tokens};
 use super::wire::{Dialect, Encoded, Link};
 use super::{CallContext, EmbeddingFuture, EmbeddingRequest, ModelStream, Profile, Provider, profile};
 use crate::domain::{ModelRequest, Secret};
@@ -32,6 +34,34 @@ use crate::net::Http;
 pub struct AzureOpenAi {
     endpoint: Endpoint,
     azure: Azure,
+}
+
+/// Deployments of Azure OpenAI as data, for hosts in other languages: see [`AzureOpenAi::by_token`].
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AzureSettings {
+    /// The address, as [`AzureOpenAi::new`] takes it.
+    pub endpoint: String,
+    /// The name that model records use; `azure` where absent.
+    #[serde(default = "azure", skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The version of the dated API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// One deployment for whatever model is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+    /// The model that stands behind the deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Whether the Responses API is spoken.
+    #[serde(default)]
+    pub responses: bool,
+}
+
+fn azure() -> String {
+    "azure".to_owned()
 }
 
 /// Which of the APIs is spoken.
@@ -102,9 +132,26 @@ impl AzureOpenAi {
         Ok(Self { endpoint, azure: Azure { api, version, deployment, behind: None, model: None } })
     }
 
-    /// The same by Microsoft Entra: the host's function gives a token before each request.
+    /// A provider by settings that are data, whose tokens a function of the host gives: they go to its endpoint alone,
+    /// whatever a model's record says.
+    ///
+    /// Errors: as [`AzureOpenAi::new`].
+    pub fn by_token(settings: AzureSettings, source: TokenSource) -> Result<Self> {
+        let AzureSettings { endpoint, name, api_version, deployment, model, responses } = settings;
+        let mut azure = Self::new(&endpoint, None)?.named(name).with_token(source);
+        if responses {
+            azure = azure.responses();
+        }
+        azure.azure.version = api_version.or(azure.azure.version);
+        azure.azure.deployment = deployment.or(azure.azure.deployment);
+        azure.azure.model = model;
+        Ok(azure)
+    }
+
+    /// The same by Microsoft Entra: the host's function gives a token. It is asked before each request; a token that
+    /// says when it ends is kept until five minutes before that, and asked for anew where it is refused (401).
     pub fn with_token(mut self, source: TokenSource) -> Self {
-        self.endpoint.auth = Auth::Token(source);
+        self.endpoint.auth = Auth::Token(Arc::new(Tokens::new(source)));
         self
     }
 

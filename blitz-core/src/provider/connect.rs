@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::wire::token::Token;
 use super::{Anthropic, AzureOpenAi, ChatServer, Cohere, Gemini, Offline, Ollama, OpenAi, OpenAiResponses, Provider};
 use crate::domain::Secret;
 use crate::error::{Error, ErrorCode, Result};
@@ -295,9 +296,9 @@ fn connect_in(
     })
 }
 
-fn entra_token() -> Result<Secret> {
+fn entra_token() -> Result<Token> {
     let gone = || Error::new(ErrorCode::ProviderAuth, format!("{AZURE_TOKEN} is not set any more"));
-    variable(AZURE_TOKEN).map(|token| Secret::new(&token)).ok_or_else(gone)
+    variable(AZURE_TOKEN).map(|token| Token::new(Secret::new(&token))).ok_or_else(gone)
 }
 
 /// Ollama's own variable may hold a host and port alone.

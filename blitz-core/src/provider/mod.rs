@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 
 pub use anthropic::Anthropic;
 pub use azure::AzureOpenAi;
+pub use azure::AzureSettings;
 #[cfg(feature = "bedrock")]
 pub use bedrock::{AwsCredentials, Bedrock};
 pub use cohere::Cohere;
@@ -54,8 +55,8 @@ pub use reply::Reply;
 pub use responses::OpenAiResponses;
 pub use scripted::Scripted;
 pub(crate) use tokens::{CLASS_FIELDS, choice_bound, search_bound};
-pub use wire::endpoint::TokenSource;
 pub(crate) use wire::headers::RequestHeaders;
+pub use wire::token::{Token, TokenSource};
 
 /// What a model stream gives.
 #[non_exhaustive]

@@ -93,7 +93,7 @@ fn code(json: &str) -> impl Iterator<Item = (usize, char)> {
 /// One JSON value and nothing else; a key that stands twice is an error, as nobody can say which counts, and so is an
 /// integer that would be rounded.
 fn strict(text: &str) -> serde_json::Result<Value> {
-    if let Some(number) = integer_past_64_bits(text) {
+    if let Some((_, number)) = integer_past_64_bits(text) {
         return Err(serde_json::Error::custom(format!("the integer {number} is past 64 bits: write it as text")));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);

@@ -8,6 +8,7 @@ pub(crate) mod builtin;
 pub(crate) mod function;
 pub(crate) mod http;
 pub(crate) mod node;
+pub(crate) mod permit;
 pub(crate) mod pool;
 pub(crate) mod registry;
 
@@ -15,6 +16,7 @@ pub use crate::tool_fn;
 pub use function::FunctionTool;
 pub use http::Egress;
 pub use node::{FunctionNode, NodeHandler, NodeOutput, NodeWork};
+pub use permit::EffectScope;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -87,6 +89,8 @@ pub struct ToolContext {
     pub(crate) pulse: Arc<Pulse>,
     /// The engine's threads for what blocks.
     pub(crate) threads: Arc<Pool>,
+    /// The call among the effects of the engine.
+    pub(crate) scope: EffectScope,
 }
 
 /// What a call tells of itself while it runs.
@@ -110,6 +114,7 @@ impl ToolContext {
             on_behalf: None,
             pulse: Arc::default(),
             threads: Arc::default(),
+            scope: EffectScope::default(),
         }
     }
 

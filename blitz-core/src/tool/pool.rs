@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::permit::EffectScope;
+
 /// The most tools that block at once; more wait in line.
 const MAX_THREADS: usize = 64;
 /// How long a thread without work stays.
@@ -60,9 +62,10 @@ impl Pool {
     /// interrupted, only its result is void.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (give, take) = oneshot::channel();
+        let scope = EffectScope::current();
         self.submit(Box::new(move || {
             if !give.is_closed() {
-                let outcome = catch_unwind(AssertUnwindSafe(work));
+                let outcome = catch_unwind(AssertUnwindSafe(|| scope.enter(work)));
                 // Nobody may be waiting any more: then the result is void.
                 give.send(outcome.ok()).ok();
             }

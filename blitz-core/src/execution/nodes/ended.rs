@@ -338,6 +338,7 @@ impl Driver {
         self.work.in_doubt.retain(|key| *key != place.key);
         turn.tools.retain(|tool| tool.key != place.key);
         turn.children.retain(|child| child.key != place.key);
+        self.take_back(&place.key);
         if let Some(running) = self.work.running.get(&place.key) {
             running.what.stop();
             return Vec::new();

@@ -1,8 +1,10 @@
 //! What a start is: the record of a tool, the bounds of a model call, the key of an effect.
 
+use super::super::Runtime;
 use super::super::setup::Setup;
-use super::{ModelStart, ToolStart};
-use crate::domain::{EventData, ExecutionId, ModelRequest, NodeStarted, ToolStarted};
+use super::{Desk, ModelStart, ToolStart};
+use crate::access::Standing;
+use crate::domain::{EventData, ExecutionId, ModelRequest, NodeStarted, Principal, ToolStarted};
 use crate::provider::{choice_bound, search_bound};
 
 impl ToolStart {
@@ -21,6 +23,13 @@ impl ToolStart {
                 (path.clone(), EventData::NodeStarted(started))
             }
         }
+    }
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) fn of(runtime: &'a Runtime, standing: &'a Standing, principal: &'a Principal) -> Self {
+        let Runtime { boot_id, store_id, deployments, .. } = runtime;
+        Self { standing, principal, boot_id, store_id, bounded: deployments.effects.is_some() }
     }
 }
 

@@ -3,18 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::Failure;
 use super::headers::RequestHeaders;
+use super::token::Tokens;
 use crate::domain::Secret;
 use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::net::{Answer, Http, MAX_ERROR_BODY, Patience, parse_base_url};
-
-/// Gives a token for one request: called before each, so that the host may renew it.
-pub type TokenSource = Arc<dyn Fn() -> BoxFuture<'static, Result<Secret>> + Send + Sync>;
 
 /// Adds headers to a request that is ready otherwise, such as a signature over it.
 pub(in crate::provider) type Signer = Arc<dyn Fn(&Url, &[u8]) -> Result<HeaderMap> + Send + Sync>;
@@ -26,8 +23,8 @@ pub(in crate::provider) enum Auth {
     None,
     /// By a key in a header, behind a word such as `Bearer `.
     Key { header: HeaderName, word: &'static str, key: Secret },
-    /// By a bearer token that the host gives for each request.
-    Token(TokenSource),
+    /// By a bearer token that a function of the host gives.
+    Token(Arc<Tokens>),
     /// By a signature; the secrets are what no message may show.
     #[cfg_attr(not(feature = "bedrock"), allow(dead_code, reason = "only Bedrock signs"))]
     Signed { signer: Signer, secrets: Vec<Secret> },
@@ -50,27 +47,28 @@ impl Auth {
     }
 
     /// What no message may show.
-    pub(in crate::provider) fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        let secrets = match self {
-            Self::None | Self::Token(_) => &[],
-            Self::Key { key, .. } => std::slice::from_ref(key),
-            Self::Signed { secrets, .. } => secrets.as_slice(),
-        };
-        secrets.iter()
+    pub(in crate::provider) fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Token(tokens) => tokens.sent().into_iter().collect(),
+            Self::Key { key, .. } => vec![key.clone()],
+            Self::Signed { secrets, .. } => secrets.clone(),
+        }
     }
 
-    async fn headers(&self, url: &Url, body: &[u8]) -> Result<HeaderMap> {
-        let mut headers = HeaderMap::new();
+    /// Says who sends a request; gives the token that says so, where it was kept from an earlier one.
+    async fn sign(&self, url: &Url, body: &[u8], headers: &mut HeaderMap) -> Result<Option<Secret>> {
         match self {
             Self::None => {}
             Self::Key { header, word, key } => drop(headers.insert(header, secret_value(word, key)?)),
-            Self::Token(source) => {
-                let token = source().await?;
+            Self::Token(tokens) => {
+                let (token, is_fresh) = tokens.get().await?;
                 headers.insert(AUTHORIZATION, secret_value("Bearer ", &Secret::trimmed(token.expose()))?);
+                return Ok(Some(token).filter(|_| !is_fresh));
             }
-            Self::Signed { signer, .. } => headers = signer(url, body)?,
+            Self::Signed { signer, .. } => headers.extend(signer(url, body)?),
         }
-        Ok(headers)
+        Ok(None)
     }
 }
 
@@ -152,8 +150,36 @@ impl Endpoint {
         patience: Patience,
     ) -> Result<Answer> {
         self.headers.lay_over(&mut headers);
-        headers.extend(self.auth.headers(&url, &body).await?);
+        let kept = self.auth.sign(&url, &body, &mut headers).await.map_err(|error| self.unsigned(error))?;
+        let (Some(token), Auth::Token(tokens)) = (kept, &self.auth) else {
+            return self.http.post_json(url, headers, body, patience).await.map_err(|error| self.broken(error));
+        };
+        let answer = self.http.post_json(url.clone(), headers.clone(), body.clone(), patience).await;
+        let answer = answer.map_err(|error| self.broken(error))?;
+        if answer.status() != 401 {
+            return Ok(answer);
+        }
+        // It ended before its time: nothing was done, and a new one may be had.
+        tokens.forget(&token).await;
+        self.auth.sign(&url, &body, &mut headers).await.map_err(|error| self.unsigned(error))?;
         self.http.post_json(url, headers, body, patience).await.map_err(|error| self.broken(error))
+    }
+
+    /// Why a request was not sent: nobody could say who sends it.
+    fn unsigned(&self, error: Error) -> Error {
+        match (&self.auth, error) {
+            (Auth::Token(_), error) if !matches!(error, Error::Provider { .. }) => Error::Provider {
+                code: error.code(),
+                provider: self.name.clone(),
+                status: None,
+                retry_after: None,
+                retryable: error.is_retryable(),
+                charged: Charged::No,
+                message: "no token could be had".to_owned(),
+                source: Some(Box::new(error)),
+            },
+            (_, error) => error,
+        }
     }
 
     pub(in crate::provider) async fn failure(&self, answer: Answer) -> Failure {
@@ -194,24 +220,12 @@ mod tests {
     async fn b36_a_key_is_trimmed_and_never_shown() {
         let auth = Auth::bearer(Some(Secret::new(" canary\n"))).unwrap();
         let endpoint = Endpoint::new("p", "http://h", auth).unwrap();
-        let headers = endpoint.auth.headers(&endpoint.base, b"").await.unwrap();
+        let mut headers = HeaderMap::new();
+        endpoint.auth.sign(&endpoint.base, b"", &mut headers).await.unwrap();
         assert_eq!(headers[AUTHORIZATION], "Bearer canary");
         assert!(!format!("{endpoint:?} {headers:?}").contains("canary"));
         let error = Auth::bearer(Some(Secret::new("can\nary"))).err().unwrap();
         assert_eq!(error.code(), crate::ErrorCode::InvalidInput);
         assert!(matches!(Auth::bearer(Some(Secret::new("\n"))), Ok(Auth::None)));
-    }
-
-    #[tokio::test]
-    async fn b35_a_token_is_asked_for_with_each_request() {
-        let count = Arc::new(std::sync::atomic::AtomicU32::new(0));
-        let source: TokenSource = Arc::new(move || {
-            let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            Box::pin(async move { Ok(Secret::new(&format!("t{number}"))) })
-        });
-        let auth = Auth::Token(source);
-        let url = parse_base_url("http://h").unwrap();
-        assert_eq!(auth.headers(&url, b"").await.unwrap()[AUTHORIZATION], "Bearer t0");
-        assert_eq!(auth.headers(&url, b"").await.unwrap()[AUTHORIZATION], "Bearer t1");
     }
 }

@@ -264,7 +264,8 @@ impl Endpoint {
             && identifier.len() <= 48
             && identifier.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         let is_number = identifier.len() <= 5 && identifier.bytes().all(|byte| byte.is_ascii_digit());
-        let is_key = self.auth.secrets().map(Secret::expose).chain(self.headers.values()).any(|key| {
+        let secrets = self.auth.secrets();
+        let is_key = secrets.iter().map(Secret::expose).chain(self.headers.values()).any(|key| {
             let (key, identifier) = (key.to_lowercase(), identifier.to_lowercase());
             key.contains(&identifier) || identifier.contains(&key)
         });

@@ -20,6 +20,7 @@ pub(super) mod repeat;
 pub(super) mod schema;
 pub(super) mod text;
 pub(super) mod think;
+pub(super) mod token;
 
 use std::pin::Pin;
 use std::sync::Arc;
