@@ -30,6 +30,18 @@ pub struct Usage {
     /// What of it may have a price of its own.
     #[serde(skip_serializing_if = "UsageDetails::is_empty")]
     pub details: UsageDetails,
+    /// What the report leaves open, for the ledger to mend; no part of any record.
+    #[serde(skip)]
+    pub(crate) open: Open,
+}
+
+/// What a provider's report leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Open {
+    /// More output may have been made than is counted.
+    pub(crate) output: bool,
+    /// So many output tokens came at most.
+    pub(crate) delivered: u64,
 }
 
 /// What of a call's usage may have a price of its own, beside what is cached and what is reasoning.
@@ -196,6 +208,32 @@ impl Usage {
     /// The same usage at a class of service.
     pub fn with_service_tier(mut self, service_tier: ServiceTier) -> Self {
         self.details.service_tier = service_tier;
+        self
+    }
+
+    /// The same usage of an answer that broke off: more output may have been made than is counted.
+    pub(crate) fn with_open_output(mut self) -> Self {
+        (self.open.output, self.provenance) = (true, Provenance::Estimated);
+        self
+    }
+
+    /// Whether more output may have been made than is counted.
+    pub(crate) fn has_open_output(&self) -> bool {
+        self.open.output
+    }
+
+    /// The same usage, of whose output so many tokens came at most.
+    pub(crate) fn with_delivered(mut self, tokens: u64) -> Self {
+        self.open.delivered = tokens;
+        self
+    }
+
+    /// The same usage with nothing left open, of a call that could make so many output tokens.
+    pub(crate) fn mended(mut self, output_cap: u64) -> Self {
+        let Open { output, delivered } = std::mem::take(&mut self.open);
+        if output {
+            self.output_tokens = self.output_tokens.max(delivered.min(output_cap));
+        }
         self
     }
 

@@ -22,7 +22,7 @@ use crate::agent::partial::PartialOutput;
 use crate::domain::{
     Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, ReservationId, Timestamp, ToolCall,
 };
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::provider::{CallContext, Provider, RequestHeaders, StreamItem, structured};
 use crate::tool::ToolContext;
 use crate::tool::registry::{PreparedTool, ToolOutcome};
@@ -154,6 +154,14 @@ impl Delivered {
             self.0.bytes.store(came.saturating_mul(self.0.answers), Ordering::Relaxed);
         }
     }
+
+    /// There is no answer. Where it was read to its end, no more of it was made than came.
+    fn failed(&self, error: &Error) {
+        let is_whole = matches!(error, Error::Provider { charged: Charged::Delivered | Charged::No, .. });
+        if is_whole && self.bytes() == Self::UNCOUNTED {
+            self.0.bytes.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 impl ModelCall {
@@ -211,6 +219,7 @@ impl ModelCall {
             })
             .await
             .inspect(|response| delivered.complete(response))
+            .inspect_err(|error| delivered.failed(error))
         });
         // The driver ends a call that outlasts its execution.
         let result = match asked.catch_unwind().await {

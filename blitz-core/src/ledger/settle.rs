@@ -35,7 +35,7 @@ pub(crate) fn settle(
     ended: Ended,
 ) -> Result<Booked> {
     let reservation = resolve(tx, reservation, Resolution::Settled)?;
-    let booking = Booking::reported(&reservation, usage, now);
+    let booking = Booking::reported(&reservation, &usage.mended(reservation.output_cap), now);
     book(tx, now, &reservation, &booking, Some(raw_usage).filter(|raw| !raw.is_null()), ended)
 }
 
@@ -132,6 +132,7 @@ fn within_reason(reported: &Usage) -> (Usage, Option<EntryFlag>) {
         reasoning_tokens: held(b.reasoning),
         provenance: reported.provenance,
         details,
+        ..Usage::default()
     };
     let whole = [reported.requests, reported.input_tokens, reported.output_tokens, reported.details.searches];
     let parts = |usage: &Usage| {

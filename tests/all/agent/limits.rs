@@ -48,6 +48,7 @@ fn down(name: &str) -> (FunctionProvider, Arc<AtomicUsize>) {
                 retry_after: None,
                 retryable: true,
                 charged: Charged::No,
+                usage: None,
                 message: "down".into(),
                 source: None,
             })

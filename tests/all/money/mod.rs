@@ -5,6 +5,7 @@
 mod calls;
 mod embedding;
 mod extra;
+mod failed;
 mod following;
 mod limits;
 mod race;

@@ -152,7 +152,7 @@ impl Decode for Decoder {
             "message_stop" => self.done = true,
             "error" => return Err(Unreadable::ErrorObject(event.error)),
             "" if !event.error.is_null() => return Err(Unreadable::ErrorObject(event.error)),
-            "" => return Err(Unreadable::Malformed("an answer that is no message")),
+            "" => return Err(Unreadable::Empty("an answer that is no message")),
             // Pings, and types that are not known yet.
             _ => {}
         }
@@ -167,9 +167,14 @@ impl Decode for Decoder {
         self.done
     }
 
+    fn usage(&self) -> Option<(Usage, Value)> {
+        let raw = Value::Object(self.usage.clone());
+        Some((usage(&raw)?, raw))
+    }
+
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
         if self.usage.is_empty() && self.draft.id.is_empty() && self.draft.finish_reason.is_none() {
-            return Err(Unreadable::Malformed("an answer that is no message"));
+            return Err(Unreadable::Empty("an answer that is no message"));
         }
         let raw = Value::Object(std::mem::take(&mut self.usage));
         self.draft.usage = usage(&raw);

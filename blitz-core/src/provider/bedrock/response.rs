@@ -89,7 +89,7 @@ impl Decode for Decoder {
             }
             "" => {
                 let Some(content) = answer["output"]["message"]["content"].as_array() else {
-                    return Err(Unreadable::Malformed("an answer that is no message"));
+                    return Err(Unreadable::Empty("an answer that is no message"));
                 };
                 for (index, block) in (0..).zip(content) {
                     self.block(index, block, out)?;
@@ -108,6 +108,10 @@ impl Decode for Decoder {
 
     fn is_done(&self) -> bool {
         self.done
+    }
+
+    fn usage(&self) -> Option<(Usage, Value)> {
+        self.draft.reported()
     }
 
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {

@@ -76,17 +76,20 @@ impl Decoder {
     }
 
     fn end(&mut self, reason: Option<&str>, usage: &Value, error: &Value) -> Result<(), Unreadable> {
+        // What failed is reported too.
+        self.draft.usage = self::usage(usage);
+        self.draft.raw_usage = usage.clone();
+        self.done = true;
         self.draft.finish_reason = Some(match reason.unwrap_or_default() {
             "COMPLETE" | "STOP_SEQUENCE" => FinishReason::Stop,
             "TOOL_CALL" => FinishReason::ToolCalls,
             "MAX_TOKENS" => FinishReason::Length,
             "ERROR_TOXIC" => FinishReason::ContentFilter,
-            "ERROR" => return Err(Unreadable::ErrorObject(json!({"error": error}))),
             _ => FinishReason::Other,
         });
-        self.draft.usage = self::usage(usage);
-        self.draft.raw_usage = usage.clone();
-        self.done = true;
+        if reason == Some("ERROR") {
+            return Err(Unreadable::ErrorObject(json!({"error": error})));
+        }
         Ok(())
     }
 
@@ -125,7 +128,7 @@ impl Decode for Decoder {
                 self.end(delta["finish_reason"].as_str(), &delta["usage"], &delta["error"])?;
             }
             "" if event.message.is_object() => self.whole(&event, out)?,
-            "" => return Err(Unreadable::Malformed("an answer that is no message")),
+            "" => return Err(Unreadable::Empty("an answer that is no message")),
             _ => {}
         }
         Ok(())
@@ -137,6 +140,10 @@ impl Decode for Decoder {
 
     fn is_done(&self) -> bool {
         self.done
+    }
+
+    fn usage(&self) -> Option<(Usage, Value)> {
+        self.draft.reported()
     }
 
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
@@ -191,6 +198,6 @@ mod tests {
         assert_eq!(from_pieces.usage, Some(Usage::new(3, 4)));
         let error = json!({"type": "message-end", "delta": {"finish_reason": "ERROR", "error": "x"}});
         assert!(matches!(read(&format!("data: {error}\n\n")), Err(Unreadable::ErrorObject(_))));
-        assert!(matches!(read("{\"type\":\"other\"}"), Err(Unreadable::Malformed(_))));
+        assert!(matches!(read("{\"type\":\"other\"}"), Err(Unreadable::Empty(_))));
     }
 }

@@ -118,6 +118,11 @@ impl Decode for Decoder {
             return pieces.iter().try_for_each(|piece| self.take("", &piece.to_string(), out));
         }
         let chunk: Chunk = parse(json)?;
+        // Each report is a whole one: the last counts.
+        if chunk.usage_metadata.is_object() {
+            self.draft.usage = usage(&chunk.usage_metadata);
+            self.draft.raw_usage = chunk.usage_metadata;
+        }
         if !chunk.error.is_null() {
             return Err(Unreadable::ErrorObject(json!({"error": chunk.error})));
         }
@@ -140,11 +145,6 @@ impl Decode for Decoder {
             self.draft.finish_reason = Some(FinishReason::ContentFilter);
             self.draft.extra.insert("promptFeedback".to_owned(), chunk.prompt_feedback);
         }
-        // Each report is a whole one: the last counts.
-        if chunk.usage_metadata.is_object() {
-            self.draft.usage = usage(&chunk.usage_metadata);
-            self.draft.raw_usage = chunk.usage_metadata;
-        }
         self.draft.model = chunk.model_version.unwrap_or_else(|| std::mem::take(&mut self.draft.model));
         self.draft.id = chunk.response_id.unwrap_or_else(|| std::mem::take(&mut self.draft.id));
         self.draft.extra.extend(chunk.extra);
@@ -159,9 +159,13 @@ impl Decode for Decoder {
         self.own_tools
     }
 
+    fn usage(&self) -> Option<(Usage, Value)> {
+        self.draft.reported()
+    }
+
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
         if self.draft.finish_reason.is_none() && self.draft.len() == 0 && self.draft.raw_usage.is_null() {
-            return Err(Unreadable::Malformed("an answer without a candidate"));
+            return Err(Unreadable::Empty("an answer without a candidate"));
         }
         // They are no part of the report of usage, which may come before them.
         if let Some(usage) = &mut self.draft.usage {

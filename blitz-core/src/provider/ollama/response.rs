@@ -108,6 +108,10 @@ impl Decode for Decoder {
         self.done
     }
 
+    fn usage(&self) -> Option<(Usage, Value)> {
+        self.draft.reported()
+    }
+
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
         self.draft.finish_some()
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::StreamItem;
 #[cfg(feature = "bedrock")]
 use super::frames::Frames;
-use crate::domain::ModelResponse;
+use crate::domain::{ModelResponse, Usage};
 use crate::net::sse::{EventTooLarge, MAX_EVENT, SseParser};
 
 /// Where the deltas of an answer go.
@@ -22,6 +22,8 @@ pub(in crate::provider) enum Unreadable {
     Cut,
     /// It is not what was asked for.
     Malformed(&'static str),
+    /// It was read to its end, and nothing of an answer is in it.
+    Empty(&'static str),
 }
 
 impl From<EventTooLarge> for Unreadable {
@@ -63,6 +65,9 @@ pub(in crate::provider) trait Decode: Send {
     fn is_done(&self) -> bool {
         false
     }
+
+    /// What the server has reported of usage so far, in the engine's terms and in its own words.
+    fn usage(&self) -> Option<(Usage, Value)>;
 
     /// The whole answer; the decoder is empty behind it.
     fn finish(&mut self) -> Result<ModelResponse, Unreadable>;
@@ -123,11 +128,17 @@ impl Reader {
         self.pieces.done
     }
 
+    /// What the server said of the usage of an answer that failed: of one that had not stopped, the output so far.
+    pub(in crate::provider) fn usage(&self) -> Option<(Usage, Value)> {
+        let (usage, raw) = self.pieces.decoder.usage()?;
+        Some((if self.has_stopped() { usage } else { usage.with_open_output() }, raw))
+    }
+
     pub(in crate::provider) fn push(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), Unreadable> {
         if matches!(self.body, Body::Unknown) {
             let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { return Ok(()) };
             self.body = match (first, self.pieces.decoder.framing()) {
-                (b'<', _) => return Err(Unreadable::Malformed("a web page")),
+                (b'<', _) => return Err(Unreadable::Empty("a web page")),
                 (b'{', Framing::Lines) => Body::Lines(Vec::new()),
                 (b'{' | b'[', _) => Body::Json(Vec::new()),
                 #[cfg(feature = "bedrock")]

@@ -47,10 +47,19 @@ impl Link {
             bytes.extend_from_slice(&chunk);
         }
         let answer: Value = serde_json::from_slice(&bytes)
-            .map_err(|_| self.endpoint.unreadable(Unreadable::Malformed("embeddings that are not JSON")))?;
+            .map_err(|_| self.endpoint.unreadable(Unreadable::Malformed("embeddings that are not JSON"), false, None))?;
         let found = read(&answer);
         let is_whole = found.vectors.len() == request.inputs.len() && found.vectors.iter().all(|one| !one.is_empty());
-        if is_whole { Ok(found) } else { Err(self.endpoint.unreadable(Unreadable::Malformed("too few embeddings"))) }
+        if is_whole {
+            return Ok(found);
+        }
+        let reported = found.usage.map(|usage| (usage, found.raw_usage));
+        // An error in place of the answer says more than that there is none.
+        let error = match answer.get("error").filter(|error| !error.is_null()) {
+            Some(_) => Unreadable::ErrorObject(answer),
+            None => Unreadable::Empty("too few embeddings"),
+        };
+        Err(self.endpoint.unreadable(error, false, reported))
     }
 }
 

@@ -105,6 +105,7 @@ impl Endpoint {
                 retry_after: None,
                 retryable: false,
                 charged: Charged::No,
+                usage: None,
                 message,
                 source,
             },
