@@ -38,10 +38,14 @@ pub struct Usage {
 /// What a provider's report leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Open {
+    /// More input may have been read than is counted.
+    pub(crate) input: bool,
     /// More output may have been made than is counted.
     pub(crate) output: bool,
     /// So many output tokens came at most.
     pub(crate) delivered: u64,
+    /// The report contradicts itself.
+    pub(crate) odd: bool,
 }
 
 /// What of a call's usage may have a price of its own, beside what is cached and what is reasoning.
@@ -211,9 +215,22 @@ impl Usage {
         self
     }
 
-    /// The same usage of an answer that broke off: more output may have been made than is counted.
+    /// The same usage where more output may have been made than is counted: the report does not say it, or the answer
+    /// broke off.
     pub(crate) fn with_open_output(mut self) -> Self {
         (self.open.output, self.provenance) = (true, Provenance::Estimated);
+        self
+    }
+
+    /// The same usage where the report says nothing, or not all, of the input.
+    pub(crate) fn with_open_input(mut self) -> Self {
+        (self.open.input, self.provenance) = (true, Provenance::Estimated);
+        self
+    }
+
+    /// The same usage of a report that contradicts itself.
+    pub(crate) fn doubted(mut self) -> Self {
+        self.open.odd = true;
         self
     }
 
@@ -228,9 +245,12 @@ impl Usage {
         self
     }
 
-    /// The same usage with nothing left open, of a call that could make so many output tokens.
-    pub(crate) fn mended(mut self, output_cap: u64) -> Self {
-        let Open { output, delivered } = std::mem::take(&mut self.open);
+    /// The same usage with nothing left open, of a call that could read and make so many tokens.
+    pub(crate) fn mended(mut self, input_bound: u64, output_cap: u64) -> Self {
+        let Open { input, output, delivered, odd: _ } = std::mem::take(&mut self.open);
+        if input {
+            self.input_tokens = self.input_tokens.max(input_bound);
+        }
         if output {
             self.output_tokens = self.output_tokens.max(delivered.min(output_cap));
         }

@@ -20,7 +20,7 @@ use super::nodes::KeptEnd;
 use super::turn::Ids;
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
-    Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, ReservationId, Timestamp, ToolCall,
+    Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, Part, ReservationId, Timestamp, ToolCall,
 };
 use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::provider::{CallContext, Provider, RequestHeaders, StreamItem, structured};
@@ -149,8 +149,11 @@ impl Delivered {
     fn complete(&self, answer: &ModelResponse) {
         if self.bytes() == Self::UNCOUNTED {
             let calls = answer.message.tool_calls().map(|call| call.name.len() + call.arguments.len());
-            let text = answer.message.text_content().len();
-            let came = (text + calls.sum::<usize>()) as u64;
+            let text = answer.message.parts.iter().map(|part| match part {
+                Part::Text { text } | Part::Thinking { text, .. } | Part::Refusal { text } => text.len(),
+                _ => 0,
+            });
+            let came = (text.sum::<usize>() + calls.sum::<usize>()) as u64;
             self.0.bytes.store(came.saturating_mul(self.0.answers), Ordering::Relaxed);
         }
     }

@@ -35,7 +35,11 @@ pub(crate) fn settle(
     ended: Ended,
 ) -> Result<Booked> {
     let reservation = resolve(tx, reservation, Resolution::Settled)?;
-    let booking = Booking::reported(&reservation, &usage.mended(reservation.output_cap), now);
+    let mended = usage.mended(reservation.input_bound, reservation.output_cap);
+    let mut booking = Booking::reported(&reservation, &mended, now);
+    if usage.open.odd && booking.flag.is_none() {
+        booking.flag = Some(EntryFlag::InconsistentUsage);
+    }
     book(tx, now, &reservation, &booking, Some(raw_usage).filter(|raw| !raw.is_null()), ended)
 }
 

@@ -9,6 +9,7 @@ mod failed;
 mod following;
 mod limits;
 mod race;
+mod reports;
 mod rerating;
 mod usage;
 mod webhooks;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::wire::body::{Decode, Framing, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
-use super::super::wire::text::first_count;
+use super::super::wire::counts::Counts;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage};
 
 pub(super) struct Decoder {
@@ -131,16 +131,21 @@ fn finish_reason(text: &str) -> FinishReason {
 
 /// Usage in the engine's terms: what was read from and written to the cache is put inside the input.
 fn usage(raw: &Value) -> Option<Usage> {
-    let count = |pointer: &str| first_count(raw, &[pointer]);
-    let fresh = count("/inputTokens")?;
+    let counts = Counts::new(raw);
+    let count = |pointer: &str| counts.first(&[pointer]);
+    let mut usage = counts.usage(count("/inputTokens"), count("/outputTokens"))?;
     let read = count("/cacheReadInputTokens").unwrap_or(0);
     let written = count("/cacheWriteInputTokens").unwrap_or(0);
     let details = raw["cacheDetails"].as_array().into_iter().flatten();
     let for_an_hour =
-        details.filter(|detail| detail["ttl"] == "1h").filter_map(|detail| first_count(detail, &["/inputTokens"]));
-    let for_an_hour = for_an_hour.sum::<u64>().min(written);
-    let usage = Usage::new(fresh + read + written, count("/outputTokens").unwrap_or(0)).with_cache(read, written);
-    Some(usage.with_cache_write_1h(for_an_hour))
+        details.filter(|detail| detail["ttl"] == "1h").filter_map(|detail| counts.count(&detail["inputTokens"]));
+    let for_an_hour = counts.part(for_an_hour.sum(), written);
+    let without_cache = usage.total_tokens();
+    usage.input_tokens += read + written;
+    let sums = [without_cache, usage.total_tokens()];
+    let is_whole = !usage.open.input && !usage.open.output;
+    counts.note(is_whole && count("/totalTokens").is_some_and(|total| !sums.contains(&total)));
+    Some(counts.checked(usage.with_cache(read, written).with_cache_write_1h(for_an_hour)))
 }
 
 #[cfg(test)]

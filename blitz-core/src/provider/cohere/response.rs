@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::Draft;
 use super::super::wire::schema::Reading;
-use super::super::wire::text::{first_count, or_default};
+use super::super::wire::counts::Counts;
+use super::super::wire::text::or_default;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage, UsageDetails};
 
 /// The id under which a plan for tools is kept apart from other thoughts.
@@ -153,13 +154,15 @@ impl Decode for Decoder {
 
 /// What is billed; the provider counts more than that, and says that in the raw report.
 fn usage(raw: &Value) -> Option<Usage> {
-    let count = |names: &[&str]| first_count(raw, names);
-    let input = count(&["/billed_units/input_tokens", "/tokens/input_tokens"])?;
-    let output = count(&["/billed_units/output_tokens", "/tokens/output_tokens"]).unwrap_or(0);
-    let reasoning = count(&["/tokens/reasoning_tokens"]).unwrap_or(0).min(output);
+    let counts = Counts::new(raw);
+    let count = |names: &[&str]| counts.first(names);
+    let input = count(&["/billed_units/input_tokens", "/tokens/input_tokens"]);
+    let output = count(&["/billed_units/output_tokens", "/tokens/output_tokens"]);
+    let usage = counts.usage(input, output)?;
+    let reasoning = count(&["/tokens/reasoning_tokens"]).unwrap_or(0).min(usage.output_tokens);
     let searches = count(&["/billed_units/search_units"]).unwrap_or(0);
-    let usage = Usage::new(input, output).with_reasoning(reasoning);
-    Some(usage.with_details(UsageDetails { searches, ..UsageDetails::default() }))
+    let details = UsageDetails { searches, ..UsageDetails::default() };
+    Some(counts.checked(usage.with_reasoning(reasoning).with_details(details)))
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::super::{CallContext, EmbeddingRequest, EmbeddingResponse};
 use super::body::Unreadable;
+use super::counts::Counts;
 use super::endpoint::Endpoint;
-use super::text::first_count;
 use super::{Link, extra, lay_over, media, to_body};
 use crate::domain::{Part, Usage};
 use crate::error::{Error, Result};
@@ -108,10 +108,11 @@ pub(in crate::provider) fn openai_body(
 pub(in crate::provider) fn openai_answer(answer: &Value) -> EmbeddingResponse {
     let mut data: Vec<&Value> = answer["data"].as_array().into_iter().flatten().collect();
     data.sort_by_key(|one| one["index"].as_u64().unwrap_or(u64::MAX));
-    let used = first_count(&answer["usage"], &["/prompt_tokens", "/total_tokens"]);
+    let counts = Counts::new(&answer["usage"]);
+    let used = counts.first(&["/prompt_tokens", "/total_tokens"]);
     EmbeddingResponse {
         vectors: data.iter().map(|one| vector(&one["embedding"])).collect(),
-        usage: used.map(|tokens| Usage::new(tokens, 0)),
+        usage: used.map(|tokens| counts.checked(Usage::new(tokens, 0))),
         raw_usage: answer["usage"].clone(),
         model_name: answer["model"].as_str().unwrap_or_default().to_owned(),
     }

@@ -7,6 +7,7 @@
 
 pub(super) mod body;
 pub(super) mod calls;
+pub(super) mod counts;
 pub(super) mod draft;
 pub(super) mod embed;
 pub(super) mod endpoint;
