@@ -151,10 +151,14 @@ async fn fault_b41_every_dialect_reads_429_529_and_retry_after() {
 #[tokio::test]
 async fn fault_b32_b18_b41_overflow_filter_and_quota_are_named_and_never_retried() {
     use ErrorCode::*;
+    let said = |message: &str| json!({"error": {"message": message}, "message": message});
     for (name, make, _) in DIALECTS {
         for (status, error, code) in [
             (400, json!({"error": {"message": "prompt is too long: 9 tokens > 8 maximum"}}), ContextOverflow),
             (400, json!({"error": {"code": "context_length_exceeded"}}), ContextOverflow),
+            (400, said("input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000"), ContextOverflow),
+            (400, json!({"code": "x", "error": "This model's maximum prompt length is 131072."}), ContextOverflow),
+            (400, said("Input Tokens Exceeded: Number of input tokens exceeds maximum length."), ContextOverflow),
             (400, json!({"error": {"code": "content_filter"}}), ContentFiltered),
             (429, json!({"error": {"code": "insufficient_quota"}}), ProviderAuth),
         ] {

@@ -188,7 +188,8 @@ fn finish_reason(text: &str) -> FinishReason {
     match text {
         "end_turn" | "stop_sequence" => FinishReason::Stop,
         "tool_use" => FinishReason::ToolCalls,
-        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "max_tokens" => FinishReason::Length,
+        "model_context_window_exceeded" => FinishReason::ContextWindow,
         "refusal" => FinishReason::ContentFilter,
         "pause_turn" => FinishReason::Paused,
         _ => FinishReason::Other,

@@ -30,6 +30,11 @@ const OVERFLOW: &[&str] = &[
     "input is too long",
     "exceeds the maximum number of tokens",
     "too many tokens",
+    "exceed context limit",
+    "maximum prompt length",
+    "input tokens exceeded",
+    "tokens exceeds maximum length",
+    "input exceeds maximum length",
 ];
 
 /// An answer that is an error.
