@@ -18,6 +18,14 @@ use crate::net::retry_after::retry_after;
 /// Identifiers of an account that is used up.
 const NO_MONEY: &[&str] =
     &["insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "billing_error"];
+/// How providers without an identifier for it say that an account is used up, or its share of a day or a month.
+const USED_UP: &[&str] = &[
+    "credit balance is too low",
+    "insufficient balance",
+    "used all available credits",
+    "monthly spending limit",
+    "api calls / month",
+];
 /// How providers without an identifier for it say that a key is wrong.
 const BAD_KEY: &[&str] = &["incorrect api key", "api key not valid", "invalid api key", "api key is invalid"];
 /// How providers without an identifier for it say that a conversation is too long.
@@ -51,6 +59,8 @@ struct ErrorObject {
     identifiers: Vec<String>,
     /// The text in lower case, for recognition only.
     text: String,
+    /// What is given for a day is used up, so that no wait of minutes helps.
+    used_up: bool,
 }
 
 impl Failure {
@@ -96,7 +106,8 @@ impl ErrorObject {
             let text = ["message", "detail"].iter().find_map(|name| object.get(*name));
             text.or(Some(*object)).filter(|text| text.is_string())?.as_str()
         });
-        Self { identifiers: identifiers.collect(), text: text.unwrap_or_default().to_lowercase() }
+        let (identifiers, text) = (identifiers.collect(), text.unwrap_or_default().to_lowercase());
+        Self { identifiers, text, used_up: is_for_a_day(object) }
     }
 
     fn is(&self, names: &[&str]) -> bool {
@@ -110,7 +121,7 @@ impl ErrorObject {
     /// The code of an error with this HTTP status.
     fn code(&self, status: u16) -> ErrorCode {
         let refused = (400..500).contains(&status);
-        if self.is(NO_MONEY) || refused && self.mentions(&["credit balance is too low", "insufficient balance"]) {
+        if self.is(NO_MONEY) || refused && (self.used_up || self.mentions(USED_UP)) {
             return ErrorCode::ProviderAuth;
         }
         if status == 400 && (self.is(&["API_KEY_INVALID"]) || self.mentions(BAD_KEY)) {
@@ -183,6 +194,13 @@ impl ErrorObject {
         };
         format!("answered {status}{shown}: {advice}")
     }
+}
+
+/// Whether Google names a quota for a day among those that a call is beyond.
+fn is_for_a_day(error: &Value) -> bool {
+    let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
+    let violations = details.filter_map(|detail| detail.get("violations")?.as_array()).flatten();
+    violations.filter_map(|one| one.get("quotaId")?.as_str()).any(|quota| quota.contains("PerDay"))
 }
 
 /// The wait that Google puts into the body: `{"@type": "…RetryInfo", "retryDelay": "34s"}`.
