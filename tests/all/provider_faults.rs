@@ -266,6 +266,23 @@ async fn fault_b21_an_error_object_in_a_200_stream_is_an_error() {
     assert_eq!((code, charged), (ErrorCode::ProviderAuth, Charged::No), "nothing of an answer came before it");
 }
 
+/// As OpenRouter tells of an upstream that failed in the middle: in the choice, not in the chunk.
+#[tokio::test]
+async fn fault_b21_an_error_in_a_choice_is_an_error() {
+    let choice = |error: Value| json!({"index": 0, "delta": {"content": ""}, "error": error, "finish_reason": "error"});
+    let last = |error: Value| json!({"choices": [choice(error)]});
+    for (error, code) in [
+        (json!({"code": 502, "message": "upstream"}), ErrorCode::Unavailable),
+        (json!({"code": 429, "message": "slow"}), ErrorCode::RateLimited),
+        (json!(null), ErrorCode::Unavailable),
+    ] {
+        let reply = Reply::events().event(&text("half")).event(&last(error.clone())).send("data: [DONE]\n\n");
+        assert_eq!(failure(reply).await, (code, true, Charged::Delivered), "{error}");
+        let whole = json!({"choices": [{"index": 0, "message": {"content": ""}, "error": error, "finish_reason": "error"}]});
+        assert_eq!(failure(Reply::json(200, &whole)).await.0, code, "{error}");
+    }
+}
+
 #[tokio::test]
 async fn fault_b36_the_key_does_not_follow_a_redirect() {
     let elsewhere = Server::start([]).await;

@@ -120,11 +120,15 @@ impl Decode for Decoder {
         }
         let chunk: Chunk = parse(json)?;
         // Each report is a whole one: the last counts.
-        if chunk.usage_metadata.is_object() {
+        let is_counted = chunk.usage_metadata.is_object();
+        if is_counted {
             self.draft.usage = usage(&chunk.usage_metadata);
             self.draft.raw_usage = chunk.usage_metadata;
         }
         if !chunk.error.is_null() {
+            if is_counted {
+                self.draft.finish_reason.get_or_insert(FinishReason::Other);
+            }
             return Err(Unreadable::ErrorObject(json!({"error": chunk.error})));
         }
         for candidate in chunk.candidates.iter().filter(|candidate| candidate.index == 0) {

@@ -38,6 +38,17 @@ pub(super) struct Choice<'a> {
     pub extra: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
+impl Choice<'_> {
+    /// The error that ended it, where one did: an object of its own, or the word alone.
+    pub(super) fn error(&self) -> Option<Value> {
+        let own = self.extra.iter().find(|(name, raw)| name == "error" && raw.get() != "null");
+        match own {
+            Some((_, raw)) => Some(serde_json::from_str(raw.get()).unwrap_or_default()),
+            None => (self.finish_reason.0 == "error").then_some(Value::Null),
+        }
+    }
+}
+
 /// Reads an object: fields by name, all others into `extra`, some not at all.
 macro_rules! object {
     ($name:ident: $what:literal; $($field:ident),*; ignored $($ignored:literal),*) => {

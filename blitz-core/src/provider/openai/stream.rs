@@ -46,9 +46,11 @@ impl Decode for Assembly {
         let chunk: Chunk<'_> = parse(json)?;
         let literal = chunk.literal();
         // Each report of usage is a whole one: the last counts.
-        self.usage = chunk.usage.filter(Value::is_object).unwrap_or_else(|| std::mem::take(&mut self.usage));
+        let usage = chunk.usage.filter(Value::is_object);
+        let is_counted = usage.is_some();
+        self.usage = usage.unwrap_or_else(|| std::mem::take(&mut self.usage));
         if let Some(error) = chunk.error {
-            return Err(Unreadable::ErrorObject(error));
+            return Err(self.broken(error, is_counted));
         }
         keep_first(&mut self.id, &chunk.id.0);
         keep_first(&mut self.model, &chunk.model.0);
@@ -59,6 +61,9 @@ impl Decode for Assembly {
             let index = choice.index.unwrap_or(0);
             if *self.candidate.get_or_insert(index) == index {
                 self.take_choice(choice, out)?;
+                if let Some(error) = choice.error() {
+                    return Err(self.broken(error, is_counted));
+                }
                 if let Some(literal) = literal {
                     self.repeat.learn(json, literal);
                     return Ok(());
@@ -97,6 +102,14 @@ impl Assembly {
         Self { tags: ThinkTags::new(looks), ..self }
     }
 
+    /// The answer ends by an error. Usage that came with it is a whole report.
+    fn broken(&mut self, error: Value, is_counted: bool) -> Unreadable {
+        if is_counted {
+            self.finish_reason.get_or_insert(FinishReason::Other);
+        }
+        Unreadable::ErrorObject(error)
+    }
+
     fn take_choice(&mut self, choice: &Choice<'_>, out: &mut Out) -> Result<(), Unreadable> {
         if let Some(said) = choice.delta.as_ref().or(choice.message.as_ref().filter(|_| self.is_empty())) {
             self.take_said(said, out)?;
@@ -107,7 +120,9 @@ impl Assembly {
         if let Some(usage) = choice.usage.as_ref().filter(|usage| usage.is_object()) {
             self.usage = usage.clone();
         }
-        self.finish_reason = self.finish_reason.or(response::finish_reason(&choice.finish_reason.0));
+        let is_over = choice.error().is_none();
+        let reason = response::finish_reason(&choice.finish_reason.0).filter(|_| is_over);
+        self.finish_reason = self.finish_reason.or(reason);
         if self.finish_reason.is_some() {
             self.end_text(out);
             for (name, value) in &choice.extra {
