@@ -266,6 +266,22 @@ async fn fault_b21_an_error_object_in_a_200_stream_is_an_error() {
     assert_eq!((code, charged), (ErrorCode::ProviderAuth, Charged::No), "nothing of an answer came before it");
 }
 
+#[tokio::test]
+async fn fault_b21_a_character_cut_in_two_is_one_again() {
+    let piece = |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    for (pieces, said) in [
+        ([r"a\ud83d", r"\ude00b"], "a\u{1f600}b"),
+        ([r"a\ud83d", "b"], "ab"),
+        ([r"a\ude00", "b"], "a\u{fffd}b"),
+    ] {
+        let reply = Reply::events().event(&text("- ")).send(piece(pieces[0])).send(piece(pieces[1])).event(&finish());
+        assert_eq!(answer(reply).await.unwrap().message.text_content(), format!("- {said}"), "{pieces:?}");
+    }
+    let whole = r#"{"choices":[{"index":0,"message":{"content":"a\ud83db"},"finish_reason":"stop"}]}"#;
+    let reply = Reply::body(200, "application/json", whole);
+    assert_eq!(answer(reply).await.unwrap().message.text_content(), "a\u{fffd}b");
+}
+
 /// As OpenRouter tells of an upstream that failed in the middle: in the choice, not in the chunk.
 #[tokio::test]
 async fn fault_b21_an_error_in_a_choice_is_an_error() {

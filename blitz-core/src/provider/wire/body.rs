@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::StreamItem;
 #[cfg(feature = "bedrock")]
 use super::frames::Frames;
+use super::halves::Halves;
 use crate::domain::{ModelResponse, Usage};
 use crate::net::sse::{EventTooLarge, MAX_EVENT, SseParser};
 
@@ -96,6 +97,7 @@ struct Pieces {
     last: String,
     /// The server said that nothing more will come.
     done: bool,
+    halves: Halves,
 }
 
 enum Body {
@@ -110,7 +112,7 @@ enum Body {
 
 impl Reader {
     pub(in crate::provider) fn new(decoder: Box<dyn Decode>) -> Self {
-        Self { body: Body::Unknown, pieces: Pieces { decoder, last: String::new(), done: false } }
+        Self { body: Body::Unknown, pieces: Pieces { decoder, last: String::new(), done: false, halves: Halves::default() } }
     }
 
     /// Whether the model has stopped: what may still come is usage.
@@ -186,7 +188,7 @@ impl Reader {
                 let whole = std::mem::take(whole);
                 let text = String::from_utf8_lossy(&whole);
                 if !text.trim().is_empty() && !self.pieces.done {
-                    self.pieces.decoder.take("", &text, out)?;
+                    self.pieces.decode("", &text, out)?;
                 }
                 self.pieces.done |= matches!(self.body, Body::Json(_));
             }
@@ -220,12 +222,17 @@ impl Pieces {
             return Err(Unreadable::ErrorObject(serde_json::from_str(data).unwrap_or_default()));
         }
         let had_stopped = self.decoder.has_stopped();
-        self.decoder.take(event, data, out)?;
+        self.decode(event, data, out)?;
         if !had_stopped && self.decoder.has_stopped() {
             data.clone_into(&mut self.last);
         }
         self.done = self.decoder.is_done();
         Ok(())
+    }
+
+    fn decode(&mut self, event: &str, json: &str, out: &mut Out) -> Result<(), Unreadable> {
+        let whole = self.halves.joined(json);
+        self.decoder.take(event, &whole, out)
     }
 }
 
@@ -238,7 +245,7 @@ fn take_lines(buffer: &mut Vec<u8>, pieces: &mut Pieces, out: &mut Out) -> Resul
     let lines: Vec<u8> = buffer.drain(..=end).collect();
     for line in String::from_utf8_lossy(&lines).lines().map(str::trim) {
         if !line.is_empty() && !pieces.done {
-            pieces.decoder.take("", line, out)?;
+            pieces.decode("", line, out)?;
             pieces.done = pieces.decoder.is_done();
         }
     }

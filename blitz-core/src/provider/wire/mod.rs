@@ -15,6 +15,7 @@ pub(super) mod error;
 pub(super) mod extra;
 #[cfg(feature = "bedrock")]
 pub(super) mod frames;
+pub(super) mod halves;
 pub(in crate::provider) mod headers;
 pub(super) mod media;
 pub(super) mod repeat;
