@@ -262,6 +262,8 @@ async fn fault_b21_an_error_object_in_a_200_stream_is_an_error() {
     let after_text = |object: Value| Reply::events().event(&text("half")).event(&object);
     assert_eq!(failure(after_text(echo("server_error"))).await, (ErrorCode::Unavailable, true, Charged::Delivered));
     assert_eq!(failure(after_text(echo("rate_limit_exceeded"))).await.0, ErrorCode::RateLimited);
+    let error = answer(after_text(json!({"error": {"message": "x"}}))).await.unwrap_err();
+    assert!(error.to_string().contains("broke off") && !error.to_string().contains("503"), "{error}");
     let (code, _, charged) = failure(Reply::json(200, &echo("insufficient_quota"))).await;
     assert_eq!((code, charged), (ErrorCode::ProviderAuth, Charged::No), "nothing of an answer came before it");
 }

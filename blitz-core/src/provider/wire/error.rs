@@ -82,7 +82,7 @@ impl Failure {
     pub(in crate::provider) fn into_error(self, endpoint: &Endpoint) -> Error {
         let code = self.said.code(self.status);
         let charged = if is_vague(self.status) { Charged::Unknown } else { Charged::No };
-        let mut report = endpoint.report(code, charged, self.said.sentence(endpoint, self.status, code));
+        let mut report = endpoint.report(code, charged, self.said.sentence(endpoint, Some(self.status), code));
         report.status = Some(self.status);
         report.retry_after = self.retry_after;
         report.into()
@@ -179,8 +179,9 @@ impl ErrorObject {
         })
     }
 
-    /// What happened and what to do, with the identifiers that cannot be anything else.
-    fn sentence(&self, endpoint: &Endpoint, status: u16, code: ErrorCode) -> String {
+    /// What happened and what to do, with the identifiers that cannot be anything else. Without a status it is an
+    /// error in the answer itself.
+    fn sentence(&self, endpoint: &Endpoint, status: Option<u16>, code: ErrorCode) -> String {
         let shown: Vec<_> = self.identifiers.iter().map(String::as_str).filter(|id| endpoint.may_show(id)).collect();
         let shown = if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) };
         let advice = match () {
@@ -190,9 +191,12 @@ impl ErrorObject {
             () if code != ErrorCode::ProviderAuth && self.mentions(&["api-version", "api version"]) => {
                 "check the api-version: AZURE_OPENAI_API_VERSION, or ?api-version=… in base_url"
             }
-            () => advice(status, code),
+            () => advice(status.unwrap_or(200), code),
         };
-        format!("answered {status}{shown}: {advice}")
+        match status {
+            Some(status) => format!("answered {status}{shown}: {advice}"),
+            None => format!("broke off with an error{shown}: {advice}"),
+        }
     }
 }
 
@@ -292,7 +296,7 @@ impl Endpoint {
                 let is_final = reported.as_ref().is_some_and(|(usage, _)| !usage.has_open_output());
                 is_free = !spoke && !is_final && status.is_some_and(|status| !is_vague(status));
                 let charged = if is_free { Charged::No } else { Charged::Delivered };
-                (code, charged, said.sentence(self, status.unwrap_or(503), code))
+                (code, charged, said.sentence(self, None, code))
             }
         };
         let mut report = self.report(code, charged, message);

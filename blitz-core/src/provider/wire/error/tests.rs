@@ -102,6 +102,9 @@ fn b21_an_error_in_the_stream_gets_the_code_it_would_have_had() {
         (json!(null), Unavailable),
     ] {
         let error = in_stream(object.clone());
+        // No status was sent but 200.
+        assert!(error.to_string().contains("broke off with an error"), "{error}");
+        assert!(!["401", "429", "503"].iter().any(|status| error.to_string().contains(&format!("answered {status}"))));
         assert_eq!((error.code(), charged(&error)), (code, Charged::Delivered), "{object}");
     }
 }
