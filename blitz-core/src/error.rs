@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::domain::{BudgetId, Timestamp};
+use crate::domain::{BudgetId, Timestamp, Usage};
 
 /// What every fallible call of the engine returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -196,6 +196,8 @@ pub enum Error {
         retryable: bool,
         /// Whether the provider may have produced output that it charges for.
         charged: Charged,
+        /// What the call used, where the provider said so all the same.
+        usage: Option<Box<ReportedUsage>>,
         /// What happened, without bodies or keys.
         message: String,
         /// The cause, where there is one.
@@ -232,8 +234,34 @@ pub enum Error {
 pub enum Charged {
     /// Never sent, or answered by an error before any output.
     No,
+    /// Answered to its end: no more output was made than came.
+    Delivered,
     /// Sent, and the outcome is unknown or partial.
     Unknown,
+}
+
+/// What a provider said of the usage of a call that failed.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq)]
+pub struct ReportedUsage {
+    /// In the engine's terms.
+    pub usage: Usage,
+    /// In its own words.
+    pub raw: Value,
+}
+
+impl ReportedUsage {
+    /// A report in the engine's terms and in the provider's words.
+    pub fn new(usage: Usage, raw: Value) -> Self {
+        Self { usage, raw }
+    }
+}
+
+/// A provider's words may be anybody's.
+impl std::fmt::Debug for ReportedUsage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReportedUsage").field("usage", &self.usage).finish_non_exhaustive()
+    }
 }
 
 macro_rules! constructors {
@@ -294,6 +322,14 @@ impl Error {
         match &mut self {
             Self::Failed { source, .. } | Self::Provider { source, .. } => *source = Some(cause.into()),
             _ => {}
+        }
+        self
+    }
+
+    /// The same error of a provider that reported this usage, in the engine's terms and in its own words.
+    pub(crate) fn with_reported(mut self, reported: Option<(Usage, Value)>) -> Self {
+        if let (Self::Provider { usage, .. }, Some((reported, raw))) = (&mut self, reported) {
+            *usage = Some(Box::new(ReportedUsage::new(reported, raw)));
         }
         self
     }

@@ -151,16 +151,33 @@ async fn fault_b41_every_dialect_reads_429_529_and_retry_after() {
 #[tokio::test]
 async fn fault_b32_b18_b41_overflow_filter_and_quota_are_named_and_never_retried() {
     use ErrorCode::*;
+    let said = |message: &str| json!({"error": {"message": message}, "message": message});
+    let violation = json!({"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier", "quotaValue": "50"});
+    let for_a_day = json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED",
+        "details": [{"@type": "x.QuotaFailure", "violations": [violation]}, {"retryDelay": "34s"}]}});
     for (name, make, _) in DIALECTS {
         for (status, error, code) in [
             (400, json!({"error": {"message": "prompt is too long: 9 tokens > 8 maximum"}}), ContextOverflow),
             (400, json!({"error": {"code": "context_length_exceeded"}}), ContextOverflow),
+            (400, said("input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000"), ContextOverflow),
+            (400, json!({"code": "x", "error": "This model's maximum prompt length is 131072."}), ContextOverflow),
+            (400, said("Input Tokens Exceeded: Number of input tokens exceeds maximum length."), ContextOverflow),
             (400, json!({"error": {"code": "content_filter"}}), ContentFiltered),
             (429, json!({"error": {"code": "insufficient_quota"}}), ProviderAuth),
+            (
+                429,
+                json!({"code": "x", "error": "Your team has either used all available credits or more."}),
+                ProviderAuth,
+            ),
+            (429, said("You are using a Trial key, which is limited to 1000 API calls / month."), ProviderAuth),
+            (429, for_a_day.clone(), ProviderAuth),
         ] {
             let (found, retryable, ..) = told(name, *make, failing(status, &[], &error)).await;
             assert_eq!((found, retryable), (code, false), "{name}: {error}");
         }
+        // What a minute or a second gives back is worth a wait.
+        let by_the_minute = said("You are using a Trial key, which is limited to 10 API calls / minute.");
+        assert_eq!(told(name, *make, failing(429, &[], &by_the_minute)).await.0, RateLimited, "{name}");
     }
 }
 
@@ -214,7 +231,9 @@ async fn b21_every_dialect_tells_a_cut_stream_from_a_bad_one() {
             let expected =
                 if *name == "ollama" && what.ends_with("JSON") { [BadOutput, Unavailable] } else { [code; 2] };
             assert!(expected.contains(&found), "{name}: {what} is {found}");
-            assert_eq!(charged, Charged::Unknown, "{name}: {what}");
+            let is_read = matches!(what, "a web page" | "a whole answer of another kind of JSON");
+            assert_eq!(charged == Charged::Delivered, is_read, "{name}: {what}");
+            assert_ne!(charged, Charged::No, "{name}: {what}");
         }
     }
 }
@@ -241,7 +260,7 @@ async fn b21_every_dialect_reads_an_error_in_the_middle_of_its_stream() {
         };
         let body = [piece(name, begins), error].concat();
         let (found, retryable, _, charged) = told(name, *make, Reply::events().send(body)).await;
-        assert_eq!((found, retryable, charged), (code, true, Charged::Unknown), "{name}");
+        assert_eq!((found, retryable, charged), (code, true, Charged::Delivered), "{name}");
     }
 }
 

@@ -51,6 +51,24 @@ async fn texts_become_vectors_in_order_and_are_booked() {
 }
 
 #[tokio::test]
+async fn vectors_of_unequal_length_or_under_one_index_are_bad_output() {
+    let one = |index: Value, embedding: Value| json!({"index": index, "embedding": embedding});
+    for data in [
+        json!([one(json!(0), json!([1, 2])), one(json!(1), json!([1]))]),
+        json!([one(json!(0), json!([1, 2])), one(json!(1), json!([1, "x"]))]),
+        json!([one(json!(0), json!([1, 2])), one(json!(0), json!([3, 4]))]),
+        json!([one(json!(0), json!([1, 2])), one(json!(7), json!([3, 4]))]),
+        json!([one(json!(0), json!([1, 2])), one(json!(null), json!([3, 4]))]),
+    ] {
+        let (_engine, me, _server) = engine(vec![Reply::json(200, &json!({"data": data}))]).await;
+        assert_eq!(me.models().embed("e", ["a", "b"]).await.unwrap_err().code(), ErrorCode::BadOutput, "{data}");
+    }
+    let plain = json!([{"embedding": [1, 2]}, {"embedding": [3, 4]}]);
+    let (_engine, me, _server) = engine(vec![Reply::json(200, &json!({"data": plain}))]).await;
+    assert_eq!(me.models().embed("e", ["a", "b"]).await.unwrap().vectors, [[1.0, 2.0], [3.0, 4.0]]);
+}
+
+#[tokio::test]
 async fn the_method_takes_texts_parts_dimensions_and_unknown_fields() {
     let (_engine, me, server) = engine(vec![vectors(json!({"prompt_tokens": 9}))]).await;
     let input =

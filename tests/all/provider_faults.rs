@@ -207,7 +207,7 @@ async fn b41_statuses_become_codes() {
 async fn a_web_page_is_no_answer() {
     let page = format!("<html><body>{KEY} {PROMPT}</body></html>");
     let page = |status| Reply::body(status, "text/html", &page);
-    assert_eq!(failure(page(200)).await, (ErrorCode::BadOutput, false, Charged::Unknown));
+    assert_eq!(failure(page(200)).await, (ErrorCode::BadOutput, false, Charged::Delivered));
     assert_eq!(failure(page(502)).await, (ErrorCode::Unavailable, true, Charged::No));
     assert_eq!(failure(page(404)).await, (ErrorCode::NotFound, false, Charged::No));
 }
@@ -233,9 +233,12 @@ async fn b41_retry_after_is_told_in_every_form() {
 
 #[tokio::test]
 async fn answers_without_an_answer_are_bad_output() {
-    for body in [json!({"choices": []}), json!({"choices": null}), json!({}), json!({"choices": "none"})] {
-        assert_eq!(failure(Reply::json(200, &body)).await, (ErrorCode::BadOutput, false, Charged::Unknown), "{body}");
+    for body in [json!({"choices": []}), json!({"choices": null}), json!({})] {
+        assert_eq!(failure(Reply::json(200, &body)).await, (ErrorCode::BadOutput, false, Charged::Delivered), "{body}");
     }
+    // An answer may be in what cannot be read.
+    let odd = Reply::json(200, &json!({"choices": "none"}));
+    assert_eq!(failure(odd).await, (ErrorCode::BadOutput, false, Charged::Unknown));
     let no_choice = Reply::events().event(&usage()).send("data: [DONE]\n\n");
     assert_eq!(failure(no_choice).await.0, ErrorCode::BadOutput);
     let no_json = Reply::events().event(&text("a")).send("data: {oops\n\n").event(&finish());
@@ -257,9 +260,45 @@ async fn b22_null_deltas_and_empty_choices_are_skipped() {
 #[tokio::test]
 async fn fault_b21_an_error_object_in_a_200_stream_is_an_error() {
     let after_text = |object: Value| Reply::events().event(&text("half")).event(&object);
-    assert_eq!(failure(after_text(echo("server_error"))).await, (ErrorCode::Unavailable, true, Charged::Unknown));
+    assert_eq!(failure(after_text(echo("server_error"))).await, (ErrorCode::Unavailable, true, Charged::Delivered));
     assert_eq!(failure(after_text(echo("rate_limit_exceeded"))).await.0, ErrorCode::RateLimited);
-    assert_eq!(failure(Reply::json(200, &echo("insufficient_quota"))).await.0, ErrorCode::ProviderAuth);
+    let error = answer(after_text(json!({"error": {"message": "x"}}))).await.unwrap_err();
+    assert!(error.to_string().contains("broke off") && !error.to_string().contains("503"), "{error}");
+    let (code, _, charged) = failure(Reply::json(200, &echo("insufficient_quota"))).await;
+    assert_eq!((code, charged), (ErrorCode::ProviderAuth, Charged::No), "nothing of an answer came before it");
+}
+
+#[tokio::test]
+async fn fault_b21_a_character_cut_in_two_is_one_again() {
+    let piece =
+        |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    for (pieces, said) in
+        [([r"a\ud83d", r"\ude00b"], "a\u{1f600}b"), ([r"a\ud83d", "b"], "ab"), ([r"a\ude00", "b"], "a\u{fffd}b")]
+    {
+        let reply = Reply::events().event(&text("- ")).send(piece(pieces[0])).send(piece(pieces[1])).event(&finish());
+        assert_eq!(answer(reply).await.unwrap().message.text_content(), format!("- {said}"), "{pieces:?}");
+    }
+    let whole = r#"{"choices":[{"index":0,"message":{"content":"a\ud83db"},"finish_reason":"stop"}]}"#;
+    let reply = Reply::body(200, "application/json", whole);
+    assert_eq!(answer(reply).await.unwrap().message.text_content(), "a\u{fffd}b");
+}
+
+/// As OpenRouter tells of an upstream that failed in the middle: in the choice, not in the chunk.
+#[tokio::test]
+async fn fault_b21_an_error_in_a_choice_is_an_error() {
+    let choice = |error: Value| json!({"index": 0, "delta": {"content": ""}, "error": error, "finish_reason": "error"});
+    let last = |error: Value| json!({"choices": [choice(error)]});
+    for (error, code) in [
+        (json!({"code": 502, "message": "upstream"}), ErrorCode::Unavailable),
+        (json!({"code": 429, "message": "slow"}), ErrorCode::RateLimited),
+        (json!(null), ErrorCode::Unavailable),
+    ] {
+        let reply = Reply::events().event(&text("half")).event(&last(error.clone())).send("data: [DONE]\n\n");
+        assert_eq!(failure(reply).await, (code, true, Charged::Delivered), "{error}");
+        let whole =
+            json!({"choices": [{"index": 0, "message": {"content": ""}, "error": error, "finish_reason": "error"}]});
+        assert_eq!(failure(Reply::json(200, &whole)).await.0, code, "{error}");
+    }
 }
 
 #[tokio::test]

@@ -191,6 +191,10 @@ fn unusable(response: &ModelResponse) -> Option<Error> {
             let what = if calls { "a tool call" } else { "the answer" };
             Some(Error::bad_output(format!("{what} is cut off at the output cap: raise max_output_tokens")))
         }
+        FinishReason::ContextWindow => {
+            let message = "the model's context window is full and the answer cut off: shorten the conversation";
+            Some(Error::new(ErrorCode::ContextOverflow, message))
+        }
         _ if !calls && refused() && response.message.text_content().trim().is_empty() => {
             Some(Error::new(ErrorCode::Refused, "the model declined to answer"))
         }

@@ -437,6 +437,8 @@ pub enum FinishReason {
     ToolCalls,
     /// The output cap was reached: the answer is cut off.
     Length,
+    /// The model's context window is full: the answer is cut off, whatever the output cap.
+    ContextWindow,
     /// A content filter stopped it.
     ContentFilter,
     /// The provider paused it in the middle of its own tools' work: asked again, it goes on.

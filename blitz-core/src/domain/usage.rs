@@ -30,6 +30,22 @@ pub struct Usage {
     /// What of it may have a price of its own.
     #[serde(skip_serializing_if = "UsageDetails::is_empty")]
     pub details: UsageDetails,
+    /// What the report leaves open, for the ledger to mend; no part of any record.
+    #[serde(skip)]
+    pub(crate) open: Open,
+}
+
+/// What a provider's report leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Open {
+    /// More input may have been read than is counted.
+    pub(crate) input: bool,
+    /// More output may have been made than is counted.
+    pub(crate) output: bool,
+    /// So many output tokens came at most.
+    pub(crate) delivered: u64,
+    /// The report contradicts itself.
+    pub(crate) odd: bool,
 }
 
 /// What of a call's usage may have a price of its own, beside what is cached and what is reasoning.
@@ -196,6 +212,48 @@ impl Usage {
     /// The same usage at a class of service.
     pub fn with_service_tier(mut self, service_tier: ServiceTier) -> Self {
         self.details.service_tier = service_tier;
+        self
+    }
+
+    /// The same usage where more output may have been made than is counted: the report does not say it, or the answer
+    /// broke off.
+    pub(crate) fn with_open_output(mut self) -> Self {
+        (self.open.output, self.provenance) = (true, Provenance::Estimated);
+        self
+    }
+
+    /// The same usage where the report says nothing, or not all, of the input.
+    pub(crate) fn with_open_input(mut self) -> Self {
+        (self.open.input, self.provenance) = (true, Provenance::Estimated);
+        self
+    }
+
+    /// The same usage of a report that contradicts itself.
+    pub(crate) fn doubted(mut self) -> Self {
+        self.open.odd = true;
+        self
+    }
+
+    /// Whether more output may have been made than is counted.
+    pub(crate) fn has_open_output(&self) -> bool {
+        self.open.output
+    }
+
+    /// The same usage, of whose output so many tokens came at most.
+    pub(crate) fn with_delivered(mut self, tokens: u64) -> Self {
+        self.open.delivered = tokens;
+        self
+    }
+
+    /// The same usage with nothing left open, of a call that could read and make so many tokens.
+    pub(crate) fn mended(mut self, input_bound: u64, output_cap: u64) -> Self {
+        let Open { input, output, delivered, odd: _ } = std::mem::take(&mut self.open);
+        if input {
+            self.input_tokens = self.input_tokens.max(input_bound);
+        }
+        if output {
+            self.output_tokens = self.output_tokens.max(delivered.min(output_cap));
+        }
         self
     }
 

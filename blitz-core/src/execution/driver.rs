@@ -28,7 +28,7 @@ use crate::domain::{
     Action, EventData, ExecutionId, ExecutionStatus, FallbackTo, Finish, Finished, Input, ModelRequest, ModelResponse,
     Outcome, Place, ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
 };
-use crate::error::{Charged, Error, ErrorCode, ErrorInfo, Result};
+use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
 use crate::tool::NodeOutput;
 use crate::tool::registry::for_a_model;
@@ -422,10 +422,7 @@ impl Driver {
         match result {
             Ok(mut response) => {
                 response.forget_what_cannot_be_kept();
-                let settle = match response.usage {
-                    Some(usage) => Settle::Used { reservation, usage, raw: response.raw_usage.clone() },
-                    None => Settle::Unknown { reservation, delivered_tokens: delivered },
-                };
+                let settle = Settle::answered(reservation, &response, delivered);
                 let used = response.usage.unwrap_or_default();
                 let problem = fallback.and_then(|fallback| {
                     let problem = self.state.as_agent()?.machine.problem(&response)?;
@@ -444,10 +441,7 @@ impl Driver {
                 self.again(turn, key, attempt, &problem, now, next, Some(settle), used)
             }
             Err(error) => {
-                let settle = match &error {
-                    Error::Provider { charged: Charged::No, .. } => Settle::Void { reservation },
-                    _ => Settle::Unknown { reservation, delivered_tokens: delivered },
-                };
+                let settle = Settle::failed(reservation, &error, delivered);
                 self.attempt_failed(key, attempt, error, Some(settle), turn)
             }
         }

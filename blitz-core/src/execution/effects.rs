@@ -22,9 +22,10 @@ use super::turn::Ids;
 use crate::access::ExecutionStore;
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
-    Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, ReservationId, Timestamp, ToolCall,
+    Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, Part, ReservationId, Timestamp,
+    ToolCall,
 };
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::provider::{CallContext, Provider, RequestHeaders, StreamItem, structured};
 use crate::tool::permit::{Bound, Permit};
 use crate::tool::registry::{PreparedTool, ToolOutcome};
@@ -186,9 +187,20 @@ impl Delivered {
     fn complete(&self, answer: &ModelResponse) {
         if self.bytes() == Self::UNCOUNTED {
             let calls = answer.message.tool_calls().map(|call| call.name.len() + call.arguments.len());
-            let text = answer.message.text_content().len();
-            let came = (text + calls.sum::<usize>()) as u64;
+            let text = answer.message.parts.iter().map(|part| match part {
+                Part::Text { text } | Part::Thinking { text, .. } | Part::Refusal { text } => text.len(),
+                _ => 0,
+            });
+            let came = (text.sum::<usize>() + calls.sum::<usize>()) as u64;
             self.0.bytes.store(came.saturating_mul(self.0.answers), Ordering::Relaxed);
+        }
+    }
+
+    /// There is no answer. Where it was read to its end, no more of it was made than came.
+    fn failed(&self, error: &Error) {
+        let is_whole = matches!(error, Error::Provider { charged: Charged::Delivered | Charged::No, .. });
+        if is_whole && self.bytes() == Self::UNCOUNTED {
+            self.0.bytes.store(0, Ordering::Relaxed);
         }
     }
 }
@@ -291,6 +303,7 @@ impl ModelCall {
             })
             .await
             .inspect(|response| delivered.complete(response))
+            .inspect_err(|error| delivered.failed(error))
         });
         let (result, heard) = {
             let mut asked = std::pin::pin!(scope.run(asked.catch_unwind()));

@@ -226,6 +226,7 @@ impl Embedding {
         };
         let (usage, raw, is_free) = match &result {
             Ok(response) => (response.usage, response.raw_usage.clone(), false),
+            Err(Error::Provider { usage: Some(reported), .. }) => (Some(reported.usage), reported.raw.clone(), false),
             Err(Error::Provider { charged: Charged::No, .. }) => (None, serde_json::Value::Null, true),
             // What was sent is never free unless its provider says so, or refuses what was asked.
             Err(error) => (None, serde_json::Value::Null, !is_sent || error.code() == ErrorCode::InvalidInput),

@@ -306,6 +306,7 @@ impl Pass {
     pub(crate) fn ended(mut self, result: &Result<ModelResponse>) {
         self.used = match result {
             Ok(response) => response.usage.map(|usage| usage.total_tokens()),
+            Err(Error::Provider { usage: Some(reported), .. }) => Some(reported.usage.total_tokens()),
             Err(Error::Provider { charged: Charged::No, .. }) => Some(0),
             Err(_) => None,
         };
@@ -355,6 +356,7 @@ impl Deployment {
                 retry_after: Some(Duration::from_nanos(pause)),
                 retryable: true,
                 charged: Charged::No,
+                usage: None,
                 message: "it failed again and again and is left alone for a while: the call was not sent".to_owned(),
                 source: None,
             }),

@@ -121,6 +121,7 @@ mod tests {
             retry_after: retry_after.map(Duration::from_secs),
             retryable,
             charged: Charged::No,
+            usage: None,
             message: String::new(),
             source: None,
         }

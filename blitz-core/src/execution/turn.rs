@@ -4,6 +4,7 @@
 //! A [`Turn`] is what the driver has decided; [`Turn::write`] is the only place that writes it. A
 //! refused reservation is a value: the rest of the turn commits all the same.
 
+mod settle;
 mod starts;
 
 use serde_json::{Value, json};
@@ -18,14 +19,15 @@ use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
     Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished,
-    ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ReservationId, ResourceId, StepFinished, StepKind,
-    StepStarted, Timestamp, ToolCall, Usage,
+    ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ResourceId, StepFinished, StepKind, StepStarted,
+    Timestamp, ToolCall, Usage,
 };
 use crate::error::{Error, ErrorInfo, Result};
 use crate::ledger::{self, Booked, Ended, Follow, Refusal, ReserveOutcome, ReserveRequest, Reserved};
 use crate::store::Connection;
 use crate::store::executions::{self, Entry, NewExecution, Parent};
 
+pub(crate) use settle::Settle;
 pub(crate) use starts::idempotency_key;
 
 /// Which execution a turn belongs to, and the epoch that its process holds it in.
@@ -85,18 +87,6 @@ pub(crate) struct Cached {
     /// The port and the output, as JSON.
     pub(crate) body: String,
     pub(crate) expires_at: Timestamp,
-}
-
-/// How a reservation ends.
-pub(crate) enum Settle {
-    /// The provider said what was used.
-    Used { reservation: ReservationId, usage: Usage, raw: Value },
-    /// Nothing was sent, or nothing is charged.
-    Void { reservation: ReservationId },
-    /// The outcome is unknown: so many output tokens came before it broke off.
-    Unknown { reservation: ReservationId, delivered_tokens: u64 },
-    /// It was settled when the engine opened: the process that sent the call is gone.
-    Dead { attempt: u32 },
 }
 
 /// A model call to reserve and start.

@@ -36,7 +36,11 @@ pub(crate) fn settle(
     ended: Ended,
 ) -> Result<Booked> {
     let reservation = resolve(tx, reservation, Resolution::Settled)?;
-    let booking = Booking::reported(&reservation, usage, now);
+    let mended = usage.mended(reservation.input_bound, reservation.output_cap);
+    let mut booking = Booking::reported(&reservation, &mended, now);
+    if usage.open.odd && booking.flag.is_none() {
+        booking.flag = Some(EntryFlag::InconsistentUsage);
+    }
     book(tx, now, &reservation, &booking, Some(raw_usage).filter(|raw| !raw.is_null()), ended)
 }
 
@@ -143,6 +147,7 @@ fn within_reason(reported: &Usage) -> (Usage, Option<EntryFlag>) {
         reasoning_tokens: held(b.reasoning),
         provenance: reported.provenance,
         details,
+        ..Usage::default()
     };
     let whole = [reported.requests, reported.input_tokens, reported.output_tokens, reported.details.searches];
     let parts = |usage: &Usage| {

@@ -143,6 +143,7 @@ fn no_real_requests(provider: &str) -> Error {
         retry_after: None,
         retryable: false,
         charged: Charged::No,
+        usage: None,
         message: "real requests are off in this engine: allow_real_requests lets them through, override_models \
                   answers in their place"
             .to_owned(),

@@ -42,6 +42,7 @@ fn failing(code: ErrorCode) -> impl Fn(&ProviderCall) -> Result<Reply, Error> {
             retry_after: None,
             retryable: code.retryable(),
             charged: Charged::No,
+            usage: None,
             message: "it failed".into(),
             source: None,
         })

@@ -48,12 +48,28 @@ fn down(name: &str) -> (FunctionProvider, Arc<AtomicUsize>) {
                 retry_after: None,
                 retryable: true,
                 charged: Charged::No,
+                usage: None,
                 message: "down".into(),
                 source: None,
             })
         }
     });
     (provider.remote(), asked)
+}
+
+/// Anthropic's word for a full context window, which no cap makes wider.
+#[tokio::test]
+async fn b32_an_answer_cut_at_the_end_of_the_context_window_says_so() {
+    let body = json!({"type": "message", "id": "m", "content": [{"type": "text", "text": "half an"}],
+        "stop_reason": "model_context_window_exceeded", "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let server = Server::start([HttpReply::json(200, &body)]).await;
+    let engine = Engine::open(":memory:").await.unwrap();
+    let me = engine.root("test");
+    me.models().put(NewModel::new("m", "anthropic", "any").with_base_url(server.url())).await.unwrap();
+    me.agents().put(NewAgent::new("a", "m")).await.unwrap();
+    let error = me.run("a", "go").await.unwrap().error.unwrap();
+    assert_eq!(error.code, ErrorCode::ContextOverflow, "{}", error.message);
+    assert!(!error.message.contains("max_output_tokens"), "{}", error.message);
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ fn failure(code: ErrorCode) -> Error {
         retry_after: None,
         retryable: false,
         charged: Charged::No,
+        usage: None,
         message: "it failed".into(),
         source: None,
     }

@@ -415,6 +415,7 @@ pub(super) fn busy(retry_after: Duration) -> Reply {
         retry_after: Some(retry_after),
         retryable: true,
         charged: Charged::No,
+        usage: None,
         message: "busy".into(),
         source: None,
     })

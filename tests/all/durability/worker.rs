@@ -420,6 +420,7 @@ impl Provider for Service {
                     retry_after: None,
                     retryable: true,
                     charged: Charged::No,
+                    usage: None,
                     message: "busy".into(),
                     source: None,
                 };

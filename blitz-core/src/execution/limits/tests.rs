@@ -19,6 +19,7 @@ fn failure() -> Result<ModelResponse> {
         retry_after: None,
         retryable: true,
         charged: Charged::No,
+        usage: None,
         message: String::new(),
         source: None,
     })

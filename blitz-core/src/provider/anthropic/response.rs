@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
+use super::super::wire::counts::Counts;
 use super::super::wire::draft::Draft;
 use super::super::wire::schema::Reading;
-use super::super::wire::text::{first_count, or_default};
+use super::super::wire::text::or_default;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage, UsageDetails};
 
 /// Fields of a message that have a place of their own.
@@ -152,7 +153,7 @@ impl Decode for Decoder {
             "message_stop" => self.done = true,
             "error" => return Err(Unreadable::ErrorObject(event.error)),
             "" if !event.error.is_null() => return Err(Unreadable::ErrorObject(event.error)),
-            "" => return Err(Unreadable::Malformed("an answer that is no message")),
+            "" => return Err(Unreadable::Empty("an answer that is no message")),
             // Pings, and types that are not known yet.
             _ => {}
         }
@@ -167,9 +168,14 @@ impl Decode for Decoder {
         self.done
     }
 
+    fn usage(&self) -> Option<(Usage, Value)> {
+        let raw = Value::Object(self.usage.clone());
+        Some((usage(&raw)?, raw))
+    }
+
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
         if self.usage.is_empty() && self.draft.id.is_empty() && self.draft.finish_reason.is_none() {
-            return Err(Unreadable::Malformed("an answer that is no message"));
+            return Err(Unreadable::Empty("an answer that is no message"));
         }
         let raw = Value::Object(std::mem::take(&mut self.usage));
         self.draft.usage = usage(&raw);
@@ -182,7 +188,8 @@ fn finish_reason(text: &str) -> FinishReason {
     match text {
         "end_turn" | "stop_sequence" => FinishReason::Stop,
         "tool_use" => FinishReason::ToolCalls,
-        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "max_tokens" => FinishReason::Length,
+        "model_context_window_exceeded" => FinishReason::ContextWindow,
         "refusal" => FinishReason::ContentFilter,
         "pause_turn" => FinishReason::Paused,
         _ => FinishReason::Other,
@@ -191,18 +198,17 @@ fn finish_reason(text: &str) -> FinishReason {
 
 /// Usage in the engine's terms: what was read from and written to the cache is put inside the input.
 fn usage(raw: &Value) -> Option<Usage> {
-    let count = |pointer: &str| first_count(raw, &[pointer]);
-    let (fresh, output) = (count("/input_tokens"), count("/output_tokens"));
-    if fresh.is_none() && output.is_none() {
-        return None;
-    }
+    let counts = Counts::new(raw);
+    let count = |pointer: &str| counts.first(&[pointer]);
+    let usage = counts.usage(count("/input_tokens"), count("/output_tokens"))?;
     let read = count("/cache_read_input_tokens").unwrap_or(0);
     let written = count("/cache_creation_input_tokens").unwrap_or(0);
     // What is kept for an hour costs more than what is kept for five minutes.
-    let for_an_hour = count("/cache_creation/ephemeral_1h_input_tokens").unwrap_or(0).min(written);
-    let output = output.unwrap_or(0);
-    let thought = count("/output_tokens_details/thinking_tokens").unwrap_or(0).min(output);
-    let usage = Usage::new(fresh.unwrap_or(0) + read + written, output).with_cache(read, written);
+    let for_an_hour = counts.part(count("/cache_creation/ephemeral_1h_input_tokens").unwrap_or(0), written);
+    let thought = count("/output_tokens_details/thinking_tokens").unwrap_or(0);
+    let thought = counts.part(thought, usage.output_tokens);
+    let input_tokens = usage.input_tokens + read + written;
+    let usage = Usage { input_tokens, ..usage }.with_cache(read, written);
     let service_tier = match raw["speed"].as_str() {
         Some("fast") => ServiceTier::Fast,
         _ => raw["service_tier"].as_str().map_or(ServiceTier::Standard, ServiceTier::of),
@@ -213,7 +219,7 @@ fn usage(raw: &Value) -> Option<Usage> {
         regional: raw["inference_geo"].as_str().is_some_and(|geo| !matches!(geo, "" | "global" | "not_available")),
         ..UsageDetails::default()
     };
-    Some(usage.with_cache_write_1h(for_an_hour).with_reasoning(thought).with_details(details))
+    Some(counts.checked(usage.with_cache_write_1h(for_an_hour).with_reasoning(thought).with_details(details)))
 }
 
 #[cfg(test)]
@@ -266,7 +272,7 @@ mod tests {
             "cache_creation": {"ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 4}});
         assert_eq!(usage(&raw).unwrap(), Usage::new(8, 1).with_cache(0, 5).with_cache_write_1h(4));
         let more = json!({"input_tokens": 3, "output_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": 4}});
-        assert_eq!(usage(&more).unwrap(), Usage::new(3, 1), "a part is never more than its whole");
+        assert_eq!(usage(&more).unwrap(), Usage::new(3, 1).doubted(), "a part is never more than its whole");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::super::wire::body::{Decode, Framing, Out, Unreadable, parse};
+use super::super::wire::counts::Counts;
 use super::super::wire::draft::Draft;
-use super::super::wire::text::first_count;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage};
 
 pub(super) struct Decoder {
@@ -89,7 +89,7 @@ impl Decode for Decoder {
             }
             "" => {
                 let Some(content) = answer["output"]["message"]["content"].as_array() else {
-                    return Err(Unreadable::Malformed("an answer that is no message"));
+                    return Err(Unreadable::Empty("an answer that is no message"));
                 };
                 for (index, block) in (0..).zip(content) {
                     self.block(index, block, out)?;
@@ -110,6 +110,10 @@ impl Decode for Decoder {
         self.done
     }
 
+    fn usage(&self) -> Option<(Usage, Value)> {
+        self.draft.reported()
+    }
+
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
         self.draft.finish_some()
     }
@@ -119,7 +123,8 @@ fn finish_reason(text: &str) -> FinishReason {
     match text {
         "end_turn" | "stop_sequence" => FinishReason::Stop,
         "tool_use" => FinishReason::ToolCalls,
-        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "max_tokens" => FinishReason::Length,
+        "model_context_window_exceeded" => FinishReason::ContextWindow,
         "guardrail_intervened" | "content_filtered" => FinishReason::ContentFilter,
         _ => FinishReason::Other,
     }
@@ -127,16 +132,21 @@ fn finish_reason(text: &str) -> FinishReason {
 
 /// Usage in the engine's terms: what was read from and written to the cache is put inside the input.
 fn usage(raw: &Value) -> Option<Usage> {
-    let count = |pointer: &str| first_count(raw, &[pointer]);
-    let fresh = count("/inputTokens")?;
+    let counts = Counts::new(raw);
+    let count = |pointer: &str| counts.first(&[pointer]);
+    let mut usage = counts.usage(count("/inputTokens"), count("/outputTokens"))?;
     let read = count("/cacheReadInputTokens").unwrap_or(0);
     let written = count("/cacheWriteInputTokens").unwrap_or(0);
     let details = raw["cacheDetails"].as_array().into_iter().flatten();
     let for_an_hour =
-        details.filter(|detail| detail["ttl"] == "1h").filter_map(|detail| first_count(detail, &["/inputTokens"]));
-    let for_an_hour = for_an_hour.sum::<u64>().min(written);
-    let usage = Usage::new(fresh + read + written, count("/outputTokens").unwrap_or(0)).with_cache(read, written);
-    Some(usage.with_cache_write_1h(for_an_hour))
+        details.filter(|detail| detail["ttl"] == "1h").filter_map(|detail| counts.count(&detail["inputTokens"]));
+    let for_an_hour = counts.part(for_an_hour.sum(), written);
+    let without_cache = usage.total_tokens();
+    usage.input_tokens += read + written;
+    let sums = [without_cache, usage.total_tokens()];
+    let is_whole = !usage.open.input && !usage.open.output;
+    counts.note(is_whole && count("/totalTokens").is_some_and(|total| !sums.contains(&total)));
+    Some(counts.checked(usage.with_cache(read, written).with_cache_write_1h(for_an_hour)))
 }
 
 #[cfg(test)]

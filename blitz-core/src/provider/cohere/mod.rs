@@ -5,9 +5,9 @@ mod response;
 
 use serde_json::{Value, json};
 
+use super::wire::counts::Counts;
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
-use super::wire::text::first_count;
 use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
 use super::{EmbeddingRequest, EmbeddingResponse, Profile, profile};
 use crate::domain::{ModelRequest, Secret, Usage};
@@ -86,10 +86,11 @@ fn embedded(answer: &Value) -> EmbeddingResponse {
     let found = &answer["embeddings"];
     let found = found.get("float").unwrap_or(found).as_array().into_iter().flatten();
     let billed = &answer["meta"]["billed_units"];
-    let used = first_count(billed, &["/input_tokens", "/image_tokens"]);
+    let counts = Counts::new(billed);
+    let used = counts.first(&["/input_tokens", "/image_tokens"]);
     EmbeddingResponse {
         vectors: found.map(embed::vector).collect(),
-        usage: used.map(|tokens| Usage::new(tokens, 0)),
+        usage: used.map(|tokens| counts.checked(Usage::new(tokens, 0))),
         raw_usage: billed.clone(),
         model_name: String::new(),
     }

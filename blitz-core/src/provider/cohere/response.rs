@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
+use super::super::wire::counts::Counts;
 use super::super::wire::draft::Draft;
 use super::super::wire::schema::Reading;
-use super::super::wire::text::{first_count, or_default};
+use super::super::wire::text::or_default;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage, UsageDetails};
 
 /// The id under which a plan for tools is kept apart from other thoughts.
@@ -76,17 +77,20 @@ impl Decoder {
     }
 
     fn end(&mut self, reason: Option<&str>, usage: &Value, error: &Value) -> Result<(), Unreadable> {
+        // What failed is reported too.
+        self.draft.usage = self::usage(usage);
+        self.draft.raw_usage = usage.clone();
+        self.done = true;
         self.draft.finish_reason = Some(match reason.unwrap_or_default() {
             "COMPLETE" | "STOP_SEQUENCE" => FinishReason::Stop,
             "TOOL_CALL" => FinishReason::ToolCalls,
             "MAX_TOKENS" => FinishReason::Length,
             "ERROR_TOXIC" => FinishReason::ContentFilter,
-            "ERROR" => return Err(Unreadable::ErrorObject(json!({"error": error}))),
             _ => FinishReason::Other,
         });
-        self.draft.usage = self::usage(usage);
-        self.draft.raw_usage = usage.clone();
-        self.done = true;
+        if reason == Some("ERROR") {
+            return Err(Unreadable::ErrorObject(json!({"error": error})));
+        }
         Ok(())
     }
 
@@ -125,7 +129,7 @@ impl Decode for Decoder {
                 self.end(delta["finish_reason"].as_str(), &delta["usage"], &delta["error"])?;
             }
             "" if event.message.is_object() => self.whole(&event, out)?,
-            "" => return Err(Unreadable::Malformed("an answer that is no message")),
+            "" => return Err(Unreadable::Empty("an answer that is no message")),
             _ => {}
         }
         Ok(())
@@ -139,6 +143,10 @@ impl Decode for Decoder {
         self.done
     }
 
+    fn usage(&self) -> Option<(Usage, Value)> {
+        self.draft.reported()
+    }
+
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
         self.draft.finish_some()
     }
@@ -146,13 +154,15 @@ impl Decode for Decoder {
 
 /// What is billed; the provider counts more than that, and says that in the raw report.
 fn usage(raw: &Value) -> Option<Usage> {
-    let count = |names: &[&str]| first_count(raw, names);
-    let input = count(&["/billed_units/input_tokens", "/tokens/input_tokens"])?;
-    let output = count(&["/billed_units/output_tokens", "/tokens/output_tokens"]).unwrap_or(0);
-    let reasoning = count(&["/tokens/reasoning_tokens"]).unwrap_or(0).min(output);
+    let counts = Counts::new(raw);
+    let count = |names: &[&str]| counts.first(names);
+    let input = count(&["/billed_units/input_tokens", "/tokens/input_tokens"]);
+    let output = count(&["/billed_units/output_tokens", "/tokens/output_tokens"]);
+    let usage = counts.usage(input, output)?;
+    let reasoning = count(&["/tokens/reasoning_tokens"]).unwrap_or(0).min(usage.output_tokens);
     let searches = count(&["/billed_units/search_units"]).unwrap_or(0);
-    let usage = Usage::new(input, output).with_reasoning(reasoning);
-    Some(usage.with_details(UsageDetails { searches, ..UsageDetails::default() }))
+    let details = UsageDetails { searches, ..UsageDetails::default() };
+    Some(counts.checked(usage.with_reasoning(reasoning).with_details(details)))
 }
 
 #[cfg(test)]
@@ -191,6 +201,6 @@ mod tests {
         assert_eq!(from_pieces.usage, Some(Usage::new(3, 4)));
         let error = json!({"type": "message-end", "delta": {"finish_reason": "ERROR", "error": "x"}});
         assert!(matches!(read(&format!("data: {error}\n\n")), Err(Unreadable::ErrorObject(_))));
-        assert!(matches!(read("{\"type\":\"other\"}"), Err(Unreadable::Malformed(_))));
+        assert!(matches!(read("{\"type\":\"other\"}"), Err(Unreadable::Empty(_))));
     }
 }

@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
+use super::super::wire::counts::Counts;
 use super::super::wire::draft::{Draft, Key};
-use super::super::wire::text::{first_count, or_default};
+use super::super::wire::text::or_default;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage, UsageDetails};
 
 pub(super) struct Decoder {
@@ -118,7 +119,16 @@ impl Decode for Decoder {
             return pieces.iter().try_for_each(|piece| self.take("", &piece.to_string(), out));
         }
         let chunk: Chunk = parse(json)?;
+        // Each report is a whole one: the last counts.
+        let is_counted = chunk.usage_metadata.is_object();
+        if is_counted {
+            self.draft.usage = usage(&chunk.usage_metadata);
+            self.draft.raw_usage = chunk.usage_metadata;
+        }
         if !chunk.error.is_null() {
+            if is_counted {
+                self.draft.finish_reason.get_or_insert(FinishReason::Other);
+            }
             return Err(Unreadable::ErrorObject(json!({"error": chunk.error})));
         }
         for candidate in chunk.candidates.iter().filter(|candidate| candidate.index == 0) {
@@ -140,11 +150,6 @@ impl Decode for Decoder {
             self.draft.finish_reason = Some(FinishReason::ContentFilter);
             self.draft.extra.insert("promptFeedback".to_owned(), chunk.prompt_feedback);
         }
-        // Each report is a whole one: the last counts.
-        if chunk.usage_metadata.is_object() {
-            self.draft.usage = usage(&chunk.usage_metadata);
-            self.draft.raw_usage = chunk.usage_metadata;
-        }
         self.draft.model = chunk.model_version.unwrap_or_else(|| std::mem::take(&mut self.draft.model));
         self.draft.id = chunk.response_id.unwrap_or_else(|| std::mem::take(&mut self.draft.id));
         self.draft.extra.extend(chunk.extra);
@@ -159,9 +164,13 @@ impl Decode for Decoder {
         self.own_tools
     }
 
+    fn usage(&self) -> Option<(Usage, Value)> {
+        self.draft.reported()
+    }
+
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
         if self.draft.finish_reason.is_none() && self.draft.len() == 0 && self.draft.raw_usage.is_null() {
-            return Err(Unreadable::Malformed("an answer without a candidate"));
+            return Err(Unreadable::Empty("an answer without a candidate"));
         }
         // They are no part of the report of usage, which may come before them.
         if let Some(usage) = &mut self.draft.usage {
@@ -191,34 +200,45 @@ fn finish_reason(text: &str) -> FinishReason {
 /// Usage in the engine's terms: thoughts are counted beside the answer, and what the provider's own
 /// tools read beside the prompt; cached tokens are inside the prompt.
 fn usage(raw: &Value) -> Option<Usage> {
-    let count = |pointer: &str| first_count(raw, &[pointer]);
-    let prompt = count("/promptTokenCount")?;
-    let input = prompt + count("/toolUsePromptTokenCount").unwrap_or(0);
-    let thoughts = count("/thoughtsTokenCount").unwrap_or(0);
-    let output = count("/candidatesTokenCount").unwrap_or(0) + thoughts;
-    let cached = count("/cachedContentTokenCount").unwrap_or(0).min(input);
+    let counts = Counts::new(raw);
+    let count = |pointer: &str| counts.first(&[pointer]);
+    let (prompt, answer) = (count("/promptTokenCount"), count("/candidatesTokenCount"));
+    let (thoughts, by_tools) = (count("/thoughtsTokenCount").unwrap_or(0), count("/toolUsePromptTokenCount"));
+    let (total, by_tools) = (count("/totalTokenCount"), by_tools.unwrap_or(0));
+    // A count of zero is left out: the total tells.
+    let rest = |known: u64| total.filter(|total| *total >= known).map(|total| total - known);
+    let prompt = prompt.or_else(|| rest(answer? + thoughts + by_tools));
+    let answer = answer.or_else(|| rest(prompt? + thoughts + by_tools));
+    let mut usage = counts.usage(prompt, answer)?;
+    (usage.input_tokens, usage.output_tokens) = (usage.input_tokens + by_tools, usage.output_tokens + thoughts);
+    let (input, output) = (usage.input_tokens, usage.output_tokens);
+    let is_sum = |total: u64| total == input + output || total + by_tools == input + output;
+    counts.note(prompt.is_some() && answer.is_some() && total.is_some_and(|total| !is_sum(total)));
+    let cached = count("/cachedContentTokenCount").unwrap_or(0);
+    let input = if usage.open.input { input.max(cached) } else { input };
+    let cached = counts.part(cached, input);
     let of = |lists: &[&str], kind: &str| -> u64 {
         let details = lists.iter().filter_map(|list| raw[*list].as_array()).flatten();
-        details.filter(|detail| detail["modality"] == kind).filter_map(|one| first_count(one, &["/tokenCount"])).sum()
+        details.filter(|detail| detail["modality"] == kind).filter_map(|one| counts.count(&one["tokenCount"])).sum()
     };
-    let (read, answer) = (["promptTokensDetails", "toolUsePromptTokensDetails"], ["candidatesTokensDetails"]);
+    let (read, written) = (["promptTokensDetails", "toolUsePromptTokensDetails"], ["candidatesTokensDetails"]);
     let (fresh, said) = (input - cached, output - thoughts);
     // The lists of the prompt hold what is cached as well.
     let not_cached = |kind: &str| of(&read, kind).saturating_sub(of(&["cacheTokensDetails"], kind));
     let audio_input_tokens = not_cached("AUDIO").min(fresh);
-    let audio_output_tokens = of(&answer, "AUDIO").min(said);
+    let audio_output_tokens = of(&written, "AUDIO").min(said);
     let named = ["serviceTier", "trafficType"].iter().find_map(|name| raw[*name].as_str());
     let details = UsageDetails {
         audio_input_tokens,
         image_input_tokens: not_cached("IMAGE").min(fresh - audio_input_tokens),
         cache_read_audio_tokens: of(&["cacheTokensDetails"], "AUDIO").min(cached),
         audio_output_tokens,
-        image_output_tokens: of(&answer, "IMAGE").min(said - audio_output_tokens),
+        image_output_tokens: of(&written, "IMAGE").min(said - audio_output_tokens),
         service_tier: named.map_or(ServiceTier::Standard, ServiceTier::of),
         ..UsageDetails::default()
     };
-    let usage = Usage::new(input, output).with_cache(cached, 0).with_reasoning(thoughts);
-    Some(usage.with_details(details))
+    let usage = Usage { input_tokens: input, ..usage }.with_cache(cached, 0).with_reasoning(thoughts);
+    Some(counts.checked(usage.with_details(details)))
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ mod response;
 
 use serde_json::{Value, json};
 
+use super::wire::counts::Counts;
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
-use super::wire::text::first_count;
 use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
 use super::{EmbeddingRequest, EmbeddingResponse, Profile, profile};
 use crate::domain::{ModelRequest, Secret, Usage};
@@ -71,10 +71,11 @@ impl Dialect for Chat {
         let body = embed::openai_body(endpoint, request, "dimensions");
         let read = |answer: &Value| {
             let found = answer["embeddings"].as_array().into_iter().flatten();
-            let used = first_count(answer, &["/prompt_eval_count"]);
+            let counts = Counts::new(answer);
+            let used = counts.first(&["/prompt_eval_count"]);
             EmbeddingResponse {
                 vectors: found.map(embed::vector).collect(),
-                usage: used.map(|tokens| Usage::new(tokens, 0)),
+                usage: used.map(|tokens| counts.checked(Usage::new(tokens, 0))),
                 raw_usage: json!({"prompt_eval_count": used}),
                 model_name: answer["model"].as_str().unwrap_or_default().to_owned(),
             }

@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::wire::body::{Decode, Framing, Out, Unreadable, parse};
+use super::super::wire::counts::Counts;
 use super::super::wire::draft::Draft;
-use super::super::wire::text::{first_count, or_default};
+use super::super::wire::text::or_default;
 use super::super::wire::think::ThinkTags;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};
 
@@ -90,10 +91,9 @@ impl Decode for Decoder {
             });
             line.rest.remove("created_at");
             let raw = Value::Object(line.rest);
-            let count = |pointer: &str| first_count(&raw, &[pointer]);
-            // The count of a prompt is left out where all of it was cached.
-            let (input, output) = (count("/prompt_eval_count"), count("/eval_count"));
-            self.draft.usage = input.or(output).map(|_| Usage::new(input.unwrap_or(0), output.unwrap_or(0)));
+            let counts = Counts::new(&raw);
+            let usage = counts.usage(counts.first(&["/prompt_eval_count"]), counts.first(&["/eval_count"]));
+            self.draft.usage = usage.map(|usage| counts.checked(usage));
             self.draft.raw_usage = raw;
             self.done = true;
         }
@@ -106,6 +106,10 @@ impl Decode for Decoder {
 
     fn is_done(&self) -> bool {
         self.done
+    }
+
+    fn usage(&self) -> Option<(Usage, Value)> {
+        self.draft.reported()
     }
 
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
@@ -142,7 +146,7 @@ mod tests {
         .concat();
         let whole = read(&body, body.len()).unwrap();
         assert_eq!((whole.message.parts.len(), whole.finish_reason), (3, FinishReason::ToolCalls));
-        assert_eq!(whole.usage, Some(Usage::new(0, 3)));
+        assert_eq!(whole.usage, Some(Usage::new(0, 3).with_open_input()));
         for cut in [1, 2, 7, 50] {
             assert_eq!(read(&body, cut).unwrap(), whole);
             assert_eq!(read(body.trim_end(), cut).unwrap(), whole);

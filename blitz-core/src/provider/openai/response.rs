@@ -8,7 +8,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::wire::calls;
-use super::super::wire::text::{Text, first_count, raw_arguments};
+use super::super::wire::counts::Counts;
+use super::super::wire::text::{Text, raw_arguments};
 use crate::domain::{FinishReason, ServiceTier, Usage, UsageDetails};
 
 /// A whole answer or a piece of a streamed one.
@@ -35,6 +36,17 @@ pub(super) struct Choice<'a> {
     pub usage: Option<Value>,
     /// Fields that the engine does not know, not parsed.
     pub extra: Vec<(Cow<'a, str>, &'a RawValue)>,
+}
+
+impl Choice<'_> {
+    /// The error that ended it, where one did: an object of its own, or the word alone.
+    pub(super) fn error(&self) -> Option<Value> {
+        let own = self.extra.iter().find(|(name, raw)| name == "error" && raw.get() != "null");
+        match own {
+            Some((_, raw)) => Some(serde_json::from_str(raw.get()).unwrap_or_default()),
+            None => (self.finish_reason.0 == "error").then_some(Value::Null),
+        }
+    }
 }
 
 /// Reads an object: fields by name, all others into `extra`, some not at all.
@@ -204,19 +216,20 @@ pub(in crate::provider) fn service_tier(named: &Value) -> ServiceTier {
 
 /// Usage as the provider reported it, in the engine's terms; `None` where it is no report.
 ///
-/// A count that is negative is zero, a fraction is rounded up, digits in a string count, and a part
-/// is never more than its whole. Reasoning that a server counts beside its output is moved inside.
+/// What is odd is mended and noted: a fraction is rounded up, digits in a string count, a part is never more than its
+/// whole. A side that is missing, or negative, is left open. Reasoning that a server counts beside its output is moved
+/// inside.
 pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
-    let first = |names: &[&str]| first_count(raw, names);
-    let input = first(&["/prompt_tokens", "/input_tokens"]);
-    let output = first(&["/completion_tokens", "/output_tokens"]);
+    let counts = Counts::new(raw);
+    let first = |names: &[&str]| counts.first(names);
+    let reported = (first(&["/prompt_tokens", "/input_tokens"]), first(&["/completion_tokens", "/output_tokens"]));
     let total = first(&["/total_tokens"]);
-    let (input, mut output) = match (input, output, total) {
-        (Some(input), Some(output), _) => (input, output),
-        (Some(input), None, total) => (input, total.map_or(0, |total| total.saturating_sub(input))),
-        (None, Some(output), total) => (total.map_or(0, |total| total.saturating_sub(output)), output),
-        (None, None, Some(total)) => (total, 0),
-        (None, None, None) => return None,
+    let rest = |side: u64| total.filter(|total| *total >= side).map(|total| total - side);
+    let (input, mut output) = match reported {
+        (Some(input), None) => (Some(input), rest(input)),
+        (None, Some(output)) => (rest(output), Some(output)),
+        (None, None) => (total, None),
+        both => both,
     };
     let reasoning = first(&[
         "/completion_tokens_details/reasoning_tokens",
@@ -224,9 +237,14 @@ pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
         "/reasoning_tokens",
     ])
     .unwrap_or(0);
-    if reasoning > 0 && total == Some(input + output + reasoning) {
-        output += reasoning;
+    if let (Some(input), Some(output)) = (input, &mut output) {
+        if reasoning > 0 && total == Some(input + *output + reasoning) {
+            *output += reasoning;
+        }
+        counts.note(total.is_some_and(|total| total != input + *output));
     }
+    let usage = counts.usage(input, output)?;
+    let (input, output) = (usage.input_tokens, usage.output_tokens);
     let cached = first(&[
         "/prompt_tokens_details/cached_tokens",
         "/input_tokens_details/cached_tokens",
@@ -234,7 +252,11 @@ pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
         "/cached_tokens",
     ])
     .unwrap_or(0);
-    let cached = cached.min(input);
+    // What is left open has parts all the same.
+    let input = if usage.open.input { input.max(cached) } else { input };
+    let cached = counts.part(cached, input);
+    let output = if usage.open.output { output.max(reasoning) } else { output };
+    let reasoning = counts.part(reasoning, output);
     let part = |side: &str, details: &str, what: &str| {
         first(&[&format!("/{side}_tokens_details{details}/{what}_tokens")]).unwrap_or(0)
     };
@@ -244,8 +266,8 @@ pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
     let cached_audio = of_input("/cached_tokens_details", "audio").min(cached);
     let cached_image = of_input("/cached_tokens_details", "image").min(cached - cached_audio);
     let written = first(&["/prompt_tokens_details/cache_write_tokens", "/input_tokens_details/cache_write_tokens"]);
-    let written = written.unwrap_or(0).min(input - cached);
-    let (fresh, said) = (input - cached - written, output - reasoning.min(output));
+    let written = counts.part(written.unwrap_or(0), input - cached);
+    let (fresh, said) = (input - cached - written, output - reasoning);
     let audio_input_tokens = of_input("", "audio").saturating_sub(cached_audio).min(fresh);
     let audio_output_tokens = of_output("audio").min(said);
     let details = UsageDetails {
@@ -257,22 +279,22 @@ pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
         service_tier: service_tier(&raw["service_tier"]),
         ..UsageDetails::default()
     };
-    let usage = Usage::new(input, output).with_cache(cached, written).with_reasoning(reasoning.min(output));
-    Some(usage.with_details(details))
+    let usage = Usage { input_tokens: input, output_tokens: output, ..usage };
+    Some(counts.checked(usage.with_cache(cached, written).with_reasoning(reasoning).with_details(details)))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::super::wire::text::MAX_COUNT;
+    use super::super::super::wire::counts::MAX_COUNT;
     use super::*;
+    use crate::domain::Provenance;
     use proptest::prelude::*;
     use serde_json::json;
 
     #[test]
-    fn t05_odd_counts_are_clamped_and_never_negative() {
+    fn t05_odd_counts_are_clamped_noted_and_never_negative() {
         for (prompt, expected) in [
-            (json!(-5), 0),
             (json!(12.2), 13),
             (json!("12"), 12),
             (json!(1e300), MAX_COUNT),
@@ -281,6 +303,11 @@ mod tests {
         ] {
             let usage = usage(&json!({"prompt_tokens": prompt, "completion_tokens": 1})).unwrap();
             assert_eq!((usage.input_tokens, usage.output_tokens), (expected, 1), "{prompt}");
+            assert_eq!(usage.open.odd, prompt.as_u64().is_none(), "{prompt}");
+        }
+        for none in [json!(-5), json!("many"), json!(true), json!([1])] {
+            let usage = usage(&json!({"prompt_tokens": none, "completion_tokens": 1})).unwrap();
+            assert_eq!((usage.open.input, usage.open.odd), (true, true), "{none}");
         }
         for none in
             [json!(null), json!({}), json!([]), json!({"prompt_tokens": "many"}), json!({"prompt_tokens": "NaN"})]
@@ -293,7 +320,9 @@ mod tests {
     fn t08_a_part_is_never_more_than_its_whole() {
         let raw = json!({"prompt_tokens": 10, "completion_tokens": 5,
             "prompt_tokens_details": {"cached_tokens": 50}, "completion_tokens_details": {"reasoning_tokens": 9}});
-        assert_eq!(usage(&raw).unwrap(), Usage::new(10, 5).with_cache(10, 0).with_reasoning(5));
+        assert_eq!(usage(&raw).unwrap(), Usage::new(10, 5).with_cache(10, 0).with_reasoning(5).doubted());
+        let sum = json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 999});
+        assert_eq!(usage(&sum).unwrap(), Usage::new(10, 5).doubted());
     }
 
     #[test]
@@ -306,8 +335,15 @@ mod tests {
     #[test]
     fn b37_a_missing_side_follows_from_the_total() {
         assert_eq!(usage(&json!({"prompt_tokens": 10, "total_tokens": 12})).unwrap(), Usage::new(10, 2));
-        assert_eq!(usage(&json!({"total_tokens": 12})).unwrap(), Usage::new(12, 0));
+        assert_eq!(usage(&json!({"total_tokens": 12})).unwrap(), Usage::new(12, 0).with_open_output());
         assert_eq!(usage(&json!({"prompt_tokens": 3, "prompt_cache_hit_tokens": 2})).unwrap().cache_read_tokens, 2);
+    }
+
+    #[test]
+    fn t06_a_side_that_nobody_tells_is_left_open() {
+        assert_eq!(usage(&json!({"prompt_tokens": 10})).unwrap(), Usage::new(10, 0).with_open_output());
+        assert_eq!(usage(&json!({"completion_tokens": 10})).unwrap(), Usage::new(0, 10).with_open_input());
+        assert_eq!(usage(&json!({"prompt_tokens": 10})).unwrap().provenance, Provenance::Estimated);
     }
 
     #[test]

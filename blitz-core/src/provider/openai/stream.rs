@@ -10,7 +10,7 @@ use super::super::wire::repeat::Repeat;
 use super::super::wire::schema::Reading;
 use super::super::wire::think::ThinkTags;
 use super::response::{self, Choice, Chunk, Said};
-use crate::domain::{Delta, FinishReason, ModelRequest, ModelResponse, Part, ServiceTier};
+use crate::domain::{Delta, FinishReason, ModelRequest, ModelResponse, Part, ServiceTier, Usage};
 
 /// One answer as far as it is known.
 #[derive(Default)]
@@ -45,13 +45,15 @@ impl Decode for Assembly {
         }
         let chunk: Chunk<'_> = parse(json)?;
         let literal = chunk.literal();
+        // Each report of usage is a whole one: the last counts.
+        let usage = chunk.usage.filter(Value::is_object);
+        let is_counted = usage.is_some();
+        self.usage = usage.unwrap_or_else(|| std::mem::take(&mut self.usage));
         if let Some(error) = chunk.error {
-            return Err(Unreadable::ErrorObject(error));
+            return Err(self.broken(error, is_counted));
         }
         keep_first(&mut self.id, &chunk.id.0);
         keep_first(&mut self.model, &chunk.model.0);
-        // Each report of usage is a whole one: the last counts.
-        self.usage = chunk.usage.filter(Value::is_object).unwrap_or_else(|| std::mem::take(&mut self.usage));
         for (name, value) in chunk.extra {
             keep_unknown(&mut self.extra, &name, value);
         }
@@ -59,6 +61,9 @@ impl Decode for Assembly {
             let index = choice.index.unwrap_or(0);
             if *self.candidate.get_or_insert(index) == index {
                 self.take_choice(choice, out)?;
+                if let Some(error) = choice.error() {
+                    return Err(self.broken(error, is_counted));
+                }
                 if let Some(literal) = literal {
                     self.repeat.learn(json, literal);
                     return Ok(());
@@ -73,8 +78,15 @@ impl Decode for Assembly {
         self.finish_reason.is_some()
     }
 
+    fn usage(&self) -> Option<(Usage, Value)> {
+        Some((self.reported()?, self.raw_usage().clone()))
+    }
+
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
-        std::mem::take(self).finished()
+        if self.candidate.is_none() {
+            return Err(Unreadable::Empty("an answer without a choice"));
+        }
+        Ok(std::mem::take(self).finished())
     }
 }
 
@@ -90,6 +102,14 @@ impl Assembly {
         Self { tags: ThinkTags::new(looks), ..self }
     }
 
+    /// The answer ends by an error. Usage that came with it is a whole report.
+    fn broken(&mut self, error: Value, is_counted: bool) -> Unreadable {
+        if is_counted {
+            self.finish_reason.get_or_insert(FinishReason::Other);
+        }
+        Unreadable::ErrorObject(error)
+    }
+
     fn take_choice(&mut self, choice: &Choice<'_>, out: &mut Out) -> Result<(), Unreadable> {
         if let Some(said) = choice.delta.as_ref().or(choice.message.as_ref().filter(|_| self.is_empty())) {
             self.take_said(said, out)?;
@@ -100,7 +120,9 @@ impl Assembly {
         if let Some(usage) = choice.usage.as_ref().filter(|usage| usage.is_object()) {
             self.usage = usage.clone();
         }
-        self.finish_reason = self.finish_reason.or(response::finish_reason(&choice.finish_reason.0));
+        let is_over = choice.error().is_none();
+        let reason = response::finish_reason(&choice.finish_reason.0).filter(|_| is_over);
+        self.finish_reason = self.finish_reason.or(reason);
         if self.finish_reason.is_some() {
             self.end_text(out);
             for (name, value) in &choice.extra {
@@ -160,11 +182,23 @@ impl Assembly {
         self.text.is_empty() && self.thinking.is_empty() && self.refusal.is_empty() && self.calls.is_empty()
     }
 
-    fn finished(mut self) -> Result<ModelResponse, Unreadable> {
-        self.end_text(&mut Out::new());
-        if self.candidate.is_none() {
-            return Err(Unreadable::Malformed("an answer without a choice"));
+    /// The report of usage as it came: some servers put it under a name of their own.
+    fn raw_usage(&self) -> &Value {
+        match self.extra.get("x_groq").and_then(|own| own.get("usage")) {
+            Some(usage) if self.usage.is_null() => usage,
+            _ => &self.usage,
         }
+    }
+
+    fn reported(&self) -> Option<Usage> {
+        let named = self.extra.get("service_tier").map(response::service_tier).unwrap_or_default();
+        let usage = response::usage(self.raw_usage())?;
+        Some(if named == ServiceTier::Standard { usage } else { usage.with_service_tier(named) })
+    }
+
+    fn finished(mut self) -> ModelResponse {
+        self.end_text(&mut Out::new());
+        let (usage, raw_usage) = (self.reported(), self.raw_usage().clone());
         if let Some(text) = self.reading.and_then(|reading| reading.read(&self.text)) {
             self.text = text;
         }
@@ -191,21 +225,12 @@ impl Assembly {
         let unnamed = if calls.is_empty() { FinishReason::Other } else { FinishReason::ToolCalls };
         parts.extend(calls.into_iter().map(Part::ToolCall));
         let mut response = ModelResponse::new(parts).with_finish_reason(self.finish_reason.unwrap_or(unnamed));
-        let named = self.extra.get("service_tier").map(response::service_tier).unwrap_or_default();
-        if self.usage.is_null()
-            && let Some(usage) = self.extra.get("x_groq").and_then(|own| own.get("usage"))
-        {
-            self.usage = usage.clone();
-        }
-        response.usage = response::usage(&self.usage).map(|usage| match named {
-            ServiceTier::Standard => usage,
-            named => usage.with_service_tier(named),
-        });
-        response.raw_usage = self.usage;
+        response.usage = usage;
+        response.raw_usage = raw_usage;
         response.model_name = self.model;
         response.response_id = Some(self.id).filter(|id| !id.is_empty());
         response.extra = self.extra;
-        Ok(response)
+        response
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::{Draft, Key};
 use super::super::wire::schema::Reading;
 use super::super::wire::text::or_default;
-use crate::domain::{FinishReason, ModelRequest, ModelResponse, UsageDetails};
+use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage, UsageDetails};
 
 /// Fields of an answer that are known, or repeat the request.
 const KNOWN: &[&str] = &[
@@ -160,8 +160,7 @@ impl Decoder {
                 Some("content_filter") => FinishReason::ContentFilter,
                 _ => FinishReason::Other,
             }),
-            Some("failed") => return Err(Unreadable::ErrorObject(response["error"].clone())),
-            Some("cancelled") => Some(FinishReason::Other),
+            Some("cancelled" | "failed") => Some(FinishReason::Other),
             _ => return Ok(()),
         };
         for (index, item) in (0..).zip(list(&response["output"])) {
@@ -173,6 +172,9 @@ impl Decoder {
             usage.with_details(UsageDetails { searches, service_tier, ..usage.details })
         });
         self.draft.raw_usage = response["usage"].clone();
+        if response["status"] == "failed" {
+            return Err(Unreadable::ErrorObject(response["error"].clone()));
+        }
         for (name, value) in response.as_object().into_iter().flatten() {
             if !KNOWN.contains(&name.as_str()) && !value.is_null() {
                 self.draft.extra.insert(name.clone(), value.clone());
@@ -216,7 +218,7 @@ impl Decode for Decoder {
             "error" => return Err(Unreadable::ErrorObject(parse(json)?)),
             "" if !event.error.is_null() => return Err(Unreadable::ErrorObject(parse(json)?)),
             "" if event.object == "response" => self.frame(&parse(json)?, out)?,
-            "" => return Err(Unreadable::Malformed("an answer that is no response")),
+            "" => return Err(Unreadable::Empty("an answer that is no response")),
             _ => {}
         }
         Ok(())
@@ -228,6 +230,10 @@ impl Decode for Decoder {
 
     fn is_done(&self) -> bool {
         self.done
+    }
+
+    fn usage(&self) -> Option<(Usage, Value)> {
+        self.draft.reported()
     }
 
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
@@ -302,7 +308,7 @@ mod tests {
         assert!(matches!(events(&[failed]), Err(Unreadable::ErrorObject(_))));
         let open = json!({"type": "response.output_text.delta", "output_index": 0, "delta": "h"});
         assert!(matches!(events(&[open]), Err(Unreadable::Cut)));
-        assert!(matches!(read("{}"), Err(Unreadable::Malformed(_))));
+        assert!(matches!(read("{}"), Err(Unreadable::Empty(_))));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::super::StreamItem;
 #[cfg(feature = "bedrock")]
 use super::frames::Frames;
-use crate::domain::ModelResponse;
+use super::halves::Halves;
+use crate::domain::{ModelResponse, Usage};
 use crate::net::sse::{EventTooLarge, MAX_EVENT, SseParser};
 
 /// Where the deltas of an answer go.
@@ -22,6 +23,8 @@ pub(in crate::provider) enum Unreadable {
     Cut,
     /// It is not what was asked for.
     Malformed(&'static str),
+    /// It was read to its end, and nothing of an answer is in it.
+    Empty(&'static str),
 }
 
 impl From<EventTooLarge> for Unreadable {
@@ -64,6 +67,9 @@ pub(in crate::provider) trait Decode: Send {
         false
     }
 
+    /// What the server has reported of usage so far, in the engine's terms and in its own words.
+    fn usage(&self) -> Option<(Usage, Value)>;
+
     /// The whole answer; the decoder is empty behind it.
     fn finish(&mut self) -> Result<ModelResponse, Unreadable>;
 }
@@ -91,6 +97,7 @@ struct Pieces {
     last: String,
     /// The server said that nothing more will come.
     done: bool,
+    halves: Halves,
 }
 
 enum Body {
@@ -105,7 +112,10 @@ enum Body {
 
 impl Reader {
     pub(in crate::provider) fn new(decoder: Box<dyn Decode>) -> Self {
-        Self { body: Body::Unknown, pieces: Pieces { decoder, last: String::new(), done: false } }
+        Self {
+            body: Body::Unknown,
+            pieces: Pieces { decoder, last: String::new(), done: false, halves: Halves::default() },
+        }
     }
 
     /// Whether the model has stopped: what may still come is usage.
@@ -123,11 +133,17 @@ impl Reader {
         self.pieces.done
     }
 
+    /// What the server said of the usage of an answer that failed: of one that had not stopped, the output so far.
+    pub(in crate::provider) fn usage(&self) -> Option<(Usage, Value)> {
+        let (usage, raw) = self.pieces.decoder.usage()?;
+        Some((if self.has_stopped() { usage } else { usage.with_open_output() }, raw))
+    }
+
     pub(in crate::provider) fn push(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), Unreadable> {
         if matches!(self.body, Body::Unknown) {
             let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { return Ok(()) };
             self.body = match (first, self.pieces.decoder.framing()) {
-                (b'<', _) => return Err(Unreadable::Malformed("a web page")),
+                (b'<', _) => return Err(Unreadable::Empty("a web page")),
                 (b'{', Framing::Lines) => Body::Lines(Vec::new()),
                 (b'{' | b'[', _) => Body::Json(Vec::new()),
                 #[cfg(feature = "bedrock")]
@@ -175,7 +191,7 @@ impl Reader {
                 let whole = std::mem::take(whole);
                 let text = String::from_utf8_lossy(&whole);
                 if !text.trim().is_empty() && !self.pieces.done {
-                    self.pieces.decoder.take("", &text, out)?;
+                    self.pieces.decode("", &text, out)?;
                 }
                 self.pieces.done |= matches!(self.body, Body::Json(_));
             }
@@ -209,12 +225,17 @@ impl Pieces {
             return Err(Unreadable::ErrorObject(serde_json::from_str(data).unwrap_or_default()));
         }
         let had_stopped = self.decoder.has_stopped();
-        self.decoder.take(event, data, out)?;
+        self.decode(event, data, out)?;
         if !had_stopped && self.decoder.has_stopped() {
             data.clone_into(&mut self.last);
         }
         self.done = self.decoder.is_done();
         Ok(())
+    }
+
+    fn decode(&mut self, event: &str, json: &str, out: &mut Out) -> Result<(), Unreadable> {
+        let whole = self.halves.joined(json);
+        self.decoder.take(event, &whole, out)
     }
 }
 
@@ -227,7 +248,7 @@ fn take_lines(buffer: &mut Vec<u8>, pieces: &mut Pieces, out: &mut Out) -> Resul
     let lines: Vec<u8> = buffer.drain(..=end).collect();
     for line in String::from_utf8_lossy(&lines).lines().map(str::trim) {
         if !line.is_empty() && !pieces.done {
-            pieces.decoder.take("", line, out)?;
+            pieces.decode("", line, out)?;
             pieces.done = pieces.decoder.is_done();
         }
     }

@@ -172,10 +172,15 @@ impl Draft {
         })
     }
 
-    /// The whole answer. Errors: `Malformed` where nothing of one has come, whatever else the body held.
+    /// What was reported of usage so far.
+    pub(in crate::provider) fn reported(&self) -> Option<(Usage, Value)> {
+        Some((self.usage?, self.raw_usage.clone()))
+    }
+
+    /// The whole answer. Errors: `Empty` where nothing of one has come, whatever else the body held.
     pub(in crate::provider) fn finish_some(&mut self) -> Result<ModelResponse, Unreadable> {
         if self.blocks.is_empty() && self.finish_reason.is_none() && self.raw_usage.is_null() {
-            return Err(Unreadable::Malformed("an answer that is no message"));
+            return Err(Unreadable::Empty("an answer that is no message"));
         }
         Ok(self.finish())
     }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::super::{CallContext, EmbeddingRequest, EmbeddingResponse};
 use super::body::Unreadable;
+use super::counts::Counts;
 use super::endpoint::Endpoint;
-use super::text::first_count;
 use super::{Link, extra, lay_over, media, to_body};
 use crate::domain::{Part, Usage};
 use crate::error::{Error, Result};
@@ -46,12 +46,28 @@ impl Link {
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.endpoint.broken(error))? {
             bytes.extend_from_slice(&chunk);
         }
-        let answer: Value = serde_json::from_slice(&bytes)
-            .map_err(|_| self.endpoint.unreadable(Unreadable::Malformed("embeddings that are not JSON")))?;
+        let answer: Value = serde_json::from_slice(&bytes).map_err(|_| {
+            self.endpoint.unreadable(Unreadable::Malformed("embeddings that are not JSON"), false, None)
+        })?;
         let found = read(&answer);
-        let is_whole = found.vectors.len() == request.inputs.len() && found.vectors.iter().all(|one| !one.is_empty());
-        if is_whole { Ok(found) } else { Err(self.endpoint.unreadable(Unreadable::Malformed("too few embeddings"))) }
+        let Some(what) = missing(&found.vectors, request.inputs.len()) else { return Ok(found) };
+        let reported = found.usage.map(|usage| (usage, found.raw_usage));
+        // An error in place of the answer says more than that there is none.
+        let error = match answer.get("error").filter(|error| !error.is_null()) {
+            Some(_) => Unreadable::ErrorObject(answer),
+            None => Unreadable::Empty(what),
+        };
+        Err(self.endpoint.unreadable(error, false, reported))
     }
+}
+
+/// What is wrong with vectors that should be so many, and all of one space.
+fn missing(vectors: &[Vec<f32>], inputs: usize) -> Option<&'static str> {
+    if vectors.len() != inputs || vectors.iter().any(Vec::is_empty) {
+        return Some("not one embedding for each input");
+    }
+    let length = vectors.first().map(Vec::len);
+    vectors.iter().any(|one| Some(one.len()) != length).then_some("embeddings of unequal length")
 }
 
 /// The texts of a request. Errors: `InvalidInput` where there is anything else.
@@ -95,14 +111,20 @@ pub(in crate::provider) fn openai_body(
     Ok(body)
 }
 
-/// Reads that form: the vectors may come in any order.
+/// Reads that form: the vectors may come in any order, each under an index of its own or all without one.
 pub(in crate::provider) fn openai_answer(answer: &Value) -> EmbeddingResponse {
+    let index = |one: &Value| one["index"].as_u64();
     let mut data: Vec<&Value> = answer["data"].as_array().into_iter().flatten().collect();
-    data.sort_by_key(|one| one["index"].as_u64().unwrap_or(u64::MAX));
-    let used = first_count(&answer["usage"], &["/prompt_tokens", "/total_tokens"]);
+    data.sort_by_key(|one| index(one));
+    // What is there twice is in another's place.
+    if data.iter().any(|one| index(one).is_some()) && (0..).zip(&data).any(|(place, one)| index(one) != Some(place)) {
+        data.clear();
+    }
+    let counts = Counts::new(&answer["usage"]);
+    let used = counts.first(&["/prompt_tokens", "/total_tokens"]);
     EmbeddingResponse {
         vectors: data.iter().map(|one| vector(&one["embedding"])).collect(),
-        usage: used.map(|tokens| Usage::new(tokens, 0)),
+        usage: used.map(|tokens| counts.checked(Usage::new(tokens, 0))),
         raw_usage: answer["usage"].clone(),
         model_name: answer["model"].as_str().unwrap_or_default().to_owned(),
     }

@@ -103,6 +103,7 @@ impl Endpoint {
                 retry_after: None,
                 retryable: false,
                 charged: Charged::No,
+                usage: None,
                 message,
                 source,
             },

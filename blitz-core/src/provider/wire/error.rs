@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::body::Unreadable;
 use super::endpoint::Endpoint;
-use crate::domain::{Secret, Timestamp};
+use crate::domain::{Secret, Timestamp, Usage};
 use crate::error::{BoxError, Charged, Error, ErrorCode};
 use crate::net::NetError;
 use crate::net::retry_after::retry_after;
@@ -18,6 +18,14 @@ use crate::net::retry_after::retry_after;
 /// Identifiers of an account that is used up.
 const NO_MONEY: &[&str] =
     &["insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "billing_error"];
+/// How providers without an identifier for it say that an account is used up, or its share of a day or a month.
+const USED_UP: &[&str] = &[
+    "credit balance is too low",
+    "insufficient balance",
+    "used all available credits",
+    "monthly spending limit",
+    "api calls / month",
+];
 /// How providers without an identifier for it say that a key is wrong.
 const BAD_KEY: &[&str] = &["incorrect api key", "api key not valid", "invalid api key", "api key is invalid"];
 /// How providers without an identifier for it say that a conversation is too long.
@@ -30,6 +38,11 @@ const OVERFLOW: &[&str] = &[
     "input is too long",
     "exceeds the maximum number of tokens",
     "too many tokens",
+    "exceed context limit",
+    "maximum prompt length",
+    "input tokens exceeded",
+    "tokens exceeds maximum length",
+    "input exceeds maximum length",
 ];
 
 /// An answer that is an error.
@@ -46,6 +59,8 @@ struct ErrorObject {
     identifiers: Vec<String>,
     /// The text in lower case, for recognition only.
     text: String,
+    /// What is given for a day is used up, so that no wait of minutes helps.
+    used_up: bool,
 }
 
 impl Failure {
@@ -66,9 +81,8 @@ impl Failure {
 
     pub(in crate::provider) fn into_error(self, endpoint: &Endpoint) -> Error {
         let code = self.said.code(self.status);
-        // A gateway that gave up waiting does not know what happened behind it.
-        let charged = if matches!(self.status, 408 | 504 | 524) { Charged::Unknown } else { Charged::No };
-        let mut report = endpoint.report(code, charged, self.said.sentence(endpoint, self.status, code));
+        let charged = if is_vague(self.status) { Charged::Unknown } else { Charged::No };
+        let mut report = endpoint.report(code, charged, self.said.sentence(endpoint, Some(self.status), code));
         report.status = Some(self.status);
         report.retry_after = self.retry_after;
         report.into()
@@ -92,7 +106,8 @@ impl ErrorObject {
             let text = ["message", "detail"].iter().find_map(|name| object.get(*name));
             text.or(Some(*object)).filter(|text| text.is_string())?.as_str()
         });
-        Self { identifiers: identifiers.collect(), text: text.unwrap_or_default().to_lowercase() }
+        let (identifiers, text) = (identifiers.collect(), text.unwrap_or_default().to_lowercase());
+        Self { identifiers, text, used_up: is_for_a_day(object) }
     }
 
     fn is(&self, names: &[&str]) -> bool {
@@ -106,7 +121,7 @@ impl ErrorObject {
     /// The code of an error with this HTTP status.
     fn code(&self, status: u16) -> ErrorCode {
         let refused = (400..500).contains(&status);
-        if self.is(NO_MONEY) || refused && self.mentions(&["credit balance is too low", "insufficient balance"]) {
+        if self.is(NO_MONEY) || refused && (self.used_up || self.mentions(USED_UP)) {
             return ErrorCode::ProviderAuth;
         }
         if status == 400 && (self.is(&["API_KEY_INVALID"]) || self.mentions(BAD_KEY)) {
@@ -137,16 +152,18 @@ impl ErrorObject {
         self.is(&["context_length_exceeded", "exceed_context_size_error"]) || self.mentions(OVERFLOW)
     }
 
-    /// The status that an error object would have had, had it come before the stream.
-    fn status(&self) -> u16 {
+    /// The status that an error object would have had, had it come before the stream, where it says so.
+    fn status(&self) -> Option<u16> {
         let number = self.identifiers.iter().filter_map(|text| text.parse().ok()).find(|n| (400..600).contains(n));
         let named = |names: &[&str]| self.identifiers.iter().any(|text| names.iter().any(|name| text.contains(name)));
-        number.unwrap_or_else(|| match () {
-            () if named(&["rate_limit", "RESOURCE_EXHAUSTED", "hrottling"]) => 429,
-            () if named(&["authentication", "invalid_api_key", "permission", "AccessDenied"]) => 401,
-            () if named(&["not_found"]) => 404,
-            () if named(&["timeout"]) => 408,
-            () if named(&["too_large"]) => 413,
+        number.or_else(|| match () {
+            () if self.is(NO_MONEY) => Some(402),
+            () if named(&["rate_limit", "RESOURCE_EXHAUSTED", "hrottling"]) => Some(429),
+            () if named(&["authentication", "invalid_api_key", "permission", "AccessDenied"]) => Some(401),
+            () if named(&["not_found"]) => Some(404),
+            () if named(&["timeout"]) => Some(408),
+            () if named(&["too_large"]) => Some(413),
+            () if named(&["overloaded", "UNAVAILABLE", "navailableException"]) => Some(503),
             () if named(&[
                 "invalid_request",
                 "context_length",
@@ -155,15 +172,16 @@ impl ErrorObject {
                 "INVALID_ARGUMENT",
             ]) =>
             {
-                400
+                Some(400)
             }
-            () if named(&["invalid_prompt", "alidationException"]) => 400,
-            () => 503,
+            () if named(&["invalid_prompt", "alidationException"]) => Some(400),
+            () => None,
         })
     }
 
-    /// What happened and what to do, with the identifiers that cannot be anything else.
-    fn sentence(&self, endpoint: &Endpoint, status: u16, code: ErrorCode) -> String {
+    /// What happened and what to do, with the identifiers that cannot be anything else. Without a status it is an
+    /// error in the answer itself.
+    fn sentence(&self, endpoint: &Endpoint, status: Option<u16>, code: ErrorCode) -> String {
         let shown: Vec<_> = self.identifiers.iter().map(String::as_str).filter(|id| endpoint.may_show(id)).collect();
         let shown = if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) };
         let advice = match () {
@@ -173,10 +191,20 @@ impl ErrorObject {
             () if code != ErrorCode::ProviderAuth && self.mentions(&["api-version", "api version"]) => {
                 "check the api-version: AZURE_OPENAI_API_VERSION, or ?api-version=… in base_url"
             }
-            () => advice(status, code),
+            () => advice(status.unwrap_or(200), code),
         };
-        format!("answered {status}{shown}: {advice}")
+        match status {
+            Some(status) => format!("answered {status}{shown}: {advice}"),
+            None => format!("broke off with an error{shown}: {advice}"),
+        }
     }
+}
+
+/// Whether Google names a quota for a day among those that a call is beyond.
+fn is_for_a_day(error: &Value) -> bool {
+    let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
+    let violations = details.filter_map(|detail| detail.get("violations")?.as_array()).flatten();
+    violations.filter_map(|one| one.get("quotaId")?.as_str()).any(|quota| quota.contains("PerDay"))
 }
 
 /// The wait that Google puts into the body: `{"@type": "…RetryInfo", "retryDelay": "34s"}`.
@@ -185,6 +213,11 @@ fn retry_delay(json: &Value) -> Option<Duration> {
     let delay = details.iter().find_map(|detail| detail.get("retryDelay")?.as_str())?;
     let seconds: f64 = delay.strip_suffix('s')?.parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(Duration::from_secs(86_400)))
+}
+
+/// Whether a status leaves open what was made: a gateway that gave up waiting does not know what happened behind it.
+fn is_vague(status: u16) -> bool {
+    matches!(status, 408 | 504 | 524)
 }
 
 fn advice(status: u16, code: ErrorCode) -> &'static str {
@@ -216,7 +249,7 @@ impl From<Report> for Error {
     fn from(report: Report) -> Self {
         let Report { code, provider, status, retry_after, charged, message, source } = report;
         let retryable = code.retryable();
-        Error::Provider { code, provider, status, retry_after, retryable, charged, message, source }
+        Error::Provider { code, provider, status, retry_after, retryable, charged, usage: None, message, source }
     }
 }
 
@@ -241,21 +274,34 @@ impl Endpoint {
         report.into()
     }
 
-    /// An answer with status 200 that is none.
-    pub(in crate::provider) fn unreadable(&self, error: Unreadable) -> Error {
-        let (code, message) = match error {
-            Unreadable::Cut => (ErrorCode::Unavailable, "the answer ended before it was complete".to_owned()),
-            Unreadable::Malformed(what) => (ErrorCode::BadOutput, format!("answered with {what}")),
+    /// An answer with status 200 that is none: whether anything of one came before, and the usage that was reported.
+    pub(in crate::provider) fn unreadable(
+        &self,
+        error: Unreadable,
+        spoke: bool,
+        reported: Option<(Usage, Value)>,
+    ) -> Error {
+        let mut is_free = false;
+        let (code, charged, message) = match error {
+            Unreadable::Cut => {
+                (ErrorCode::Unavailable, Charged::Unknown, "the answer ended before it was complete".to_owned())
+            }
+            Unreadable::Malformed(what) => (ErrorCode::BadOutput, Charged::Unknown, format!("answered with {what}")),
+            Unreadable::Empty(what) => (ErrorCode::BadOutput, Charged::Delivered, format!("answered with {what}")),
             Unreadable::ErrorObject(object) => {
                 let said = ErrorObject::of(&object);
                 let status = said.status();
-                let code = said.code(status);
-                (code, said.sentence(self, status, code))
+                let code = said.code(status.unwrap_or(503));
+                // As if it had come in place of the stream, whose beginning may tell the input's count.
+                let is_final = reported.as_ref().is_some_and(|(usage, _)| !usage.has_open_output());
+                is_free = !spoke && !is_final && status.is_some_and(|status| !is_vague(status));
+                let charged = if is_free { Charged::No } else { Charged::Delivered };
+                (code, charged, said.sentence(self, None, code))
             }
         };
-        let mut report = self.report(code, Charged::Unknown, message);
+        let mut report = self.report(code, charged, message);
         report.status = Some(200);
-        report.into()
+        Error::from(report).with_reported(reported.filter(|_| !is_free))
     }
 
     /// Whether an identifier is surely no text of a person and no key.

@@ -7,6 +7,7 @@
 
 pub(super) mod body;
 pub(super) mod calls;
+pub(super) mod counts;
 pub(super) mod draft;
 pub(super) mod embed;
 pub(super) mod endpoint;
@@ -14,6 +15,7 @@ pub(super) mod error;
 pub(super) mod extra;
 #[cfg(feature = "bedrock")]
 pub(super) mod frames;
+pub(super) mod halves;
 pub(in crate::provider) mod headers;
 pub(super) mod media;
 pub(super) mod repeat;
@@ -37,7 +39,7 @@ use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, pro
 use crate::domain::{Message, MessageRole, ModelRequest, Unsupported};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Http, NetError, Patience};
-use body::{Decode, Out, Reader};
+use body::{Decode, Out, Reader, Unreadable};
 use embed::EmbeddingCall;
 use endpoint::Endpoint;
 use error::Failure;
@@ -170,6 +172,8 @@ struct Call {
     /// Why it cannot be read any further, behind what is ready.
     failed: Option<Error>,
     ended: bool,
+    /// Whether anything of an answer has come.
+    spoke: bool,
 }
 
 impl Call {
@@ -194,7 +198,16 @@ impl Call {
             decoder = plainer.decoder;
         }
         let (reader, left_out) = (Reader::new(decoder), encoded.left_out);
-        Ok(Box::new(Self { endpoint, answer, reader, left_out, ready: Out::new(), failed: None, ended: false }))
+        Ok(Box::new(Self {
+            endpoint,
+            answer,
+            reader,
+            left_out,
+            ready: Out::new(),
+            failed: None,
+            ended: false,
+            spoke: false,
+        }))
     }
 
     fn poll_item(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<StreamItem>>> {
@@ -224,16 +237,26 @@ impl Call {
         }
         Poll::Ready(match ready!(self.answer.poll_chunk(cx)) {
             Ok(Some(_)) if is_done => Ok(()),
-            Ok(Some(bytes)) => self.reader.push(&bytes, &mut self.ready).map_err(|e| self.endpoint.unreadable(e)),
+            Ok(Some(bytes)) => {
+                let pushed = self.reader.push(&bytes, &mut self.ready);
+                self.spoke |= !self.ready.is_empty();
+                pushed.map_err(|error| self.unreadable(error))
+            }
             Ok(None) => self.end(),
             // The answer is complete, only its tail is missing: better without usage than not at all.
             Err(error) if is_done || self.reader.has_stopped() && !matches!(error, NetError::TooLarge(_)) => self.end(),
-            Err(error) => Err(self.endpoint.broken(error)),
+            Err(error) => Err(self.endpoint.broken(error).with_reported(self.reader.usage())),
         })
     }
 
+    fn unreadable(&self, error: Unreadable) -> Error {
+        self.endpoint.unreadable(error, self.spoke, self.reader.usage())
+    }
+
     fn end(&mut self) -> Result<()> {
-        let mut response = self.reader.finish(&mut self.ready).map_err(|error| self.endpoint.unreadable(error))?;
+        let finished = self.reader.finish(&mut self.ready);
+        self.spoke |= !self.ready.is_empty();
+        let mut response = finished.map_err(|error| self.unreadable(error))?;
         if !self.left_out.is_empty() {
             response.extra.insert("settings_left_out".to_owned(), self.left_out.as_slice().into());
         }

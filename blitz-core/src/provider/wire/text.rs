@@ -1,4 +1,4 @@
-//! Reads texts and counts, forgiving in everything that servers get wrong.
+//! Reads texts, forgiving in everything that servers get wrong.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,9 +6,6 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-
-/// The largest count that is believed; more is held at it, so that sums stay in range.
-pub(in crate::provider) const MAX_COUNT: u64 = 1 << 40;
 
 /// A text that may be absent, null, a number, or a list of parts that hold text.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -95,23 +92,6 @@ where
     D: Deserializer<'de>,
 {
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
-/// A count of tokens: negative is zero, a fraction is rounded up, digits in a string count.
-pub(in crate::provider) fn count(value: &Value) -> Option<u64> {
-    let number = match value {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(digits) => digits.trim().parse::<f64>().ok().filter(|number| !number.is_nan())?,
-        _ => return None,
-    };
-    // A float holds every count up to the bound exactly, and the cast saturates.
-    Some((number.max(0.0).ceil() as u64).min(MAX_COUNT))
-}
-
-/// The first count at one of these places: names behind slashes, none of them with a slash or a tilde.
-pub(in crate::provider) fn first_count(raw: &Value, pointers: &[&str]) -> Option<u64> {
-    let at = |pointer: &&str| pointer.split('/').skip(1).try_fold(raw, |value, name| value.get(name)).and_then(count);
-    pointers.iter().find_map(at)
 }
 
 /// Arguments as text: a fragment of a string, or an object as the server wrote it.

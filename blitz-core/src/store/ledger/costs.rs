@@ -184,8 +184,7 @@ fn usage_by(row: &Row, first: usize, hour: usize, count: fn(&Row, usize) -> Resu
         cache_write_tokens: count(row, first + 4)?,
         cache_write_1h_tokens: count(row, hour)?,
         reasoning_tokens: count(row, first + 5)?,
-        provenance: Provenance::default(),
-        details: UsageDetails::default(),
+        ..Usage::default()
     })
 }
 

@@ -83,7 +83,7 @@ fn b21_the_end_is_known_by_finish_reason_or_done() {
     assert_eq!(response.finish_reason, FinishReason::Other);
     assert!(matches!(events(&[hi]), Err(Unreadable::Cut)));
     assert!(matches!(events(&[]), Err(Unreadable::Cut)));
-    assert!(matches!(read([b"data: [DONE]\n\n".as_slice()]), Err(Unreadable::Malformed(_))));
+    assert!(matches!(read([b"data: [DONE]\n\n".as_slice()]), Err(Unreadable::Empty(_))));
     assert!(matches!(read([br#"data: {"choices":[{"#.as_slice()]), Err(Unreadable::Cut)));
 }
 
@@ -178,7 +178,7 @@ fn a_whole_answer_without_choices_is_malformed() {
         assert!(matches!(read([body.as_bytes()]), Err(Unreadable::Malformed(_))), "{body}");
     }
     assert!(matches!(read([br#"{"choices":[{"mess"#.as_slice()]), Err(Unreadable::Cut)));
-    assert!(matches!(read([b" \n <!doctype html>".as_slice()]), Err(Unreadable::Malformed(_))));
+    assert!(matches!(read([b" \n <!doctype html>".as_slice()]), Err(Unreadable::Empty(_))));
     assert!(matches!(read([b"all is well".as_slice()]), Err(Unreadable::Cut)));
 }
 
