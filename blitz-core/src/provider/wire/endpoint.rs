@@ -176,6 +176,7 @@ impl Endpoint {
                 retry_after: None,
                 retryable: error.is_retryable(),
                 charged: Charged::No,
+                usage: None,
                 message: "no token could be had".to_owned(),
                 source: Some(Box::new(error)),
             },
