@@ -198,10 +198,13 @@ blitz_status blitz_string_free(char *text);
  * anybody outside this process), `egress` (`{"hosts": [...]}`: where the HTTP calls of workflows may go, nowhere where it
  * is absent), `network` (`{"proxy": "http://host:port", "root_certificates": "PEM"}`: how providers are reached; as the
  * environment says where it is absent), `recovery_settlement` ("reserved", "floor": what a call is booked at whose
- * process died), `sessions` and `model_names_for_users`. What a process that died has left is settled, nothing is run:
- * see blitz_engine_recover(). On BLITZ_OK the caller owns *out_engine: blitz_engine_free().
+ * process died), `drain` (`{"seconds": 30, "bytes": 262144}`: how far a model's answer is read on that nobody waits for
+ * any more, so that what it says it used is booked; not at all where it is absent), `sessions` and
+ * `model_names_for_users`. What a process that died has left is settled, nothing is run: see blitz_engine_recover(). On BLITZ_OK the caller owns *out_engine: blitz_engine_free().
  */
-blitz_status blitz_engine_open(const char *settings_json, blitz_engine **out_engine, blitz_error **out_error);
+blitz_status blitz_engine_open(const char *settings_json,
+                               blitz_engine **out_engine,
+                               blitz_error **out_error);
 
 /*
  * Goes on with the executions whose process is gone, and gives their ids as a JSON array. Call it once the host has

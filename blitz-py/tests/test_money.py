@@ -347,7 +347,7 @@ def test_t12_what_is_cancelled_is_read_on_and_booked_as_the_provider_says() -> N
                 time.sleep(0.001)
             assert (entries[1].kind, entries[1].reason) == ("adjust", "late usage of the provider")
             summary = engine.costs.summary()
-            assert summary.cost == blitz.Money("0.000042")
+            assert summary.cost == Decimal("0.000042")
             assert (summary.usage.input_tokens, summary.usage.output_tokens) == (30, 12)
             assert [line.action for line in engine.audit.list()].count("ledger.late_usage") == 1
     finally:
@@ -370,5 +370,5 @@ def test_what_a_tool_embeds_is_in_the_cost_of_its_execution(engine: blitz.Engine
     scripted(engine, {"tool_calls": [{"name": "look", "arguments": {}}]}, "two", tools=["look"])
     engine.models.put("m", "scripted", model_name="any", price={"input": "0", "output": "0"})
     done = engine.run("a", "x")
-    assert done.output == "two" and done.cost == blitz.Money("0.000007") == engine.costs.summary().cost
+    assert done.output == "two" and done.cost == Decimal("0.000007") == engine.costs.summary().cost
     assert done.usage.input_tokens == engine.costs.summary().usage.input_tokens

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -448,12 +449,11 @@ def test_a_dead_call_is_booked_by_the_policy(tmp_path: Path) -> None:
             used = entries["settle"].usage
             assert used.provenance == "estimated" and used.output_tokens == (100 if policy == "reserved" else 0)
             booked[policy] = entries["settle"].amount
-            assert booked["reserved"] == entries["reserve"].amount or policy == "floor"
             told = [line for line in engine.audit.list() if line.action == "ledger.settle_dead"]
             assert [line.details["settlement"] for line in told] == [policy]
-            assert blitz.Money(told[0].details["cost"]) == booked[policy]
+            assert Decimal(told[0].details["cost"]) == booked[policy]
     # A hundred tokens at a dollar a million.
-    assert booked["reserved"] - booked["floor"] == blitz.Money("0.0001")
+    assert booked["reserved"] - booked["floor"] == Decimal("0.0001")
     for bounds in ({"seconds": 0}, {"bytes": 0}, {"minutes": 1}):
         with pytest.raises(blitz.InvalidInputError, match="drain"):
             blitz.Engine(":memory:", drain=bounds)

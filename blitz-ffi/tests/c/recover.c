@@ -98,9 +98,11 @@ static void settles(const char *settings, const char *policy, int output_tokens)
   put_agent(session, "host", "[]");
   call(session, "models.put", "{\"name\":\"m\",\"provider\":\"host\",\"model_name\":\"x\",\"max_output_tokens\":100,"
                               "\"price\":{\"input\":\"0.000001\",\"output\":\"0.000001\"}}");
-  GOOD(blitz_start(session, "a", NULL, NULL, &error));
+  blitz_execution *execution = NULL;
+  GOOD(blitz_start(session, "a", NULL, &execution, &error));
   gate_wait(&works.called, 1);
   GOOD(blitz_engine_close_within(engine, 0, &error));
+  CHECK(blitz_execution_free(execution) == BLITZ_OK);
   CHECK(blitz_ticket_complete(works.ticket, "{\"text\":\"late\"}") != BLITZ_OK);
   finish(session, engine);
 
