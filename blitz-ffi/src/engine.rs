@@ -177,7 +177,8 @@ impl Drop for Workers {
 /// ("full", "process"), `busy_timeout_ms`, `master_key` (64 hex digits), `real_requests` (false: no provider may ask
 /// anybody outside this process), `egress` (`{"hosts": [...]}`: where the HTTP calls of workflows may go, nowhere where it
 /// is absent), `network` (`{"proxy": "http://host:port", "root_certificates": "PEM"}`: how providers are reached; as the
-/// environment says where it is absent), `sessions` and `model_names_for_users`. What a process that died has left is settled, nothing is run: see
+/// environment says where it is absent), `sessions`, `model_names_for_users` and `max_parallel`
+/// (how many model calls, tool calls and works of nodes run at once; all where it is absent). What a process that died has left is settled, nothing is run: see
 /// blitz_engine_recover(). On BLITZ_OK the caller owns *out_engine: blitz_engine_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_engine_open(
@@ -306,7 +307,7 @@ mod tests {
             async move { drop(held) }
         });
         let (inner, held) = (Arc::clone(&workers), held());
-        let callback = crate::callback::on_a_thread(move || inner.wait(async move { drop(held) }));
+        let callback = crate::callback::on_a_thread(None, move || inner.wait(async move { drop(held) }));
         assert!(workers.wait(callback).is_some(), "it panicked");
         assert_eq!(told.try_iter().collect::<Vec<_>>(), [7, 7]);
     }
