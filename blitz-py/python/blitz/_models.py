@@ -193,9 +193,9 @@ Model = Scripted | FunctionModel | AzureOpenAI
 
 def provider_of(model: Any) -> _native.Provider:
     """What serves a model of the host's own. Errors: ``InvalidInputError`` for what is none."""
-    if not isinstance(model, (Scripted, FunctionModel)):
+    if not isinstance(model, (Scripted, FunctionModel, AzureOpenAI)):
         kind = type(model).__name__
-        raise _InvalidInput(f"a model of the host's own is a Scripted or a FunctionModel, and no {kind}")
+        raise _InvalidInput(f"a model of the host's own is a Scripted, a FunctionModel or an AzureOpenAI, and no {kind}")
     return model._provider
 
 

@@ -11,7 +11,7 @@ from . import _native
 from ._calls import at_work
 from ._errors import CLASSES
 from ._events import AsyncEventStream, EventStream
-from ._execution import ExecutionHandle
+from ._execution import ExecutionHandle, fits_64_bits
 from ._loop_lazy import mailbox, next_mailbox, settled
 from ._values import Outcome, Record
 
