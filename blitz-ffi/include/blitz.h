@@ -199,8 +199,10 @@ blitz_status blitz_string_free(char *text);
  * is absent), `network` (`{"proxy": "http://host:port", "root_certificates": "PEM"}`: how providers are reached; as the
  * environment says where it is absent), `recovery_settlement` ("reserved", "floor": what a call is booked at whose
  * process died), `drain` (`{"seconds": 30, "bytes": 262144}`: how far a model's answer is read on that nobody waits for
- * any more, so that what it says it used is booked; not at all where it is absent), `sessions` and
- * `model_names_for_users`. What a process that died has left is settled, nothing is run: see blitz_engine_recover(). On BLITZ_OK the caller owns *out_engine: blitz_engine_free().
+ * any more, so that what it says it used is booked; not at all where it is absent), `max_parallel` (how many model calls,
+ * tool calls and works of nodes run at once; all where it is absent), `sessions` and `model_names_for_users`. What a
+ * process that died has left is settled, nothing is run: see blitz_engine_recover(). On BLITZ_OK the caller owns
+ * *out_engine: blitz_engine_free().
  */
 blitz_status blitz_engine_open(const char *settings_json,
                                blitz_engine **out_engine,
@@ -316,7 +318,8 @@ blitz_status blitz_call(const blitz_session *session,
 blitz_status blitz_methods(char **out_json, blitz_error **out_error);
 
 /*
- * Runs an agent to its end and gives the outcome as JSON. BLITZ_OK says that there is an outcome: its status tells whether
+ * Runs an agent to its end and gives the outcome as JSON. In a callback that was cancelled nothing begins, and what it runs
+ * is cancelled with it: BLITZ_CANCELLED. BLITZ_OK says that there is an outcome: its status tells whether
  * the execution completed, failed or was cancelled; messages, usage and cost are there all the same. on_event may be
  * NULL; else it hears each event on the calling thread, and anything but 0 from it cancels. input_json may be NULL. On
  * BLITZ_OK the caller owns *out_json: blitz_string_free(); out_json may be NULL.
@@ -543,6 +546,22 @@ blitz_status blitz_provider_register(const blitz_engine *engine,
                                      void *user_data,
                                      blitz_free_fn destroy,
                                      blitz_error **out_error);
+
+/*
+ * Serves Azure OpenAI by tokens of Microsoft Entra, which the function gives. settings_json is an object with `endpoint`,
+ * the address of the resource, to which alone tokens go, and if wanted `name` ("azure"), `api_version`, `deployment`,
+ * `model` (the one that stands behind the deployment) and `responses`. The function is called as a tool is, and answers by
+ * blitz_tool_result_json(), or by a ticket: with the token as a string, which is asked for before each request, or with
+ * `{"token": "...", "expires_at": 1790000000000000}` in microseconds since 1970; that one is kept until five minutes before
+ * its end, and asked for anew where it is refused. Any other status of its own than BLITZ_OK is the error of the model call;
+ * no message of it is told. user_data and destroy: rule DATA.
+ */
+blitz_status blitz_provider_azure(const blitz_engine *engine,
+                                  const char *settings_json,
+                                  blitz_tool_fn function,
+                                  void *user_data,
+                                  blitz_free_fn destroy,
+                                  blitz_error **out_error);
 
 /*
  * Serves a provider that answers from a list, one reply for each request, for tests and examples. replies_json is an

@@ -33,7 +33,7 @@ pub extern "C" fn blitz_engine_on_alert(
             while let Some(alert) = told.recv().await {
                 let Ok(text) = json::write(&alert).map(c_text) else { continue };
                 let function = Arc::clone(&function);
-                on_a_thread(move || function.tell(text)).await;
+                on_a_thread(None, move || function.tell(text)).await;
             }
         };
         host.wait(async move { drop(tokio::spawn(hears)) })?;

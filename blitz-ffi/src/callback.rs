@@ -8,8 +8,10 @@ use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::{Arc, LazyLock};
 
+use blitz::tool::EffectScope;
 use blitz::{Error, ErrorCode, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::guard::Status;
 use crate::handle::Lent;
@@ -167,16 +169,24 @@ static SEATS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::ne
 thread_local! {
     /// The seat of the callback on this thread, until that waits in a call of the engine.
     static SEAT: RefCell<Option<OwnedSemaphorePermit>> = const { RefCell::new(None) };
+    /// Set when the callback on this thread is to end; not there for one that nothing cancels.
+    static CANCEL: RefCell<Option<CancellationToken>> = const { RefCell::new(None) };
 }
 
 /// Runs a callback on a thread of its own; `None` where the runtime ends first.
 ///
 /// Dropping the future before it has a seat means that it never runs; one that runs is not interrupted.
-pub(crate) async fn on_a_thread<T: Send + 'static>(callback: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// What it begins with [`within`] ends where `cancel` is set.
+pub(crate) async fn on_a_thread<T: Send + 'static>(
+    cancel: Option<CancellationToken>,
+    callback: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     let seat = Arc::clone(&SEATS).acquire_owned().await.ok()?;
+    // What it asks of the engine is part of the effect that calls it.
+    let scope = EffectScope::current();
     let running = tokio::task::spawn_blocking(move || {
-        let _inside = Inside::new(seat);
-        callback()
+        let _inside = Inside::new(seat, cancel);
+        scope.enter(callback)
     });
     running.await.ok()
 }
@@ -185,8 +195,9 @@ pub(crate) async fn on_a_thread<T: Send + 'static>(callback: impl FnOnce() -> T 
 struct Inside;
 
 impl Inside {
-    fn new(seat: OwnedSemaphorePermit) -> Self {
+    fn new(seat: OwnedSemaphorePermit, cancel: Option<CancellationToken>) -> Self {
         SEAT.set(Some(seat));
+        CANCEL.set(cancel);
         Self
     }
 }
@@ -194,6 +205,22 @@ impl Inside {
 impl Drop for Inside {
     fn drop(&mut self) {
         give_up_seat();
+        CANCEL.take();
+    }
+}
+
+/// Work that the callback on this thread asks for, if one runs here: where it is cancelled the work is broken off, and
+/// none begins. Errors: those of the work; `Cancelled`.
+pub(crate) fn within<T>(work: impl Future<Output = Result<T>>) -> impl Future<Output = Result<T>> {
+    let cancel = CANCEL.with_borrow(Clone::clone);
+    async move {
+        let Some(cancel) = cancel else { return work.await };
+        let message = "the function that asks was cancelled: it begins nothing more";
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Error::new(ErrorCode::Cancelled, message)),
+            done = work => done,
+        }
     }
 }
 
@@ -230,10 +257,10 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         // Each holds on until its nested one is done: more of them than seats.
         let deep = |_| async {
-            on_a_thread(|| {
+            on_a_thread(None, || {
                 give_up_seat();
                 let inner = tokio::runtime::Builder::new_current_thread().build().unwrap();
-                inner.block_on(on_a_thread(|| 1)).unwrap()
+                inner.block_on(on_a_thread(None, || 1)).unwrap()
             })
             .await
         };

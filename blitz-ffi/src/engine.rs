@@ -179,8 +179,10 @@ impl Drop for Workers {
 /// is absent), `network` (`{"proxy": "http://host:port", "root_certificates": "PEM"}`: how providers are reached; as the
 /// environment says where it is absent), `recovery_settlement` ("reserved", "floor": what a call is booked at whose
 /// process died), `drain` (`{"seconds": 30, "bytes": 262144}`: how far a model's answer is read on that nobody waits for
-/// any more, so that what it says it used is booked; not at all where it is absent), `sessions` and
-/// `model_names_for_users`. What a process that died has left is settled, nothing is run: see blitz_engine_recover(). On BLITZ_OK the caller owns *out_engine: blitz_engine_free().
+/// any more, so that what it says it used is booked; not at all where it is absent), `max_parallel` (how many model calls,
+/// tool calls and works of nodes run at once; all where it is absent), `sessions` and `model_names_for_users`. What a
+/// process that died has left is settled, nothing is run: see blitz_engine_recover(). On BLITZ_OK the caller owns
+/// *out_engine: blitz_engine_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_engine_open(
     settings_json: *const c_char,
@@ -308,7 +310,7 @@ mod tests {
             async move { drop(held) }
         });
         let (inner, held) = (Arc::clone(&workers), held());
-        let callback = crate::callback::on_a_thread(move || inner.wait(async move { drop(held) }));
+        let callback = crate::callback::on_a_thread(None, move || inner.wait(async move { drop(held) }));
         assert!(workers.wait(callback).is_some(), "it panicked");
         assert_eq!(told.try_iter().collect::<Vec<_>>(), [7, 7]);
     }

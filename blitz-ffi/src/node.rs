@@ -62,7 +62,8 @@ impl NodeHandler for HostNode {
         let (function, host) = (Arc::clone(&self.function), self.host.clone());
         async move {
             let work = json!({"config": work.config, "input": work.input});
-            let called = on_a_thread(move || called(&function, host, &work, context, true)).await;
+            let called =
+                on_a_thread(Some(context.cancel.clone()), move || called(&function, host, &work, context, true)).await;
             let given = called.unwrap_or_else(|| Err(ToolError::failed("the node could not be called")))?;
             let nothing = || Ok(NodeOutput::new(()));
             given.settled(nothing, || Err(ToolError::failed("the node gave its ticket back"))).await

@@ -3,17 +3,22 @@
 use std::ffi::{CString, c_char, c_void};
 use std::sync::{Arc, Weak};
 
-use blitz::provider::{self, EmbeddingRequest, FunctionProvider, Profile, ProviderCall, Scripted};
+use blitz::provider::{
+    self, AzureOpenAi, AzureSettings, EmbeddingRequest, FunctionProvider, Profile, ProviderCall, Scripted, Token,
+    TokenSource,
+};
+use blitz::tool::{ToolContext, ToolError};
 use blitz::{Error, ErrorCode, ModelRequest, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::callback::{FreeFn, ProviderFn, ProviderFunction, UserData, on_a_thread};
+use crate::callback::{FreeFn, ProviderFn, ProviderFunction, ToolFn, ToolFunction, UserData, on_a_thread};
 use crate::engine::{Engine, Host};
 use crate::error::{Failure, code_of};
 use crate::guard::{Status, guard, status_of, value_of};
 use crate::handle::{self, Lent, Noun, Out, c_text};
 use crate::json;
 use crate::ticket::{Given, Giver, ModelAnswer, Place, Ticket};
+use crate::tool;
 
 /// A provider of the host.
 #[derive(Deserialize)]
@@ -64,6 +69,58 @@ pub extern "C" fn blitz_provider_register(
         host.remember(name, Arc::new(provider), None);
         Ok(())
     })
+}
+
+/// Serves Azure OpenAI by tokens of Microsoft Entra, which the function gives. settings_json is an object with `endpoint`,
+/// the address of the resource, to which alone tokens go, and if wanted `name` ("azure"), `api_version`, `deployment`,
+/// `model` (the one that stands behind the deployment) and `responses`. The function is called as a tool is, and answers by
+/// blitz_tool_result_json(), or by a ticket: with the token as a string, which is asked for before each request, or with
+/// `{"token": "...", "expires_at": 1790000000000000}` in microseconds since 1970; that one is kept until five minutes before
+/// its end, and asked for anew where it is refused. Any other status of its own than BLITZ_OK is the error of the model call;
+/// no message of it is told. user_data and destroy: rule DATA.
+#[unsafe(no_mangle)]
+pub extern "C" fn blitz_provider_azure(
+    engine: *const Engine,
+    settings_json: *const c_char,
+    function: ToolFn,
+    user_data: *mut c_void,
+    destroy: FreeFn,
+    out_error: *mut *mut Failure,
+) -> Status {
+    let data = UserData::new(user_data, destroy);
+    guard(out_error, || {
+        let function = Arc::new(ToolFunction::new(function, data)?);
+        let host = Arc::clone(&handle::get(engine)?.host);
+        host.check_open()?;
+        let settings: AzureSettings = json::read_as(settings_json, "settings_json")?;
+        let (name, back) = (settings.name.clone(), Arc::downgrade(&host));
+        let source: TokenSource = Arc::new(move || Box::pin(token(Arc::clone(&function), back.clone())));
+        let azure = AzureOpenAi::by_token(settings, source)?;
+        host.engine.register_provider(azure.clone());
+        host.remember(name, Arc::new(azure), None);
+        Ok(())
+    })
+}
+
+/// Lets the host's function give a token. Errors: of the code that it says, and never in its words.
+async fn token(function: Arc<ToolFunction>, host: Weak<Host>) -> Result<Token> {
+    let context = ToolContext::detached("token");
+    let arguments = serde_json::json!({});
+    let called = on_a_thread(None, move || tool::called(&function, host, &arguments, context, false)).await;
+    let given = match called {
+        Some(Ok(given)) => {
+            let none = || Err(ToolError::failed("the token function gave nothing"));
+            given.settled(none, none).await
+        }
+        Some(Err(error)) => Err(error),
+        None => Err(ToolError::failed("the token function could not be called")),
+    };
+    let code = match given {
+        Ok(given) => return Token::from_json(&given.output),
+        Err(ToolError::Typed(error)) => error.code(),
+        Err(_) => ErrorCode::ProviderAuth,
+    };
+    Err(Error::new(code, "the token function failed"))
 }
 
 /// Serves a provider that answers from a list, one reply for each request, for tests and examples. replies_json is an
@@ -149,7 +206,7 @@ async fn answer(
 ) -> ModelAnswer {
     let call = Arc::new(call);
     let request = c_text(json::write(&request)?);
-    let called = on_a_thread(move || called(&function, host, request, call)).await;
+    let called = on_a_thread(Some(call.cancel.clone()), move || called(&function, host, request, call)).await;
     let given = called.unwrap_or_else(|| Err(Error::internal("the provider could not be called")))?;
     let none = || Err(Error::bad_output("the provider gave no answer"));
     given.settled(none, none).await

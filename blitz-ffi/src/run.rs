@@ -6,7 +6,7 @@ use std::sync::Arc;
 use blitz::{Outcome, Result, RunOptions};
 use serde_json::Value;
 
-use crate::callback::{EventFn, EventFunction};
+use crate::callback::{EventFn, EventFunction, within};
 use crate::error::Failure;
 use crate::events::Events;
 use crate::execution::Execution;
@@ -15,7 +15,8 @@ use crate::handle::{self, Out, c_text};
 use crate::json;
 use crate::session::{self, Session};
 
-/// Runs an agent to its end and gives the outcome as JSON. BLITZ_OK says that there is an outcome: its status tells whether
+/// Runs an agent to its end and gives the outcome as JSON. In a callback that was cancelled nothing begins, and what it runs
+/// is cancelled with it: BLITZ_CANCELLED. BLITZ_OK says that there is an outcome: its status tells whether
 /// the execution completed, failed or was cancelled; messages, usage and cost are there all the same. on_event may be
 /// NULL; else it hears each event on the calling thread, and anything but 0 from it cancels. input_json may be NULL. On
 /// BLITZ_OK the caller owns *out_json: blitz_string_free(); out_json may be NULL.
@@ -85,7 +86,7 @@ pub extern "C" fn blitz_start_with(
     guard(out_error, || {
         let out = Out::new(out_execution, "out_execution")?;
         let Order { session, agent, input, options } = Order::read(session, agent, input_json, options_json)?;
-        let handle = session.host.wait(session.session.agents().start_with(agent, input, options))??;
+        let handle = session.host.wait(within(session.session.agents().start_with(agent, input, options)))??;
         out.set_handle(Execution::new(&session.host, handle))
     })
 }
@@ -116,7 +117,7 @@ pub extern "C" fn blitz_stream_with(
     guard(out_error, || {
         let out = Out::new(out_events, "out_events")?;
         let Order { session, agent, input, options } = Order::read(session, agent, input_json, options_json)?;
-        let stream = session.host.wait(session.session.agents().stream_with(agent, input, options))??;
+        let stream = session.host.wait(within(session.session.agents().stream_with(agent, input, options)))??;
         out.set_handle(Events::new(&session.host, stream))
     })
 }
@@ -145,7 +146,8 @@ impl Order {
     }
 
     fn run(self) -> Result<Outcome> {
-        self.session.host.wait(self.session.session.agents().run_with(self.agent, self.input, self.options))?
+        let Self { session, agent, input, options } = self;
+        session.host.wait(within(session.session.agents().run_with(agent, input, options)))?
     }
 
     /// Runs it and tells a listener each event, until that asks for the end.
@@ -153,8 +155,8 @@ impl Order {
         let Self { session, agent, input, options } = self;
         // Kept for all parts: an engine that closes meanwhile says what became of the execution.
         let workers = session.host.workers()?;
-        let mut run = workers.wait(session.session.agents().run_heard(agent, input, options))?;
-        while let Some(event) = workers.wait(run.next()) {
+        let mut run = workers.wait(within(session.session.agents().run_heard(agent, input, options)))?;
+        while let Some(event) = workers.wait(within(async { Ok(run.next().await) }))? {
             // Where one cannot be read nothing more is heard; the outcome says how it ended.
             let Ok(event) = event else { break };
             if !listener.tell(c_text(json::write(&event)?)) {
@@ -162,6 +164,6 @@ impl Order {
                 break;
             }
         }
-        workers.wait(run.outcome())
+        workers.wait(within(run.outcome()))
     }
 }

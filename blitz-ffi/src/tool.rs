@@ -80,7 +80,9 @@ impl Tool for HostTool {
     fn call(&self, arguments: Value, context: ToolContext) -> BoxFuture<'static, Result<Value, ToolError>> {
         let (function, host) = (Arc::clone(&self.function), self.host.clone());
         async move {
-            let called = on_a_thread(move || called(&function, host, &arguments, context, false)).await;
+            let called =
+                on_a_thread(Some(context.cancel.clone()), move || called(&function, host, &arguments, context, false))
+                    .await;
             let given = called.unwrap_or_else(|| Err(ToolError::failed("the tool could not be called")))?;
             let nothing = || Ok(NodeOutput::new(()));
             let given = given.settled(nothing, || Err(ToolError::failed("the tool gave its ticket back"))).await;

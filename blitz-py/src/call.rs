@@ -8,10 +8,12 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use blitz::provider::ProviderCall;
+use blitz::tool::EffectScope;
 use blitz::{Error, ErrorCode};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -34,6 +36,9 @@ const CANCELLED_TOO: Duration = Duration::from_millis(200);
 
 /// How often what a function waits for looks whether the function itself was cancelled.
 const LOOKS_UP: Duration = Duration::from_millis(50);
+
+/// Whether a function was ever called by an engine that bounds its effects.
+static BOUNDED: AtomicBool = AtomicBool::new(false);
 
 static QUEUE: LazyLock<Queue> = LazyLock::new(Queue::default);
 static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MAX_AT_WORK)));
@@ -93,6 +98,8 @@ pub(crate) struct Job {
     context: Option<blitz::tool::ToolContext>,
     model: Option<ProviderCall>,
     origin: Option<Arc<Origin>>,
+    /// The effect that it is the work of.
+    scope: EffectScope,
     answer: Mutex<Option<oneshot::Sender<Result<Value, Failure>>>>,
 }
 
@@ -161,6 +168,19 @@ impl Within {
     }
 }
 
+/// The effect whose function runs here, where its engine bounds them: what the function waits for is part of it.
+pub(crate) fn effect_here() -> Option<EffectScope> {
+    static AT_WORK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if !BOUNDED.load(Ordering::Relaxed) {
+        return None;
+    }
+    attached(|py| {
+        let call = AT_WORK.import(py, "blitz._calls", "at_work").ok()?.call0().ok()?;
+        call.cast::<Call>().ok().map(|call| call.get().0.scope.clone())
+    })
+    .flatten()
+}
+
 /// What a function is called with beside its input.
 #[derive(Default)]
 pub(crate) struct Around {
@@ -180,7 +200,11 @@ pub(crate) async fn call(function: Arc<Function>, input: Value, around: Around) 
     let (give, take) = oneshot::channel();
     let Around { context, model } = around;
     let answer = Mutex::new(Some(give));
-    let job = Arc::new(Job { function, input, context, model, origin, answer });
+    let scope = EffectScope::current();
+    if scope.is_bounded() {
+        BOUNDED.store(true, Ordering::Relaxed);
+    }
+    let job = Arc::new(Job { function, input, context, model, origin, scope, answer });
     if is_async { on_loop(job, take).await } else { on_thread(job, take).await }
 }
 

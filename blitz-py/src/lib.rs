@@ -32,7 +32,7 @@ mod _native {
     #[pymodule_export]
     use crate::pending::Pending;
     #[pymodule_export]
-    use crate::provider::{Provider, function_provider, scripted};
+    use crate::provider::{Provider, azure_provider, function_provider, scripted};
     #[pymodule_export]
     use crate::runtime::shut_down;
     #[pymodule_export]

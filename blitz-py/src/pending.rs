@@ -10,7 +10,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::call::make_room;
+use crate::call::{effect_here, make_room};
 use crate::error::to_py;
 use crate::mailbox::Mailbox;
 use crate::runtime::{Kept, is_exiting, runtime, wait};
@@ -53,7 +53,11 @@ impl Pending {
             };
             made
         });
-        Self(Kept::new(Mutex::new(State::Ready(future.boxed()))))
+        let future = match effect_here() {
+            Some(effect) => effect.run(future).boxed(),
+            None => future.boxed(),
+        };
+        Self(Kept::new(Mutex::new(State::Ready(future))))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use blitz::provider::{EmbeddingRequest, FunctionProvider, Profile, ProviderCall, Reply, Scripted};
+use blitz::provider::{
+    AzureOpenAi, EmbeddingRequest, FunctionProvider, Profile, ProviderCall, Reply, Scripted, Token, TokenSource,
+};
 use blitz::{Error, ErrorCode, ModelRequest};
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
 use crate::call::{Around, Failure, Function, call};
 use crate::convert::{to_typed, value_to_python};
+use crate::error::to_py;
 
 /// A provider of the host.
 #[pyclass(frozen, module = "blitz._native")]
@@ -18,6 +21,7 @@ pub(crate) struct Provider(Kind);
 enum Kind {
     Scripted(Scripted),
     Function(FunctionProvider),
+    Azure(AzureOpenAi),
 }
 
 impl Provider {
@@ -25,6 +29,7 @@ impl Provider {
         match self.0.clone() {
             Kind::Scripted(scripted) => engine.register_provider(scripted),
             Kind::Function(function) => engine.register_provider(function),
+            Kind::Azure(azure) => engine.register_provider(azure),
         }
     }
 
@@ -32,6 +37,7 @@ impl Provider {
         match self.0.clone() {
             Kind::Scripted(scripted) => Arc::new(scripted),
             Kind::Function(function) => Arc::new(function),
+            Kind::Azure(azure) => Arc::new(azure),
         }
     }
 }
@@ -42,7 +48,7 @@ impl Provider {
     fn requests(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let requests = match &self.0 {
             Kind::Scripted(scripted) => scripted.requests(),
-            Kind::Function(_) => Vec::new(),
+            Kind::Function(_) | Kind::Azure(_) => Vec::new(),
         };
         value_to_python(py, &requests.iter().map(plain).collect::<Vec<_>>())
     }
@@ -80,6 +86,30 @@ pub(crate) fn function_provider(
     let provider = provider.with_profile(profile);
     let provider = if embeds { provider.with_embedding(embed) } else { provider };
     Provider(Kind::Function(if remote { provider.remote() } else { provider }))
+}
+
+/// Azure OpenAI by tokens that a function gives; it gets a `Call`.
+#[pyfunction]
+pub(crate) fn azure_provider(settings: &Bound<'_, PyAny>, function: Py<PyAny>, is_async: bool) -> PyResult<Provider> {
+    let py = settings.py();
+    let settings = to_typed(settings, "the settings")?;
+    let function = Arc::new(Function { function, is_async });
+    let source: TokenSource = Arc::new(move || {
+        let asked = call(Arc::clone(&function), Value::Null, Around::default());
+        Box::pin(async move { token(asked.await) })
+    });
+    let azure = AzureOpenAi::by_token(settings, source).map_err(|error| to_py(py, &error))?;
+    Ok(Provider(Kind::Azure(azure)))
+}
+
+/// Errors: of the code of what the function raised, and never in its words: these may hold secrets.
+fn token(answer: Result<Value, Failure>) -> blitz::Result<Token> {
+    let code = match answer {
+        Ok(given) => return Token::from_json(&given),
+        Err(Failure::Typed(error)) => error.code(),
+        Err(Failure::Failed(_) | Failure::Retry(_) | Failure::Fatal(_)) => ErrorCode::ProviderAuth,
+    };
+    Err(Error::new(code, "the token function raised an exception"))
 }
 
 fn reply(answer: Result<Value, Failure>) -> blitz::Result<Reply> {

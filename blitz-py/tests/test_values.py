@@ -306,3 +306,42 @@ def test_what_has_no_json_is_named_with_its_article(engine: blitz.Engine) -> Non
     for given, why in (({1: "a"}, "a key is an int"), (object(), "an object has no JSON"), (b"", "a bytes has no JSON")):
         with pytest.raises(blitz.InvalidInputError, match=why):
             engine.run("a", given)
+
+
+def test_what_is_neither_an_id_nor_a_name_is_told_so(engine: blitz.Engine) -> None:
+    expected = ("an id, which is a whole number, or a name", "named by its name, its id or owner/name", "past 64 bits")
+    for given in (None, 1.5, True, [], {}, 2**63):
+        for ask in (
+            lambda given: engine.agents.get(given),
+            lambda given: engine.models.delete(given),
+            lambda given: engine.workflows.publish(given),
+            lambda given: engine.triggers.enable(given),
+            lambda given: engine.run(given, "x"),
+            lambda given: engine.start(given, "x"),
+            lambda given: list(engine.stream(given, "x")),
+        ):
+            with pytest.raises(blitz.InvalidInputError) as refused:
+                ask(given)
+            assert any(text in str(refused.value) for text in expected), (given, refused.value)
+
+
+def test_a_place_past_64_bits_is_a_typed_error(engine: blitz.Engine) -> None:
+    handle = engine.execution(1)
+    for after in (2**70, -(2**70)):
+        for ask in (engine.executions.events, engine.executions.aevents, engine.events, engine.aevents):
+            with pytest.raises(blitz.InvalidInputError):
+                ask(1, after=after)
+        for own in (handle.events, handle.aevents):
+            with pytest.raises(blitz.InvalidInputError):
+                own(after=after)
+        with pytest.raises(blitz.InvalidInputError):
+            engine.execution(after)
+
+
+def test_a_page_is_asked_for_beside_the_others_or_whole(engine: blitz.Engine) -> None:
+    for name in ("a", "b", "c"):
+        engine.agents.put(name, "m")
+    one = engine.agents.list(limit=2)
+    assert [agent.name for agent in one] == ["a", "b"]
+    assert [agent.name for agent in engine.agents.list(cursor=one.next_cursor)] == ["c"]
+    assert len(engine.executions.list(limit=1)) == len(engine.executions.list(page={"limit": 1})) == 0

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use blitz::provider::{AzureOpenAi, FunctionProvider, Reply, Scripted, TokenSource};
+use blitz::provider::{AzureOpenAi, FunctionProvider, Reply, Scripted, Token, TokenSource};
 use blitz::{
     Engine, EngineSettings, ErrorCode, Fallback, ModelRequest, NewAgent, NewModel, NewUser, Price, RetryPolicy,
-    RunOptions, Secret, Session, Visibility,
+    RunOptions, Secret, Session, Timestamp, Visibility,
 };
 use serde_json::{Value, json};
 
@@ -245,6 +245,37 @@ async fn b35_a_hosts_token_is_asked_for_with_each_request_by_record_and_by_name(
     }
     let sent: Vec<_> = server.requests().iter().map(|one| one.header("authorization").unwrap().to_owned()).collect();
     assert_eq!(sent, ["Bearer t0", "Bearer t1", "Bearer t2"]);
+}
+
+#[tokio::test]
+async fn b35_a_token_that_lasts_is_kept_and_a_refused_one_renewed_once_also_for_embeddings() {
+    let refused =
+        || server::Reply::json(401, &json!({"error": {"message": "sk-canary-t0 is over", "code": "sk-canary-t0"}}));
+    let vectors = server::Reply::json(200, &json!({"data": [{"index": 0, "embedding": [0.5]}], "model": "dep"}));
+    let replies = [answer(), refused(), answer(), vectors, refused(), refused()];
+    let server = Server::start(replies).await;
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let source: TokenSource = Arc::new(move || {
+        let secret = Secret::new(&format!("sk-canary-t{}", count.fetch_add(1, std::sync::atomic::Ordering::Relaxed)));
+        let end = Timestamp::now().plus(std::time::Duration::from_secs(3600));
+        Box::pin(std::future::ready(Ok(Token::new(secret).until(end))))
+    });
+    let azure = AzureOpenAi::new(server.url(), None).unwrap().with_token(source);
+    let engine = Engine::builder(":memory:").with_provider(azure).open().await.unwrap();
+    let me = engine.root("test");
+    me.models().put(NewModel::new("m", "azure", "dep")).await.unwrap();
+    me.agents().put(NewAgent::new("a", "m")).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(me.run("a", "x").await.unwrap().output, "hello");
+    }
+    assert_eq!(me.models().embed("m", ["x"]).await.unwrap().vectors, [[0.5]]);
+    let failed = me.run("a", "x").await.unwrap();
+    let error = failed.error.unwrap();
+    assert_eq!(error.code, ErrorCode::ProviderAuth);
+    assert!(!format!("{error:?}").contains("canary"), "no message shows a token");
+    let sent: Vec<_> = server.requests().iter().map(|one| one.header("authorization").unwrap().to_owned()).collect();
+    let number = |sent: &String| sent.trim_start_matches("Bearer sk-canary-t").to_owned();
+    assert_eq!(sent.iter().map(number).collect::<Vec<_>>(), ["0", "0", "1", "1", "1", "2"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

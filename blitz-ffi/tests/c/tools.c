@@ -18,15 +18,19 @@ typedef struct desk {
   int tries;
 } desk;
 
-static void open_desk(desk *desk, blitz_tool_fn function, const char *replies) {
+static void open_desk_of(desk *desk, const char *settings, blitz_tool_fn function, const char *replies) {
   static const struct desk EMPTY = {NULL, NULL, GATE, GATE, GATE, NULL, BLITZ_OK, 0};
   *desk = EMPTY;
-  desk->engine = memory_engine();
+  desk->engine = open_engine(settings);
   desk->session = root(desk->engine);
   blitz_error *error = NULL;
   GOOD(blitz_tool_register(desk->session, SPEC, function, desk, NULL, &error));
   script(desk->engine, replies);
   put_agent(desk->session, "scripted", "[\"t\"]");
+}
+
+static void open_desk(desk *desk, blitz_tool_fn function, const char *replies) {
+  open_desk_of(desk, "{\"database_url\":\":memory:\"}", function, replies);
 }
 
 static blitz_status adds(void *user_data, const blitz_tool_call *tool_call, const char *arguments,
@@ -197,6 +201,52 @@ static void too_late(int close_it) {
   finish(desk.session, desk.engine);
 }
 
+/* A callback that is cancelled while it runs another agent, and one that asks behind that, begin nothing more. */
+static blitz_status asks_again(void *user_data, const blitz_tool_call *tool_call, const char *arguments,
+                               blitz_tool_result *result) {
+  (void)arguments;
+  (void)result;
+  desk *desk = user_data;
+  blitz_error *error = NULL;
+  blitz_execution *execution = NULL;
+  blitz_events *events = NULL;
+  char *out = NULL;
+  gate_open(&desk->called);
+  gate_wait(&desk->go_on, 1);
+  const struct timespec moment = {0, 1000000};
+  while (!blitz_tool_call_cancelled(tool_call)) nanosleep(&moment, NULL);
+  BAD(BLITZ_CANCELLED, blitz_run(desk->session, "plain", "\"x\"", NULL, NULL, &out, &error));
+  BAD(BLITZ_CANCELLED, blitz_start(desk->session, "plain", "\"x\"", &execution, &error));
+  BAD(BLITZ_CANCELLED, blitz_stream(desk->session, "plain", "\"x\"", &events, &error));
+  CHECK(out == NULL && execution == NULL && events == NULL);
+  /* What begins nothing is answered all the same. */
+  GOOD(blitz_call(desk->session, "agents.list", NULL, &out, &error));
+  CHECK(take_holds(out, "\"plain\""));
+  gate_open(&desk->called);
+  return BLITZ_OK;
+}
+
+static void cancelled_in_the_middle(void) {
+  desk desk;
+  open_desk(&desk, asks_again, "[" ADD_CALL ",{\"text\":\"done\"}]");
+  blitz_error *error = NULL;
+  blitz_execution *execution = NULL;
+  char *out = NULL;
+  GOOD(blitz_call(desk.session, "agents.put", "{\"name\":\"plain\",\"model\":\"m\"}", NULL, &error));
+  GOOD(blitz_start(desk.session, "a", NULL, &execution, &error));
+  gate_wait(&desk.called, 1);
+  GOOD(blitz_execution_cancel(execution, &error));
+  gate_open(&desk.go_on);
+  gate_wait(&desk.called, 2);
+  GOOD(blitz_execution_wait(execution, &out, &error));
+  CHECK(take_holds(out, "\"status\":\"cancelled\""));
+  GOOD(blitz_call(desk.session, "executions.list", "{\"filter\":{\"children\":true}}", &out, &error));
+  CHECK(strstr(out, "\"name\":\"plain\"") == NULL);
+  CHECK(blitz_string_free(out) == BLITZ_OK);
+  CHECK(blitz_execution_free(execution) == BLITZ_OK);
+  finish(desk.session, desk.engine);
+}
+
 /* The engine is freed while a callback still runs: that goes on with what it was lent. */
 static blitz_status stays(void *user_data, const blitz_tool_call *tool_call, const char *arguments,
                           blitz_tool_result *result) {
@@ -270,6 +320,33 @@ static void tools_call_the_engine(void) {
   finish(desk.session, desk.engine);
 }
 
+/* Where one effect runs at once, a tool that waits for what it runs is none meanwhile, whichever session it asks by. */
+static blitz_status nests_by_its_own(void *user_data, const blitz_tool_call *tool_call, const char *arguments,
+                                     blitz_tool_result *result) {
+  (void)tool_call, (void)arguments;
+  desk *desk = user_data;
+  blitz_error *error = NULL;
+  char *out = NULL;
+  GOOD(blitz_run(desk->session, "inner", "{}", NULL, NULL, &out, &error));
+  CHECK(take_holds(out, "from inside"));
+  return blitz_tool_result_json(result, "\"nested\"");
+}
+
+static void one_effect_at_once(void) {
+  const blitz_tool_fn functions[] = {nests, nests_by_its_own};
+  for (int i = 0; i < 2; i++) {
+    desk desk;
+    open_desk_of(&desk, "{\"database_url\":\":memory:\",\"max_parallel\":1}", functions[i],
+                 "[" ADD_CALL ",{\"text\":\"from inside\"},{\"text\":\"done\"}]");
+    call(desk.session, "agents.put", "{\"name\":\"inner\",\"model\":\"m\"}");
+    CHECK(take_holds(run(desk.session), "nested"));
+    finish(desk.session, desk.engine);
+  }
+  blitz_error *error = NULL;
+  blitz_engine *none = NULL;
+  BAD(BLITZ_INVALID_INPUT, blitz_engine_open("{\"database_url\":\":memory:\",\"max_parallel\":0}", &none, &error));
+}
+
 static blitz_status closes_the_engine(void *user_data, const blitz_tool_call *tool_call, const char *arguments,
                                       blitz_tool_result *result) {
   (void)tool_call, (void)arguments;
@@ -336,8 +413,10 @@ int main(void) {
   later(gives_back, "[" ADD_CALL ",{\"text\":\"done\"}]", "gave its ticket back");
   too_late(0);
   too_late(1);
+  cancelled_in_the_middle();
   freed_in_the_middle();
   tools_call_the_engine();
+  one_effect_at_once();
   a_tool_frees_its_engine();
   user_data_is_freed_once();
   return 0;

@@ -50,7 +50,7 @@ from ._errors import (
     PanicError,
 )
 from ._events import AsyncEventStream, EventStream
-from ._models import FunctionModel, ModelCall, Scripted, price_per_million
+from ._models import AzureOpenAI, FunctionModel, ModelCall, Scripted, price_per_million
 from ._native import __version__
 from ._execution import ExecutionHandle
 from ._session import Session
@@ -86,6 +86,7 @@ __all__ = [
     "AsyncEventStream",
     "AuditCheck",
     "AuditRecord",
+    "AzureOpenAI",
     "BadOutputError",
     "BlitzError",
     "Budget",

@@ -18,7 +18,7 @@ from ._session import Session
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ._models import FunctionModel, Scripted
+    from ._models import AzureOpenAI, FunctionModel, Scripted
     from ._records import Alert, Tokens
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,7 +49,8 @@ class Engine(Session):
     ``recovery_settlement`` says what a call is booked at whose process died: ``"reserved"`` (all that was held for
     it) or ``"floor"`` (its input, and no output). ``drain`` says how far a model's answer is read on that nobody
     waits for any more, so that what it says it used is booked (``{"seconds": 30, "bytes": 262144}``): not at all
-    where absent. ``root=False`` takes the host's own rights away: all goes
+    where absent. ``max_parallel`` is how many model calls, tool calls and works of nodes run at once over all
+    executions: as many as there are where absent. ``root=False`` takes the host's own rights away: all goes
     through :meth:`login`.
     """
 
@@ -69,11 +70,12 @@ class Engine(Session):
         network: Mapping[str, str] | None = None,
         recovery_settlement: Literal["reserved", "floor"] = "reserved",
         drain: Mapping[str, int] | None = None,
+        max_parallel: int | None = None,
         root: bool = True,
     ) -> None:
         settings = _settings(database_url, durability, busy_timeout, master_key)
         settings |= {"recovery_settlement": recovery_settlement, "drain": drain}
-        _add(settings, egress, sessions, network, model_names_for_users)
+        _add(settings, egress, sessions, network, model_names_for_users, max_parallel)
         self._opened(settings, _native.Engine.open(settings).wait(), real_requests, root)
 
     @classmethod
@@ -91,12 +93,13 @@ class Engine(Session):
         network: Mapping[str, str] | None = None,
         recovery_settlement: Literal["reserved", "floor"] = "reserved",
         drain: Mapping[str, int] | None = None,
+        max_parallel: int | None = None,
         root: bool = True,
     ) -> Self:
         """Opens an engine without blocking the loop."""
         settings = _settings(database_url, durability, busy_timeout, master_key)
         settings |= {"recovery_settlement": recovery_settlement, "drain": drain}
-        _add(settings, egress, sessions, network, model_names_for_users)
+        _add(settings, egress, sessions, network, model_names_for_users, max_parallel)
         engine = cls.__new__(cls)
         engine._opened(settings, await settled(_native.Engine.open(settings)), real_requests, root)
         return engine
@@ -179,7 +182,7 @@ class Engine(Session):
         """Goes on with the executions whose process is gone, and gives their ids."""
         return await settled(self._native_.recover())
 
-    def register_provider(self, model: Scripted | FunctionModel) -> None:
+    def register_provider(self, model: Scripted | FunctionModel | AzureOpenAI) -> None:
         """Serves a model of the host's own under its ``name``, for models whose ``provider`` that is."""
         from ._models import provider_of
 
@@ -253,7 +256,7 @@ class Engine(Session):
         return register if function is None else register(function)
 
     @contextmanager
-    def override(self, *, model: Scripted | FunctionModel) -> Iterator[Any]:
+    def override(self, *, model: Scripted | FunctionModel | AzureOpenAI) -> Iterator[Any]:
         """Sends every model call of this engine to one model, for tests; the innermost counts."""
         from ._models import provider_of
 
@@ -320,6 +323,7 @@ def _add(
     sessions: Mapping[str, Any] | None,
     network: Mapping[str, str] | None,
     model_names_for_users: bool,
+    max_parallel: int | None,
 ) -> None:
     if egress is not None:
         settings["egress"] = egress
@@ -328,6 +332,8 @@ def _add(
     if network is not None:
         settings["network"] = network
     settings["model_names_for_users"] = model_names_for_users
+    if max_parallel is not None:
+        settings["max_parallel"] = max_parallel
 
 
 def allow_real_requests(allowed: bool) -> None:

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def fits_64_bits(what: str, given: int) -> int:
+    """An integer as the engine counts. Errors: ``InvalidInputError``."""
+    if isinstance(given, int) and not -(2**63) <= given < 2**63:
+        raise CLASSES["invalid_input"](f"{what} is an integer of 64 bits, and {given} is none")
+    return given
+
+
 class ExecutionHandle(Generic[T]):
     """An execution that was started: it runs by itself, whatever becomes of the handle."""
 
@@ -41,10 +48,12 @@ class ExecutionHandle(Generic[T]):
 
     def events(self, *, after: int = 0) -> EventStream:
         """Its events behind a place: what is written is read again, what comes is awaited."""
+        fits_64_bits("after", after)
         return EventStream(lambda: self._handle.events(after), *self._read)
 
     def aevents(self, *, after: int = 0) -> AsyncEventStream:
         """Its events behind a place, for ``async for``."""
+        fits_64_bits("after", after)
         return AsyncEventStream(lambda: self._handle.events(after), *self._read)
 
     def wait(self) -> Outcome[T]:

@@ -124,6 +124,63 @@ class FunctionModel:
         raise TypeError("a FunctionModel is live and cannot be pickled: make it where it is needed")
 
 
+class AzureOpenAI:
+    """Azure OpenAI by tokens of Microsoft Entra, which ``token`` gives, plain or async.
+
+    It gives a text, which is asked for before each request, or what ``azure.identity`` gives: an object with ``token`` and,
+    in seconds since 1970, ``expires_on``; such a token is kept until five minutes before its end, and asked for anew where
+    it is refused. Where it raises an exception, the model call fails with ``provider_auth``, or with the code of a
+    :class:`BlitzError`, and never says its words: they may hold secrets. ``endpoint`` is the address of the resource, and tokens go there
+    alone; ``model`` is the one that stands behind the deployment where its name says something else.
+    """
+
+    __slots__ = ("_provider", "name")
+
+    def __init__(
+        self,
+        endpoint: str,
+        token: Callable[[], Any],
+        *,
+        api_version: str | None = None,
+        deployment: str | None = None,
+        model: str | None = None,
+        responses: bool = False,
+        name: str = "azure",
+    ) -> None:
+        import inspect
+
+        self.name = name
+        is_async = inspect.iscoroutinefunction(token)
+        is_async = is_async or inspect.iscoroutinefunction(getattr(type(token), "__call__", None))
+
+        def plain(_: _native.Call) -> Any:
+            return _token(whole(token()))
+
+        async def awaited(_: _native.Call) -> Any:
+            return _token(await token())
+
+        settings: dict[str, Any] = {"endpoint": endpoint, "name": name, "responses": responses}
+        for field, given in (("api_version", api_version), ("deployment", deployment), ("model", model)):
+            if given is not None:
+                settings[field] = given
+        self._provider = _native.azure_provider(settings, awaited if is_async else plain, is_async)
+
+    def __repr__(self) -> str:
+        return f"AzureOpenAI(name={self.name!r})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an AzureOpenAI is live and cannot be pickled: make it where it is needed")
+
+
+def _token(given: Any) -> Any:
+    if isinstance(given, str):
+        return given
+    token, ends = getattr(given, "token", None), getattr(given, "expires_on", None)
+    if not isinstance(token, str):
+        return None
+    return token if ends is None else {"token": token, "expires_at": round(ends * 1_000_000)}
+
+
 def _answered(call: _native.Call, answer: Callable[[], Any]) -> Any:
     try:
         return answer()
@@ -131,14 +188,14 @@ def _answered(call: _native.Call, answer: Callable[[], Any]) -> Any:
         return _plain(error)
 
 
-Model = Scripted | FunctionModel
+Model = Scripted | FunctionModel | AzureOpenAI
 
 
 def provider_of(model: Any) -> _native.Provider:
     """What serves a model of the host's own. Errors: ``InvalidInputError`` for what is none."""
-    if not isinstance(model, (Scripted, FunctionModel)):
+    if not isinstance(model, (Scripted, FunctionModel, AzureOpenAI)):
         kind = type(model).__name__
-        raise _InvalidInput(f"a model of the host's own is a Scripted or a FunctionModel, and no {kind}")
+        raise _InvalidInput(f"a model of the host's own is a Scripted, a FunctionModel or an AzureOpenAI, and no {kind}")
     return model._provider
 
 

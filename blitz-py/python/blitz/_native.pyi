@@ -15,6 +15,7 @@ __all__ = [
     "Session",
     "ToolContext",
     "__version__",
+    "azure_provider",
     "draw",
     "error_codes",
     "function_provider",
@@ -41,6 +42,9 @@ def error_codes() -> list[tuple[int, str, str, bool]]:
 
 def scripted(replies: Any, name: str) -> Provider:
     """A provider that gives these answers, one for each request."""
+
+def azure_provider(settings: Any, function: Callable[[Call], Any], is_async: bool) -> Provider:
+    """Azure OpenAI by tokens that a function gives; it gets a `Call`."""
 
 def function_provider(
     name: str, function: Callable[[Call], Any], is_async: bool, free: bool, remote: bool, embeds: bool

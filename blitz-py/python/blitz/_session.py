@@ -11,7 +11,7 @@ from . import _native
 from ._calls import at_work
 from ._errors import CLASSES
 from ._events import AsyncEventStream, EventStream
-from ._execution import ExecutionHandle
+from ._execution import ExecutionHandle, fits_64_bits
 from ._loop_lazy import mailbox, next_mailbox, settled
 from ._values import Outcome, Record
 
@@ -392,9 +392,7 @@ class Session:
 
     def execution(self, id: int) -> ExecutionHandle[Any]:
         """The handle on an execution whose id is known; nothing is asked yet."""
-        if isinstance(id, int) and not -(2**63) <= id < 2**63:
-            raise CLASSES["invalid_input"](f"an id is an integer of 64 bits, and {id} is none")
-        return ExecutionHandle(self._entry, self._entry.execution(id), Outcome)
+        return ExecutionHandle(self._entry, self._entry.execution(fits_64_bits("an id", id)), Outcome)
 
     def events(self, id: int, *, after: int = 0) -> EventStream:
         """The events of an execution behind a place: what is written, then what comes."""

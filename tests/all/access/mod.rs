@@ -20,7 +20,7 @@ use blitz::{Engine, NewUser, Role, Session, User, Visibility};
 const PASSWORD: &str = "sk-canary long passphrase";
 
 /// Adds a user and lets it log in.
-async fn member(engine: &Engine, root: &Session, email: &str, role: Role) -> (User, Session) {
+pub(crate) async fn member(engine: &Engine, root: &Session, email: &str, role: Role) -> (User, Session) {
     let user = root.users().create(NewUser::new(email, PASSWORD).with_role(role)).await.unwrap();
     (user, engine.login(email, PASSWORD).await.unwrap())
 }

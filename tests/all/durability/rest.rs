@@ -68,6 +68,33 @@ async fn one_that_waits_for_people_rests_and_goes_on_where_it_was() {
     assert_eq!(told(|data| matches!(data, EventData::ApprovalRequested(_))), 2);
 }
 
+/// Its records are many, so it rests only once it has been idle for a while.
+#[tokio::test]
+async fn one_with_a_long_journal_rests_when_it_has_been_idle_and_goes_on_where_it_was() {
+    let (_engine, me) = open(":memory:").await;
+    let definition = json!({"name": "long", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "m", "type": "map", "config": {"items": (0..40).collect::<Vec<u32>>()}},
+        {"id": "t", "type": "template", "parent": "m", "config": {"template": "{{ item }}"}},
+        {"id": "a", "type": "approval", "config": {"message": "Go on?"}},
+        {"id": "b", "type": "approval", "config": {"message": "Really?"}},
+        {"id": "e", "type": "end", "config": {"output": "{{ nodes.m.output | length }}"}}],
+        "edges": [{"from": "s", "to": "m"}, {"from": "m", "to": "a"}, {"from": "a", "out": "approved", "to": "b"},
+            {"from": "b", "out": "approved", "to": "e"}]});
+    me.call("workflows.put", definition).await.unwrap();
+    let handle = me.start("long", json!({})).await.unwrap();
+    let id = handle.id();
+    for (key, times) in [("a", 1), ("b", 2)] {
+        until_it_rests(id, times).await;
+        let waits = me.executions().get(id).await.unwrap();
+        assert_eq!((waits.status, waits.waiting_for.len()), (ExecutionStatus::Waiting, 1));
+        me.executions().approve(id, key, Answer::approve()).await.unwrap();
+    }
+    assert_eq!(end_of(&handle).await, (ExecutionStatus::Completed, json!(40)));
+    let kept: Vec<Event> = me.executions().events(id, 0).map(Result::unwrap).collect().await;
+    let asked = kept.iter().find(|event| matches!(event.data, EventData::ApprovalRequested(_))).unwrap();
+    assert!(asked.seq > 64, "its journal was long when it rested: {}", asked.seq);
+}
+
 #[tokio::test]
 async fn one_that_rests_is_cancelled_at_once() {
     let (_engine, me) = open(":memory:").await;

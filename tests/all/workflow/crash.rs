@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::random::make::{Dice, Wanted, make};
 use super::random::shape::{Flow, Kind, plus, verdict};
 use super::random::{compare, flows, input, seed};
-use super::stage::{edges, journal};
+use super::stage::{edges, journal, timeline_tells};
 use crate::support::engine::{agent, priced};
 use crate::support::folder::Folder;
 
@@ -241,6 +241,7 @@ async fn crash(world: &World, whole: &Whole, commit: usize, torn: bool) -> Optio
     let events = journal(&life.me, id).await;
     let booked = life.me.costs().summary(CostFilter::of_root(id)).await.expect("a sum");
     assert_eq!((outcome.cost, outcome.usage), (booked.known_cost(), booked.usage), "the outcome is what is booked");
+    timeline_tells(&life.me, id).await;
     life.me.budgets().verify().await.expect("the windows follow from the ledger");
     judge_calls(&life.calls.lock().unwrap(), whole, &events);
     let lost = |event: &&Event| match &event.data {

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use super::random::make::Dice;
 use super::random::seed;
-use super::stage::{edges, journal};
+use super::stage::{edges, journal, timeline_tells};
 use crate::support::engine::priced;
 use crate::support::folder::Folder;
 
@@ -266,6 +266,7 @@ async fn judge(folder: &Path, acknowledged: &BTreeMap<ExecutionId, String>) -> (
         let asked = told.get(&format!("asked {label}")).copied().unwrap_or_default();
         let booked = me.costs().summary(CostFilter::of_root(execution.id)).await.expect("a sum");
         assert_eq!((execution.cost, execution.usage.requests), (booked.known_cost(), booked.usage.requests), "{label}");
+        timeline_tells(&me, execution.id).await;
         assert!(booked.usage.requests >= asked as u64 && asked >= 1, "{label}: {asked} asked, {booked:?}");
     }
     me.budgets().verify().await.expect("the windows follow from the ledger");

@@ -1,5 +1,6 @@
 //! Workflows: what a definition is, and what running one does.
 
+mod at_once;
 mod caching;
 mod children;
 mod container_time;
@@ -8,11 +9,13 @@ mod data;
 mod definition;
 mod definition_problems;
 mod errors;
+mod gone;
 mod http;
 mod joins;
 mod kills;
 mod lasting;
 mod maps_loops;
+mod over;
 mod people;
 mod picture;
 mod queues;
@@ -24,5 +27,6 @@ mod secrets;
 mod silence;
 mod stage;
 pub(crate) mod stand;
+mod timeline;
 mod types;
 mod variables;

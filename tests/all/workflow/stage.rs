@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use blitz::tool::{FunctionNode, NodeOutput, ToolError};
 use blitz::{
-    Engine, ErrorCode, Event, Execution, ExecutionHandle, ExecutionId, NodeStatus, NodeTypeInfo, Outcome, Session,
+    CostFilter, Engine, ErrorCode, Event, Execution, ExecutionHandle, ExecutionId, ListOptions, NodeStatus,
+    NodeTypeInfo, Outcome, Session, TimelineEntry,
 };
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -86,6 +87,71 @@ pub(super) fn status(states: &[(String, NodeStatus)], id: &str) -> NodeStatus {
 pub(super) async fn journal(me: &Session, id: ExecutionId) -> Vec<Event> {
     let events = me.executions().events(id, 0).map(|event| event.unwrap()).collect::<Vec<_>>();
     tokio::time::timeout(Duration::from_secs(30), events).await.expect("it has ended")
+}
+
+/// Holds the timeline of a root that has ended against its books: what each container, each child and the whole used is
+/// what is in it, and what all that calls models used is what was booked. Gives the timeline.
+pub(super) async fn timeline_tells(me: &Session, root: ExecutionId) -> Vec<TimelineEntry> {
+    let mut all: Vec<TimelineEntry> = Vec::new();
+    let mut options = ListOptions::limit(7);
+    loop {
+        let page = me.executions().timeline(root, options.clone()).await.unwrap();
+        all.extend(page.items);
+        match page.next_cursor {
+            Some(next) => options.cursor = Some(next),
+            None => break,
+        }
+    }
+    let sum = |wanted: &dyn Fn(&TimelineEntry) -> bool| {
+        let of = all.iter().filter(|entry| wanted(entry));
+        let requests: u64 = of.clone().map(|entry| entry.usage.requests).sum();
+        let tokens: u64 = of.clone().map(|entry| entry.usage.total_tokens()).sum();
+        (requests, tokens, of.map(|entry| entry.cost.unwrap().nanos()).sum::<i64>())
+    };
+    let shown = |entry: &TimelineEntry| (entry.usage.requests, entry.usage.total_tokens(), entry.cost.unwrap().nanos());
+    let key = |entry: &TimelineEntry| match entry.path.as_str() {
+        "" => entry.name.clone(),
+        path => format!("{path}/{}", entry.name),
+    };
+    // What is in an item, a round or a branch of it, not in a container further in.
+    let inside = |entry: &TimelineEntry| {
+        let (id, key) = (entry.execution_id, key(entry));
+        let is_item = move |path: &str| {
+            let item = path.strip_prefix(&key).and_then(|rest| rest.strip_prefix('/'));
+            path == key || item.is_some_and(|item| item.parse::<u64>().is_ok())
+        };
+        move |other: &TimelineEntry| other.execution_id == id && is_item(&other.path)
+    };
+    let mut leaves = BTreeSet::new();
+    for (place, entry) in all.iter().enumerate() {
+        let inside = inside(entry);
+        if let Some(child) = entry.child_id {
+            let whole = |other: &TimelineEntry| other.execution_id == child && other.path.is_empty();
+            // Each attempt has a child of its own, and the last one is named.
+            if entry.attempts.len() == 1 {
+                assert_eq!(shown(entry), sum(&whole), "a child: {entry:?}");
+            }
+        } else if all.iter().any(&inside) {
+            assert_eq!(shown(entry), sum(&inside), "a container: {entry:?}");
+        } else {
+            leaves.insert(place);
+        }
+        if entry.status == NodeStatus::Completed && !entry.attempts.is_empty() {
+            assert!(entry.started_at.is_some() && entry.started_at <= entry.finished_at, "{entry:?}");
+            assert!(entry.attempts.last().unwrap().finished_at.is_some(), "{entry:?}");
+        }
+        for attempt in &entry.attempts {
+            let seen = attempt.finished_at.is_some() || attempt.error == Some(ErrorCode::Interrupted);
+            assert!(seen, "it ended, or its process was gone: {entry:?}");
+        }
+    }
+    let booked = me.costs().summary(CostFilter::of_root(root)).await.unwrap();
+    let booked = (booked.usage.requests, booked.usage.total_tokens(), booked.known_cost().unwrap().nanos());
+    let of_leaves =
+        leaves.iter().map(|place| shown(&all[*place])).fold((0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2));
+    assert_eq!(of_leaves, booked, "what was booked: {all:#?}");
+    assert_eq!(sum(&|entry| entry.execution_id == root && entry.path.is_empty()), booked, "the whole");
+    all
 }
 
 /// Doors that nodes of type `gate` wait at; clones are the same doors.
