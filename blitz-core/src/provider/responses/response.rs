@@ -216,8 +216,13 @@ impl Decode for Decoder {
             }
             "response.created" | "response.in_progress" => self.frame(&event.response, out)?,
             "error" => return Err(Unreadable::ErrorObject(parse(json)?)),
+            "" if event.object == "response" => {
+                self.frame(&parse(json)?, out)?;
+                if !event.error.is_null() {
+                    return Err(Unreadable::ErrorObject(parse(json)?));
+                }
+            }
             "" if !event.error.is_null() => return Err(Unreadable::ErrorObject(parse(json)?)),
-            "" if event.object == "response" => self.frame(&parse(json)?, out)?,
             "" => return Err(Unreadable::Empty("an answer that is no response")),
             _ => {}
         }
