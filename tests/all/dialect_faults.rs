@@ -164,7 +164,11 @@ async fn fault_b32_b18_b41_overflow_filter_and_quota_are_named_and_never_retried
             (400, said("Input Tokens Exceeded: Number of input tokens exceeds maximum length."), ContextOverflow),
             (400, json!({"error": {"code": "content_filter"}}), ContentFiltered),
             (429, json!({"error": {"code": "insufficient_quota"}}), ProviderAuth),
-            (429, json!({"code": "x", "error": "Your team has either used all available credits or more."}), ProviderAuth),
+            (
+                429,
+                json!({"code": "x", "error": "Your team has either used all available credits or more."}),
+                ProviderAuth,
+            ),
             (429, said("You are using a Trial key, which is limited to 1000 API calls / month."), ProviderAuth),
             (429, for_a_day.clone(), ProviderAuth),
         ] {

@@ -270,12 +270,11 @@ async fn fault_b21_an_error_object_in_a_200_stream_is_an_error() {
 
 #[tokio::test]
 async fn fault_b21_a_character_cut_in_two_is_one_again() {
-    let piece = |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
-    for (pieces, said) in [
-        ([r"a\ud83d", r"\ude00b"], "a\u{1f600}b"),
-        ([r"a\ud83d", "b"], "ab"),
-        ([r"a\ude00", "b"], "a\u{fffd}b"),
-    ] {
+    let piece =
+        |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    for (pieces, said) in
+        [([r"a\ud83d", r"\ude00b"], "a\u{1f600}b"), ([r"a\ud83d", "b"], "ab"), ([r"a\ude00", "b"], "a\u{fffd}b")]
+    {
         let reply = Reply::events().event(&text("- ")).send(piece(pieces[0])).send(piece(pieces[1])).event(&finish());
         assert_eq!(answer(reply).await.unwrap().message.text_content(), format!("- {said}"), "{pieces:?}");
     }
@@ -296,7 +295,8 @@ async fn fault_b21_an_error_in_a_choice_is_an_error() {
     ] {
         let reply = Reply::events().event(&text("half")).event(&last(error.clone())).send("data: [DONE]\n\n");
         assert_eq!(failure(reply).await, (code, true, Charged::Delivered), "{error}");
-        let whole = json!({"choices": [{"index": 0, "message": {"content": ""}, "error": error, "finish_reason": "error"}]});
+        let whole =
+            json!({"choices": [{"index": 0, "message": {"content": ""}, "error": error, "finish_reason": "error"}]});
         assert_eq!(failure(Reply::json(200, &whole)).await.0, code, "{error}");
     }
 }

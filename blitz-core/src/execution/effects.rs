@@ -20,7 +20,8 @@ use super::nodes::KeptEnd;
 use super::turn::Ids;
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
-    Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, Part, ReservationId, Timestamp, ToolCall,
+    Delta, Event, EventData, ExecutionId, ModelRequest, ModelResponse, Outcome, Part, ReservationId, Timestamp,
+    ToolCall,
 };
 use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::provider::{CallContext, Provider, RequestHeaders, StreamItem, structured};

@@ -184,6 +184,7 @@ pub(crate) fn reserve(
         input_bound: request.token_bound(),
         output_cap: 0,
         searches: 0,
+        own_tools: ledger::OwnTools::default(),
         clamp: false,
     };
     match ledger::reserve(tx, grant.now(), &runtime.boot_id, &held)? {

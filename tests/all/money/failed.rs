@@ -2,8 +2,8 @@
 
 use blitz::provider::EmbeddingRequest;
 use blitz::{
-    CostFilter, Engine, EntryKind, LedgerEntry, ListOptions, NewAgent, NewModel, Outcome, Price, Provenance, RetryPolicy,
-    Session,
+    CostFilter, Engine, EntryKind, LedgerEntry, ListOptions, NewAgent, NewModel, Outcome, Price, Provenance,
+    RetryPolicy, Session,
 };
 use serde_json::{Value, json};
 
@@ -67,7 +67,11 @@ async fn t07_a_failed_answer_is_booked_by_what_its_provider_says_it_used() {
     ] {
         let (done, entry) = run(provider, false, Reply::json(200, &body)).await;
         assert!(done.error.is_some(), "{provider}");
-        assert_eq!((entry.usage.unwrap().input_tokens, entry.usage.unwrap().output_tokens), (input, output), "{provider}");
+        assert_eq!(
+            (entry.usage.unwrap().input_tokens, entry.usage.unwrap().output_tokens),
+            (input, output),
+            "{provider}"
+        );
         assert_eq!(entry.amount.unwrap().nanos(), i64::try_from(input + output).unwrap() * 1_000, "{provider}");
     }
 }
@@ -111,7 +115,8 @@ async fn t12_what_ends_without_output_is_booked_with_none() {
 async fn t12_an_answer_that_breaks_off_is_booked_by_its_count_of_input_and_by_what_came() {
     let begun = json!({"type": "message_start", "message": {"id": "m", "content": [],
         "usage": {"input_tokens": 9, "output_tokens": 1}}});
-    let text = json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "twelve bytes"}});
+    let text =
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "twelve bytes"}});
     let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "x"}});
     for reply in [stream(&[begun.clone(), text.clone(), error]), stream(&[begun, text])] {
         let (done, entry) = run("anthropic", true, reply).await;

@@ -53,7 +53,11 @@ async fn t05_t08_odd_reports_are_flagged_and_never_cost_less_than_nothing() {
     for odd in [json!(-10), json!(true), json!("many")] {
         let entry = chat(json!({"prompt_tokens": odd, "completion_tokens": 5})).await;
         let usage = entry.usage.unwrap();
-        assert_eq!((entry.flag, usage.provenance), (Some(EntryFlag::InconsistentUsage), Provenance::Estimated), "{odd}");
+        assert_eq!(
+            (entry.flag, usage.provenance),
+            (Some(EntryFlag::InconsistentUsage), Provenance::Estimated),
+            "{odd}"
+        );
         assert!(usage.input_tokens >= "a question".len() as u64, "what is no count is what it may have read");
     }
     for plain in [

@@ -21,9 +21,7 @@ impl Settle {
     /// That of a call with an answer, of which so many output tokens came.
     pub(crate) fn answered(reservation: ReservationId, response: &ModelResponse, delivered_tokens: u64) -> Self {
         match response.usage {
-            Some(usage) => {
-                Self::used(reservation, usage, &response.raw_usage, delivered_tokens)
-            }
+            Some(usage) => Self::used(reservation, usage, &response.raw_usage, delivered_tokens),
             None => Self::Unknown { reservation, delivered_tokens },
         }
     }

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
+use super::super::wire::counts::Counts;
 use super::super::wire::draft::Draft;
 use super::super::wire::schema::Reading;
-use super::super::wire::counts::Counts;
 use super::super::wire::text::or_default;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage, UsageDetails};
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::super::wire::body::{Decode, Framing, Out, Unreadable, parse};
-use super::super::wire::draft::Draft;
 use super::super::wire::counts::Counts;
+use super::super::wire::draft::Draft;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage};
 
 pub(super) struct Decoder {

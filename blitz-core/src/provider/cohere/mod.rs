@@ -5,9 +5,9 @@ mod response;
 
 use serde_json::{Value, json};
 
+use super::wire::counts::Counts;
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
-use super::wire::counts::Counts;
 use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
 use super::{EmbeddingRequest, EmbeddingResponse, Profile, profile};
 use crate::domain::{ModelRequest, Secret, Usage};

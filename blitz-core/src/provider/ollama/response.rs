@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::wire::body::{Decode, Framing, Out, Unreadable, parse};
-use super::super::wire::draft::Draft;
 use super::super::wire::counts::Counts;
+use super::super::wire::draft::Draft;
 use super::super::wire::text::or_default;
 use super::super::wire::think::ThinkTags;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage};

@@ -112,7 +112,10 @@ enum Body {
 
 impl Reader {
     pub(in crate::provider) fn new(decoder: Box<dyn Decode>) -> Self {
-        Self { body: Body::Unknown, pieces: Pieces { decoder, last: String::new(), done: false, halves: Halves::default() } }
+        Self {
+            body: Body::Unknown,
+            pieces: Pieces { decoder, last: String::new(), done: false, halves: Halves::default() },
+        }
     }
 
     /// Whether the model has stopped: what may still come is usage.

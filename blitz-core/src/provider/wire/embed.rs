@@ -46,8 +46,9 @@ impl Link {
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.endpoint.broken(error))? {
             bytes.extend_from_slice(&chunk);
         }
-        let answer: Value = serde_json::from_slice(&bytes)
-            .map_err(|_| self.endpoint.unreadable(Unreadable::Malformed("embeddings that are not JSON"), false, None))?;
+        let answer: Value = serde_json::from_slice(&bytes).map_err(|_| {
+            self.endpoint.unreadable(Unreadable::Malformed("embeddings that are not JSON"), false, None)
+        })?;
         let found = read(&answer);
         let Some(what) = missing(&found.vectors, request.inputs.len()) else { return Ok(found) };
         let reported = found.usage.map(|usage| (usage, found.raw_usage));

@@ -197,7 +197,16 @@ impl Call {
             decoder = plainer.decoder;
         }
         let (reader, left_out) = (Reader::new(decoder), encoded.left_out);
-        Ok(Box::new(Self { endpoint, answer, reader, left_out, ready: Out::new(), failed: None, ended: false, spoke: false }))
+        Ok(Box::new(Self {
+            endpoint,
+            answer,
+            reader,
+            left_out,
+            ready: Out::new(),
+            failed: None,
+            ended: false,
+            spoke: false,
+        }))
     }
 
     fn poll_item(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<StreamItem>>> {
