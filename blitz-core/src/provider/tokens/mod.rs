@@ -76,13 +76,13 @@ pub(super) fn is_search_model(model_name: &str) -> bool {
 
 /// Whether every call of a request is a search: by its model, or by the field that OpenAI's chat has for it.
 pub(super) fn always_searches(request: &ModelRequest) -> bool {
-    let asked = request.settings.extra.get("web_search_options").is_some_and(|options| !options.is_null());
-    asked || is_search_model(&request.model_name)
+    let asked = wire::extra::found(&request.settings.extra, "web_search_options");
+    asked.iter().any(|options| !options.is_null()) || is_search_model(&request.model_name)
 }
 
 /// How provider's own tools are named in a request: by their `type`, or as the one field that they have.
 fn own_tools(request: &ModelRequest) -> impl Iterator<Item = &str> {
-    let tools = request.settings.extra.get("tools").and_then(Value::as_array).into_iter().flatten();
+    let tools = wire::extra::found(&request.settings.extra, "tools").into_iter().filter_map(Value::as_array).flatten();
     tools.filter_map(Value::as_object).flat_map(|tool| {
         let fields = tool.keys().map(String::as_str).filter(|_| !tool.contains_key("type"));
         tool.get("type").and_then(Value::as_str).into_iter().chain(fields)
