@@ -59,6 +59,14 @@ DIMENSIONS = {
 CLASSES = {"_batches": "batch", "_flex": "flex", "_priority": "priority", "_ultrafast": "fast"}
 # Whose searches a report of usage counts.
 COUNTS_SEARCHES = ("anthropic", "openai", "azure")
+# What a search costs where the map does not say it: provider, names, USD, and the page that says so. Gemini is billed by
+# the query, before its third generation by the prompt that is grounded, which is how the engine counts them.
+SEARCHES = [
+    ("gemini", re.compile(r"^gemini-2\."), Decimal("0.035"), "https://ai.google.dev/gemini-api/docs/pricing"),
+    ("gemini", re.compile(r"^gemini-3"), Decimal("0.014"), "https://ai.google.dev/gemini-api/docs/pricing"),
+    ("xai", re.compile(r""), Decimal("0.005"), "https://docs.x.ai/developers/pricing"),
+    ("openai", re.compile(r"deep-research"), Decimal("0.01"), "https://developers.openai.com/api/docs/pricing"),
+]
 MILLION = Decimal(1_000_000)
 TIER = re.compile(r"^(?P<key>.+)_above_(?P<thousands>\d+)k_tokens$")
 NOT_CHAT = re.compile(r"realtime|tts|transcribe|imagen|gpt-image|whisper|live|veo|lyria|voxtral|ocr|search-preview|sora|native|dall-e")
@@ -279,17 +287,23 @@ def main():
             if "audio" in name and "audio_output" not in used or "image" in name and "image_output" not in used:
                 counts[ours]["left out"] += 1
                 continue
+            searched_at = None
+            for seller, named, rate, page in SEARCHES:
+                if seller == ours and named.search(name) and "search" not in used:
+                    used, searched_at = {**used, "search": rate}, page
             source = source if source and source.startswith("https://") else provider.pricing_urls[0]
             source = source.split("?")[0]
             if first and second:
                 counts[ours]["both agree"] += 1
             else:
                 counts[ours]["one alone"] += 1
-            groups[ours, source, json.dumps(shown(used))].append(name)
+            apart_at = searched_at if searched_at != source else None
+            groups[ours, source, apart_at, json.dumps(shown(used))].append(name)
 
     rows = [
         {"provider": provider, "models": models, "price": json.loads(text), "source": source, "as_of": str(options.date)}
-        for (provider, source, text), models in groups.items()
+        | ({"search_source": page} if page else {})
+        for (provider, source, page, text), models in groups.items()
     ]
     rows.sort(key=lambda row: (list(PROVIDERS).index(row["provider"]), row["models"]))
     made_from = [f"{p} {importlib.metadata.version(p)}" for p in ("genai-prices", "litellm")]

@@ -233,6 +233,7 @@ pub enum Error {
 #[serde(rename_all = "snake_case")]
 pub enum Charged {
     /// Never sent, or answered by an error before any output.
+    #[serde(rename = "none")]
     No,
     /// Answered to its end: no more output was made than came.
     Delivered,
@@ -321,6 +322,42 @@ impl Error {
     pub fn with_source(mut self, cause: impl Into<BoxError>) -> Self {
         match &mut self {
             Self::Failed { source, .. } | Self::Provider { source, .. } => *source = Some(cause.into()),
+            _ => {}
+        }
+        self
+    }
+
+    /// Whether the model call that failed so may have cost money: what a provider says of it, or a host's own in its
+    /// details as `charged` (`none`, `delivered`, `unknown`). A host that says nothing is taken to be charged nothing
+    /// where the call was refused: `rate_limited`, `provider_auth`, `invalid_input`, `content_filtered`.
+    pub fn charged(&self) -> Charged {
+        match self {
+            Self::Provider { charged, .. } => *charged,
+            Self::RetriesExhausted { last, .. } => last.charged(),
+            Self::BudgetExceeded { .. } | Self::LimitExceeded { .. } | Self::RateLimited { .. } => Charged::No,
+            Self::Failed { code, details, .. } => {
+                let said = details.get("charged").and_then(|word| Charged::deserialize(word).ok());
+                said.unwrap_or(match code {
+                    ErrorCode::RateLimited
+                    | ErrorCode::ProviderAuth
+                    | ErrorCode::InvalidInput
+                    | ErrorCode::ContentFiltered => Charged::No,
+                    _ => Charged::Unknown,
+                })
+            }
+        }
+    }
+
+    /// The same error of a model call, with whether it may have cost money.
+    pub fn with_charged(mut self, says: Charged) -> Self {
+        match &mut self {
+            Self::Provider { charged, .. } => *charged = says,
+            Self::Failed { details, .. } => {
+                if !details.is_object() {
+                    *details = json!({});
+                }
+                details["charged"] = json!(says);
+            }
             _ => {}
         }
         self

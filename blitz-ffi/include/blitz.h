@@ -595,13 +595,17 @@ blitz_status blitz_engine_allow_real_requests(const blitz_engine *engine, bool a
 
 /*
  * Gives the reply; it is copied. It is an object with one of `text`, `tool_calls` ([{"name":"add","arguments":{}}]), `parts`,
- * `vectors` and `error` ({"code":"rate_limited","message":"..."}), and if wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it
- * is none.
+ * `vectors` and `error` ({"code":"rate_limited","message":"..."}, and if wanted `charged`: "none", "delivered" or "unknown"), and if
+ * wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it is none.
  */
 blitz_status blitz_model_reply_json(blitz_model_reply *reply,
                                     const char *reply_json);
 
-/* Says that the model call failed with this status, such as BLITZ_RATE_LIMITED: a retry policy may try it again. */
+/*
+ * Says that the model call failed with this status, such as BLITZ_RATE_LIMITED: a retry policy may try it again. It costs
+ * nothing where it was refused (BLITZ_RATE_LIMITED, BLITZ_PROVIDER_AUTH, BLITZ_INVALID_INPUT, BLITZ_CONTENT_FILTERED), else all
+ * that it may: an `error` in the reply can say otherwise.
+ */
 blitz_status blitz_model_reply_fail(blitz_model_reply *reply, blitz_status status, const char *message);
 
 /*

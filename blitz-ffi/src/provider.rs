@@ -237,14 +237,16 @@ impl Noun for Reply {
 }
 
 /// Gives the reply; it is copied. It is an object with one of `text`, `tool_calls` ([{"name":"add","arguments":{}}]), `parts`,
-/// `vectors` and `error` ({"code":"rate_limited","message":"..."}), and if wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it
-/// is none.
+/// `vectors` and `error` ({"code":"rate_limited","message":"..."}, and if wanted `charged`: "none", "delivered" or "unknown"), and if
+/// wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_model_reply_json(reply: *mut Reply, reply_json: *const c_char) -> Status {
     status_of(|| handle::get(reply)?.place.put(Ok(json::read_as(reply_json, "reply_json")?)))
 }
 
-/// Says that the model call failed with this status, such as BLITZ_RATE_LIMITED: a retry policy may try it again.
+/// Says that the model call failed with this status, such as BLITZ_RATE_LIMITED: a retry policy may try it again. It costs
+/// nothing where it was refused (BLITZ_RATE_LIMITED, BLITZ_PROVIDER_AUTH, BLITZ_INVALID_INPUT, BLITZ_CONTENT_FILTERED), else all
+/// that it may: an `error` in the reply can say otherwise.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_model_reply_fail(reply: *mut Reply, status: Status, message: *const c_char) -> Status {
     status_of(|| {

@@ -19,7 +19,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::convert::{to_json, to_python};
@@ -433,10 +433,17 @@ impl Call {
         self.0.answer(Err(Failure::Failed(message.to_string_lossy().into_owned())));
     }
 
-    /// Answers that it failed with an error of this code. Lone surrogates are replaced.
-    fn fail_as(&self, code: &str, message: &Bound<'_, PyString>) {
+    /// Answers that it failed with an error of this code, and whether a model call of it was charged. Lone surrogates
+    /// are replaced.
+    #[pyo3(signature = (code, message, charged=None))]
+    fn fail_as(&self, code: &str, message: &Bound<'_, PyString>, charged: Option<&str>) {
         let code = ErrorCode::from_name(code).unwrap_or(ErrorCode::ToolFailed);
-        self.0.answer(Err(Failure::Typed(Error::new(code, message.to_string_lossy().into_owned()))));
+        let error = Error::new(code, message.to_string_lossy().into_owned());
+        let error = match charged {
+            Some(charged) => error.with_details(json!({"charged": charged})),
+            None => error,
+        };
+        self.0.answer(Err(Failure::Typed(error)));
     }
 
     /// Answers that the model should call again in another way.

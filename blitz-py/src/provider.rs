@@ -114,7 +114,8 @@ fn token(answer: Result<Value, Failure>) -> blitz::Result<Token> {
 
 fn reply(answer: Result<Value, Failure>) -> blitz::Result<Reply> {
     let answer = answer.map_err(|failure| match failure {
-        Failure::Failed(message) | Failure::Retry(message) => Error::new(ErrorCode::ToolFailed, message),
+        // What a host's own code raises says nothing of the call: as in C, its provider is out of order.
+        Failure::Failed(message) | Failure::Retry(message) => Error::new(ErrorCode::Unavailable, message),
         Failure::Typed(error) | Failure::Fatal(error) => error,
     })?;
     serde_json::from_value(answer).map_err(|error| Error::bad_output(format!("the function's answer is none: {error}")))

@@ -54,7 +54,7 @@ pub struct Price {
     /// Per request, on top.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Rate>,
-    /// Per search of the provider's own tool, on top. How many there will be is not known before, so none is held.
+    /// Per search of the provider's own tool, on top. Where it is missing, what a call costs that searched is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<Rate>,
     /// Rates of calls with a long input or at another class of service, in rising order: the last one that a
@@ -279,6 +279,11 @@ impl Price {
         let off_peak = self.off_peak.as_ref().map(|off_peak| &off_peak.rates);
         let rates = self.tiers.iter().chain([&own]).chain(off_peak).flat_map(PriceTier::all);
         rates.chain([self.request, self.search].into_iter().flatten()).all(|rate| rate == Rate::ZERO)
+    }
+
+    /// Whether it says what the searches of a call cost, if there are any.
+    pub(crate) fn knows_searches(&self, searches: bool) -> bool {
+        !searches || self.search.is_some() || self.is_free()
     }
 
     /// Cost of `usage` at this price, rounded half-even once to a whole nano-dollar. Where it depends on the

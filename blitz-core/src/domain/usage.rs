@@ -46,6 +46,8 @@ pub(crate) struct Open {
     pub(crate) delivered: u64,
     /// The report contradicts itself.
     pub(crate) odd: bool,
+    /// The provider ran a tool of its own that no price names.
+    pub(crate) unpriced: bool,
 }
 
 /// What of a call's usage may have a price of its own, beside what is cached and what is reasoning.
@@ -234,6 +236,12 @@ impl Usage {
         self
     }
 
+    /// The same usage of a call in which the provider ran a tool of its own that no price names, if it did.
+    pub(crate) fn with_unpriced_tools(mut self, ran: bool) -> Self {
+        self.open.unpriced |= ran;
+        self
+    }
+
     /// Whether more output may have been made than is counted.
     pub(crate) fn has_open_output(&self) -> bool {
         self.open.output
@@ -247,7 +255,7 @@ impl Usage {
 
     /// The same usage with nothing left open, of a call that could read and make so many tokens.
     pub(crate) fn mended(mut self, input_bound: u64, output_cap: u64) -> Self {
-        let Open { input, output, delivered, odd: _ } = std::mem::take(&mut self.open);
+        let Open { input, output, delivered, .. } = std::mem::take(&mut self.open);
         if input {
             self.input_tokens = self.input_tokens.max(input_bound);
         }

@@ -198,8 +198,7 @@ impl Delivered {
 
     /// There is no answer. Where it was read to its end, no more of it was made than came.
     fn failed(&self, error: &Error) {
-        let is_whole = matches!(error, Error::Provider { charged: Charged::Delivered | Charged::No, .. });
-        if is_whole && self.bytes() == Self::UNCOUNTED {
+        if error.charged() != Charged::Unknown && self.bytes() == Self::UNCOUNTED {
             self.0.bytes.store(0, Ordering::Relaxed);
         }
     }

@@ -14,7 +14,7 @@ use crate::access::{EngineWork, Grant};
 use crate::domain::{
     ExecutionId, ModelResponse, Money, NewModel, OnBehalf, ReservationId, RetryPolicy, Timestamp, Usage,
 };
-use crate::error::{Charged, Error, ErrorCode, Result};
+use crate::error::{Charged, Error, Result};
 use crate::ledger::{self, Booked, Ended, ReserveOutcome, ReserveRequest};
 use crate::provider::{CallContext, EmbeddingRequest, EmbeddingResponse, Provider, RequestHeaders};
 use crate::store::Connection;
@@ -185,6 +185,7 @@ pub(crate) fn reserve(
         input_bound: request.token_bound(),
         output_cap: 0,
         searches: 0,
+        own_tools: ledger::OwnTools::default(),
         clamp: false,
     };
     match ledger::reserve(tx, grant.now(), &runtime.boot_id, &held)? {
@@ -227,9 +228,8 @@ impl Embedding {
         let (usage, raw, is_free) = match &result {
             Ok(response) => (response.usage, response.raw_usage.clone(), false),
             Err(Error::Provider { usage: Some(reported), .. }) => (Some(reported.usage), reported.raw.clone(), false),
-            Err(Error::Provider { charged: Charged::No, .. }) => (None, serde_json::Value::Null, true),
             // What was sent is never free unless its provider says so, or refuses what was asked.
-            Err(error) => (None, serde_json::Value::Null, !is_sent || error.code() == ErrorCode::InvalidInput),
+            Err(error) => (None, serde_json::Value::Null, !is_sent || error.charged() == Charged::No),
         };
         let result = result.map_err(|error| attempt.after(error));
         let ended = match &result {

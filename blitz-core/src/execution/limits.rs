@@ -307,7 +307,7 @@ impl Pass {
         self.used = match result {
             Ok(response) => response.usage.map(|usage| usage.total_tokens()),
             Err(Error::Provider { usage: Some(reported), .. }) => Some(reported.usage.total_tokens()),
-            Err(Error::Provider { charged: Charged::No, .. }) => Some(0),
+            Err(error) if error.charged() == Charged::No => Some(0),
             Err(_) => None,
         };
     }

@@ -23,7 +23,7 @@ use crate::domain::{
     Timestamp, ToolCall, Usage,
 };
 use crate::error::{Error, ErrorInfo, Result};
-use crate::ledger::{self, Booked, Ended, Follow, Refusal, ReserveOutcome, ReserveRequest, Reserved};
+use crate::ledger::{self, Booked, Ended, Follow, OwnTools, Refusal, ReserveOutcome, ReserveRequest, Reserved};
 use crate::store::Connection;
 use crate::store::executions::{self, Entry, NewExecution, Parent};
 
@@ -100,6 +100,8 @@ pub(crate) struct ModelStart {
     pub(crate) output_cap: u64,
     /// The most searches of the provider that it allows.
     pub(crate) searches: u64,
+    /// The tools of the provider's own that it asks for.
+    pub(crate) own_tools: OwnTools,
 }
 
 /// A tool to start.
@@ -387,6 +389,7 @@ impl Writer<'_> {
             input_bound: start.input_bound,
             output_cap: start.output_cap,
             searches: start.searches,
+            own_tools: start.own_tools,
             clamp: true,
         };
         match ledger::reserve(tx, self.now, self.desk.boot_id, &request)? {

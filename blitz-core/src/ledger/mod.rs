@@ -58,6 +58,15 @@ const MAX_CALL_COST: Money = Money::from_nanos(1_000_000 * 1_000_000_000);
 /// The most tokens of a kind that one call is taken to use.
 const MAX_CALL_TOKENS: u64 = 1_000_000_000_000;
 
+/// Which tools of its own a call lets its provider run, by how they are priced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct OwnTools {
+    /// It may search.
+    pub(crate) search: bool,
+    /// It may run others that cost something by the call or the hour, which no price names.
+    pub(crate) other: bool,
+}
+
 /// A model call that needs money held: one attempt of one step.
 #[derive(Debug, Clone)]
 pub(crate) struct ReserveRequest {
@@ -96,6 +105,8 @@ pub(crate) struct ReserveRequest {
     /// The most searches of the provider that it asks for. Where nothing bounds them it is 0: what they cost
     /// beyond the rest of the reservation is booked as an overage, which stops the next call.
     pub(crate) searches: u64,
+    /// Which tools of the provider's own it asks for.
+    pub(crate) own_tools: OwnTools,
     /// Whether the cap may be lowered to what the budgets pay for.
     pub(crate) clamp: bool,
 }

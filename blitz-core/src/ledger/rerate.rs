@@ -77,6 +77,9 @@ fn one(
     if !price.names(class) || (reservation.price.is_none() && !price.names(asked)) {
         return Ok(Verdict::Unlisted);
     }
+    if !price.knows_searches(ratable.usage.details.searches > 0) {
+        return Ok(Verdict::Unlisted);
+    }
     let price = price.asked_at(reservation.price.as_ref().map_or(asked, |price| price.service_tier));
     let Some(cost) = cost(&reservation, &ratable, &price) else { return Ok(Verdict::Unlisted) };
     // What a person gave back is not given back twice.

@@ -1,7 +1,7 @@
 //! Reserve: check every budget, then hold the most a call can use on each.
 
 use super::window::{self, Window};
-use super::{Follow, MAX_CALL_COST, MAX_CALL_TOKENS, Refusal, ReserveOutcome, ReserveRequest, Reserved};
+use super::{Follow, MAX_CALL_COST, MAX_CALL_TOKENS, OwnTools, Refusal, ReserveOutcome, ReserveRequest, Reserved};
 use crate::domain::{Amount, BudgetUnit, EntryKind, Money, OnExceed, OnUnpriced, Price, Timestamp};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::ledger::matching::{self, Caller, MatchedBudget};
@@ -99,18 +99,27 @@ fn estimate(request: &ReserveRequest, price: &Pricing<'_>, counting: &[Counting]
     let output_cap = within_quotas(request, smallest, counting)?;
     match price {
         Pricing::Free => Ok(Estimate { amount: Some(Money::ZERO), output_cap }),
-        Pricing::Known(price) => priced(request, price, smallest, output_cap, counting),
-        Pricing::Unknown => {
-            let refusing = counting.iter().find(|counting| {
-                let Counting { budget, .. } = counting;
-                budget.unit == BudgetUnit::Usd && left(counting).is_some() && budget.on_unpriced == OnUnpriced::Refuse
-            });
-            match refusing {
-                Some(Counting { budget, .. }) => Err(unpriced(request, budget)),
-                None => Ok(Estimate { amount: None, output_cap }),
+        Pricing::Known(price) => {
+            let OwnTools { search, other } = request.own_tools;
+            if other || !price.knows_searches(search) {
+                known(request, counting)?;
             }
+            priced(request, price, smallest, output_cap, counting)
+        }
+        Pricing::Unknown => {
+            known(request, counting)?;
+            Ok(Estimate { amount: None, output_cap })
         }
     }
+}
+
+/// `Err` where a budget counts a call that refuses what nobody can price.
+fn known(request: &ReserveRequest, counting: &[Counting]) -> Result<(), Refusal> {
+    let refusing = counting.iter().find(|counting| {
+        let Counting { budget, .. } = counting;
+        budget.unit == BudgetUnit::Usd && left(counting).is_some() && budget.on_unpriced == OnUnpriced::Refuse
+    });
+    refusing.map_or(Ok(()), |Counting { budget, .. }| Err(unpriced(request, budget)))
 }
 
 /// The output cap that the quotas leave. `Err` is the refusal of one that has no room.
@@ -238,8 +247,18 @@ fn cost_limit(cap: &MatchedBudget) -> Error {
 
 fn unpriced(request: &ReserveRequest, budget: &MatchedBudget) -> Refusal {
     let counted_by = if budget.is_cap { "a cost limit".to_owned() } else { format!("the hard budget {}", budget.id) };
-    let message =
-        format!("the price of model {} is unknown and {counted_by} counts it: give the model a price", request.model);
+    let model = &request.model;
+    let message = match &request.price {
+        None => format!("the price of model {model} is unknown and {counted_by} counts it: give the model a price"),
+        Some(_) if request.own_tools.other => format!(
+            "the call of model {model} lets the provider run tools whose price is unknown and {counted_by} counts it: \
+             take them out of settings.extra"
+        ),
+        Some(_) => format!(
+            "what a search costs with model {model} is unknown and {counted_by} counts it: give its price a rate for \
+             `search`"
+        ),
+    };
     let id = (!budget.is_cap).then_some(budget.id);
     let error = Error::new(ErrorCode::BudgetExceeded, message)
         .with_details(serde_json::json!({"budget": id, "model": request.model}));

@@ -41,6 +41,12 @@ pub(crate) fn settle(
     if usage.open.odd && booking.flag.is_none() {
         booking.flag = Some(EntryFlag::InconsistentUsage);
     }
+    // A part without a rate is not nothing: nobody knows what the whole costs.
+    let searched = usage.details.searches > 0;
+    let is_known = |price: &Price| price.knows_searches(searched) && (!usage.open.unpriced || price.is_free());
+    if !reservation.price.as_ref().is_some_and(is_known) {
+        booking.cost = None;
+    }
     book(tx, now, &reservation, &booking, Some(raw_usage).filter(|raw| !raw.is_null()), ended)
 }
 

@@ -151,6 +151,7 @@ pub(super) fn call(execution: i64) -> ReserveRequest {
         input_bound: 100,
         output_cap: 100,
         searches: 0,
+        own_tools: crate::ledger::OwnTools::default(),
         clamp: false,
     }
 }

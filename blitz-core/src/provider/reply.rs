@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::domain::{Part, Provenance, ToolCall, Usage, UsageDetails};
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Charged, Error, ErrorCode, Result};
 
 /// One answer of a [`Scripted`](super::Scripted) or [`FunctionProvider`](super::FunctionProvider).
 ///
@@ -133,6 +133,7 @@ struct CallData {
 struct ErrorData {
     code: ErrorCode,
     message: String,
+    charged: Option<Charged>,
 }
 
 /// [`Usage`] with its names held: a count under a wrong name would be none.
@@ -167,7 +168,7 @@ impl Default for UsageData {
 impl ReplyData {
     fn reply(self) -> Result<Reply, &'static str> {
         let calls = self.tool_calls.map(|calls| Reply::parts(calls.into_iter().map(CallData::part).collect()));
-        let error = self.error.map(|error| Reply::error(Error::new(error.code, error.message)));
+        let error = self.error.map(|error| Reply::error(error.error()));
         let (parts, vectors) = (self.parts.map(Reply::parts), self.vectors.map(Reply::vectors));
         let mut said = [self.text.map(Reply::text), calls, parts, vectors, error].into_iter().flatten();
         let (Some(reply), None) = (said.next(), said.next()) else {
@@ -175,6 +176,16 @@ impl ReplyData {
         };
         let usage = self.usage.map(UsageData::usage);
         Ok(Reply { usage, ..reply }.with_delay(Duration::from_millis(self.delay_ms)))
+    }
+}
+
+impl ErrorData {
+    fn error(self) -> Error {
+        let error = Error::new(self.code, self.message);
+        match self.charged {
+            Some(charged) => error.with_charged(charged),
+            None => error,
+        }
     }
 }
 
@@ -235,6 +246,13 @@ mod tests {
         assert!(read(json!({"text": "5"})).into_vectors().is_err());
         let error = read(json!({"error": {"code": "rate_limited", "message": "slow down"}})).answer.unwrap_err();
         assert_eq!((error.code(), error.to_string().as_str()), (ErrorCode::RateLimited, "slow down"));
+        assert_eq!(error.charged(), Charged::No);
+        for (charged, expected) in
+            [("none", Charged::No), ("delivered", Charged::Delivered), ("unknown", Charged::Unknown)]
+        {
+            let error = read(json!({"error": {"code": "rate_limited", "message": "", "charged": charged}}));
+            assert_eq!(error.answer.unwrap_err().charged(), expected);
+        }
     }
 
     #[test]

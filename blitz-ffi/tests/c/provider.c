@@ -31,6 +31,11 @@ static blitz_status fails_by_status(void *user_data, const char *request, blitz_
   return BLITZ_PROVIDER_AUTH;
 }
 
+static blitz_status fails_charged(void *user_data, const char *request, blitz_model_reply *reply) {
+  (void)user_data, (void)request;
+  return blitz_model_reply_json(reply, "{\"error\":{\"code\":\"provider_auth\",\"message\":\"x\",\"charged\":\"unknown\"}}");
+}
+
 static blitz_status says_nothing(void *user_data, const char *request, blitz_model_reply *reply) {
   (void)user_data, (void)request, (void)reply;
   return BLITZ_OK;
@@ -86,6 +91,16 @@ int main(void) {
   CHECK(take_holds(run(session), "\"code\":\"provider_auth\""));
   serve(engine, says_nothing, &mind);
   CHECK(take_holds(run(session), "\"code\":\"bad_output\""));
+
+  /* What failed costs nothing where it was refused, unless its host says otherwise. */
+  call(session, "models.put",
+       "{\"name\":\"m\",\"provider\":\"paid\",\"model_name\":\"x\",\"price\":{\"input\":\"0.001\",\"output\":\"0.001\"}}");
+  GOOD(blitz_provider_register(engine, "{\"name\":\"paid\"}", fails_by_status, NULL, NULL, &error));
+  CHECK(take_holds(run(session), "\"cost\":\"0\""));
+  GOOD(blitz_provider_register(engine, "{\"name\":\"paid\"}", fails_charged, NULL, NULL, &error));
+  out = run(session);
+  CHECK(strstr(out, "\"cost\":\"0\"") == NULL && take_holds(out, "\"code\":\"provider_auth\""));
+  call(session, "models.put", "{\"name\":\"m\",\"provider\":\"host\",\"model_name\":\"x\"}");
 
   serve(engine, defers, &mind);
   pthread_t thread;

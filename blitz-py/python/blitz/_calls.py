@@ -185,6 +185,12 @@ def _fail(call: _native.Call, error: BaseException) -> None:
         _end(call, end)
 
 
+def charged(error: BlitzError) -> str | None:
+    """Whether the model call that it ends was charged, where its details say so."""
+    said = error.details.get("charged") if isinstance(error.details, dict) else None
+    return said if isinstance(said, str) else None
+
+
 _BUILTIN = ((TimeoutError, "timeout"), (ConnectionError, "unavailable"))
 
 
@@ -196,7 +202,7 @@ def _tell(call: _native.Call, error: BaseException) -> None:
     elif isinstance(error, ToolFatal):
         call.end(error)
     elif isinstance(error, BlitzError):
-        call.fail_as(error.code, error.message)
+        call.fail_as(error.code, error.message, charged(error))
     elif isinstance(error, Exception):
         text = f"{type(error).__name__}: {error}".removesuffix(": ")
         # What Python itself means by these the engine has codes for: retries go by them.

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import _native
 from ._calls import whole
+from ._calls import charged
 from ._errors import CLASSES, BlitzError
 
 _InvalidInput = CLASSES["invalid_input"]
@@ -20,7 +21,8 @@ def _plain(reply: Reply) -> Any:
     if isinstance(reply, str):
         return {"text": reply}
     if isinstance(reply, BlitzError):
-        return {"error": {"code": reply.code, "message": reply.message}}
+        said = charged(reply)
+        return {"error": {"code": reply.code, "message": reply.message} | ({"charged": said} if said else {})}
     return reply
 
 
@@ -76,7 +78,9 @@ class FunctionModel:
 
     The request is a dict (``model_name``, ``messages``, ``tools``, ``tool_choice``, ``output_schema``,
     ``settings``); the answer is as one of :class:`Scripted`. A :class:`BlitzError` that it raises keeps
-    its code, so a ``RateLimitedError`` is tried again as the agent's policy says. ``free`` says that it
+    its code, so a ``RateLimitedError`` is tried again as the agent's policy says; any other exception is ``unavailable``. A
+    ``RateLimitedError``, ``ProviderAuthError``, ``InvalidInputError`` or ``ContentFilteredError`` costs nothing, another failure all
+    that the call may: ``details={"charged": "none"}`` (or ``"delivered"``, ``"unknown"``) says otherwise. ``free`` says that it
     costs nothing; else its model's price counts. ``remote`` says that it asks somebody outside this process:
     ``engine.allow_real_requests(False)`` forbids that. ``embeds`` says that ``engine.models.embed`` asks it too:
     such a request has ``inputs`` in place of ``messages``, and its answer is ``{"vectors": …}``.

@@ -12,6 +12,7 @@ mod limits;
 mod race;
 mod reports;
 mod rerating;
+mod searches;
 mod usage;
 mod webhooks;
 

@@ -32,7 +32,7 @@ impl Settle {
             Error::Provider { usage: Some(reported), .. } => {
                 Self::used(reservation, reported.usage, &reported.raw, delivered_tokens)
             }
-            Error::Provider { charged: Charged::No, .. } => Self::Void { reservation },
+            error if error.charged() == Charged::No => Self::Void { reservation },
             _ => Self::Unknown { reservation, delivered_tokens },
         }
     }

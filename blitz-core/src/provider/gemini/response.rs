@@ -17,6 +17,8 @@ pub(super) struct Decoder {
     own_tools: bool,
     /// The searches that it made of its own.
     searches: u64,
+    /// The model that was asked, where the answer names none.
+    asked: String,
 }
 
 #[derive(Deserialize)]
@@ -56,7 +58,8 @@ struct Content {
 impl Decoder {
     pub(super) fn new(provider: &str, request: &ModelRequest) -> Self {
         let own_tools = request.settings.extra.contains_key("tools");
-        Self { draft: Draft::new(provider, request), open: None, own_tools, searches: 0 }
+        let asked = request.model_name.clone();
+        Self { draft: Draft::new(provider, request), open: None, own_tools, searches: 0, asked }
     }
 
     fn part(&mut self, part: &Value, out: &mut Out) -> Result<(), Unreadable> {
@@ -173,11 +176,19 @@ impl Decode for Decoder {
             return Err(Unreadable::Empty("an answer without a candidate"));
         }
         // They are no part of the report of usage, which may come before them.
+        let model = if self.draft.model.is_empty() { &self.asked } else { &self.draft.model };
+        let billed = if by_the_prompt(model) { self.searches.min(1) } else { self.searches };
         if let Some(usage) = &mut self.draft.usage {
-            usage.details.searches = self.searches;
+            usage.details.searches = billed;
         }
         Ok(self.draft.finish())
     }
+}
+
+/// Whether a model's searches are billed by the prompt that is grounded, and not by the query: those before Gemini 3.
+fn by_the_prompt(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    ["gemini-1", "gemini-2"].iter().any(|old| name.starts_with(old))
 }
 
 fn finish_reason(text: &str) -> FinishReason {
@@ -339,7 +350,14 @@ mod tests {
         // Whichever comes first; each piece names them all.
         assert_eq!(searches(&[report.clone(), grounded(json!(["x"])), grounded(json!(["x", "y", ""]))]), 2);
         assert_eq!(searches(&[grounded(json!(["x"])), report.clone()]), 1);
-        assert_eq!(searches(&[grounded(json!(null)), report]), 0);
+        assert_eq!(searches(&[grounded(json!(null)), report.clone()]), 0);
+        // Before Gemini 3 a prompt is billed once, whatever was asked for it.
+        let by = |model: &str| {
+            let mut report = report.clone();
+            report["modelVersion"] = model.into();
+            searches(&[report, grounded(json!(["x", "y", "z"]))])
+        };
+        assert_eq!((by("gemini-2.5-flash"), by("gemini-2.0-flash-001"), by("gemini-3-pro-preview")), (1, 1, 3));
     }
 
     #[test]

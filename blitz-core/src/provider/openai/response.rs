@@ -214,6 +214,9 @@ pub(in crate::provider) fn service_tier(named: &Value) -> ServiceTier {
     named.as_str().map_or(ServiceTier::Standard, ServiceTier::of)
 }
 
+/// Tools of xAI that cost something by the call and are no search.
+const OTHER_TOOLS: &[&str] = &["code_interpreter", "file_search", "document_search", "image_generation"];
+
 /// Usage as the provider reported it, in the engine's terms; `None` where it is no report.
 ///
 /// What is odd is mended and noted: a fraction is rounded up, digits in a string count, a part is never more than its
@@ -270,7 +273,16 @@ pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
     let (fresh, said) = (input - cached - written, output - reasoning);
     let audio_input_tokens = of_input("", "audio").saturating_sub(cached_audio).min(fresh);
     let audio_output_tokens = of_output("audio").min(said);
+    // xAI's own tools: searches of the web and of X, and all together where it does not tell them apart.
+    let own = |names: &[&str]| {
+        names.iter().filter_map(|name| first(&[&format!("/server_side_tool_usage_details/{name}_calls")])).sum()
+    };
+    let (searches, others): (u64, u64) = match raw.get("server_side_tool_usage_details").is_some_and(Value::is_object) {
+        true => (own(&["web_search", "x_search"]), own(OTHER_TOOLS)),
+        false => (first(&["/num_server_side_tools_used"]).unwrap_or(0), 0),
+    };
     let details = UsageDetails {
+        searches,
         audio_input_tokens,
         image_input_tokens: of_input("", "image").saturating_sub(cached_image).min(fresh - audio_input_tokens),
         cache_read_audio_tokens: cached_audio,
@@ -279,7 +291,7 @@ pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
         service_tier: service_tier(&raw["service_tier"]),
         ..UsageDetails::default()
     };
-    let usage = Usage { input_tokens: input, output_tokens: output, ..usage };
+    let usage = Usage { input_tokens: input, output_tokens: output, ..usage }.with_unpriced_tools(others > 0);
     Some(counts.checked(usage.with_cache(cached, written).with_reasoning(reasoning).with_details(details)))
 }
 

@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::super::StreamItem;
+use super::super::tokens::always_searches;
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::calls::{CallIds, Calls};
 use super::super::wire::repeat::Repeat;
@@ -33,6 +34,8 @@ pub(super) struct Assembly {
     reasoning_details: Vec<Value>,
     /// The candidate that is read; others are left aside.
     candidate: Option<i64>,
+    /// Each call is a search, which no report of usage counts.
+    searches: bool,
     /// A piece of this candidate that says nothing but a text.
     repeat: Repeat,
 }
@@ -94,7 +97,8 @@ impl Assembly {
     /// An empty answer of `provider` to `request`; `reading` says how one to a schema is read.
     pub(super) fn new(provider: &str, request: &ModelRequest, reading: Option<Reading>) -> Self {
         let ids = CallIds::of(&request.messages);
-        Self { provider: provider.to_owned(), ids, reading, ..Self::default() }
+        let searches = always_searches(request);
+        Self { provider: provider.to_owned(), ids, reading, searches, ..Self::default() }
     }
 
     /// The same for a server that may leave thinking in the text.
@@ -192,7 +196,8 @@ impl Assembly {
 
     fn reported(&self) -> Option<Usage> {
         let named = self.extra.get("service_tier").map(response::service_tier).unwrap_or_default();
-        let usage = response::usage(self.raw_usage())?;
+        let mut usage = response::usage(self.raw_usage())?;
+        usage.details.searches = usage.details.searches.max(u64::from(self.searches));
         Some(if named == ServiceTier::Standard { usage } else { usage.with_service_tier(named) })
     }
 

@@ -166,10 +166,16 @@ impl Decoder {
         for (index, item) in (0..).zip(list(&response["output"])) {
             self.item(index, item, out)?;
         }
-        let searches = list(&response["output"]).filter(|item| searched(item)).count() as u64;
+        let shown = list(&response["output"]).filter(|item| searched(item)).count() as u64;
+        let ran = list(&response["output"]).any(|item| costs_by_the_call(item));
+        // Where the report counts them, it does so in full.
+        let is_counted = ["num_server_side_tools_used", "server_side_tool_usage_details"];
+        let is_counted = is_counted.iter().any(|name| response["usage"].get(name).is_some());
         self.draft.usage = usage(&response["usage"]).map(|usage| {
             let service_tier = service_tier(&response["service_tier"]);
-            usage.with_details(UsageDetails { searches, service_tier, ..usage.details })
+            let searches = if is_counted { usage.details.searches } else { shown };
+            let details = UsageDetails { searches, service_tier, ..usage.details };
+            usage.with_details(details).with_unpriced_tools(ran && !is_counted)
         });
         self.draft.raw_usage = response["usage"].clone();
         if response["status"] == "failed" {
@@ -188,6 +194,11 @@ impl Decoder {
 /// Whether an item is a search of the provider's own tool; it opens pages of what it found for nothing.
 fn searched(item: &Value) -> bool {
     item["type"] == "web_search_call" && item["action"]["type"].as_str().is_none_or(|action| action == "search")
+}
+
+/// Whether an item is the work of a tool that costs something by the call or the hour, and is no search.
+fn costs_by_the_call(item: &Value) -> bool {
+    matches!(item["type"].as_str(), Some("file_search_call" | "code_interpreter_call"))
 }
 
 fn list(value: &Value) -> std::slice::Iter<'_, Value> {
@@ -216,8 +227,13 @@ impl Decode for Decoder {
             }
             "response.created" | "response.in_progress" => self.frame(&event.response, out)?,
             "error" => return Err(Unreadable::ErrorObject(parse(json)?)),
+            "" if event.object == "response" => {
+                self.frame(&parse(json)?, out)?;
+                if !event.error.is_null() {
+                    return Err(Unreadable::ErrorObject(parse(json)?));
+                }
+            }
             "" if !event.error.is_null() => return Err(Unreadable::ErrorObject(parse(json)?)),
-            "" if event.object == "response" => self.frame(&parse(json)?, out)?,
             "" => return Err(Unreadable::Empty("an answer that is no response")),
             _ => {}
         }
