@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) open: BTreeMap<String, Progress>,
     /// Until when each container may run that says how long it may.
     pub(crate) expiries: BTreeMap<String, Timestamp>,
+    /// What follows from the records that were read and none of them tells.
+    pub(crate) owed: Vec<Action>,
     pub(crate) seed: u64,
     /// Secrets that tools may be handed by name.
     pub(crate) secrets: Vec<String>,
@@ -105,6 +107,7 @@ impl State {
             tally: Tally::default(),
             open: BTreeMap::new(),
             expiries: BTreeMap::new(),
+            owed: Vec::new(),
             seed: 0,
             secrets: Vec::new(),
             above: None,
@@ -135,6 +138,13 @@ impl State {
             Mind::Agent(agent) => agent.machine.open(),
             Mind::Workflow(workflow) => workflow.machine.open(),
         }
+    }
+
+    /// What is to be told still, and what is to be done: where a new driver goes on.
+    pub(super) fn open_again(&mut self) -> Vec<Action> {
+        let mut actions = std::mem::take(&mut self.owed);
+        actions.extend(self.open_actions());
+        actions
     }
 
     /// What the machine wants done at a key that is open.

@@ -12,6 +12,7 @@ mod http;
 mod joins;
 mod kills;
 mod lasting;
+mod long_turns;
 mod maps_loops;
 mod people;
 mod picture;
