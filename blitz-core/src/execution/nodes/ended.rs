@@ -76,7 +76,8 @@ impl Driver {
             Err(error) => error,
         };
         let info = error.to_info();
-        if stopped || error.code() == ErrorCode::Cancelled {
+        // One that was cancelled by itself, such as a child alone, has failed: whoever waits for it is told.
+        if stopped || (error.code() == ErrorCode::Cancelled && self.cancel.is_cancelled()) {
             let done = NodeDone { status: NodeStatus::Cancelled, port: None, output: Value::Null, error: None };
             return self.node_done(&place, attempt, done, spent, turn);
         }
@@ -118,7 +119,7 @@ impl Driver {
         let Some(setup) = self.flow() else { return Vec::new() };
         let node = &setup.plan.nodes[place.node];
         let info = error.to_info();
-        let done = match handled(node, error.code()) {
+        let done = match handled(node) {
             Handled::Port { port, output } => {
                 NodeDone { status: NodeStatus::Failed, port: Some(port), output, error: Some(info) }
             }
