@@ -182,11 +182,16 @@ impl State {
     /// Applies one record and gives the actions that follow from it.
     pub(crate) fn absorb(&mut self, now: Timestamp, path: &str, data: &EventData) -> Vec<Action> {
         let actions = self.apply(now, path, data);
-        if let Mind::Agent(agent) = &mut self.mind {
-            for action in &actions {
-                if let Action::CallModel { feedback: Some(text), .. } = action {
-                    agent.transcript.feedback(text);
+        for action in &actions {
+            match (&mut self.mind, action) {
+                (Mind::Agent(agent), Action::CallModel { feedback: Some(text), .. }) => agent.transcript.feedback(text),
+                // How a node ends that never ran follows from the record: nothing else tells the values of it.
+                (Mind::Workflow(workflow), Action::Emit { path, data }) => {
+                    if let EventData::NodeFinished(finished) = data.as_ref() {
+                        workflow.values.finished(path, finished);
+                    }
                 }
+                _ => {}
             }
         }
         actions
@@ -447,6 +452,11 @@ impl State {
             }
             EventData::NodeFinished(finished) => {
                 let key = join(path, &finished.node);
+                let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };
+                if finished.attempt == 0 && workflow.machine.open_at(&key).is_none() {
+                    // It never ran: it was taken in with the record that this follows from.
+                    return Vec::new();
+                }
                 self.close(&key);
                 self.expiries.remove(&key);
                 let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };

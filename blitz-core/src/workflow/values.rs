@@ -330,9 +330,11 @@ impl Values {
         if !reads.nodes.is_empty() || !reads.names.nodes.is_empty() {
             let mut nodes = Map::new();
             for node in &reads.nodes {
-                if let Some(value) = self.find(path, *node) {
-                    nodes.insert(self.plan.nodes[*node].id.clone(), self.shown(value)?);
-                }
+                let shown = match self.find(path, *node) {
+                    Some(value) => self.shown(value)?,
+                    None => self.not_begun(*node),
+                };
+                nodes.insert(self.plan.nodes[*node].id.clone(), shown);
             }
             scope.insert("nodes".to_owned(), Value::Object(nodes));
         }
@@ -361,6 +363,13 @@ impl Values {
             shown.insert("output".to_owned(), self.value(&value.output)?.as_ref().clone());
         }
         Ok(Value::Object(shown))
+    }
+
+    /// A node that no record tells of, as expressions see it.
+    fn not_begun(&self, node: usize) -> Value {
+        let never = self.error.is_some() || !self.plan.nodes[node].reachable;
+        let status = if never { NodeStatus::NotRun } else { NodeStatus::Pending };
+        json!({"status": status, "usage": Usage::default(), "error": null})
     }
 
     /// The innermost item that a path is in, with its place.
