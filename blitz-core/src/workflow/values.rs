@@ -270,6 +270,12 @@ impl Values {
                 hashes.insert(at.hash.clone());
             }
         }
+        if reads.names.rounds
+            && let Some((key, _)) = self.loop_of(path)
+            && let Some(Held::Elsewhere(at)) = self.last_of(key)
+        {
+            hashes.insert(at.hash.clone());
+        }
         hashes.retain(|hash| !self.loaded.contains_key(hash));
         hashes
     }
@@ -382,21 +388,26 @@ impl Values {
 
     /// The innermost round that a path is in.
     fn round(&self, path: &str) -> Result<Option<Round>> {
-        let mut path = path;
+        let Some((key, count)) = self.loop_of(path) else { return Ok(None) };
+        Ok(Some(Round { count, last: self.last_round(key)? }))
+    }
+
+    /// The key of the innermost loop that a path is in, and which of its rounds.
+    fn loop_of<'p>(&self, mut path: &'p str) -> Option<(&'p str, u64)> {
         loop {
             let (key, index) = container_of(path);
             let id = key.rsplit('/').next().unwrap_or_default();
             let is_loop = self.index(id).is_some_and(|node| matches!(self.plan.nodes[node].task, Task::Loop(_)));
             if let (Some(count), true) = (index, is_loop) {
-                let last = self.contents.get(key).and_then(|contents| contents.outputs.values().next_back());
-                let last = last.map(|item| self.value(&item.output)).transpose()?;
-                return Ok(Some(Round { count, last: last.map_or(Value::Null, |last| last.as_ref().clone()) }));
+                return Some((key, count));
             }
-            match parent(key) {
-                Some(outer) => path = outer,
-                None => return Ok(None),
-            }
+            path = parent(key)?;
         }
+    }
+
+    /// What the last round of a loop gave, or where that is.
+    fn last_of(&self, key: &str) -> Option<&Held> {
+        self.contents.get(key)?.outputs.values().next_back().map(|item| &item.output)
     }
 
     /// What the edges bring to a node that states no input: objects merged in the order of the
@@ -498,8 +509,7 @@ impl Values {
 
     /// What the last round of a loop gave.
     pub(crate) fn last_round(&self, key: &str) -> Result<Value> {
-        let item = self.contents.get(key).and_then(|contents| contents.outputs.values().next_back());
-        item.map_or(Ok(Value::Null), |item| Ok(self.value(&item.output)?.as_ref().clone()))
+        self.last_of(key).map_or(Ok(Value::Null), |held| Ok(self.value(held)?.as_ref().clone()))
     }
 }
 

@@ -252,3 +252,26 @@ async fn t62_an_import_that_is_wrong_leaves_what_was_there() {
     assert_eq!(me.workflows().export("mine", None).await.unwrap(), before);
     assert_eq!(me.run("mine", Value::Null).await.unwrap().output, json!("mine"));
 }
+
+#[tokio::test]
+async fn w41_the_large_output_of_the_last_round_is_read_in_the_next_and_by_until() {
+    let (_engine, me, _) = engine().await;
+    let rounds = |name: &str, config: Value, body: Value| {
+        json!({"name": name, "nodes": [
+            {"id": "s", "type": "start"}, {"id": "l", "type": "loop", "config": config},
+            {"id": "z", "type": "work", "parent": "l", "config": {"give": 1, "ms": 1}}, body,
+            {"id": "e", "type": "end", "config": {"output": "{{ nodes.l.output[1:] }}"}}],
+            "edges": edges("s>l z>w l>e")})
+    };
+    let list = "[inputs.big, loop.count, (loop.last[0] | length if loop.last else 0)]";
+    let big = json!({"big": "x".repeat(70_000)});
+    let code = json!({"id": "w", "type": "code", "parent": "l", "config": {"expr": list}});
+    let work = json!({"id": "w", "type": "work", "parent": "l", "config": {"give": format!("{{{{ {list} }}}}")}});
+    for (name, body) in [("code", code.clone()), ("work", work)] {
+        let done = run(&me, rounds(name, json!({"max_iterations": 3}), body), big.clone()).await;
+        assert_eq!(done.output, json!([2, 70_000]), "{name}: {:?}", done.error);
+    }
+    let until = json!({"max_iterations": 5, "until": "loop.last is not none and loop.last[1] >= 1"});
+    let done = run(&me, rounds("until", until, code), big).await;
+    assert_eq!(done.output, json!([2, 70_000]), "{:?}", done.error);
+}
