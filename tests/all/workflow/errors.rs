@@ -28,7 +28,7 @@ async fn w15_a_failure_cancels_the_siblings_and_keeps_its_cause() {
     .await;
     assert_eq!(done.status, ExecutionStatus::Failed);
     let error = done.error.clone().unwrap();
-    assert_eq!((error.code, &error.details["node"]), (ErrorCode::ToolFailed, &json!("bad")));
+    assert_eq!((error.code, error.node.as_deref()), (ErrorCode::ToolFailed, Some("bad")));
     let states = states(&me, &done).await;
     assert_eq!(status(&states, "slow"), NodeStatus::Cancelled);
     assert_eq!(status(&states, "never"), NodeStatus::NotRun);
@@ -206,7 +206,7 @@ async fn w22_a_model_that_is_stopped_by_its_nodes_time_limit_is_charged_and_its_
         "edges": edges("s>q")});
     let done = run(&me, definition, json!({})).await;
     let error = done.error.clone().unwrap();
-    assert_eq!((error.code, &error.details["node"]), (ErrorCode::Timeout, &json!("q")), "{error:?}");
+    assert_eq!((error.code, error.node.as_deref()), (ErrorCode::Timeout, Some("q")), "{error:?}");
     assert_eq!(error.details["partial_text"], "half of an ans", "{error:?}");
     assert!(done.cost.unwrap() > Money::ZERO && done.usage.output_tokens > 0, "{done:?}");
 }
@@ -398,4 +398,29 @@ async fn w33_a_node_cannot_say_that_it_was_cancelled() {
     assert!(refused.details().to_string().contains("/config/code"), "{}", refused.details());
     put(&me, fails("timeout")).await;
     assert_eq!(me.run("says", json!({})).await.unwrap().error.unwrap().code, ErrorCode::Timeout);
+}
+
+#[tokio::test]
+async fn an_error_says_where_it_was_whether_it_is_handled_or_not() {
+    let (_engine, me, _) = engine().await;
+    let read = "nodes.b.error.node ~ ' ' ~ nodes.b.error.path ~ ' ' ~ nodes.b.error.attempt ~ ' ' ~ nodes.b.error.code";
+    let broken = |on_error: &str| {
+        json!({"name": format!("broken_{on_error}"), "nodes": [
+            {"id": "s", "type": "start"},
+            {"id": "m", "type": "map", "config": {"items": [1]}},
+            {"id": "b", "type": "work", "parent": "m", "config": {"fail": "unavailable"}, "on_error": on_error,
+                "retry": {"max_attempts": 2, "initial_ms": 1}},
+            {"id": "r", "type": "code", "parent": "m", "config": {"expr": read}}],
+            "edges": edges(if on_error == "branch" { "s>m b.error>r" } else { "s>m b>r" })})
+    };
+    for on_error in ["branch", "continue"] {
+        let done = run(&me, broken(on_error), json!({})).await;
+        assert_eq!(done.output, json!(["b m/0 2 unavailable"]), "{on_error}: {:?}", done.error);
+    }
+    let error = run(&me, broken("fail"), json!({})).await.error.unwrap();
+    let place = (error.node.as_deref(), error.path.as_deref(), error.attempt);
+    assert_eq!(place, (Some("b"), Some("m/0"), Some(2)), "{error:?}");
+    let shown = serde_json::to_value(&error).unwrap();
+    assert_eq!((&shown["node"], &shown["path"], &shown["attempt"]), (&json!("b"), &json!("m/0"), &json!(2)));
+    assert_eq!(serde_json::from_value::<blitz::ErrorInfo>(shown).unwrap(), error);
 }
