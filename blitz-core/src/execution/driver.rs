@@ -326,7 +326,9 @@ impl Driver {
             actions.extend(self.take_in(Woken::by(more), turn).await?);
         }
         if self.cancel.is_cancelled() {
-            // What has just ended may have ended because of it: nothing follows from that.
+            // What has just ended may have ended because of it: nothing follows from that, and nothing is told
+            // to follow.
+            actions.retain(|action| !matches!(action, Action::Emit { .. }));
             actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &Finish::Cancelled }));
         }
         Ok(actions)

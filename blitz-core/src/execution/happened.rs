@@ -211,7 +211,13 @@ impl Driver {
             };
             return self.node_child_ended(place, attempt, outcome, turn);
         }
-        let Some(Action::CallTool { call, .. }) = self.state.open_action(&key) else { return Vec::new() };
+        let Some(Action::CallTool { call, .. }) = self.state.open_action(&key) else {
+            // All is stopped already, and yet its cost goes up.
+            if self.setup.workflow().is_some() {
+                self.child_ended_late(key, outcome, turn);
+            }
+            return Vec::new();
+        };
         let mut step = StepFinished::new(StepKind::Child, 1);
         (step.usage, step.cost) = (outcome.usage, outcome.cost);
         step.result = Some(child_result(&call, &outcome));
