@@ -222,6 +222,8 @@ pub enum Error {
         message: String,
         /// Values for programs: names, limits, positions.
         details: Value,
+        /// The node of a workflow that it is of, where it is of one.
+        place: Option<Box<ErrorPlace>>,
         /// The cause, where there is one.
         #[source]
         source: Option<BoxError>,
@@ -307,13 +309,21 @@ constructors! {
 impl Error {
     /// An error of any code with a message for people.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self::Failed { code, message: message.into(), details: Value::Null, source: None }
+        Self::Failed { code, message: message.into(), details: Value::Null, place: None, source: None }
     }
 
     /// The same error with values for programs.
     pub fn with_details(mut self, values: Value) -> Self {
         if let Self::Failed { details, .. } = &mut self {
             *details = values;
+        }
+        self
+    }
+
+    /// The same error with the node of a workflow that it is of.
+    pub(crate) fn with_place(mut self, of: Option<ErrorPlace>) -> Self {
+        if let Self::Failed { place, .. } = &mut self {
+            *place = of.map(Box::new);
         }
         self
     }
@@ -442,7 +452,37 @@ impl Error {
 
     /// The form that is stored in the journal and travels to other languages.
     pub fn to_info(&self) -> ErrorInfo {
-        ErrorInfo { code: self.code(), message: self.chain(), retryable: self.is_retryable(), details: self.details() }
+        let mut info = ErrorInfo {
+            code: self.code(),
+            message: self.chain(),
+            node: None,
+            path: None,
+            attempt: None,
+            retryable: self.is_retryable(),
+            details: self.details(),
+        };
+        if let Self::Failed { place: Some(place), .. } = self {
+            info = info.at(ErrorPlace::clone(place));
+        }
+        info
+    }
+}
+
+/// Where in a workflow an error was.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorPlace {
+    /// The id of the node.
+    pub node: String,
+    /// The containers that the node is in, with item or round, such as `review/3`.
+    pub path: String,
+    /// Which attempt of the node it was.
+    pub attempt: u32,
+}
+
+impl ErrorPlace {
+    pub(crate) fn new(node: &str, path: &str, attempt: u32) -> Self {
+        Self { node: node.to_owned(), path: path.to_owned(), attempt }
     }
 }
 
@@ -455,6 +495,15 @@ pub struct ErrorInfo {
     pub code: ErrorCode,
     /// For people.
     pub message: String,
+    /// The id of the node that failed; none where it was no node of a workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The containers that the node is in, with item or round, such as `review/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Which attempt of the node it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// Whether the same call may succeed later without a change.
     #[serde(default)]
     pub retryable: bool,
@@ -464,6 +513,19 @@ pub struct ErrorInfo {
 }
 
 impl ErrorInfo {
+    /// The same as the error of a node. The innermost place stays: a container fails with the error of what is in it.
+    pub(crate) fn at(mut self, place: ErrorPlace) -> Self {
+        if self.node.is_none() {
+            (self.node, self.path, self.attempt) = (Some(place.node), Some(place.path), Some(place.attempt));
+        }
+        self
+    }
+
+    fn place(&self) -> Option<ErrorPlace> {
+        let node = self.node.as_deref()?;
+        Some(ErrorPlace::new(node, self.path.as_deref().unwrap_or_default(), self.attempt.unwrap_or_default()))
+    }
+
     /// The same with one more value for programs.
     pub(crate) fn with_detail(mut self, name: &str, value: impl Into<Value>) -> Self {
         if let Value::Object(details) = &mut self.details {
@@ -477,7 +539,8 @@ impl ErrorInfo {
 
 impl From<ErrorInfo> for Error {
     fn from(info: ErrorInfo) -> Self {
-        Error::new(info.code, info.message).with_details(info.details)
+        let place = info.place();
+        Error::new(info.code, info.message).with_details(info.details).with_place(place)
     }
 }
 

@@ -81,6 +81,6 @@ pub use engine::{
     ExecutionFilter, ExecutionHandle, Executions, HeardRun, ImportedWorkflow, Keys, Method, MethodKind, Models, Prices,
     Prompts, RateLimits, Roles, Secrets, Session, Sessions, Tools, Triggers, Usages, Users, Webhooks, Workflows, draw,
 };
-pub use error::{Error, ErrorCode, ErrorInfo, Result};
+pub use error::{Error, ErrorCode, ErrorInfo, ErrorPlace, Result};
 pub use execution::rerun::{Rerun, RerunVersion};
 pub use store::sqlite::Durability;

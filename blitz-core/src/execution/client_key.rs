@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::access::Grant;
 use crate::domain::{ExecutionId, RunOptions, Timestamp};
 use crate::error::{Error, Result};
-use crate::store::catalog::ResourceRow;
+use crate::store::catalog::{ResourceRow, sorted};
 use crate::store::sql::to_json;
 use crate::store::{Connection, content_hash, executions};
 
@@ -35,7 +35,8 @@ impl ClientKey {
         options: &RunOptions,
     ) -> Result<Option<Self>> {
         let Some(key) = &options.client_key else { return Ok(None) };
-        let body = to_json(&json!({"resource": resource.id, "input": input, "options": options}))?;
+        // The same fields in another order ask for the same.
+        let body = to_json(&sorted(&json!({"resource": resource.id, "input": input, "options": options})))?;
         Ok(Some(Self {
             principal: grant.principal().label(),
             key: key.clone(),

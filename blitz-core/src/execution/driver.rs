@@ -12,26 +12,23 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::next_look;
-use super::effects::{Delivered, Happening, ToolEnd, live};
+use super::effects::{Delivered, Happening};
 use super::limits::Pass;
-use super::nodes::{Hand, Spent};
+use super::nodes::Hand;
 use super::perform::After;
 use super::rest::Ran;
-use super::retry::RetryDecision;
 use super::runnable::Runnable;
-use super::state::{Progress, State};
-use super::turn::{Draft, Ids, ModelStart, Settle, ToolStart, Turn};
+use super::state::State;
+use super::turn::{Ids, ModelStart, ToolStart, Turn};
 use super::waits::{ChildWaits, ParentLine, Waits};
 use super::{Runtime, Seat};
 use crate::access::ExecutionStore;
 use crate::domain::{
-    Action, EventData, ExecutionId, ExecutionStatus, FallbackTo, Finish, Finished, Input, ModelRequest, ModelResponse,
-    Outcome, Place, ReservationId, StepFinished, StepKind, Timestamp, ToolCall, ToolResult, Usage, Waiting,
+    Action, ExecutionId, ExecutionStatus, Finish, Finished, Input, ModelRequest, Place, ReservationId, Timestamp,
+    ToolCall, Waiting,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, Result};
 use crate::ledger::Reserved;
-use crate::tool::NodeOutput;
-use crate::tool::registry::for_a_model;
 
 /// One execution in the hands of this process. Boxed where it is handed on: each future that holds it
 /// by value would be as large as it is, for as long as a model thinks.
@@ -166,7 +163,7 @@ enum Woken {
     ChildStatus(String, Waits),
     Stop(Finish),
     Closing,
-    /// A timer was taken back, or the clock was looked at.
+    /// A timer was taken back, the clock was looked at, or nothing has happened.
     Nothing,
     /// A part of it panicked.
     Broken,
@@ -211,7 +208,7 @@ impl Driver {
     /// Goes on behind the last record of an execution that was interrupted.
     pub(super) async fn run_resumed(mut self: Box<Self>) -> Result<Ran> {
         let mut turn = Turn::default();
-        let open = self.state.open_actions();
+        let open = self.state.open_again();
         let ends = open.iter().any(|action| matches!(action, Action::Finish(_)));
         let actions = match self.overdue() {
             None => open,
@@ -231,6 +228,9 @@ impl Driver {
             self.bring(&actions).await?;
             actions = self.plan(actions, &mut turn)?;
             if !actions.is_empty() {
+                if turn.is_full() && turn.finish.is_none() {
+                    actions = self.part(&mut turn, actions).await?;
+                }
                 continue;
             }
             self.let_go();
@@ -251,7 +251,7 @@ impl Driver {
                 }
             }
             self.time_containers();
-            self.note_status(&mut turn);
+            self.note_status(&mut turn, false);
             if !turn.is_empty() {
                 let doubts = self.work.in_doubt.len();
                 match self.commit(std::mem::take(&mut turn)).await? {
@@ -273,7 +273,7 @@ impl Driver {
             if self.goes_to_rest().await {
                 return Ok(None);
             }
-            match self.hear(&mut turn).await {
+            match self.hear(&mut turn, false).await {
                 Ok(follow) => actions = follow,
                 Err(error) => {
                     self.break_off(turn).await;
@@ -283,18 +283,50 @@ impl Driver {
         }
     }
 
-    /// Waits for something to happen; gives what follows from all that is there by then.
+    /// Writes a part of what follows at once, however much that is, and looks up from it: what happened
+    /// meanwhile is heard, and what must end the execution or a container ends it. Gives what follows then.
+    async fn part(&mut self, turn: &mut Turn, rest: Vec<Action>) -> Result<Vec<Action>> {
+        self.let_go();
+        self.time_containers();
+        self.note_status(turn, true);
+        if let After::Follow(follow) = self.commit(std::mem::take(turn)).await?
+            && !follow.is_empty()
+        {
+            return Ok(follow.into_iter().chain(rest).collect());
+        }
+        // Others of this thread have their turn too.
+        tokio::task::yield_now().await;
+        let mut heard = match self.hear(turn, true).await {
+            Ok(heard) => heard,
+            Err(error) => {
+                self.break_off(std::mem::take(turn)).await;
+                return Err(error);
+            }
+        };
+        if let Some(finish) = self.overdue() {
+            heard.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish }));
+            return Ok(heard);
+        }
+        heard.extend(self.expire_containers(turn));
+        heard.extend(rest);
+        Ok(heard)
+    }
+
+    /// Waits for something to happen, or only looks whether something has; gives what follows from all
+    /// that is there by then.
     ///
     /// Errors: the execution cannot go on here; what has ended so far is in the turn.
-    async fn hear(&mut self, turn: &mut Turn) -> Result<Vec<Action>> {
-        let woken = self.wait().await;
+    async fn hear(&mut self, turn: &mut Turn, at_once: bool) -> Result<Vec<Action>> {
+        let woken = self.wait(at_once).await;
         let mut actions = self.take_in(woken, turn).await?;
         // Whatever else is ready goes into the same commit.
         while let Some(more) = self.work.effects.try_join_next() {
             actions.extend(self.take_in(Woken::by(more), turn).await?);
         }
         if self.cancel.is_cancelled() {
-            // What has just ended may have ended because of it: nothing follows from that.
+            // What has just ended may have ended because of it: nothing follows from that, and nothing is told
+            // to follow.
+            actions.retain(|action| !matches!(action, Action::Emit { .. }));
             actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &Finish::Cancelled }));
         }
         Ok(actions)
@@ -316,7 +348,7 @@ impl Driver {
         Finish::failed(&Error::LimitExceeded { limit: "wall_time", value: format!("{limit:?}") })
     }
 
-    async fn wait(&mut self) -> Woken {
+    async fn wait(&mut self, at_once: bool) -> Woken {
         let closing = self.runtime.closing.clone();
         tokio::select! {
             biased;
@@ -332,6 +364,7 @@ impl Driver {
                     Woken::Nothing
                 }
             },
+            () = std::future::ready(()), if at_once => Woken::Nothing,
         }
     }
 
@@ -359,217 +392,6 @@ impl Driver {
             Woken::Broken => Err(broken()),
         }
     }
-
-    // What happened -----------------------------------------------------------------------------
-
-    /// Turns what happened into records of the turn, gives the actions that follow.
-    ///
-    /// Errors: a child's driver's. The child has not ended then, so its parent cannot go on either.
-    pub(super) fn happened(&mut self, happening: Happening, turn: &mut Turn) -> Result<Vec<Action>> {
-        Ok(match happening {
-            Happening::Downgraded { key, attempt, place, error } => {
-                self.again_at(turn, key, attempt, &error, Timestamp::now(), Some(place), None, Usage::default())
-            }
-            Happening::Admitted { key, result } => {
-                self.work.running.remove(&key);
-                match (self.work.queued.remove(&key), result) {
-                    (Some((start, request)), Ok(pass)) => self.admitted(start, request, Some(pass), turn),
-                    (Some((start, _)), Err(error)) => {
-                        return Ok(self.attempt_failed(key, start.attempt, error, None, turn));
-                    }
-                    (None, _) => {}
-                }
-                Vec::new()
-            }
-            Happening::Permitted { key, granted } => self.permitted(&key, granted, turn),
-            Happening::Model { key, attempt, reservation, result, delivered } => {
-                self.work.running.remove(&key);
-                self.model_ended(key, attempt, reservation, result, delivered, turn)
-            }
-            Happening::Tool(end) => {
-                self.work.running.remove(&end.key);
-                self.tool_ended(end, turn)
-            }
-            Happening::Looked { key, found } => {
-                self.work.running.remove(&key);
-                self.looked(&key, found.map(|found| *found), turn)
-            }
-            Happening::Child { key, outcome } => self.child_ended(key, outcome?, turn),
-            Happening::Timer { key } => {
-                self.work.timers.remove(&key);
-                match self.state.open_action(&key) {
-                    Some(action) => vec![action],
-                    None => self.expired(&key, turn),
-                }
-            }
-        })
-    }
-
-    fn model_ended(
-        &mut self,
-        key: String,
-        attempt: u32,
-        reservation: ReservationId,
-        result: Result<ModelResponse>,
-        delivered: u64,
-        turn: &mut Turn,
-    ) -> Vec<Action> {
-        let now = Timestamp::now();
-        let Some(setup) = self.setup.agent().map(Arc::clone) else { return Vec::new() };
-        let place = self.state.place(&key);
-        let next = setup.fallback(place + 1).map(|model| model.name.clone());
-        let fallback = setup.agent().fallback.as_ref().filter(|_| next.is_some());
-        match result {
-            Ok(mut response) => {
-                response.forget_what_cannot_be_kept();
-                let settle = Settle::answered(reservation, &response, delivered);
-                let used = response.usage.unwrap_or_default();
-                let problem = fallback.and_then(|fallback| {
-                    let problem = self.state.as_agent()?.machine.problem(&response)?;
-                    (fallback.on.contains(&problem.code()) && now < self.deadline).then_some(problem)
-                });
-                let Some(problem) = problem else {
-                    let mut step = StepFinished::new(StepKind::Model, attempt);
-                    step.usage = used;
-                    step.model = (place > 0).then(|| setup.model_at(place).name.clone());
-                    step.response = Some(Arc::new(response));
-                    return self.record(turn, key, EventData::StepFinished(step), Some(settle));
-                };
-                // Nobody acts on it: what of it was shown is taken back before the next model speaks.
-                let reset = || vec![live(self.ids.id, &key, EventData::ModelReset { attempt })];
-                self.runtime.hub.tell(self.ids.root_id, reset);
-                self.again(turn, key, attempt, &problem, now, next, Some(settle), used)
-            }
-            Err(error) => {
-                let settle = Settle::failed(reservation, &error, delivered);
-                self.attempt_failed(key, attempt, error, Some(settle), turn)
-            }
-        }
-    }
-
-    /// What follows an attempt that gave no answer: another one, another model, or the end of the step.
-    fn attempt_failed(
-        &mut self,
-        key: String,
-        attempt: u32,
-        error: Error,
-        settle: Option<Settle>,
-        turn: &mut Turn,
-    ) -> Vec<Action> {
-        let (now, used) = (Timestamp::now(), Usage::default());
-        let Some(setup) = self.setup.agent().map(Arc::clone) else { return Vec::new() };
-        let next = setup.fallback(self.state.place(&key) + 1).map(|model| model.name.clone());
-        let fallback = setup.agent().fallback.as_ref().filter(|_| next.is_some());
-        let failures = self.state.failures(&key, attempt);
-        let policy = &setup.agent().retry;
-        match policy.decide(failures, &error, now, self.deadline, self.state.seed, fallback) {
-            RetryDecision::RetryAt(at) => self.again(turn, key, attempt, &error, at, None, settle, used),
-            RetryDecision::NextFallback => self.again(turn, key, attempt, &error, now, next, settle, used),
-            RetryDecision::Fail => {
-                let attempts = self.state.attempts(&key, attempt);
-                let error =
-                    if attempts > 1 { Error::RetriesExhausted { attempts, last: Box::new(error) } } else { error };
-                let mut step = StepFinished::new(StepKind::Model, attempt);
-                step.error = Some(error.to_info());
-                self.record(turn, key, EventData::StepFinished(step), settle)
-            }
-        }
-    }
-
-    /// Notes that an attempt failed and another follows: at a time by the same model, or by the next one.
-    #[allow(clippy::too_many_arguments, reason = "one argument a field of the record")]
-    fn again(
-        &mut self,
-        turn: &mut Turn,
-        key: String,
-        attempt: u32,
-        error: &Error,
-        at: Timestamp,
-        next: Option<String>,
-        settle: Option<Settle>,
-        usage: Usage,
-    ) -> Vec<Action> {
-        let place = next.map(|_| self.state.place(&key) + 1);
-        self.again_at(turn, key, attempt, error, at, place, settle, usage)
-    }
-
-    /// The same, where the next attempt is made by the model at a place.
-    #[allow(clippy::too_many_arguments, reason = "one argument a field of the record")]
-    fn again_at(
-        &mut self,
-        turn: &mut Turn,
-        key: String,
-        attempt: u32,
-        error: &Error,
-        at: Timestamp,
-        place: Option<usize>,
-        settle: Option<Settle>,
-        usage: Usage,
-    ) -> Vec<Action> {
-        let fallback = place.zip(self.setup.agent()).map(|(place, setup)| {
-            let model = setup.model_at(place).name.clone();
-            FallbackTo::new(model, u32::try_from(place).unwrap_or(u32::MAX))
-        });
-        let data = EventData::StepRetrying { attempt, error: error.to_info(), at, cost: None, usage, fallback };
-        let mut actions = self.record(turn, key.clone(), data, settle);
-        actions.extend(self.state.open_action(&key));
-        actions
-    }
-
-    pub(super) fn tool_ended(&mut self, end: ToolEnd, turn: &mut Turn) -> Vec<Action> {
-        let ToolEnd { key, attempt, outcome } = end;
-        if let Some(place) = self.open_place(&key) {
-            let result = match (outcome.fatal.or(outcome.error), outcome.result) {
-                (Some(error), _) => Err(error),
-                (None, result) if result.is_error => Err(Error::new(ErrorCode::ToolFailed, result.as_text())),
-                (None, result) => Ok(result.content),
-            };
-            return match result {
-                Ok(given) if self.is_host_node(&place) => {
-                    let NodeOutput { port, output } = NodeOutput::from_value(given);
-                    self.node_ended_by(place, attempt, &port, Ok(output), Spent::default(), turn)
-                }
-                result => self.node_ended(place, attempt, result, Spent::default(), turn),
-            };
-        }
-        let data = EventData::ToolFinished { attempt, result: for_a_model(outcome.result) };
-        let mut actions = self.record(turn, key.clone(), data, None);
-        if let Some(fatal) = outcome.fatal {
-            turn.fatal.push(key);
-            let finish = Finish::failed(&fatal);
-            actions.extend(self.state.tell(Timestamp::now(), Input::Stop { finish: &finish }));
-        }
-        actions
-    }
-
-    fn child_ended(&mut self, key: String, outcome: Outcome, turn: &mut Turn) -> Vec<Action> {
-        self.work.running.remove(&key);
-        if let Some(place) = self.open_place(&key) {
-            let attempt = match self.state.open.get(&key) {
-                Some(Progress::Child { attempt, .. }) => *attempt,
-                _ => 1,
-            };
-            return self.node_child_ended(place, attempt, outcome, turn);
-        }
-        let Some(Action::CallTool { call, .. }) = self.state.open_action(&key) else { return Vec::new() };
-        let mut step = StepFinished::new(StepKind::Child, 1);
-        (step.usage, step.cost) = (outcome.usage, outcome.cost);
-        step.result = Some(child_result(&call, &outcome));
-        self.record(turn, key, EventData::StepFinished(step), None)
-    }
-
-    /// Puts a record into the turn and applies it.
-    pub(super) fn record(
-        &mut self,
-        turn: &mut Turn,
-        path: String,
-        data: EventData,
-        settle: Option<Settle>,
-    ) -> Vec<Action> {
-        let actions = self.state.absorb(Timestamp::now(), &path, &data);
-        turn.drafts.push(Draft { path, data, settle, blob: None });
-        actions
-    }
 }
 
 /// Why a driver stops where it is.
@@ -580,13 +402,4 @@ pub(super) fn left_interrupted() -> Error {
 /// Effects catch their own panics, so this is a driver's, or the end of the host's runtime.
 fn broken() -> Error {
     Error::new(ErrorCode::Panic, "a part of the execution broke off: report this, recover() goes on with it")
-}
-
-/// What the caller's model is told of a child's end.
-fn child_result(call: &ToolCall, outcome: &Outcome) -> ToolResult {
-    match (outcome.status, &outcome.error) {
-        (ExecutionStatus::Completed, _) => ToolResult::new(&call.id, &call.name, outcome.output.clone()),
-        (_, Some(error)) => ToolResult::error(&call.id, &call.name, format!("the agent failed: {}", error.message)),
-        _ => ToolResult::error(&call.id, &call.name, "the agent was cancelled"),
-    }
 }

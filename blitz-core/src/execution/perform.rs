@@ -471,7 +471,7 @@ impl Driver {
     }
 
     /// A child that ended because its parent does: its cost still goes up.
-    fn child_ended_late(&mut self, key: String, outcome: Outcome, turn: &mut Turn) {
+    pub(super) fn child_ended_late(&mut self, key: String, outcome: Outcome, turn: &mut Turn) {
         self.work.running.remove(&key);
         if let Some(place) = self.open_place(&key) {
             let spent = Spent { usage: outcome.usage, cost: outcome.cost };

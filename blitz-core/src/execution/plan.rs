@@ -26,10 +26,11 @@ use crate::store::catalog::shown;
 
 impl Driver {
     /// Puts what the machine wants into the turn. Gives what can be planned only once what it reads is
-    /// brought.
+    /// brought, and what the turn has no room for.
     pub(super) fn plan(&mut self, actions: Vec<Action>, turn: &mut Turn) -> Result<Vec<Action>> {
         let mut queue = VecDeque::from(actions);
-        while let Some(action) = queue.pop_front() {
+        while !turn.is_full() || turn.finish.is_some() {
+            let Some(action) = queue.pop_front() else { break };
             if !self.is_wanted(&action) {
                 continue;
             }
@@ -57,7 +58,10 @@ impl Driver {
                 queue.extend(self.begin_ready(turn));
             }
         }
-        if turn.finish.is_none() {
+        if turn.finish.is_none() && !queue.is_empty() {
+            // The turn is full, and more follows at once: effects do not wait for the end of that.
+            queue.extend(self.begin_ready(turn));
+        } else if turn.finish.is_none() {
             let more = self.begin_ready(turn);
             if !more.is_empty() {
                 return self.plan(more, turn);
@@ -68,8 +72,9 @@ impl Driver {
             self.work.passes.clear();
         }
         self.share_tokens(turn);
-        let put_off = self.work.hand.take_put_off();
-        Ok(if turn.finish.is_some() { Vec::new() } else { put_off })
+        let mut left = self.work.hand.take_put_off();
+        left.extend(queue);
+        Ok(if turn.finish.is_some() { Vec::new() } else { left })
     }
 
     /// Whether what is asked of a node still stands: it may have ended, or been stopped, since it was asked.

@@ -44,7 +44,7 @@ impl Driver {
             let pause = match self.look_in_queue().await {
                 Ok(Look::Taken(events)) => {
                     self.runtime.hub.publish(self.ids.root_id, events);
-                    break self.state.open_actions();
+                    break self.state.open_again();
                 }
                 Ok(Look::Next) => SOON,
                 Ok(Look::Behind) => LATER,

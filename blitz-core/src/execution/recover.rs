@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bell::Bell;
 use super::driver::{Driver, Work};
+use super::owed::Owed;
 use super::pin::Use;
 use super::pin::flow::repin;
 use super::redrive::Again;
@@ -320,11 +321,13 @@ pub(crate) fn replay(
 ) -> Result<(State, i64)> {
     let mut state: Option<State> = None;
     let mut after = 0;
+    let mut owed = Owed::default();
     let again = Again::of(tx, row)?;
     loop {
         let events = executions::journal_of(tx, row.root_id, row.id, after, PAGE)?;
         for event in &events {
             after = event.seq;
+            owed.told(&event.path, &event.data);
             if let Some(state) = state.as_mut().filter(|_| !again.holds(event)) {
                 if again.counts(event) {
                     state.tally.count(&event.data)?;
@@ -338,7 +341,7 @@ pub(crate) fn replay(
             let state =
                 state.as_mut().ok_or_else(|| Error::storage("the journal of an execution lacks its beginning"))?;
             if state.heeds(row.id, &event.path, &event.data) {
-                state.absorb(event.ts, &event.path, &event.data);
+                owed.follows(state.absorb(event.ts, &event.path, &event.data));
             }
             state.tally.count(&event.data)?;
             if event.seq == row.redriven {
@@ -349,7 +352,9 @@ pub(crate) fn replay(
             break;
         }
     }
-    state.map(|state| (state, after)).ok_or_else(|| Error::storage("the journal of an execution is empty"))
+    let mut state = state.ok_or_else(|| Error::storage("the journal of an execution is empty"))?;
+    state.owed = owed.left();
+    Ok((state, after))
 }
 
 /// The outcome of an execution that has ended, from its journal. Errors: `Conflict` while it has not.

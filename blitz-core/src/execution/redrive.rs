@@ -40,8 +40,8 @@ struct Cut {
     /// The last attempt that was begun; 0 where none was.
     attempt: u32,
     child: Option<ExecutionId>,
-    /// Whether the child goes on.
-    goes_on: bool,
+    /// Since when the child goes on, where it does.
+    goes_on: Option<Timestamp>,
 }
 
 /// What is known of the nodes while the journal is read.
@@ -113,12 +113,17 @@ impl Again {
         !self.told_again.contains(&event.seq)
     }
 
+    /// The nodes whose children go on: the key, the attempt, the child, and since when.
+    pub(super) fn children(&self) -> impl Iterator<Item = (&str, u32, ExecutionId, Timestamp)> {
+        self.cut.iter().filter_map(|(key, cut)| Some((key.as_str(), cut.attempt, cut.child?, cut.goes_on?)))
+    }
+
     /// Lets the nodes that run again go on from their last attempts.
     pub(super) fn resume(&self, state: &mut State, mark: &Event) {
         state.renew(mark.ts);
         for (key, cut) in self.cut.iter().filter(|(_, cut)| cut.attempt > 0) {
             if matches!(state.open_action(key), Some(Action::RunNode(_))) {
-                state.again(key, cut.attempt, mark.ts, cut.child.filter(|_| cut.goes_on));
+                state.again(key, cut.attempt, mark.ts, cut.child.filter(|_| cut.goes_on.is_some()));
             }
         }
     }
@@ -143,21 +148,21 @@ impl Reading {
                     self.keep_below(&key);
                 } else {
                     let (attempt, child) = begun.unwrap_or_default();
-                    self.again.cut.insert(key, Cut { seq: event.seq, attempt, child, goes_on: false });
+                    self.again.cut.insert(key, Cut { seq: event.seq, attempt, child, goes_on: None });
                 }
             }
             EventData::NodeExpired { node } => {
-                let cut = Cut { seq: event.seq, attempt: 0, child: None, goes_on: false };
+                let cut = Cut { seq: event.seq, attempt: 0, child: None, goes_on: None };
                 self.again.cut.insert(join(&event.path, node), cut);
             }
             EventData::ItemFinished(item) if item.status == NodeStatus::Completed => self.keep_below(&event.path),
             EventData::ItemFinished(_) => {
-                let cut = Cut { seq: event.seq, attempt: 0, child: None, goes_on: false };
+                let cut = Cut { seq: event.seq, attempt: 0, child: None, goes_on: None };
                 self.again.cut.insert(event.path.clone(), cut);
             }
             EventData::ExecutionFinished(_) => {
                 for (key, (attempt, child)) in self.begun.iter().filter(|(_, (_, child))| child.is_some()) {
-                    let cut = Cut { seq: event.seq, attempt: *attempt, child: *child, goes_on: false };
+                    let cut = Cut { seq: event.seq, attempt: *attempt, child: *child, goes_on: None };
                     self.again.cut.insert(key.clone(), cut);
                     self.untold.insert(key.clone());
                 }
@@ -166,7 +171,7 @@ impl Reading {
                 self.life = event.seq;
                 for key in children {
                     if let Some(cut) = self.again.cut.get_mut(key) {
-                        cut.goes_on = true;
+                        cut.goes_on = Some(event.ts);
                         self.again.told_again.insert(cut.seq);
                     }
                 }

@@ -54,6 +54,8 @@ pub(crate) struct State {
     pub(crate) open: BTreeMap<String, Progress>,
     /// Until when each container may run that says how long it may.
     pub(crate) expiries: BTreeMap<String, Timestamp>,
+    /// What follows from the records that were read and none of them tells.
+    pub(crate) owed: Vec<Action>,
     pub(crate) seed: u64,
     /// Secrets that tools may be handed by name.
     pub(crate) secrets: Vec<String>,
@@ -107,6 +109,7 @@ impl State {
             tally: Tally::default(),
             open: BTreeMap::new(),
             expiries: BTreeMap::new(),
+            owed: Vec::new(),
             seed: 0,
             secrets: Vec::new(),
             above: None,
@@ -137,6 +140,13 @@ impl State {
             Mind::Agent(agent) => agent.machine.open(),
             Mind::Workflow(workflow) => workflow.machine.open(),
         }
+    }
+
+    /// What is to be told still, and what is to be done: where a new driver goes on.
+    pub(super) fn open_again(&mut self) -> Vec<Action> {
+        let mut actions = std::mem::take(&mut self.owed);
+        actions.extend(self.open_actions());
+        actions
     }
 
     /// What the machine wants done at a key that is open.
@@ -174,11 +184,16 @@ impl State {
     /// Applies one record and gives the actions that follow from it.
     pub(crate) fn absorb(&mut self, now: Timestamp, path: &str, data: &EventData) -> Vec<Action> {
         let actions = self.apply(now, path, data);
-        if let Mind::Agent(agent) = &mut self.mind {
-            for action in &actions {
-                if let Action::CallModel { feedback: Some(text), .. } = action {
-                    agent.transcript.feedback(text);
+        for action in &actions {
+            match (&mut self.mind, action) {
+                (Mind::Agent(agent), Action::CallModel { feedback: Some(text), .. }) => agent.transcript.feedback(text),
+                // How a node ends that never ran follows from the record: nothing else tells the values of it.
+                (Mind::Workflow(workflow), Action::Emit { path, data }) => {
+                    if let EventData::NodeFinished(finished) = data.as_ref() {
+                        workflow.values.finished(path, finished);
+                    }
                 }
+                _ => {}
             }
         }
         actions
@@ -439,6 +454,11 @@ impl State {
             }
             EventData::NodeFinished(finished) => {
                 let key = join(path, &finished.node);
+                let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };
+                if finished.attempt == 0 && workflow.machine.open_at(&key).is_none() {
+                    // It never ran: it was taken in with the record that this follows from.
+                    return Vec::new();
+                }
                 self.close(&key);
                 self.expiries.remove(&key);
                 let Mind::Workflow(workflow) = &mut self.mind else { return Vec::new() };

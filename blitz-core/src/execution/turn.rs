@@ -40,6 +40,9 @@ pub(crate) struct Ids {
     pub(crate) depth: u32,
 }
 
+/// So many records fill a turn: with what it starts it touches fewer than 1,000 rows.
+const FULL: usize = 500;
+
 /// What one commit writes.
 #[derive(Default)]
 pub(crate) struct Turn {
@@ -190,6 +193,11 @@ impl Turn {
             && self.children.is_empty()
             && self.finish.is_none()
             && self.status.is_none()
+    }
+
+    /// Whether it is as large as one commit may be: what else follows at once is another turn.
+    pub(crate) fn is_full(&self) -> bool {
+        self.drafts.len() >= FULL
     }
 
     /// Takes the end of the execution back, and with it what would mean something else without: of its

@@ -25,6 +25,14 @@ pub(crate) fn nodes(tx: &mut dyn Connection, id: ExecutionId, path: &str) -> Res
     };
     let mut states = in_scope(&plan, path)?;
     let again = Again::of(tx, &row)?;
+    // No record of its own says that a node's child goes on.
+    for (key, attempt, child, since) in again.children() {
+        let (at, node) = key.rsplit_once('/').unwrap_or(("", key));
+        if let Some(state) = find(&mut states, node).filter(|_| at == path) {
+            (state.status, state.attempts) = (NodeStatus::Running, attempt);
+            (state.child_id, state.started_at) = (Some(child), Some(since));
+        }
+    }
     let mut after = 0;
     loop {
         let events = executions::journal_below(tx, row.root_id, id, path, after, PAGE)?;

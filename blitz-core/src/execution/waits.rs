@@ -40,9 +40,9 @@ impl Driver {
         Waiting::Decision { key: key.to_owned(), digest: self.state.doubt(self.ids.id, key) }
     }
 
-    /// Notes where the execution will stand, where that changes.
-    pub(super) fn note_status(&mut self, turn: &mut Turn) {
-        let starts = !turn.models.is_empty() || !turn.tools.is_empty() || !turn.children.is_empty();
+    /// Notes where the execution will stand, where that changes. It does not wait while it is `busy`.
+    pub(super) fn note_status(&mut self, turn: &mut Turn, busy: bool) {
+        let starts = busy || !turn.models.is_empty() || !turn.tools.is_empty() || !turn.children.is_empty();
         let resting = |what: &RunningWhat| matches!(what, RunningWhat::Child { waits: Waits { rests: true, .. }, .. });
         let rests = !starts && self.work.running.values().all(|running| resting(&running.what));
         // A decision may be made also while something else runs, here or in a child.

@@ -15,7 +15,7 @@ use crate::domain::{
     Timestamp, UserId, Visibility,
 };
 use crate::error::{Error, Result};
-pub(crate) use body::{Body, check_name, patched, shown};
+pub(crate) use body::{Body, check_name, patched, shown, sorted};
 pub(crate) use shares::{Grantee, share, shares, unshare};
 pub(crate) use versions::{newest_version, publish, workflow_version, workflow_versions};
 

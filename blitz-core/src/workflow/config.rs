@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::task::approval_options;
 use crate::domain::schema::SchemaCheck;
 use crate::domain::{Effect, Node, NodeType, NodeTypeInfo, OnError};
+use crate::error::ErrorCode;
 
 /// The largest number of rounds of a loop.
 const MAX_ROUNDS: u32 = 1_000_000;
@@ -380,8 +381,10 @@ fn port() -> Value {
     json!({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,63}$", "not": {"enum": ["default", "error", "timeout"]}})
 }
 
+/// The codes that a node may fail with. Cancelled is what others do to it.
 fn codes() -> Vec<&'static str> {
-    crate::error::ErrorCode::ALL.iter().map(|code| code.name()).collect()
+    let all = ErrorCode::ALL.iter().filter(|code| **code != ErrorCode::Cancelled);
+    all.map(|code| code.name()).collect()
 }
 
 fn titled(mut schema: Value, title: &str, description: &str) -> Value {

@@ -8,7 +8,7 @@ use super::task::{ApprovalTask, HttpTask, LlmTask, Task, WaitTask};
 use super::values::Values;
 use crate::domain::schema::{SchemaCheck, describe};
 use crate::domain::{ExecutionId, Message, MessageRole, NodeType, OnError, Place, Timestamp};
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, Result};
 
 /// What follows from a node's settings and what it reads.
 #[derive(Debug)]
@@ -261,10 +261,7 @@ pub(crate) enum Handled {
 }
 
 /// What a node makes of its failure. A port `error` that leads nowhere handles nothing.
-pub(crate) fn handled(node: &PlanNode, code: ErrorCode) -> Handled {
-    if code == ErrorCode::Cancelled {
-        return Handled::Not;
-    }
+pub(crate) fn handled(node: &PlanNode) -> Handled {
     let out = |output: &Value| Handled::Port { port: first_port(node).to_owned(), output: output.clone() };
     match &node.spec.on_error {
         OnError::Branch if node.has_edge("error") => Handled::Port { port: "error".to_owned(), output: Value::Null },

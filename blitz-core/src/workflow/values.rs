@@ -270,6 +270,12 @@ impl Values {
                 hashes.insert(at.hash.clone());
             }
         }
+        if reads.names.rounds
+            && let Some((key, _)) = self.loop_of(path)
+            && let Some(Held::Elsewhere(at)) = self.last_of(key)
+        {
+            hashes.insert(at.hash.clone());
+        }
         hashes.retain(|hash| !self.loaded.contains_key(hash));
         hashes
     }
@@ -330,9 +336,11 @@ impl Values {
         if !reads.nodes.is_empty() || !reads.names.nodes.is_empty() {
             let mut nodes = Map::new();
             for node in &reads.nodes {
-                if let Some(value) = self.find(path, *node) {
-                    nodes.insert(self.plan.nodes[*node].id.clone(), self.shown(value)?);
-                }
+                let shown = match self.find(path, *node) {
+                    Some(value) => self.shown(value)?,
+                    None => self.not_begun(*node),
+                };
+                nodes.insert(self.plan.nodes[*node].id.clone(), shown);
             }
             scope.insert("nodes".to_owned(), Value::Object(nodes));
         }
@@ -363,6 +371,13 @@ impl Values {
         Ok(Value::Object(shown))
     }
 
+    /// A node that no record tells of, as expressions see it.
+    fn not_begun(&self, node: usize) -> Value {
+        let never = self.error.is_some() || !self.plan.nodes[node].reachable;
+        let status = if never { NodeStatus::NotRun } else { NodeStatus::Pending };
+        json!({"status": status, "usage": Usage::default(), "error": null})
+    }
+
     /// The innermost item that a path is in, with its place.
     fn item(&self, path: &str) -> Result<Option<(Value, u64)>> {
         let Some((key, index)) = self.item_of(path) else { return Ok(None) };
@@ -373,21 +388,26 @@ impl Values {
 
     /// The innermost round that a path is in.
     fn round(&self, path: &str) -> Result<Option<Round>> {
-        let mut path = path;
+        let Some((key, count)) = self.loop_of(path) else { return Ok(None) };
+        Ok(Some(Round { count, last: self.last_round(key)? }))
+    }
+
+    /// The key of the innermost loop that a path is in, and which of its rounds.
+    fn loop_of<'p>(&self, mut path: &'p str) -> Option<(&'p str, u64)> {
         loop {
             let (key, index) = container_of(path);
             let id = key.rsplit('/').next().unwrap_or_default();
             let is_loop = self.index(id).is_some_and(|node| matches!(self.plan.nodes[node].task, Task::Loop(_)));
             if let (Some(count), true) = (index, is_loop) {
-                let last = self.contents.get(key).and_then(|contents| contents.outputs.values().next_back());
-                let last = last.map(|item| self.value(&item.output)).transpose()?;
-                return Ok(Some(Round { count, last: last.map_or(Value::Null, |last| last.as_ref().clone()) }));
+                return Some((key, count));
             }
-            match parent(key) {
-                Some(outer) => path = outer,
-                None => return Ok(None),
-            }
+            path = parent(key)?;
         }
+    }
+
+    /// What the last round of a loop gave, or where that is.
+    fn last_of(&self, key: &str) -> Option<&Held> {
+        self.contents.get(key)?.outputs.values().next_back().map(|item| &item.output)
     }
 
     /// What the edges bring to a node that states no input: objects merged in the order of the
@@ -489,8 +509,7 @@ impl Values {
 
     /// What the last round of a loop gave.
     pub(crate) fn last_round(&self, key: &str) -> Result<Value> {
-        let item = self.contents.get(key).and_then(|contents| contents.outputs.values().next_back());
-        item.map_or(Ok(Value::Null), |item| Ok(self.value(&item.output)?.as_ref().clone()))
+        self.last_of(key).map_or(Ok(Value::Null), |held| Ok(self.value(held)?.as_ref().clone()))
     }
 }
 

@@ -52,6 +52,12 @@ class ErrorInfo(Value):
 
     code: str
     message: str
+    #: The id of the node that failed; absent where it was no node of a workflow.
+    node: str | None
+    #: The containers that the node is in, with item or round, such as ``review/3``.
+    path: str | None
+    #: Which attempt of the node it was.
+    attempt: int | None
     retryable: bool
     details: Any
     _shown = ("code", "message")

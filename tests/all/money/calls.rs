@@ -296,3 +296,15 @@ async fn t20_five_hundred_runs_on_a_failing_provider_are_asked_and_booked_three_
     assert_eq!(total.cost, Money::from_nanos(1_500 * 1_000_000));
     me.budgets().verify().await.unwrap();
 }
+
+#[tokio::test]
+async fn t14_a_key_stands_for_the_same_run_in_whatever_order_its_fields_come() {
+    let (_engine, me) = engine().await;
+    let keyed = || RunOptions::default().with_client_key("order-9");
+    let first = json!({"a": 1, "b": {"c": [{"d": 1, "e": 2}], "f": 3}});
+    let again = json!({"b": {"f": 3, "c": [{"e": 2, "d": 1}]}, "a": 1});
+    let id = me.agents().run_with("a", first, keyed()).await.unwrap().execution_id;
+    assert_eq!(me.agents().run_with("a", again, keyed()).await.unwrap().execution_id, id);
+    let other = json!({"b": {"f": 3, "c": [{"e": 2, "d": 2}]}, "a": 1});
+    assert_eq!(code(me.agents().run_with("a", other, keyed()).await), ErrorCode::Conflict);
+}

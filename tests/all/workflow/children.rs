@@ -4,7 +4,7 @@ use blitz::{Answer, ErrorCode, EventData, ExecutionFilter, ExecutionStatus, List
 use futures_util::StreamExt as _;
 use serde_json::json;
 
-use super::stage::{Gates, by_id, edges, end, engine, put, run, start, until};
+use super::stage::{Gates, by_id, edges, end, engine, journal, put, run, start, until};
 use crate::support::engine::scripted;
 
 #[tokio::test]
@@ -175,4 +175,35 @@ async fn w30_w38_a_running_execution_keeps_the_versions_it_began_with() {
     gates.open("g");
     assert_eq!(end(&handle).await.output, json!({"outer": "one", "inner": "one"}));
     assert_eq!(me.run("outer", json!({})).await.unwrap().output, json!({"outer": "two", "inner": "two"}));
+}
+
+#[tokio::test]
+async fn w33_nothing_follows_from_what_ends_because_all_is_cancelled() {
+    let (_engine, me, _) = engine().await;
+    put(
+        &me,
+        json!({"name": "asks", "nodes": [{"id": "q", "type": "approval", "config": {"message": "?"}}], "edges": []}),
+    )
+    .await;
+    let definition = json!({"name": "asked", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "a", "type": "code", "config": {"expr": "1"}},
+        {"id": "x", "type": "subflow", "config": {"workflow": "asks"}}, {"id": "y", "type": "subflow", "config": {"workflow": "asks"}},
+        {"id": "j", "type": "work"}, {"id": "b", "type": "work"}],
+        "edges": edges("s>a s>x s>y a>j x>j y>b")});
+    put(&me, definition).await;
+    // Whether a child or its parent hears of it first is chance.
+    for _ in 0..15 {
+        let handle = me.start("asked", json!({})).await.unwrap();
+        until(&me, handle.id(), |execution| execution.status == ExecutionStatus::Waiting).await;
+        handle.cancel().await.unwrap();
+        assert_eq!(end(&handle).await.status, ExecutionStatus::Cancelled);
+        let states = by_id(&me, handle.id()).await;
+        assert_eq!((states["x"], states["y"]), (NodeStatus::Cancelled, NodeStatus::Cancelled), "{states:?}");
+        assert_eq!((states["j"], states["b"]), (NodeStatus::NotRun, NodeStatus::NotRun), "{states:?}");
+        let told = journal(&me, handle.id()).await.into_iter().any(|event| match event.data {
+            EventData::EdgeTaken(at) | EventData::EdgeSkipped(at) => ["x", "y"].contains(&at.from.as_str()),
+            _ => false,
+        });
+        assert!(!told, "an edge behind a cancelled node is decided");
+    }
 }

@@ -376,3 +376,48 @@ async fn w34_a_workflow_of_all_kinds_ends_the_same_whatever_commit_it_crashes_be
         println!("{crashes} crashes");
     }
 }
+
+/// What happened, each time with where.
+fn told(events: &[Event]) -> BTreeMap<String, u32> {
+    let mut told = BTreeMap::new();
+    for event in events {
+        let what = match &event.data {
+            EventData::ItemStarted { index, .. } => format!("{index} begins"),
+            EventData::ItemFinished(item) => format!("{} {:?}", item.index, item.status),
+            EventData::NodeFinished(ended) => format!("{} {:?} {}", ended.node, ended.status, ended.output),
+            EventData::EdgeTaken(at) => format!("taken {at:?}"),
+            EventData::EdgeSkipped(at) => format!("skipped {at:?}"),
+            EventData::VarSet { name, value } => format!("{name} {value}"),
+            _ => continue,
+        };
+        *told.entry(format!("{} {what}", event.path)).or_default() += 1;
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w35_what_follows_at_once_and_is_written_in_parts_goes_on_between_any_two_of_them() {
+    // More items begin at once than one commit takes, and each says what it skips.
+    let definition = json!({"name": "parts", "vars": {"log": {"default": [], "merge": "append"}}, "nodes": [
+        {"id": "s", "type": "start"},
+        {"id": "m", "type": "map", "config": {"items": "{{ range(700) | list }}", "concurrency": 600}},
+        {"id": "if", "type": "if", "parent": "m", "config": {"expr": "index % 2 == 0"}},
+        {"id": "even", "type": "code", "parent": "m", "config": {"expr": "'even'"}},
+        {"id": "odd", "type": "set", "parent": "m", "config": {"vars": {"log": "{{ index }}"}}},
+        {"id": "j", "type": "code", "parent": "m", "config": {"expr": "nodes.even.status ~ nodes.odd.status"}},
+        {"id": "e", "type": "end", "config": {"output": {"of": "{{ nodes.m.output }}", "log": "{{ vars.log }}"}}}],
+        "edges": edges("s>m m>e if.true>even if.false>odd even>j odd>j")});
+    let world = World { effect: Effect::Pure, definition, input: json!({}), certain: true };
+    let whole = whole(&world).await;
+    assert_eq!(whole.outcome.status, ExecutionStatus::Completed, "{:?}", whole.outcome.error);
+    assert_eq!(whole.outcome.output["of"][1], json!("skippedcompleted"));
+    assert!(whole.commits.len() > 10, "{} commits of {} records", whole.commits.len(), whole.events.len());
+    let mut dice = Dice::new(seed());
+    for commit in (0..5).map(|_| dice.below(whole.commits.len() as u64 - 1) as usize) {
+        let Some((outcome, events)) = crash(&world, &whole, commit, false).await else { continue };
+        assert_eq!((outcome.status, &outcome.output), (ExecutionStatus::Completed, &whole.outcome.output));
+        let (is, must) = (told(&events), told(&whole.events));
+        let differs: Vec<_> = must.iter().filter(|(what, times)| is.get(*what) != Some(times)).take(5).collect();
+        assert!(is == must, "behind commit {commit}: {differs:?} of {} and {}", is.len(), must.len());
+    }
+}

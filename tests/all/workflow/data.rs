@@ -43,7 +43,7 @@ async fn w41_a_map_whose_items_give_too_much_fails_at_once_whatever_it_does_with
         };
         let done = run(&me, definition(1000, 997), json!({})).await;
         let error = done.error.expect("too much");
-        assert_eq!((error.code, &error.details["node"]), (ErrorCode::TooLarge, &json!("m")), "{}", error.message);
+        assert_eq!((error.code, error.node.as_deref()), (ErrorCode::TooLarge, Some("m")), "{}", error.message);
         let began = seen.lock().unwrap().len();
         assert!((10..=13).contains(&began), "{began}");
         // Ten times 999 bytes with a comma each and the brackets are 10,001, and nine are enough.
@@ -137,7 +137,7 @@ async fn w41_what_is_too_deep_too_large_or_no_json_is_an_error_and_harms_nothing
             {"id": "s", "type": "start"}, {"id": "n", "type": kind}], "edges": edges("s>n")});
         let done = run(&me, definition, json!({})).await;
         let error = done.error.unwrap_or_else(|| panic!("{kind} gave {:.200}", done.output.to_string()));
-        assert!(codes.contains(&error.code) && error.details["node"] == "n", "{kind}: {}", error.code);
+        assert!(codes.contains(&error.code) && error.node.as_deref() == Some("n"), "{kind}: {}", error.code);
     }
     let levels = (0..1_000).fold(json!(1), |inner, _| json!([inner]));
     let refused = me.run("deep", json!({"levels": levels})).await.unwrap_err();
@@ -147,7 +147,7 @@ async fn w41_what_is_too_deep_too_large_or_no_json_is_an_error_and_harms_nothing
             {"id": "s", "type": "start"}, {"id": "c", "type": "code", "config": {"expr": expr}}], "edges": edges("s>c")});
         let done = run(&me, definition, json!({})).await;
         let error = done.error.unwrap_or_else(|| panic!("{expr} gave {}", done.output));
-        assert_eq!((error.code, &error.details["node"]), (ErrorCode::Expression, &json!("c")), "{expr}");
+        assert_eq!((error.code, error.node.as_deref()), (ErrorCode::Expression, Some("c")), "{expr}");
     }
 }
 
@@ -163,7 +163,7 @@ async fn w42_expressions_that_fail_are_errors_of_their_node() {
             matches!(error.code, ErrorCode::Expression | ErrorCode::TooLarge | ErrorCode::LimitExceeded),
             "{expr}: {error:?}"
         );
-        assert_eq!(error.details["node"], json!("c"), "{expr}");
+        assert_eq!(error.node.as_deref(), Some("c"), "{expr}");
     }
 }
 
@@ -251,4 +251,27 @@ async fn t62_an_import_that_is_wrong_leaves_what_was_there() {
     }
     assert_eq!(me.workflows().export("mine", None).await.unwrap(), before);
     assert_eq!(me.run("mine", Value::Null).await.unwrap().output, json!("mine"));
+}
+
+#[tokio::test]
+async fn w41_the_large_output_of_the_last_round_is_read_in_the_next_and_by_until() {
+    let (_engine, me, _) = engine().await;
+    let rounds = |name: &str, config: Value, body: Value| {
+        json!({"name": name, "nodes": [
+            {"id": "s", "type": "start"}, {"id": "l", "type": "loop", "config": config},
+            {"id": "z", "type": "work", "parent": "l", "config": {"give": 1, "ms": 1}}, body,
+            {"id": "e", "type": "end", "config": {"output": "{{ nodes.l.output[1:] }}"}}],
+            "edges": edges("s>l z>w l>e")})
+    };
+    let list = "[inputs.big, loop.count, (loop.last[0] | length if loop.last else 0)]";
+    let big = json!({"big": "x".repeat(70_000)});
+    let code = json!({"id": "w", "type": "code", "parent": "l", "config": {"expr": list}});
+    let work = json!({"id": "w", "type": "work", "parent": "l", "config": {"give": format!("{{{{ {list} }}}}")}});
+    for (name, body) in [("code", code.clone()), ("work", work)] {
+        let done = run(&me, rounds(name, json!({"max_iterations": 3}), body), big.clone()).await;
+        assert_eq!(done.output, json!([2, 70_000]), "{name}: {:?}", done.error);
+    }
+    let until = json!({"max_iterations": 5, "until": "loop.last is not none and loop.last[1] >= 1"});
+    let done = run(&me, rounds("until", until, code), big).await;
+    assert_eq!(done.output, json!([2, 70_000]), "{:?}", done.error);
 }

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use blitz::provider::{FunctionProvider, Reply, Scripted};
 use blitz::{
     BudgetScope, ErrorCode, EventData, ExecutionStatus, ModelRequest, Money, NewBudget, NewModel, NodeStatus, Price,
+    Session, Waiting,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::stage::{Gates, by_id, edges, end, engine, journal, run, start, states, status, until, with_work};
+use super::stage::{Gates, by_id, edges, end, engine, journal, put, run, start, states, status, until, with_work};
 use crate::support::engine::with_provider;
 
 #[tokio::test]
@@ -27,7 +28,7 @@ async fn w15_a_failure_cancels_the_siblings_and_keeps_its_cause() {
     .await;
     assert_eq!(done.status, ExecutionStatus::Failed);
     let error = done.error.clone().unwrap();
-    assert_eq!((error.code, &error.details["node"]), (ErrorCode::ToolFailed, &json!("bad")));
+    assert_eq!((error.code, error.node.as_deref()), (ErrorCode::ToolFailed, Some("bad")));
     let states = states(&me, &done).await;
     assert_eq!(status(&states, "slow"), NodeStatus::Cancelled);
     assert_eq!(status(&states, "never"), NodeStatus::NotRun);
@@ -205,7 +206,7 @@ async fn w22_a_model_that_is_stopped_by_its_nodes_time_limit_is_charged_and_its_
         "edges": edges("s>q")});
     let done = run(&me, definition, json!({})).await;
     let error = done.error.clone().unwrap();
-    assert_eq!((error.code, &error.details["node"]), (ErrorCode::Timeout, &json!("q")), "{error:?}");
+    assert_eq!((error.code, error.node.as_deref()), (ErrorCode::Timeout, Some("q")), "{error:?}");
     assert_eq!(error.details["partial_text"], "half of an ans", "{error:?}");
     assert!(done.cost.unwrap() > Money::ZERO && done.usage.output_tokens > 0, "{done:?}");
 }
@@ -327,4 +328,99 @@ async fn a_container_has_no_retry_of_its_own() {
         {"id": "a", "type": "work", "parent": "p", "config": {"fail": "unavailable"}}]});
     let found = me.workflows().validate(definition).await.unwrap();
     assert!(found.problems.iter().any(|problem| problem.path == "/nodes/0/retry"), "{:?}", found.problems);
+}
+
+/// What each way to handle a failure makes of one: the status, the output, and the code of the error.
+async fn handled(me: &Session, name: &str, node: Value) -> Vec<(ExecutionStatus, Value, Option<ErrorCode>)> {
+    let mut all = Vec::new();
+    for (way, on_error) in
+        [json!("fail"), json!("branch"), json!("continue"), json!({"value": 7})].into_iter().enumerate()
+    {
+        let mut node = node.clone();
+        node["on_error"] = on_error;
+        let mut definition = json!({"name": format!("{name}_{way}"), "nodes": [{"id": "s", "type": "start"}, node,
+            {"id": "o", "type": "end", "config": {"output": "{{ ['out', nodes.x.output, nodes.x.error.code] }}"}}],
+            "edges": edges("s>x x>o")});
+        if way == 1 {
+            let caught = json!({"id": "f", "type": "end", "config": {"output": "{{ ['error', nodes.x.error.code] }}"}});
+            definition["nodes"].as_array_mut().unwrap().push(caught);
+            definition["edges"] = edges("s>x x>o x.error>f");
+        }
+        let handle = start(me, definition, json!({})).await;
+        if name == "child" {
+            let waits = until(me, handle.id(), |execution| execution.status == ExecutionStatus::Waiting).await;
+            let Waiting::Child { execution_id, .. } = waits.waiting_for[0] else { panic!("{waits:?}") };
+            me.executions().cancel(execution_id).await.unwrap();
+        }
+        let done = end(&handle).await;
+        all.push((done.status, done.output, done.error.map(|error| error.code)));
+    }
+    all
+}
+
+#[tokio::test]
+async fn w33_what_is_cancelled_alone_is_a_failure_of_its_node() {
+    let (_engine, me, _) = engine().await;
+    put(
+        &me,
+        json!({"name": "asks", "nodes": [{"id": "a", "type": "approval", "config": {"message": "?"}}], "edges": []}),
+    )
+    .await;
+    let of_child = json!({"id": "x", "type": "subflow", "config": {"workflow": "asks"}});
+    let of_host = json!({"id": "x", "type": "work", "config": {"fail": "cancelled"},
+        "retry": {"max_attempts": 3, "initial_ms": 1}, "fallback": [{"give": "another"}]});
+    for (name, node) in [("child", of_child), ("host", of_host)] {
+        let cancelled = Some(ErrorCode::Cancelled);
+        let must = vec![
+            (ExecutionStatus::Failed, Value::Null, cancelled),
+            (ExecutionStatus::Completed, json!(["error", "cancelled"]), None),
+            (ExecutionStatus::Completed, json!(["out", null, "cancelled"]), None),
+            (ExecutionStatus::Completed, json!(["out", 7, "cancelled"]), None),
+        ];
+        assert_eq!(handled(&me, name, node).await, must, "{name}");
+    }
+    let map = json!({"name": "map", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "m", "type": "map", "config": {"items": [1, 2], "fail": "stop"}},
+        {"id": "w", "type": "work", "parent": "m", "config": {"fail": "cancelled"}},
+        {"id": "e", "type": "work"}], "edges": edges("s>m m>e")});
+    let done = run(&me, map, json!({})).await;
+    assert_eq!((done.status, done.error.unwrap().code), (ExecutionStatus::Failed, ErrorCode::Cancelled));
+    assert_eq!(by_id(&me, done.execution_id).await["e"], NodeStatus::NotRun);
+}
+
+#[tokio::test]
+async fn w33_a_node_cannot_say_that_it_was_cancelled() {
+    let (_engine, me, _) = engine().await;
+    let fails = |code: &str| json!({"name": "says", "nodes": [{"id": "x", "type": "fail", "config": {"message": "no", "code": code}}], "edges": []});
+    put(&me, fails("cancelled")).await;
+    let refused = me.run("says", json!({})).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidInput);
+    assert!(refused.details().to_string().contains("/config/code"), "{}", refused.details());
+    put(&me, fails("timeout")).await;
+    assert_eq!(me.run("says", json!({})).await.unwrap().error.unwrap().code, ErrorCode::Timeout);
+}
+
+#[tokio::test]
+async fn an_error_says_where_it_was_whether_it_is_handled_or_not() {
+    let (_engine, me, _) = engine().await;
+    let read = "nodes.b.error.node ~ ' ' ~ nodes.b.error.path ~ ' ' ~ nodes.b.error.attempt ~ ' ' ~ nodes.b.error.code";
+    let broken = |on_error: &str| {
+        json!({"name": format!("broken_{on_error}"), "nodes": [
+            {"id": "s", "type": "start"},
+            {"id": "m", "type": "map", "config": {"items": [1]}},
+            {"id": "b", "type": "work", "parent": "m", "config": {"fail": "unavailable"}, "on_error": on_error,
+                "retry": {"max_attempts": 2, "initial_ms": 1}},
+            {"id": "r", "type": "code", "parent": "m", "config": {"expr": read}}],
+            "edges": edges(if on_error == "branch" { "s>m b.error>r" } else { "s>m b>r" })})
+    };
+    for on_error in ["branch", "continue"] {
+        let done = run(&me, broken(on_error), json!({})).await;
+        assert_eq!(done.output, json!(["b m/0 2 unavailable"]), "{on_error}: {:?}", done.error);
+    }
+    let error = run(&me, broken("fail"), json!({})).await.error.unwrap();
+    let place = (error.node.as_deref(), error.path.as_deref(), error.attempt);
+    assert_eq!(place, (Some("b"), Some("m/0"), Some(2)), "{error:?}");
+    let shown = serde_json::to_value(&error).unwrap();
+    assert_eq!((&shown["node"], &shown["path"], &shown["attempt"]), (&json!("b"), &json!("m/0"), &json!(2)));
+    assert_eq!(serde_json::from_value::<blitz::ErrorInfo>(shown).unwrap(), error);
 }

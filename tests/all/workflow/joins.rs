@@ -399,3 +399,29 @@ async fn w53_a_disabled_node_passes_on_and_a_false_when_skips() {
     );
     assert_eq!(seen.lock().unwrap().len(), 1, "only b, where a was passed by");
 }
+
+#[tokio::test]
+async fn w35_how_a_node_ended_that_never_ran_can_be_read() {
+    let (_engine, me, _) = engine().await;
+    let skipped = json!({"name": "skipped", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "i", "type": "if", "config": {"expr": "true"}},
+        {"id": "a", "type": "code", "config": {"expr": "1"}}, {"id": "b", "type": "code", "config": {"expr": "2"}},
+        {"id": "j", "type": "code", "config": {"expr": "[nodes.b.status, nodes.b.error, nodes.b.usage.requests, nodes.b.output | default(7)]"}}],
+        "edges": edges("s>i i.true>a i.false>b a>j b>j")});
+    assert_eq!(run(&me, skipped, json!({})).await.output, json!(["skipped", null, 0, 7]));
+    let dropped = json!({"name": "dropped", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "a", "type": "work", "config": {"ms": 2000}},
+        {"id": "b", "type": "code", "config": {"expr": "2"}}, {"id": "c", "type": "work", "config": {"ms": 1}},
+        {"id": "j", "type": "code", "config": {"expr": "nodes.b.status"}, "join": {"mode": "first", "cancel_rest": true}}],
+        "edges": edges("s>a a>b b>j s>c c>j")});
+    assert_eq!(run(&me, dropped, json!({})).await.output, json!("cancelled"));
+    let told = json!({"name": "told", "on_error": "tell", "nodes": [
+        {"id": "s", "type": "start"}, {"id": "a", "type": "fail", "config": {"message": "no"}, "on_error": "branch"},
+        {"id": "b", "type": "code", "config": {"expr": "inputs.gone"}}, {"id": "c", "type": "code", "config": {"expr": "1"}},
+        {"id": "tell", "type": "work", "input": {"told": "{{ [nodes.a.status, nodes.b.status, nodes.c.status] }}"}}],
+        "edges": edges("s>a a.error>b b>c")});
+    let done = run(&me, told, json!({})).await;
+    let nodes = me.executions().nodes(done.execution_id, "").await.unwrap();
+    let tell = nodes.iter().find(|node| node.node == "tell").unwrap();
+    assert_eq!(tell.output["told"], json!(["failed", "failed", "not_run"]), "{:?}", tell.error);
+}

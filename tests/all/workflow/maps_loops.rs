@@ -310,7 +310,7 @@ async fn t26_a_value_of_a_hundred_thousand_levels_is_a_typed_error_wherever_it_c
     engine.register_node(node).unwrap();
     let definition = json!({"name": "gives", "nodes": [{"id": "d", "type": "deep"}]});
     let error = run(&me, definition, json!({})).await.error.expect("it cannot be kept");
-    assert_eq!((error.code, &error.details["node"]), (ErrorCode::TooLarge, &json!("d")));
+    assert_eq!((error.code, error.node.as_deref()), (ErrorCode::TooLarge, Some("d")));
     let as_input = me.run("gives", levels()).await.unwrap_err();
     assert!(matches!(as_input.code(), ErrorCode::InvalidInput | ErrorCode::TooLarge), "{as_input}");
     let as_definition = me.workflows().validate(levels()).await.unwrap_err();

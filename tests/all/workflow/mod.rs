@@ -14,6 +14,7 @@ mod http;
 mod joins;
 mod kills;
 mod lasting;
+mod long_turns;
 mod maps_loops;
 mod over;
 mod people;

@@ -324,3 +324,40 @@ async fn t14_a_run_with_a_key_of_its_callers_outlives_the_caller() {
         assert_eq!(ran(&seen), [json!("B")]);
     }
 }
+
+#[tokio::test]
+async fn a_node_whose_child_goes_on_by_a_redrive_is_seen_to_run() {
+    let (_engine, me, _, broken) = engine(&["b"]).await;
+    publish(
+        &me,
+        json!({"name": "inner", "nodes": [
+            {"id": "b", "type": "work", "config": {"breaks": "b", "give": "B"}},
+            {"id": "q", "type": "approval", "config": {"message": "?"}}], "edges": edges("b>q")}),
+    )
+    .await;
+    publish(
+        &me,
+        json!({"name": "outer", "nodes": [
+            {"id": "s", "type": "start"}, {"id": "m", "type": "map", "config": {"items": [1]}},
+            {"id": "g", "type": "subflow", "parent": "m", "config": {"workflow": "inner"}},
+            {"id": "f", "type": "subflow", "config": {"workflow": "inner"}}], "edges": edges("s>m s>f")}),
+    )
+    .await;
+    let failed = stand::run(&me, "outer", json!({})).await;
+    assert_eq!(failed.status, ExecutionStatus::Failed);
+    let id = failed.execution_id;
+    let before = me.executions().nodes(id, "").await.unwrap().remove(2);
+    broken.lock().unwrap().clear();
+    let events = me.executions().redrive(id).await.unwrap();
+    until_it_waits(&events, 0).await;
+    for (path, place) in [("", 2), ("m/0", 0)] {
+        let node = me.executions().nodes(id, path).await.unwrap().remove(place);
+        assert_eq!((node.node.as_str(), node.status), (if path.is_empty() { "f" } else { "g" }, NodeStatus::Running));
+        assert!(node.child_id.is_some() && node.started_at.is_some() && node.attempts == 1, "{node:?}");
+    }
+    let after = me.executions().nodes(id, "").await.unwrap().remove(2);
+    assert_eq!(after.child_id, before.child_id);
+    events.cancel().await.unwrap();
+    assert_eq!(events.wait().await.unwrap().status, ExecutionStatus::Cancelled);
+    assert_eq!(me.executions().nodes(id, "").await.unwrap().remove(2).status, NodeStatus::Cancelled);
+}

@@ -22,7 +22,7 @@ async fn inputs_and_outputs_are_fields_and_a_note_is_nothing() {
     let done = me.run("fields", json!({"x": 3, "y": null})).await.unwrap();
     assert_eq!(done.error.unwrap().code, ErrorCode::Expression, "null is given, so it is not the default");
     let error = me.run("fields", json!({"y": 1})).await.unwrap().error.unwrap();
-    assert_eq!((error.code, &error.details["node"]), (ErrorCode::InvalidInput, &json!("x")), "{error:?}");
+    assert_eq!((error.code, error.node.as_deref()), (ErrorCode::InvalidInput, Some("x")), "{error:?}");
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_wait_is_until_a_moment() {
     handle.cancel().await.unwrap();
     assert_eq!(end(&handle).await.status, ExecutionStatus::Cancelled);
     let wrong = me.run("moment", json!({"at": "tomorrow"})).await.unwrap().error.unwrap();
-    assert_eq!((wrong.code, &wrong.details["node"]), (ErrorCode::Expression, &json!("w")));
+    assert_eq!((wrong.code, wrong.node.as_deref()), (ErrorCode::Expression, Some("w")));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ fn sets(var: Value, value: Value) -> Value {
 
 fn refused(done: &Outcome, node: &str) {
     let error = done.error.clone().unwrap_or_else(|| panic!("it gave {}", done.output));
-    assert_eq!((error.code, &error.details["node"]), (ErrorCode::BadOutput, &json!(node)), "{error:?}");
+    assert_eq!((error.code, error.node.as_deref()), (ErrorCode::BadOutput, Some(node)), "{error:?}");
     assert!(error.message.contains("vars.x"), "{error:?}");
 }
 

@@ -1,7 +1,7 @@
 //! How nodes of a workflow end: another attempt, an output, an error that is handled or is not; what
 //! containers gather, and what is stopped.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::driver::Driver;
 use super::super::retry::node_retry_at;
@@ -12,7 +12,7 @@ use crate::domain::{
     Action, Close, EventData, ExecutionStatus, Finish, ItemFinished, NodeFinished, NodeRetrying, NodeStatus, Outcome,
     OutputRef, Place, Timestamp,
 };
-use crate::error::{Error, ErrorCode, ErrorInfo, Result};
+use crate::error::{Error, ErrorCode, ErrorInfo, ErrorPlace, Result};
 use crate::store::content_hash;
 use crate::workflow::evaluate::{Handled, check_output, handled};
 use crate::workflow::machine::container_of;
@@ -76,10 +76,12 @@ impl Driver {
             Err(error) => error,
         };
         let info = error.to_info();
-        if stopped || error.code() == ErrorCode::Cancelled {
+        // One that was cancelled by itself, such as a child alone, has failed: whoever waits for it is told.
+        if stopped || (error.code() == ErrorCode::Cancelled && self.cancel.is_cancelled()) {
             let done = NodeDone { status: NodeStatus::Cancelled, port: None, output: Value::Null, error: None };
             return self.node_done(&place, attempt, done, spent, turn);
         }
+        let info = info.at(ErrorPlace::new(&node.id, &place.path, attempt));
         let now = Timestamp::now();
         let failures = self.state.failures(&place.key, attempt);
         let began = self.state.values().and_then(|values| values.started_at(&place.path, place.node)).unwrap_or(now);
@@ -117,15 +119,12 @@ impl Driver {
     ) -> Vec<Action> {
         let Some(setup) = self.flow() else { return Vec::new() };
         let node = &setup.plan.nodes[place.node];
-        let info = error.to_info();
-        let done = match handled(node, error.code()) {
+        let info = error.to_info().at(ErrorPlace::new(&node.id, &place.path, attempt));
+        let done = match handled(node) {
             Handled::Port { port, output } => {
                 NodeDone { status: NodeStatus::Failed, port: Some(port), output, error: Some(info) }
             }
-            Handled::Not => {
-                let info = located(info, &node.id, &place.path, attempt);
-                NodeDone { status: NodeStatus::Failed, port: None, output: Value::Null, error: Some(info) }
-            }
+            Handled::Not => NodeDone { status: NodeStatus::Failed, port: None, output: Value::Null, error: Some(info) },
         };
         self.node_done(&place, attempt, done, spent, turn)
     }
@@ -155,7 +154,7 @@ impl Driver {
             Err(error) => {
                 finished.status = NodeStatus::Failed;
                 finished.port = None;
-                finished.error = Some(error.to_info());
+                finished.error = Some(error.to_info().at(ErrorPlace::new(&finished.node, &place.path, attempt)));
                 (Value::Null, None, None)
             }
         };
@@ -400,23 +399,6 @@ fn kept(output: Value) -> Result<(Value, Option<OutputRef>, Option<Blob>)> {
     let preview = json[..json.floor_char_boundary(PREVIEW)].to_owned();
     let at = OutputRef::new(hash.clone(), json.len() as u64, preview);
     Ok((Value::Null, Some(at), Some(Blob { hash, body: json.into_bytes() })))
-}
-
-/// An error with the place where it happened.
-fn located(mut info: ErrorInfo, node: &str, path: &str, attempt: u32) -> ErrorInfo {
-    let mut details = match info.details.take() {
-        Value::Object(details) => details,
-        Value::Null => serde_json::Map::new(),
-        other => serde_json::Map::from_iter([("details".to_owned(), other)]),
-    };
-    // The innermost place stays: a container fails with the error of what is in it.
-    if !details.contains_key("node") {
-        details.insert("node".to_owned(), json!(node));
-        details.insert("path".to_owned(), json!(path));
-        details.insert("attempt".to_owned(), json!(attempt));
-    }
-    info.details = Value::Object(details);
-    info
 }
 
 /// Whether other settings of a node are tried on such a failure.

@@ -2,7 +2,7 @@
 
 use super::super::driver::Driver;
 use super::super::turn::Turn;
-use crate::domain::{Action, EventData};
+use crate::domain::{Action, EventData, Timestamp};
 
 impl Driver {
     /// Measures the time of the containers that run, and of no others.
@@ -19,6 +19,14 @@ impl Driver {
             self.work.timed.insert(key.clone());
             self.arm(key, at);
         }
+    }
+
+    /// Ends the containers whose time is over, without a look at their timers.
+    pub(in crate::execution) fn expire_containers(&mut self, turn: &mut Turn) -> Vec<Action> {
+        let now = Timestamp::now();
+        let over = self.state.expiries.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone());
+        let over: Vec<String> = over.collect();
+        over.iter().flat_map(|key| self.expired(key, turn)).collect()
     }
 
     /// A timer rang that no step waits for: where it is a container's, its time is over.

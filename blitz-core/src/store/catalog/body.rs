@@ -156,7 +156,7 @@ fn merge(target: &mut Value, patch: &Map<String, Value>) {
 }
 
 /// The same value with the fields of every object in order of their names.
-fn sorted(value: &Value) -> Value {
+pub(crate) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let mut pairs: Vec<_> = fields.iter().collect();

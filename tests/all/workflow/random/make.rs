@@ -316,7 +316,11 @@ impl Maker<'_> {
             // Nodes and variables are named once all edges are there: see `variables`.
             4 | 5 if may.read && !before.is_empty() => {
                 let id = self.dice.pick(before).clone();
-                if may.fail && self.dice.is(10) { Source::Strict(id) } else { Source::Node(id) }
+                match self.dice.below(10) {
+                    0 if may.fail => Source::Strict(id),
+                    1..=3 => Source::Status(id),
+                    _ => Source::Node(id),
+                }
             }
             6 if may.read => Source::Var(String::new()),
             _ => Source::Lit(self.dice.below(10) as i64),
@@ -376,7 +380,9 @@ impl Maker<'_> {
                         let read = self.readable(&id, false, &writes, &mut reads);
                         *source = read.map_or(Source::Lit(3), Source::Var);
                     }
-                    Source::Node(other) | Source::Strict(other) if !self.reaches(other, &id) => {
+                    Source::Node(other) | Source::Strict(other) | Source::Status(other)
+                        if !self.reaches(other, &id) =>
+                    {
                         *source = Source::Lit(4);
                     }
                     _ => {}

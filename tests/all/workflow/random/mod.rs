@@ -155,7 +155,7 @@ pub(super) fn compare(flow: &Flow, input: &Value, done: &Outcome, events: &[Even
             }
         }
         Some(Err(nodes)) => {
-            let at = done.error.as_ref().and_then(|error| error.details["node"].as_str()).unwrap_or_default();
+            let at = done.error.as_ref().and_then(|error| error.node.as_deref()).unwrap_or_default();
             if done.status != ExecutionStatus::Failed || !nodes.contains(at) {
                 return Err(format!("it must fail at one of {nodes:?}: {:?} {:?}", done.status, done.error));
             }

@@ -533,6 +533,7 @@ impl Model<'_> {
             Source::Input => self.input["k"].clone(),
             Source::Node(id) => shown(id).unwrap_or(json!("-")),
             Source::Strict(id) => shown(id).ok_or(())?,
+            Source::Status(id) => here.seen.get(id).map_or(json!("not_run"), |end| json!(end.status)),
             Source::Var(name) => vars.now[name].clone(),
             Source::Next(name) => json!(vars.now[name].as_i64().expect("a number") + 1),
             Source::Item => here.item.as_ref().map(|(item, _)| item.clone()).expect("in a map"),

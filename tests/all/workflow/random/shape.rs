@@ -154,6 +154,8 @@ pub(in super::super) enum Source {
     Node(String),
     /// A node's output; an error where it has none.
     Strict(String),
+    /// How a node ended.
+    Status(String),
     Var(String),
     /// A variable that is a number, and one more.
     Next(String),
@@ -188,6 +190,7 @@ impl Source {
             Self::Input => "inputs.k".to_owned(),
             Self::Node(id) => format!("nodes.{id}.output | default('-')"),
             Self::Strict(id) => format!("nodes.{id}.output"),
+            Self::Status(id) => format!("nodes.{id}.status"),
             Self::Var(name) => format!("vars.{name}"),
             Self::Next(name) => format!("vars.{name} + 1"),
             Self::Item => "item".to_owned(),

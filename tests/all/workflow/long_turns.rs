@@ -1,0 +1,101 @@
+//! What follows at once, however much it is: it is written in parts, and looked up from between them.
+
+use std::time::Duration;
+
+use blitz::{ErrorCode, EventData, ExecutionHandle, ExecutionStatus, NodeStatus};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+
+use super::stage::{by_id, edges, end, engine, journal, run, start, until};
+
+/// A container of nodes that do nothing in the world, so that all of it follows at once.
+fn pure(name: &str, kind: &str, count: u32, more: Value) -> Value {
+    let config = match kind {
+        "map" => json!({"items": format!("{{{{ range({count}) | list }}}}")}),
+        _ => json!({"max_iterations": count}),
+    };
+    let mut container = json!({"id": "m", "type": kind, "config": config});
+    container.as_object_mut().unwrap().extend(more["node"].as_object().cloned().unwrap_or_default());
+    json!({"name": name, "limits": more.get("limits").cloned().unwrap_or(json!({})), "nodes": [
+        {"id": "s", "type": "start"}, container, {"id": "w", "type": "code", "parent": "m", "config": {"expr": "1"}},
+        {"id": "e", "type": "end", "config": {"output": "over"}}], "edges": edges("s>m m>e")})
+}
+
+/// Waits until somebody can read that the first item has ended.
+async fn under_way(handle: &ExecutionHandle) {
+    let mut events = handle.events();
+    let first = async {
+        while let Some(event) = events.next().await {
+            if matches!(event.unwrap().data, EventData::ItemFinished(_)) {
+                return;
+            }
+        }
+        panic!("it ended without an item");
+    };
+    tokio::time::timeout(Duration::from_secs(30), first).await.expect("an item ends");
+}
+
+fn items(events: &[blitz::Event]) -> usize {
+    events.iter().filter(|event| matches!(event.data, EventData::ItemFinished(_))).count()
+}
+
+#[tokio::test]
+async fn w24_a_map_or_loop_of_pure_nodes_is_cancelled_in_its_middle() {
+    let (_engine, me, _) = engine().await;
+    for kind in ["map", "loop"] {
+        let handle = start(&me, pure(kind, kind, 20_000, json!({})), json!({})).await;
+        under_way(&handle).await;
+        handle.cancel().await.unwrap();
+        assert_eq!(end(&handle).await.status, ExecutionStatus::Cancelled, "{kind}");
+        let ended = items(&journal(&me, handle.id()).await);
+        assert!(ended < 20_000, "{kind}: all of its {ended} items ran");
+        let states = by_id(&me, handle.id()).await;
+        assert_eq!((states["m"], states["e"]), (NodeStatus::Cancelled, NodeStatus::NotRun), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn others_run_while_a_map_of_pure_nodes_does() {
+    let (_engine, me, _) = engine().await;
+    let small = json!({"name": "small", "nodes": [{"id": "c", "type": "code", "config": {"expr": "2"}}], "edges": []});
+    let handle = start(&me, pure("large", "map", 20_000, json!({})), json!({})).await;
+    under_way(&handle).await;
+    assert_eq!(run(&me, small, json!({})).await.output, json!(2));
+    assert_eq!(me.executions().get(handle.id()).await.unwrap().status, ExecutionStatus::Running);
+    handle.cancel().await.unwrap();
+    end(&handle).await;
+}
+
+#[tokio::test]
+async fn the_time_of_an_execution_and_of_a_container_ends_a_map_of_pure_nodes() {
+    let (_engine, me, _) = engine().await;
+    let late = pure("late", "map", 60_000, json!({"limits": {"timeout_s": 1}}));
+    let handle = start(&me, late, json!({})).await;
+    let done = end(&handle).await;
+    assert_eq!((done.status, done.error.unwrap().code), (ExecutionStatus::Failed, ErrorCode::LimitExceeded));
+    assert!(items(&journal(&me, handle.id()).await) < 60_000);
+    for kind in ["map", "loop"] {
+        let slow =
+            pure(&format!("slow_{kind}"), kind, 60_000, json!({"node": {"timeout_s": 1, "on_error": "continue"}}));
+        let handle = start(&me, slow, json!({})).await;
+        let done = end(&handle).await;
+        assert_eq!((done.status, done.output), (ExecutionStatus::Completed, json!("over")), "{kind}");
+        let container = me.executions().nodes(handle.id(), "").await.unwrap().remove(1);
+        assert_eq!(container.error.unwrap().code, ErrorCode::Timeout, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_beside_a_map_of_pure_nodes_goes_on_meanwhile() {
+    let (_engine, me, seen) = engine().await;
+    let mut definition = pure("beside", "map", 20_000, json!({}));
+    let nodes = definition["nodes"].as_array_mut().unwrap();
+    nodes.push(json!({"id": "a", "type": "work", "config": {"give": 1, "ms": 1}}));
+    nodes.push(json!({"id": "b", "type": "work", "config": {"give": 2}}));
+    definition["edges"] = edges("s>a a>b s>m m>e");
+    let handle = start(&me, definition, json!({})).await;
+    until(&me, handle.id(), |_| seen.lock().unwrap().len() == 2).await;
+    assert_eq!(me.executions().get(handle.id()).await.unwrap().status, ExecutionStatus::Running);
+    handle.cancel().await.unwrap();
+    end(&handle).await;
+}
