@@ -21,7 +21,7 @@ pub(crate) struct Provider(Kind);
 enum Kind {
     Scripted(Scripted),
     Function(FunctionProvider),
-    Azure(AzureOpenAi),
+    Azure(Box<AzureOpenAi>),
 }
 
 impl Provider {
@@ -29,7 +29,7 @@ impl Provider {
         match self.0.clone() {
             Kind::Scripted(scripted) => engine.register_provider(scripted),
             Kind::Function(function) => engine.register_provider(function),
-            Kind::Azure(azure) => engine.register_provider(azure),
+            Kind::Azure(azure) => engine.register_provider(*azure),
         }
     }
 
@@ -37,7 +37,7 @@ impl Provider {
         match self.0.clone() {
             Kind::Scripted(scripted) => Arc::new(scripted),
             Kind::Function(function) => Arc::new(function),
-            Kind::Azure(azure) => Arc::new(azure),
+            Kind::Azure(azure) => Arc::new(*azure),
         }
     }
 }
@@ -99,7 +99,7 @@ pub(crate) fn azure_provider(settings: &Bound<'_, PyAny>, function: Py<PyAny>, i
         Box::pin(async move { token(asked.await) })
     });
     let azure = AzureOpenAi::by_token(settings, source).map_err(|error| to_py(py, &error))?;
-    Ok(Provider(Kind::Azure(azure)))
+    Ok(Provider(Kind::Azure(Box::new(azure))))
 }
 
 /// Errors: of the code of what the function raised, and never in its words: these may hold secrets.

@@ -262,7 +262,7 @@ def test_a_functions_own_defaults_are_its_own(engine: blitz.Engine) -> None:
 
 
 def test_what_is_no_model_of_the_hosts_own_is_refused(engine: blitz.Engine) -> None:
-    with pytest.raises(blitz.InvalidInputError, match="a FunctionModel, and no str"):
+    with pytest.raises(blitz.InvalidInputError, match="an AzureOpenAI, and no str"):
         engine.register_provider("x")  # type: ignore[arg-type]
     with pytest.raises(blitz.InvalidInputError, match="and no function"):
         with engine.override(model=lambda request: "x"):  # type: ignore[arg-type]
