@@ -5,7 +5,7 @@
 //! every hour follows time itself: it leaves out what is not there, and takes what is there twice.
 
 use jiff::civil::{Date, DateTime};
-use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneTransition};
 
 use crate::domain::Timestamp;
 
@@ -20,8 +20,8 @@ const FIELDS: [(&str, u32, u32, &[&str]); 5] = [
 
 /// How many days are looked at: the 29th of February comes back within eight years.
 const DAYS: i32 = 366 * 9;
-/// How far behind a moment its local times are looked at again: no clock is set back further.
-const BACK: i64 = 4 * 3600;
+/// How far behind a moment its local times are looked at again where clocks are set about then: none is set back further.
+const BACK: i64 = 4 * 3600 * 1_000_000;
 
 /// A schedule: each field as the set of its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,11 @@ impl Cron {
     /// The first moment behind another; `None` where there is none, as of the 30th of February.
     pub(crate) fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let from = jiff::Timestamp::from_microsecond(after.0).ok()?;
-        let mut local = zone.to_datetime(from).checked_sub(jiff::SignedDuration::from_secs(BACK)).ok()?;
+        self.next_from(from, looks_from(from, zone)?, zone)
+    }
+
+    /// The same, by the local times behind one.
+    fn next_from(&self, from: jiff::Timestamp, mut local: DateTime, zone: &TimeZone) -> Option<Timestamp> {
         let mut best: Option<jiff::Timestamp> = None;
         loop {
             local = match self.next_local(local) {
@@ -110,21 +114,25 @@ impl Cron {
     /// The first local time behind another that the fields allow.
     fn next_local(&self, after: DateTime) -> Option<DateTime> {
         let mut date = after.date();
-        for day in 0..DAYS {
-            if self.has_day(date) {
-                for hour in 0..24_i8 {
-                    for minute in 0..60_i8 {
-                        let right = has(self.hours, hour) && has(self.minutes, minute);
-                        let local = date.at(hour, minute, 0, 0);
-                        if right && (day > 0 || local > after) {
-                            return Some(local);
-                        }
-                    }
-                }
+        let (mut hour, mut minute) = (after.hour(), after.minute() + 1);
+        for _ in 0..DAYS {
+            if self.has_day(date)
+                && let Some((hour, minute)) = self.next_time(hour, minute)
+            {
+                return Some(date.at(hour, minute, 0, 0));
             }
             date = date.tomorrow().ok()?;
+            (hour, minute) = (0, 0);
         }
         None
+    }
+
+    /// The first time of a day, from another on, that the fields allow.
+    fn next_time(&self, hour: i8, minute: i8) -> Option<(i8, i8)> {
+        let right =
+            |hour: i8, from: i8| (from..60).find(|minute| has(self.minutes, *minute)).map(|minute| (hour, minute));
+        let this = if has(self.hours, hour) { right(hour, minute) } else { None };
+        this.or_else(|| (hour + 1..24).find(|hour| has(self.hours, *hour)).and_then(|hour| right(hour, 0)))
     }
 
     /// Where both are bounded, the day of the month or that of the week will do.
@@ -134,6 +142,18 @@ impl Cron {
         let fits = if self.any_day || self.any_weekday { day && weekday } else { day || weekday };
         fits && has(self.months, date.month())
     }
+}
+
+/// Behind which local time those are that may mean a moment behind another. Where clocks are set about then, a
+/// local time may come again, or stand for a moment that is not there.
+fn looks_from(from: jiff::Timestamp, zone: &TimeZone) -> Option<DateTime> {
+    let local = zone.to_datetime(from);
+    let changes = [zone.preceding(from).next(), zone.following(from).next()];
+    let near = |change: &TimeZoneTransition<'_>| {
+        change.timestamp().as_microsecond().abs_diff(from.as_microsecond()) <= BACK.unsigned_abs()
+    };
+    let is_near = changes.iter().flatten().any(near);
+    if is_near { local.checked_sub(jiff::SignedDuration::from_micros(BACK)).ok() } else { Some(local) }
 }
 
 fn has(set: u64, value: i8) -> bool {
@@ -246,5 +266,31 @@ mod tests {
             following("30 * * * *", "2026-10-24T23:45:00Z", 3),
             ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:30:00Z"]
         );
+    }
+
+    #[test]
+    fn w40_what_lies_behind_is_looked_at_again_only_near_a_change_of_clocks() {
+        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+        let seen = |text: &str| looks_from(at(text), &zone()).unwrap().to_string();
+        assert_eq!(seen("2026-07-01T10:00:00Z"), "2026-07-01T12:00:00");
+        assert_eq!(seen("2026-03-28T20:00:00Z"), "2026-03-28T21:00:00");
+        assert_eq!(seen("2026-03-29T00:59:00Z"), "2026-03-28T21:59:00");
+        assert_eq!(seen("2026-03-29T01:30:00Z"), "2026-03-28T23:30:00");
+        assert_eq!(seen("2026-10-25T01:30:00Z"), "2026-10-24T22:30:00");
+        assert_eq!(seen("2026-10-25T06:00:00Z"), "2026-10-25T07:00:00");
+        // It changes nothing: around both changes of clocks each moment has the same next one.
+        let crons =
+            ["* * * * *", "*/7 * * * *", "30 2 * * *", "0,30 2-3 * * *", "59 1 * * sun", "15 */2 * * *", "0 3 * * *"];
+        for cron in crons.map(|text| Cron::parse(text).unwrap()) {
+            for start in ["2026-03-28T18:00:00Z", "2026-10-24T18:00:00Z"] {
+                for minutes in 0..18 * 6 {
+                    let from = at(start) + jiff::SignedDuration::from_secs(minutes * 600 + minutes % 3);
+                    let local = zone().to_datetime(from);
+                    let far = local.checked_sub(jiff::SignedDuration::from_micros(BACK)).unwrap();
+                    let (near, far) = (looks_from(from, &zone()).unwrap(), cron.next_from(from, far, &zone()));
+                    assert_eq!(cron.next_from(from, near, &zone()), far, "{cron:?} behind {from}");
+                }
+            }
+        }
     }
 }
