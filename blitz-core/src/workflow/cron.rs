@@ -5,7 +5,7 @@
 //! every hour follows time itself: it leaves out what is not there, and takes what is there twice.
 
 use jiff::civil::{Date, DateTime};
-use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneTransition};
 
 use crate::domain::Timestamp;
 
@@ -20,7 +20,7 @@ const FIELDS: [(&str, u32, u32, &[&str]); 5] = [
 
 /// How many days are looked at: the 29th of February comes back within eight years.
 const DAYS: i32 = 366 * 9;
-/// How far behind a moment its local times are looked at again where clocks were set since: none is set back further.
+/// How far behind a moment its local times are looked at again where clocks are set about then: none is set back further.
 const BACK: i64 = 4 * 3600 * 1_000_000;
 
 /// A schedule: each field as the set of its values.
@@ -144,11 +144,15 @@ impl Cron {
     }
 }
 
-/// Behind which local time those are that may mean a moment behind another.
+/// Behind which local time those are that may mean a moment behind another. Where clocks are set about then, a
+/// local time may come again, or stand for a moment that is not there.
 fn looks_from(from: jiff::Timestamp, zone: &TimeZone) -> Option<DateTime> {
     let local = zone.to_datetime(from);
-    let set = zone.preceding(from).next().map(|change| change.timestamp());
-    let is_near = set.is_some_and(|set| from.as_microsecond() - set.as_microsecond() <= BACK);
+    let changes = [zone.preceding(from).next(), zone.following(from).next()];
+    let near = |change: &TimeZoneTransition<'_>| {
+        change.timestamp().as_microsecond().abs_diff(from.as_microsecond()) <= BACK.unsigned_abs()
+    };
+    let is_near = changes.iter().flatten().any(near);
     if is_near { local.checked_sub(jiff::SignedDuration::from_micros(BACK)).ok() } else { Some(local) }
 }
 
@@ -269,7 +273,8 @@ mod tests {
         let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
         let seen = |text: &str| looks_from(at(text), &zone()).unwrap().to_string();
         assert_eq!(seen("2026-07-01T10:00:00Z"), "2026-07-01T12:00:00");
-        assert_eq!(seen("2026-03-29T00:59:00Z"), "2026-03-29T01:59:00");
+        assert_eq!(seen("2026-03-28T20:00:00Z"), "2026-03-28T21:00:00");
+        assert_eq!(seen("2026-03-29T00:59:00Z"), "2026-03-28T21:59:00");
         assert_eq!(seen("2026-03-29T01:30:00Z"), "2026-03-28T23:30:00");
         assert_eq!(seen("2026-10-25T01:30:00Z"), "2026-10-24T22:30:00");
         assert_eq!(seen("2026-10-25T06:00:00Z"), "2026-10-25T07:00:00");
