@@ -235,7 +235,8 @@ fn whole(message: &Value) -> Reading {
         finish_reason: match text(&message["stop_reason"]).as_str() {
             "end_turn" | "stop_sequence" => "stop",
             "tool_use" => "tool_calls",
-            "max_tokens" | "model_context_window_exceeded" => "length",
+            "max_tokens" => "length",
+            "model_context_window_exceeded" => "context_window",
             "refusal" => "content_filter",
             "pause_turn" => "paused",
             _ => "other",

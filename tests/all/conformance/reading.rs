@@ -29,6 +29,7 @@ pub fn provided(response: &ModelResponse) -> Reading {
             FinishReason::Stop => "stop",
             FinishReason::ToolCalls => "tool_calls",
             FinishReason::Length => "length",
+            FinishReason::ContextWindow => "context_window",
             FinishReason::ContentFilter => "content_filter",
             FinishReason::Paused => "paused",
             FinishReason::Other => "other",
