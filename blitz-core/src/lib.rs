@@ -52,10 +52,10 @@ mod workflow;
 
 pub use access::{AccessObject, AccessRequest, Authorizer};
 pub use domain::{
-    AgentRecord, Alert, AlertKind, Amount, Answer, ApprovalAnswered, ApprovalRequested, AuditCheck, AuditExport,
-    AuditFormat, AuditOutcome, AuditRecord, AuditRedaction, AuditSegment, Budget, BudgetId, BudgetPeriod, BudgetRaise,
-    BudgetRevision, BudgetScope, BudgetUnit, BudgetWindow, CacheRule, Correction, CostFilter, CostSummary, Decision,
-    Delivery, Delta, Edge, EdgeAt, Effect, EnabledTrigger, EntryFlag, EntryKind, Event, EventData, Execution,
+    AgentInput, AgentRecord, Alert, AlertKind, Amount, Answer, ApprovalAnswered, ApprovalRequested, AuditCheck,
+    AuditExport, AuditFormat, AuditOutcome, AuditRecord, AuditRedaction, AuditSegment, Budget, BudgetId, BudgetPeriod,
+    BudgetRaise, BudgetRevision, BudgetScope, BudgetUnit, BudgetWindow, CacheRule, Correction, CostFilter, CostSummary,
+    Decision, Delivery, Delta, Edge, EdgeAt, Effect, EnabledTrigger, EntryFlag, EntryKind, Event, EventData, Execution,
     ExecutionId, ExecutionStatus, ExportFormat, Fallback, FallbackTo, FieldChange, FinishReason, Finished, Firing,
     FiringStatus, Fix, Header, Headers, ImportedPrices, ImportedUser, IssuedKey, ItemCount, ItemFinished, Jitter, Join,
     JoinMode, KeyId, KeyRecord, LedgerEntry, LeftOut, LimitScope, Limits, ListOptions, ListedPrice, Login, MergeRule,

@@ -9,11 +9,12 @@ use super::limits::{DeploymentKey, LineKey};
 use super::pin::Keys;
 use super::state::State;
 use crate::agent::AgentMachine;
-use crate::agent::history::{Transcript, input_message};
+use crate::agent::history::Transcript;
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
     ExecutionPlan, LimitScope, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, NewModel, OutputSchema,
-    PlannedModel, Price, PriceListing, Queued, RateLimit, ResourceId, ServiceTier, ToolChoice, ToolSpec, template,
+    Part, PlannedModel, Price, PriceListing, Queued, RateLimit, ResourceId, ServiceTier, ToolChoice, ToolSpec,
+    input_message, is_parts, take_parts, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -295,6 +296,16 @@ impl Setup {
         first_message(&self.plan, input).map(drop)
     }
 
+    /// Whether it takes an input that a model wrote: text alone, as an address that a model makes up would be read
+    /// by the provider with whatever the model put into it. Errors: as [`Opening::state`].
+    pub(crate) fn admit_called(&self, input: &Value) -> Result<()> {
+        let message = first_message(&self.plan, input)?;
+        if message.parts.iter().all(|part| matches!(part, Part::Text { .. })) {
+            return Ok(());
+        }
+        Err(Error::invalid("an agent that is called as a tool is given text: images and files come from callers"))
+    }
+
     /// What a name stands for, if it is on offer.
     pub(crate) fn offer(&self, name: &str) -> Option<&Offer> {
         self.offers.iter().find(|(offered, _)| offered == name).map(|(_, offer)| offer)
@@ -413,15 +424,27 @@ fn agent_spec(plan: &ExecutionPlan) -> (ToolSpec, bool) {
 
 fn first_message(plan: &ExecutionPlan, input: &Value) -> Result<Message> {
     let Some(prompt) = &plan.prompt else {
-        return Ok(input_message(input));
+        return input_message(input);
     };
     let prompt = &prompt.spec;
-    let variables = match input {
-        Value::Object(variables) => variables.clone(),
+    let variables = || template::variables(prompt.format, &prompt.template);
+    let mut parts = Vec::new();
+    let values = match input {
+        // Images and files stand behind the text that the prompt makes, unless it has a variable of that name.
+        Value::Object(values) if values.keys().any(|name| is_parts(name)) => {
+            let mut values = values.clone();
+            if !variables()?.iter().any(|name| is_parts(name)) {
+                parts = take_parts(&mut values)?;
+            }
+            values
+        }
+        Value::Object(values) => values.clone(),
         Value::Null => Map::new(),
-        other => text_variable(template::variables(prompt.format, &prompt.template)?, other)?,
+        other => text_variable(variables()?, other)?,
     };
-    prompt.fill(&variables).map(Message::user)
+    let mut message = Message::user(prompt.fill(&values)?);
+    message.parts.append(&mut parts);
+    Ok(message)
 }
 
 /// A prompt with one variable takes a plain value for it.
