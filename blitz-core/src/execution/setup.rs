@@ -80,6 +80,8 @@ pub(crate) struct ModelSetup {
     pub(crate) name: String,
     /// The name of its provider in its record.
     pub(crate) provider_name: String,
+    /// The service behind it, where that has another name.
+    pub(crate) service: Option<String>,
     pub(crate) provider: Arc<dyn Provider>,
     /// What its record adds to each request.
     pub(crate) headers: RequestHeaders,
@@ -124,6 +126,7 @@ impl ModelSetup {
         Ok(Self {
             name: model.name.clone(),
             provider_name: model.provider.clone(),
+            service: ledger::service_of(model),
             provider,
             headers,
             price: price_at(asked, model, profile.free, listed_price),
@@ -181,13 +184,17 @@ impl Asked {
 }
 
 /// The lines of a model's calls: those of the limits that hold for it, and its deployment's own.
+///
+/// A limit of each provider holds for each service: its dialects share a line. A limit of one holds by either name.
 pub(super) fn lines(limits: &[RateLimit], model: &NewModel, deployment: &DeploymentKey) -> Vec<LineKey> {
+    let service = ledger::service_of(model);
     let line = |limit: &RateLimit| {
         let subject = match (limit.scope, limit.scope_id) {
             (LimitScope::All, _) => String::new(),
             (LimitScope::User | LimitScope::Key, id) => id?.to_string(),
             (LimitScope::Model, _) => model.name.clone(),
-            (LimitScope::Provider, _) => model.provider.clone(),
+            (LimitScope::Provider, _) if limit.subject.as_ref() == Some(&model.provider) => model.provider.clone(),
+            (LimitScope::Provider, _) => service.as_ref().unwrap_or(&model.provider).clone(),
             _ => return None,
         };
         let meant = limit.subject.as_ref().is_none_or(|wanted| *wanted == subject);

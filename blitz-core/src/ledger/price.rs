@@ -22,6 +22,12 @@ pub(crate) fn may_give_priority(model: &NewModel) -> bool {
     table::service(&model.provider, model.base_url.as_deref()).is_some_and(table::gives_priority)
 }
 
+/// Whose budgets and limits count a model's calls beside those of its provider's name; `None` where that is its name.
+pub(crate) fn service_of(model: &NewModel) -> Option<String> {
+    let service = table::counted_as(&model.provider, model.base_url.as_deref());
+    (service != model.provider).then(|| service.to_owned())
+}
+
 /// By which name a model without a price of its own is listed; `None` where nobody lists it.
 fn listing(tx: &mut dyn Connection, now: Timestamp, model: &NewModel) -> Result<Option<PriceListing>> {
     let Some(service) = table::service(&model.provider, model.base_url.as_deref()) else { return Ok(None) };

@@ -9,6 +9,7 @@ mod following;
 mod limits;
 mod race;
 mod rerating;
+mod services;
 mod usage;
 mod webhooks;
 
