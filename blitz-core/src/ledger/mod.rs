@@ -42,6 +42,7 @@ pub(crate) use budgets::{
 #[cfg(test)]
 pub(crate) use costs::rebuild_windows;
 pub(crate) use costs::{booked, execution_cost, list_entries, summary, verify_windows};
+pub(crate) use price::import::BadRows;
 pub(crate) use price::{
     find as find_price, import as price_import, list as list_prices, listed, may_give_priority, price_of, service_of,
 };

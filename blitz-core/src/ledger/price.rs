@@ -36,7 +36,8 @@ fn listing(tx: &mut dyn Connection, now: Timestamp, model: &NewModel) -> Result<
     Ok(Some(PriceListing { service, model, version, service_tier: ServiceTier::Standard }))
 }
 
-/// What a name is listed at in a version.
+/// What a name is listed at in a version. What that names and cannot price is listed at nothing: the shipped
+/// table does not speak in its place.
 pub(super) fn in_version(
     tx: &mut dyn Connection,
     version: Option<i64>,
@@ -47,7 +48,7 @@ pub(super) fn in_version(
         None => BTreeMap::new(),
     };
     let found = table::spellings(service, model).find_map(|name| imported.remove(&name));
-    Ok(found.or_else(|| table::find(service, model).cloned()))
+    Ok(found.unwrap_or_else(|| table::find(service, model).cloned()))
 }
 
 /// The price that is listed for a model without one of its own: in the imported prices in force,
