@@ -45,6 +45,7 @@ impl Ledger {
             prompt: None,
             model: "m".to_owned(),
             provider: "bench".to_owned(),
+            service: None,
             price: Some(price),
             listing: None,
             input_bound: usage.input_tokens,

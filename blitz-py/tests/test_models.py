@@ -253,6 +253,27 @@ def test_a_function_makes_vectors(engine: blitz.Engine) -> None:
     assert engine.models.embed("e", ["a", "bcd"]).vectors == [[1.0], [3.0]]
 
 
+def test_an_agent_is_given_images_and_files(engine: blitz.Engine) -> None:
+    model = scripted(engine, *["a cat"] * 4)
+    engine.agents.put("b", "m")
+    image, file = blitz.Image(b"\0\0\0", media_type="image/png"), blitz.File(url="https://h/a.pdf")
+    parts = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image", "media_type": "image/png", "data": "AAAA"},
+        {"type": "file", "media_type": "application/pdf", "data": "https://h/a.pdf"},
+    ]
+    engine.run("b", ["What is it?", image, file])
+    engine.run("b", {"parts": ["What is it?", image.to_dict(), file]})
+    engine.start("b", image).wait()
+    engine.run("b", ["no image", "in it"])
+    asked = [request["messages"][-1]["parts"] for request in model.requests]
+    assert asked == [parts, parts, parts[1:2], [{"type": "text", "text": '["no image","in it"]'}]]
+    assert pickle.loads(pickle.dumps(file)) == file != image
+    assert "AAAA" not in repr(image) and image.media_type == "image/png"
+    with pytest.raises(blitz.InvalidInputError, match=r"parts\[1\] of the input: it has either data or a url"):
+        engine.run("b", ["What is it?", blitz.Image()])
+
+
 def test_a_functions_own_defaults_are_its_own(engine: blitz.Engine) -> None:
     engine.agents.put("a", "m")
     models = [blitz.FunctionModel(lambda request, i=i: f"{i}") for i in range(2)]

@@ -86,17 +86,18 @@ async fn an_imported_price_wins_over_the_table_and_holds_at_once() {
         "sample_spec": {"input_cost_per_token": 0.0},
         "mistral/mistral-large-2512": {"litellm_provider": "mistral", "input_cost_per_token": 2e-06, "output_cost_per_token": 6e-06},
         "mistral/of-this-year": {"litellm_provider": "mistral", "input_cost_per_token": "0.000001", "output_cost_per_token": "0.000001"},
-        "mistral/wrong": {"litellm_provider": "mistral", "input_cost_per_token": -1, "output_cost_per_token": 1},
+        "mistral/ministral-3b-2512": {"litellm_provider": "mistral", "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6, "output_cost_per_image": 0.04},
         "flux": {"litellm_provider": "fal_ai", "output_cost_per_image": 0.04}
     }"#;
     let imported = me.models().import_prices(map, "a test").await.unwrap();
     assert_eq!((imported.version, imported.taken), (1, 2));
     let left_out: Vec<_> = imported.left_out.iter().map(|left| left.model.as_str()).collect();
-    assert_eq!(left_out, ["flux", "mistral/wrong"]);
+    assert_eq!(left_out, ["flux", "mistral/ministral-3b-2512"]);
     // 1,000 × 2 + 100 × 6: the map says nothing of cached tokens
     assert_eq!(cost(&run(&me, model("Mistral-Large-2512")).await).as_deref(), Some("0.0026"));
     assert_eq!(cost(&run(&me, model("of-this-year")).await).as_deref(), Some("0.0011"));
-    assert!(cost(&run(&me, model("ministral-8b-2410")).await).is_some());
+    assert!(cost(&run(&me, model("ministral-8b-2410")).await).is_some(), "the map does not name it");
+    assert_eq!(cost(&run(&me, model("ministral-3b-2512")).await), None, "it names it, and not by tokens alone");
     // By the method table, as an object; the same content by the same text is the same version.
     let again = me.models().import_prices(map, "a test").await.unwrap();
     assert_eq!(again.version, 1);
@@ -113,6 +114,38 @@ async fn t04_an_import_that_is_no_map_changes_nothing() {
         assert_eq!(me.models().import_prices(text, "").await.unwrap_err().code(), ErrorCode::InvalidInput);
     }
     assert_eq!(cost(&run(&me, model("mistral-large-2512")).await).as_deref(), Some("0.00056"));
+}
+
+/// One row that is none refuses the map, names itself and leaves what was in force; asked to, the import goes on
+/// without it, and the model has no price rather than an older one.
+#[tokio::test]
+async fn t04_a_bad_row_refuses_the_whole_map_and_is_named() {
+    let (_engine, me) = engine(usage()).await;
+    let row = |rate: Value| json!({"litellm_provider": "mistral", "input_cost_per_token": rate, "output_cost_per_token": 1e-6});
+    let bad = [json!("NaN"), json!(-5), json!("1,5"), json!("0.12345678901234567890")];
+    let names = ["a", "b", "c", "mistral-large-2512"];
+    let mut map: serde_json::Map<String, Value> =
+        names.iter().zip(bad).map(|(name, rate)| ((*name).to_owned(), row(rate))).collect();
+    map.insert("good".to_owned(), row(json!("0.000001")));
+    let text = Value::Object(map.clone()).to_string();
+    for refused in [me.prices().import(&text, "", None).await, me.models().import_prices(&text, "").await] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidInput);
+        let details = error.details();
+        let named: Vec<&str> =
+            details["rows"].as_array().unwrap().iter().map(|row| row["model"].as_str().unwrap()).collect();
+        assert_eq!(named, names);
+        assert!(names.iter().all(|name| error.to_string().contains(name)), "{error}");
+    }
+    assert!(me.prices().versions(ListOptions::default()).await.unwrap().items.is_empty(), "nothing is kept");
+    assert_eq!(cost(&run(&me, model("good")).await), None);
+    assert_eq!(cost(&run(&me, model("mistral-large-2512")).await).as_deref(), Some("0.00056"), "as shipped");
+
+    let asked = json!({"prices": map, "leave_out_bad": true});
+    let imported = me.call("prices.import", asked).await.unwrap();
+    assert_eq!((&imported["taken"], imported["left_out"].as_array().unwrap().len()), (&json!(1), 4));
+    assert!(cost(&run(&me, model("good")).await).is_some());
+    assert_eq!(cost(&run(&me, model("mistral-large-2512")).await), None, "named, and not priced");
 }
 
 /// Where nobody listens, and no price list holds.

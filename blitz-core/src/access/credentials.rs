@@ -70,8 +70,10 @@ impl Gate {
 
     /// Changes the caller's own password, which ends all its sessions. Guesses of the old one are held
     /// back as at a login.
+    ///
+    /// The account is judged as it is behind the comparison, so that guesses made at the same time are held
+    /// back like others.
     pub(crate) async fn change_password(&self, caller: &Caller, old: Secret, new: Secret) -> Result<()> {
-        let now = Timestamp::now();
         let parts = self.parts.clone();
         let (row, stored) = self
             .read(caller, None, Target::None, move |tx, grant| {
@@ -83,9 +85,11 @@ impl Gate {
             })
             .await?;
         let id = row.user.id;
-        let held = move |row: &UserRow| row.locked_until.is_some_and(|until| until > now);
+        let refused = || Error::denied("the old password is wrong, or there were too many attempts: check it or wait");
         let matches = self.passwords.compare(&old, stored).await?.matches;
-        if !matches || held(&row) {
+        let now = Timestamp::now();
+        let held = move |row: &UserRow| row.locked_until.is_some_and(|until| until > now);
+        if !matches {
             let parts = self.parts.clone();
             let label = format!("user:{id}");
             let failed = self.parts.store.write(move |tx| {
@@ -97,12 +101,15 @@ impl Gate {
                 parts.audit.append(tx, now, actor, &line.with_outcome(AuditOutcome::Denied))
             });
             failed.await?;
-            return Err(Error::denied("the old password is wrong, or there were too many attempts: check it or wait"));
+            return Err(refused());
         }
         let hash = self.passwords.hash(&new).await?;
         let version = row.session_version;
         self.write(caller, None, Target::None, "users.change_password", move |tx, grant| {
             let row = users::found(tx, id)?;
+            if held(&row) {
+                return Err(grant.refuse(refused()));
+            }
             if row.session_version != version {
                 return Err(Error::conflict("the password or the role was changed meanwhile: log in again"));
             }

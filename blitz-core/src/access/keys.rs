@@ -84,8 +84,7 @@ impl Gate {
         options: ListOptions,
     ) -> Result<Page<KeyRecord>> {
         self.read(caller, Permission::KeysManage, Target::None, move |tx, grant| {
-            let user = if grant.reach() == Reach::All { user } else { grant.user_id() };
-            access::keys(tx, user, &options)
+            access::keys(tx, grant.whose(user)?, &options)
         })
         .await
     }

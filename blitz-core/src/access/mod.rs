@@ -21,6 +21,7 @@ mod login;
 mod model;
 mod password;
 mod policy;
+mod reach;
 mod resumed;
 mod roles;
 mod secrets;

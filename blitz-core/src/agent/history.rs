@@ -4,8 +4,6 @@
 //! keeps providers' caches warm. Repair happens here: every call gets exactly one result, in the
 //! order the calls were made, before anything else is said.
 
-use serde_json::Value;
-
 use crate::domain::{Message, MessageRole, ModelResponse, Part, ToolResult};
 
 /// Told to the model for a call that never got its result.
@@ -90,14 +88,6 @@ fn without_foreign_thinking(message: &Message, provider: &str) -> Message {
         _ => true,
     };
     Message::new(message.role, message.parts.iter().filter(keep).cloned().collect())
-}
-
-/// How an agent's input becomes its first message, where no prompt makes one: text as it is, all else as JSON.
-pub(crate) fn input_message(input: &Value) -> Message {
-    match input {
-        Value::String(text) => Message::user(text),
-        other => Message::user(other.to_string()),
-    }
 }
 
 #[cfg(test)]

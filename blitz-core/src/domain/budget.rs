@@ -35,7 +35,8 @@ words! {
         Key = "key",
         /// One model's by its catalogue name, or each model's.
         Model = "model",
-        /// One provider's, or each provider's.
+        /// One provider's, or each provider's. A call counts under the name in its model's record and under its
+        /// service's: `openai` counts what goes to OpenAI by `openai_responses` too.
         Provider = "provider",
         /// One agent's with the agents it calls, or each agent's.
         Agent = "agent",

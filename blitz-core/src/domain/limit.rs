@@ -11,7 +11,8 @@ use super::model::ModelLimits;
 pub enum LimitScope {
     /// Of everything that this engine does.
     All,
-    /// Of a provider.
+    /// Of a provider, by the name in its models' records or that of its service: the dialects of one service
+    /// share a line.
     Provider,
     /// Of a model, by its catalogue name.
     Model,

@@ -57,6 +57,10 @@ pub struct NewModel {
 /// What a model's provider gives at most. All executions of an engine share it: what is more waits
 /// for its turn.
 ///
+/// As many requests or tokens as a minute's limit may come at once, and come back at its rate: of two a minute
+/// two at once, then one each thirty seconds. No minute has twice the limit or more, a call that is larger
+/// than the limit by itself apart.
+///
 /// Records of the same provider, address and model name with the same limits are one.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]

@@ -1,5 +1,7 @@
 //! Questions about usage over time, and their answers.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::id::{ResourceId, UserId};
@@ -8,8 +10,8 @@ use super::time::Timestamp;
 
 /// What usage is told apart by.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum UsageBy {
     /// By user.
     User,
@@ -29,6 +31,62 @@ pub enum UsageBy {
     Prompt,
     /// By all the tags that an execution carries together.
     Tags,
+    /// By one tag, of this key: in JSON `tag:team`. What carries none of it is a row of its own.
+    Tag(String),
+}
+
+/// What usage is told apart by, and the words of JSON.
+const WORDS: [(UsageBy, &str); 9] = [
+    (UsageBy::User, "user"),
+    (UsageBy::Role, "role"),
+    (UsageBy::Key, "key"),
+    (UsageBy::Model, "model"),
+    (UsageBy::Provider, "provider"),
+    (UsageBy::Agent, "agent"),
+    (UsageBy::Workflow, "workflow"),
+    (UsageBy::Prompt, "prompt"),
+    (UsageBy::Tags, "tags"),
+];
+
+/// What stands before the key of a tag.
+const TAG: &str = "tag:";
+
+impl From<UsageBy> for String {
+    fn from(by: UsageBy) -> Self {
+        match by {
+            UsageBy::Tag(key) => format!("{TAG}{key}"),
+            by => WORDS.iter().find(|(known, _)| *known == by).map_or("", |(_, word)| *word).to_owned(),
+        }
+    }
+}
+
+impl TryFrom<String> for UsageBy {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        if let Some(key) = word.strip_prefix(TAG).filter(|key| !key.is_empty()) {
+            return Ok(Self::Tag(key.to_owned()));
+        }
+        let known = WORDS.iter().find(|(_, known)| *known == word).map(|(by, _)| by.clone());
+        known.ok_or_else(|| {
+            let words: Vec<&str> = WORDS.iter().map(|(_, word)| *word).collect();
+            format!("usage is told apart by {} or tag:<key>", words.join(", "))
+        })
+    }
+}
+
+impl schemars::JsonSchema for UsageBy {
+    fn schema_name() -> Cow<'static, str> {
+        "UsageBy".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let words = WORDS.map(|(_, word)| word);
+        schemars::json_schema!({
+            "description": "What usage is told apart by; `tag:` and a key for one tag.",
+            "anyOf": [{"type": "string", "enum": words}, {"type": "string", "pattern": "^tag:.+$"}],
+        })
+    }
 }
 
 /// How long the spans of time are that usage is told for.
@@ -36,7 +94,7 @@ pub enum UsageBy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UsageStep {
-    /// Hours.
+    /// Hours of the clock.
     Hour,
     /// Days of the calendar.
     Day,
@@ -56,13 +114,13 @@ pub struct UsageQuery {
     /// How long a row's span of time is; all of it where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<UsageStep>,
-    /// Whose calendar days, weeks and months are, `Europe/Berlin`; UTC where absent.
+    /// Whose hours, days, weeks and months are, `Europe/Berlin`; UTC where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// From the hour of this moment on.
+    /// From the quarter of an hour of this moment on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Timestamp>,
-    /// Until the end of the hour before this moment's end.
+    /// Until the end of the quarter of an hour that this moment is in; one that begins a quarter is not in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Timestamp>,
     /// One user's.
@@ -105,7 +163,7 @@ impl UsageQuery {
         Self { every: Some(step), ..self }
     }
 
-    /// The same question from one moment on and before another, in whole hours around both.
+    /// The same question from one moment on and before another, in whole quarters of an hour around both.
     pub fn between(self, from: Timestamp, to: Timestamp) -> Self {
         Self { from: Some(from), to: Some(to), ..self }
     }
@@ -151,7 +209,7 @@ pub struct UsageRow {
     /// Which prompt version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// Which tags, `team=blue,tier=free`.
+    /// Which tags, `team=blue,tier=free`: all, or those of the keys that were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<String>,
     /// What was booked, as far as prices are known.

@@ -4,9 +4,9 @@ use serde::Deserialize;
 
 use super::Session;
 use super::methods::{Method, method};
-use crate::access::{Grant, Target};
+use crate::access::Target;
 use crate::domain::{
-    Correction, CostFilter, CostSummary, LedgerEntry, ListOptions, Page, Permission, Reach, Rerate, Rerated, Timestamp,
+    Correction, CostFilter, CostSummary, LedgerEntry, ListOptions, Page, Permission, Rerate, Rerated, Timestamp,
 };
 use crate::error::Result;
 use crate::ledger::{self, Corrected};
@@ -43,19 +43,21 @@ impl Costs {
     }
 
     /// The sum of what the filter meets.
+    ///
+    /// Errors: `PermissionDenied` where another's is asked for by who may see only their own.
     pub async fn summary(&self, filter: CostFilter) -> Result<CostSummary> {
         self.session
             .read(Permission::CostsRead, Target::None, move |tx, grant| {
-                ledger::summary(tx, &within_reach(grant, &filter))
+                ledger::summary(tx, &CostFilter { user_id: grant.whose(filter.user_id)?, ..filter })
             })
             .await
     }
 
-    /// The bookings that the filter meets, oldest first.
+    /// The bookings that the filter meets, oldest first. Errors: as [`Costs::summary`].
     pub async fn list(&self, filter: CostFilter, options: ListOptions) -> Result<Page<LedgerEntry>> {
         self.session
             .read(Permission::CostsRead, Target::None, move |tx, grant| {
-                ledger::list_entries(tx, &within_reach(grant, &filter), &options)
+                ledger::list_entries(tx, &CostFilter { user_id: grant.whose(filter.user_id)?, ..filter }, &options)
             })
             .await
     }
@@ -139,13 +141,4 @@ impl Costs {
         }
         Ok(sum)
     }
-}
-
-/// Whoever may see only their own sees only their own, whatever they ask for.
-fn within_reach(grant: &Grant, filter: &CostFilter) -> CostFilter {
-    let mut filter = *filter;
-    if grant.reach() != Reach::All {
-        filter.user_id = grant.user_id();
-    }
-    filter
 }

@@ -16,7 +16,7 @@ use crate::domain::{
 };
 use crate::error::{Error, Result};
 use crate::execution::embed::{self, Attempt, Attempted, Embedded};
-use crate::ledger::price_import;
+use crate::ledger::{BadRows, price_import};
 use crate::net;
 use crate::provider::{EmbeddingRequest, RequestHeaders};
 use crate::tool::permit::apart;
@@ -117,12 +117,14 @@ impl Models {
     /// "input_cost_per_token": 2.5e-06, …}, …}`) and puts it in force as a version of its own.
     ///
     /// From then on a model without a price of its own gets this version's, by provider and model
-    /// name, and where that has none the shipped table's. Executions under way keep their prices.
-    /// What cannot be read exactly is left out and named. The same map twice is the same version.
+    /// name, and where the map does not name it the shipped table's. Executions under way keep their prices.
+    /// A model that is sold in a way that cannot be charged exactly is left out and named, and has no price in
+    /// this version. The same map twice is the same version.
     ///
-    /// Errors: `InvalidInput` where the text is no JSON object of objects.
+    /// Errors: `InvalidInput` where the text is no JSON object of objects, or where rows hold a number that is
+    /// none: `rows` of its details names them, and nothing is kept ([`Prices::import_what_is_good`](super::Prices::import_what_is_good) leaves them out).
     pub async fn import_prices(&self, map: &str, source: &str) -> Result<ImportedPrices> {
-        let (map, source) = (Arc::new(price_import::read(map)?), source.to_owned());
+        let (map, source) = (Arc::new(price_import::read(map, BadRows::Refuse)?), source.to_owned());
         self.session
             .write(Permission::PricesManage, Target::None, "models.import_prices", move |tx, grant| {
                 let imported = map.keep(tx, grant.now(), None, &source)?;

@@ -10,7 +10,7 @@ use super::models::MapText;
 use crate::access::Target;
 use crate::domain::{ImportedPrices, ListOptions, ListedPrice, NewModel, Page, Permission, PriceVersion, Timestamp};
 use crate::error::Result;
-use crate::ledger::{self, price_import};
+use crate::ledger::{self, BadRows, price_import};
 
 /// The imported prices, through a session.
 pub struct Prices {
@@ -19,7 +19,8 @@ pub struct Prices {
 
 pub(super) const ROWS: &[Method] = &[
     method!("prices.import", PricesManage, ImportPrices => ImportedPrices, |s, import| async move {
-        s.prices().import(&import.prices.into_text(), &import.source, import.effective_from).await
+        let bad_rows = if import.leave_out_bad { BadRows::LeaveOut } else { BadRows::Refuse };
+        s.prices().keep(&import.prices.into_text(), &import.source, import.effective_from, bad_rows).await
     }),
     method!("prices.versions", ModelsRead, ListOptions => Page<PriceVersion>, |s, page| s.prices().versions(page)),
     method!("prices.find", ModelsRead, FindPrice => ListedPrice, |s, find| async move {
@@ -39,6 +40,9 @@ struct ImportPrices {
     /// Since when it is in force; now where absent or past.
     #[serde(default)]
     effective_from: Option<Timestamp>,
+    /// Whether rows that hold a number that is none are left out and named; else one refuses the whole map.
+    #[serde(default)]
+    leave_out_bad: bool,
 }
 
 /// A model whose price is asked for.
@@ -60,11 +64,35 @@ impl Prices {
     }
 
     /// Reads a price map of LiteLLM's shape and keeps it as a version: in force from now on, or from a
-    /// later moment. What cannot be read exactly is left out and named.
+    /// later moment. A model that is sold in a way that cannot be charged exactly is left out and named: in
+    /// this version it has no price, not even the shipped one, which holds for what the map does not name.
+    ///
+    /// Errors: `InvalidInput` where the text is no JSON object of objects, or where rows hold a number that is
+    /// none: `rows` of its details names them. Nothing is kept then.
+    pub async fn import(&self, map: &str, source: &str, effective_from: Option<Timestamp>) -> Result<ImportedPrices> {
+        self.keep(map, source, effective_from, BadRows::Refuse).await
+    }
+
+    /// The same, where rows that hold a number that is none are left out and named too.
     ///
     /// Errors: `InvalidInput` where the text is no JSON object of objects; nothing is kept then.
-    pub async fn import(&self, map: &str, source: &str, effective_from: Option<Timestamp>) -> Result<ImportedPrices> {
-        let (map, source) = (Arc::new(price_import::read(map)?), source.to_owned());
+    pub async fn import_what_is_good(
+        &self,
+        map: &str,
+        source: &str,
+        effective_from: Option<Timestamp>,
+    ) -> Result<ImportedPrices> {
+        self.keep(map, source, effective_from, BadRows::LeaveOut).await
+    }
+
+    async fn keep(
+        &self,
+        map: &str,
+        source: &str,
+        effective_from: Option<Timestamp>,
+        bad_rows: BadRows,
+    ) -> Result<ImportedPrices> {
+        let (map, source) = (Arc::new(price_import::read(map, bad_rows)?), source.to_owned());
         self.session
             .write(Permission::PricesManage, Target::None, "prices.import", move |tx, grant| {
                 let imported = map.keep(tx, grant.now(), effective_from, &source)?;

@@ -95,7 +95,7 @@ impl ExecutionHandle {
 pub(super) struct Run {
     /// The agent's id, its name, or `owner/name`.
     pub(super) agent: ResourceRef,
-    /// What it is given.
+    /// What it is given: text, any JSON, or `{"parts": […]}` of texts, images and files.
     #[serde(default)]
     pub(super) input: Value,
     /// What holds for this run.

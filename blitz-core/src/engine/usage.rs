@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::Session;
 use super::methods::{Method, method};
-use crate::access::{Grant, Target};
-use crate::domain::{ExportFormat, Permission, Reach, UsageQuery, UsageReport};
+use crate::access::Target;
+use crate::domain::{ExportFormat, Permission, UsageQuery, UsageReport};
 use crate::error::Result;
 use crate::ledger;
 
@@ -40,7 +40,8 @@ impl Usages {
 
     /// Spend, tokens, calls, failures and latency, told apart as the query says: exact to the ledger.
     ///
-    /// Errors: `InvalidInput` for a time zone that is not known, or an answer of over 10,000 rows.
+    /// Errors: `InvalidInput` for a time zone that is not known, or an answer of over 10,000 rows;
+    /// `PermissionDenied` where another's is asked for by who may see only their own.
     pub async fn query(&self, query: UsageQuery) -> Result<UsageReport> {
         self.ask(Permission::CostsRead, query).await
     }
@@ -55,7 +56,10 @@ impl Usages {
         let work = &self.session.inner.work;
         let report = self
             .session
-            .read(permission, Target::None, move |tx, grant| ledger::usage::report(tx, &within_reach(grant, &query)))
+            .read(permission, Target::None, move |tx, grant| {
+                let query = UsageQuery { user_id: grant.whose(query.user_id)?, ..query.clone() };
+                ledger::usage::report(tx, &query)
+            })
             .await?;
         for _ in 0..FOLDS {
             if !work.write(|tx, _| ledger::usage::fold(tx)).await? {
@@ -68,12 +72,3 @@ impl Usages {
 
 /// The most slices that one question folds for those that follow.
 const FOLDS: u32 = 100;
-
-/// Whoever may see only their own sees only their own, whatever they ask for.
-fn within_reach(grant: &Grant, query: &UsageQuery) -> UsageQuery {
-    let mut query = query.clone();
-    if grant.reach() != Reach::All {
-        query.user_id = grant.user_id();
-    }
-    query
-}

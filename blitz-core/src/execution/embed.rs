@@ -180,6 +180,7 @@ pub(crate) fn reserve(
         prompt: None,
         model: spec.name.clone(),
         provider: spec.provider.clone(),
+        service: ledger::service_of(spec),
         price: ledger::price_of(spec, free, planned.listed_price.as_ref()),
         listing: planned.listing.clone().filter(|_| spec.price.is_none() && !free),
         input_bound: request.token_bound(),

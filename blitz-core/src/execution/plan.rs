@@ -290,7 +290,7 @@ impl Driver {
             let result = refuse(format!("agents may call agents {max_depth} deep, and this is the limit"));
             return self.tool_result(turn, key, result);
         }
-        let input = match child_input(&call, takes_text).and_then(|input| child.admit(&input).map(|()| input)) {
+        let input = match child_input(&call, takes_text).and_then(|input| child.admit_called(&input).map(|()| input)) {
             Ok(input) => input,
             Err(error) => {
                 let result = refuse(error.chain());

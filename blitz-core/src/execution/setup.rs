@@ -9,11 +9,12 @@ use super::limits::{DeploymentKey, LineKey};
 use super::pin::Keys;
 use super::state::State;
 use crate::agent::AgentMachine;
-use crate::agent::history::{Transcript, input_message};
+use crate::agent::history::Transcript;
 use crate::agent::partial::PartialOutput;
 use crate::domain::{
     ExecutionPlan, LimitScope, Message, ModelRecord, ModelRequest, ModelSettings, NewAgent, NewModel, OutputSchema,
-    PlannedModel, Price, PriceListing, Queued, RateLimit, ResourceId, ServiceTier, ToolChoice, ToolSpec, template,
+    Part, PlannedModel, Price, PriceListing, Queued, RateLimit, ResourceId, ServiceTier, ToolChoice, ToolSpec,
+    input_message, is_parts, take_parts, template,
 };
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -79,6 +80,8 @@ pub(crate) struct ModelSetup {
     pub(crate) name: String,
     /// The name of its provider in its record.
     pub(crate) provider_name: String,
+    /// The service behind it, where that has another name.
+    pub(crate) service: Option<String>,
     pub(crate) provider: Arc<dyn Provider>,
     /// What its record adds to each request.
     pub(crate) headers: RequestHeaders,
@@ -123,6 +126,7 @@ impl ModelSetup {
         Ok(Self {
             name: model.name.clone(),
             provider_name: model.provider.clone(),
+            service: ledger::service_of(model),
             provider,
             headers,
             price: price_at(asked, model, profile.free, listed_price),
@@ -180,13 +184,17 @@ impl Asked {
 }
 
 /// The lines of a model's calls: those of the limits that hold for it, and its deployment's own.
+///
+/// A limit of each provider holds for each service: its dialects share a line. A limit of one holds by either name.
 pub(super) fn lines(limits: &[RateLimit], model: &NewModel, deployment: &DeploymentKey) -> Vec<LineKey> {
+    let service = ledger::service_of(model);
     let line = |limit: &RateLimit| {
         let subject = match (limit.scope, limit.scope_id) {
             (LimitScope::All, _) => String::new(),
             (LimitScope::User | LimitScope::Key, id) => id?.to_string(),
             (LimitScope::Model, _) => model.name.clone(),
-            (LimitScope::Provider, _) => model.provider.clone(),
+            (LimitScope::Provider, _) if limit.subject.as_ref() == Some(&model.provider) => model.provider.clone(),
+            (LimitScope::Provider, _) => service.as_ref().unwrap_or(&model.provider).clone(),
             _ => return None,
         };
         let meant = limit.subject.as_ref().is_none_or(|wanted| *wanted == subject);
@@ -293,6 +301,16 @@ impl Setup {
     /// Whether it takes an input. Errors: as [`Opening::state`].
     pub(crate) fn admit(&self, input: &Value) -> Result<()> {
         first_message(&self.plan, input).map(drop)
+    }
+
+    /// Whether it takes an input that a model wrote: text alone, as an address that a model makes up would be read
+    /// by the provider with whatever the model put into it. Errors: as [`Opening::state`].
+    pub(crate) fn admit_called(&self, input: &Value) -> Result<()> {
+        let message = first_message(&self.plan, input)?;
+        if message.parts.iter().all(|part| matches!(part, Part::Text { .. })) {
+            return Ok(());
+        }
+        Err(Error::invalid("an agent that is called as a tool is given text: images and files come from callers"))
     }
 
     /// What a name stands for, if it is on offer.
@@ -413,15 +431,27 @@ fn agent_spec(plan: &ExecutionPlan) -> (ToolSpec, bool) {
 
 fn first_message(plan: &ExecutionPlan, input: &Value) -> Result<Message> {
     let Some(prompt) = &plan.prompt else {
-        return Ok(input_message(input));
+        return input_message(input);
     };
     let prompt = &prompt.spec;
-    let variables = match input {
-        Value::Object(variables) => variables.clone(),
+    let variables = || template::variables(prompt.format, &prompt.template);
+    let mut parts = Vec::new();
+    let values = match input {
+        // Images and files stand behind the text that the prompt makes, unless it has a variable of that name.
+        Value::Object(values) if values.keys().any(|name| is_parts(name)) => {
+            let mut values = values.clone();
+            if !variables()?.iter().any(|name| is_parts(name)) {
+                parts = take_parts(&mut values)?;
+            }
+            values
+        }
+        Value::Object(values) => values.clone(),
         Value::Null => Map::new(),
-        other => text_variable(template::variables(prompt.format, &prompt.template)?, other)?,
+        other => text_variable(variables()?, other)?,
     };
-    prompt.fill(&variables).map(Message::user)
+    let mut message = Message::user(prompt.fill(&values)?);
+    message.parts.append(&mut parts);
+    Ok(message)
 }
 
 /// A prompt with one variable takes a plain value for it.

@@ -392,6 +392,7 @@ impl Writer<'_> {
             prompt: setup.prompt_label(),
             model: model.name.clone(),
             provider: model.provider_name.clone(),
+            service: model.service.clone(),
             price: model.price.clone(),
             listing: model.listing.clone(),
             input_bound: start.input_bound,

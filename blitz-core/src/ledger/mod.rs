@@ -44,8 +44,9 @@ pub(crate) use budgets::{
 #[cfg(test)]
 pub(crate) use costs::rebuild_windows;
 pub(crate) use costs::{booked, embedded, execution_cost, list_entries, summary, verify_windows};
+pub(crate) use price::import::BadRows;
 pub(crate) use price::{
-    find as find_price, import as price_import, list as list_prices, listed, may_give_priority, price_of,
+    find as find_price, import as price_import, list as list_prices, listed, may_give_priority, price_of, service_of,
 };
 pub(crate) use rerate::rerate;
 pub(crate) use reserve::reserve;
@@ -94,6 +95,8 @@ pub(crate) struct ReserveRequest {
     pub(crate) model: String,
     /// Who serves it.
     pub(crate) provider: String,
+    /// The service behind it, where that has another name: its budgets count the call too.
+    pub(crate) service: Option<String>,
     /// What its tokens cost; unknown where absent.
     pub(crate) price: Option<Price>,
     /// By which name that price is listed, where it is not the model's own.

@@ -22,6 +22,12 @@ pub(crate) fn may_give_priority(model: &NewModel) -> bool {
     table::service(&model.provider, model.base_url.as_deref()).is_some_and(table::gives_priority)
 }
 
+/// Whose budgets and limits count a model's calls beside those of its provider's name; `None` where that is its name.
+pub(crate) fn service_of(model: &NewModel) -> Option<String> {
+    let service = table::counted_as(&model.provider, model.base_url.as_deref());
+    (service != model.provider).then(|| service.to_owned())
+}
+
 /// By which name a model without a price of its own is listed; `None` where nobody lists it.
 fn listing(tx: &mut dyn Connection, now: Timestamp, model: &NewModel) -> Result<Option<PriceListing>> {
     let Some(service) = table::service(&model.provider, model.base_url.as_deref()) else { return Ok(None) };
@@ -30,7 +36,8 @@ fn listing(tx: &mut dyn Connection, now: Timestamp, model: &NewModel) -> Result<
     Ok(Some(PriceListing { service, model, version, service_tier: ServiceTier::Standard }))
 }
 
-/// What a name is listed at in a version.
+/// What a name is listed at in a version. What that names and cannot price is listed at nothing: the shipped
+/// table does not speak in its place.
 pub(super) fn in_version(
     tx: &mut dyn Connection,
     version: Option<i64>,
@@ -41,7 +48,7 @@ pub(super) fn in_version(
         None => BTreeMap::new(),
     };
     let found = table::spellings(service, model).find_map(|name| imported.remove(&name));
-    Ok(found.or_else(|| table::find(service, model).cloned()))
+    Ok(found.unwrap_or_else(|| table::find(service, model).cloned()))
 }
 
 /// The price that is listed for a model without one of its own: in the imported prices in force,

@@ -277,6 +277,7 @@ fn call(request: &ReserveRequest) -> Call<'_> {
         prompt: request.prompt.as_deref(),
         model: &request.model,
         provider: &request.provider,
+        service: request.service.as_deref(),
         attempt: request.attempt,
     }
 }
@@ -355,7 +356,7 @@ fn named<'a>(request: &'a ReserveRequest, budget: &MatchedBudget) -> &'a str {
     use crate::domain::BudgetScope;
     match budget.scope {
         BudgetScope::Role => request.role.as_deref().unwrap_or_default(),
-        BudgetScope::Provider => &request.provider,
+        BudgetScope::Provider => request.service.as_ref().filter(|_| budget.by_service).unwrap_or(&request.provider),
         _ => &request.model,
     }
 }

@@ -146,6 +146,7 @@ pub(super) fn call(execution: i64) -> ReserveRequest {
         prompt: None,
         model: "m".into(),
         provider: "scripted".into(),
+        service: None,
         price: Some(price()),
         listing: None,
         input_bound: 100,

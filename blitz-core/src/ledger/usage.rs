@@ -1,5 +1,6 @@
-//! Usage over time: hourly sums folded from the entries, and what is behind them from the entries
-//! themselves. So every answer is exact to the ledger at its moment.
+//! Usage over time: sums of quarters of an hour folded from the entries, and what is behind them from
+//! the entries themselves. So every answer is exact to the ledger at its moment: clocks of all zones
+//! differ by whole quarters.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,9 +19,9 @@ use crate::store::sql::{Connection, to_json};
 const SLICE: u32 = 500;
 /// The most rows of an answer.
 const MAX_ROWS: usize = 10_000;
-const HOUR: i64 = 3_600_000_000;
+const QUARTER: i64 = 900_000_000;
 
-/// Folds the next entries into the sums of their hours; says whether there are more.
+/// Folds the next entries into the sums of their quarters; says whether there are more.
 pub(crate) fn fold(tx: &mut dyn Connection) -> Result<bool> {
     let after = sql::folded(tx)?;
     let used = sql::entries(tx, after, SLICE)?;
@@ -46,11 +47,10 @@ pub(crate) fn fold(tx: &mut dyn Connection) -> Result<bool> {
 /// Answers a question. Errors: `InvalidInput` for a time zone that is not known, or where the answer
 /// would be over 10,000 rows.
 pub(crate) fn report(tx: &mut dyn Connection, query: &UsageQuery) -> Result<UsageReport> {
-    let floor = |at: Timestamp| window::hour_of(at);
-    let from = query.from.map_or(Timestamp(i64::MIN / 2), floor);
-    let to = query.to.map_or(Timestamp(i64::MAX / 2), |to| floor(Timestamp(to.0.saturating_add(HOUR - 1))));
-    let mut answer = Answer { query, groups: BTreeMap::new(), total: Sums::default() };
-    let mut after = Dims { hour: Timestamp(i64::MIN), ..Dims::default() };
+    let from = query.from.map_or(Timestamp(i64::MIN / 2), quarter_of);
+    let to = query.to.map_or(Timestamp(i64::MAX / 2), |to| quarter_of(Timestamp(to.0.saturating_add(QUARTER - 1))));
+    let mut answer = Answer { query, groups: BTreeMap::new(), total: Sums::default(), span: None };
+    let mut after = Dims { start: Timestamp(i64::MIN), ..Dims::default() };
     loop {
         let rollups = sql::rollups(tx, (from, to), &after, 1000)?;
         for (dims, sums) in &rollups {
@@ -90,7 +90,7 @@ pub(crate) fn report(tx: &mut dyn Connection, query: &UsageQuery) -> Result<Usag
     Ok(UsageReport { from: query.from.map(|_| from), to: query.to.map(|_| to), rows, total })
 }
 
-/// The hourly sums as the entries alone make them, to hold the folded ones against.
+/// The sums as the entries alone make them, to hold the folded ones against.
 #[cfg(test)]
 pub(crate) fn rebuilt(tx: &mut dyn Connection, up_to: i64) -> Result<BTreeMap<Dims, Sums>> {
     let mut tags = Tags::default();
@@ -106,10 +106,17 @@ pub(crate) fn rebuilt(tx: &mut dyn Connection, up_to: i64) -> Result<BTreeMap<Di
     }
 }
 
+/// The quarter of an hour that a moment lies in.
+fn quarter_of(at: Timestamp) -> Timestamp {
+    window::floor(at, QUARTER)
+}
+
 struct Answer<'a> {
     query: &'a UsageQuery,
     groups: BTreeMap<Dims, Sums>,
     total: Sums,
+    /// The span that was found last: what follows mostly lies in it too.
+    span: Option<(Timestamp, Timestamp)>,
 }
 
 impl Answer<'_> {
@@ -118,11 +125,12 @@ impl Answer<'_> {
             return Ok(());
         }
         self.total.add(sums)?;
+        let start = self.start(dims.start)?;
         let by = |by: UsageBy| self.query.by.contains(&by);
         let text = |by_it: bool, text: &String| if by_it { text.clone() } else { String::new() };
         let number = |by_it: bool, number: i64| if by_it { number } else { 0 };
         let group = Dims {
-            hour: self.start(dims.hour)?,
+            start,
             user_id: number(by(UsageBy::User), dims.user_id),
             role: text(by(UsageBy::Role), &dims.role),
             key_id: number(by(UsageBy::Key), dims.key_id),
@@ -131,7 +139,7 @@ impl Answer<'_> {
             agent_id: number(by(UsageBy::Agent), dims.agent_id),
             workflow_id: number(by(UsageBy::Workflow), dims.workflow_id),
             prompt: text(by(UsageBy::Prompt), &dims.prompt),
-            tags: text(by(UsageBy::Tags), &dims.tags),
+            tags: if by(UsageBy::Tags) { dims.tags.clone() } else { self.asked_of(&dims.tags) },
         };
         if self.groups.len() >= MAX_ROWS && !self.groups.contains_key(&group) {
             return Err(Error::invalid(format!(
@@ -141,17 +149,34 @@ impl Answer<'_> {
         self.groups.entry(group).or_default().add(sums)
     }
 
-    /// When the span begins that an hour lies in.
-    fn start(&self, hour: Timestamp) -> Result<Timestamp> {
+    /// Of all tags those whose keys rows are told apart by.
+    fn asked_of(&self, tags: &str) -> String {
+        let is_asked = |tag: &&str| {
+            let key = tag.split_once('=').map_or(*tag, |(key, _)| key);
+            self.query.by.iter().any(|by| matches!(by, UsageBy::Tag(asked) if asked == key))
+        };
+        tags.split(',').filter(is_asked).collect::<Vec<_>>().join(",")
+    }
+
+    /// When the span begins that a quarter lies in.
+    fn start(&mut self, quarter: Timestamp) -> Result<Timestamp> {
+        if let Some((start, end)) = self.span
+            && start <= quarter
+            && quarter < end
+        {
+            return Ok(start);
+        }
         let kind = match self.query.every {
             None => return Ok(Timestamp(0)),
-            Some(UsageStep::Hour) => return Ok(hour),
+            Some(UsageStep::Hour) => BudgetPeriod::Hour,
             Some(UsageStep::Day) => BudgetPeriod::Day,
             Some(UsageStep::Week) => BudgetPeriod::Week,
             Some(UsageStep::Month) => BudgetPeriod::Month,
         };
         let period = Period { kind, hours: None, time_zone: self.query.time_zone.clone(), epoch: Timestamp(0) };
-        window::span(&period, hour).map(|(start, _)| start)
+        let span = window::span(&period, quarter)?;
+        self.span = Some(span);
+        Ok(span.0)
     }
 }
 
@@ -174,7 +199,7 @@ fn row(query: &UsageQuery, dims: &Dims, sums: &Sums) -> UsageRow {
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     let well = sums.attempts.saturating_sub(sums.failures);
     UsageRow {
-        start: query.every.map(|_| dims.hour),
+        start: query.every.map(|_| dims.start),
         user_id: number(dims.user_id).map(UserId),
         role: text(&dims.role),
         key_id: number(dims.key_id),
@@ -259,7 +284,7 @@ impl Tags {
             Some(tags) => tags.clone(),
             None => self.0.entry(used.root_id).or_insert(tags::of_root(tx, used.root_id)?.join(",")).clone(),
         };
-        Ok(Dims { hour: window::hour_of(used.at), tags, ..used.dims.clone() })
+        Ok(Dims { start: quarter_of(used.at), tags, ..used.dims.clone() })
     }
 }
 

@@ -85,7 +85,8 @@ pub(super) fn hour_of(at: Timestamp) -> Timestamp {
     floor(at, HOUR)
 }
 
-fn floor(at: Timestamp, step: i64) -> Timestamp {
+/// The last multiple of a step up to a moment.
+pub(super) fn floor(at: Timestamp, step: i64) -> Timestamp {
     Timestamp(at.0.saturating_sub(at.0.rem_euclid(step)))
 }
 

@@ -13,7 +13,7 @@ use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::error::Failure;
 use super::wire::token::{TokenSource, Tokens};
 use super::wire::{Dialect, Encoded, Link};
-use super::{CallContext, EmbeddingFuture, EmbeddingRequest, ModelStream, Profile, Provider, profile};
+use super::{CallContext, EmbeddingFuture, EmbeddingRequest, ModelStream, Profile, Provider, profile, tokens};
 use crate::domain::{ModelRequest, Secret};
 use crate::error::{Error, Result};
 use crate::net::Http;
@@ -216,6 +216,10 @@ impl Provider for AzureOpenAi {
 
     fn profile(&self, model_name: &str) -> Profile {
         profile::of(self.azure.family(model_name))
+    }
+
+    fn input_token_bound(&self, request: &ModelRequest) -> u64 {
+        tokens::input_bound(request, Some(self.azure.family(&request.model_name)))
     }
 }
 

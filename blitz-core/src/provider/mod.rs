@@ -176,7 +176,7 @@ pub trait Provider: Send + Sync + 'static {
     /// than bytes) plus what each message and tool adds, with a fixed bound for an image. With the
     /// feature `tokens` texts are counted exactly where the encoding of the model is known.
     fn input_token_bound(&self, request: &ModelRequest) -> u64 {
-        tokens::input_bound(request)
+        tokens::input_bound(request, None)
     }
 }
 

@@ -59,7 +59,8 @@ const FAMILIES: &[Family] = &[
 
 /// The profile of a model; what a gateway or region puts before its name is no part of the family's.
 pub(super) fn of(model_name: &str) -> Profile {
-    let name = model_name.rsplit('/').next().unwrap_or(model_name);
+    let name = plain_name(model_name);
+    let name = name.as_str();
     let name = name.find("claude-").map_or(name, |begin| &name[begin..]);
     let found = FAMILIES.iter().find(|family| belongs(name, family.prefix));
     let plain = Profile {
@@ -104,11 +105,18 @@ fn thinking(name: &str, reasoning: bool) -> Option<ThinkingRule> {
 /// Tokens that a provider may add to a request with tools, before any of them: the largest is Claude's.
 pub(super) const TOOLS_PROMPT: u64 = 1_024;
 
-/// Tokens that an image may count as at most.
-pub(super) fn image_bound(model_name: &str) -> u64 {
-    let name = model_name.rsplit('/').next().unwrap_or(model_name);
+/// The name without what a gateway puts before it, in the one way in which families are written.
+fn plain_name(model_name: &str) -> String {
+    model_name.rsplit('/').next().unwrap_or(model_name).to_ascii_lowercase()
+}
+
+/// Tokens that an image may count as at most, by the name of the model's family.
+///
+/// A name that tells no family, as a deployment's own may, could hide any of them.
+pub(super) fn image_bound(family: &str) -> u64 {
+    let name = plain_name(family);
     // This one counts an image as many times more tokens as its tokens are cheaper.
-    if name.starts_with("gpt-4o-mini") { 48_200 } else { 6_000 }
+    if belongs(&name, "gpt-4o-mini") || of(&name).context_window.is_none() { 48_200 } else { 6_000 }
 }
 
 /// The profile of the model of a request, as its settings have it.

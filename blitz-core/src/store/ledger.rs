@@ -35,6 +35,8 @@ pub(crate) struct Call<'a> {
     pub(crate) prompt: Option<&'a str>,
     pub(crate) model: &'a str,
     pub(crate) provider: &'a str,
+    /// The service behind it, where that has another name and budgets are asked.
+    pub(crate) service: Option<&'a str>,
     pub(crate) attempt: u32,
 }
 
@@ -92,6 +94,7 @@ impl Reservation {
             prompt: self.prompt.as_deref(),
             model: &self.model,
             provider: &self.provider,
+            service: None,
             attempt: self.attempt,
         }
     }
@@ -429,7 +432,7 @@ mod tests {
             [matching::MATCHING, matching::MATCHING_CHILD].into_iter().chain(costs::SUMMARY).chain(costs::ENTRIES);
         for query in queries.filter(|&query| query != summary_all && query != entries_all) {
             let explain: &'static str = format!("EXPLAIN QUERY PLAN {query}").leak();
-            let places = (1..=13).rev().find(|n| query.contains(&format!("?{n}"))).unwrap();
+            let places = (1..=14).rev().find(|n| query.contains(&format!("?{n}"))).unwrap();
             let plan =
                 crate::store::memory().store.write(move |tx| tx.query_all(explain, &vec![SqlValue::Null; places]));
             let plan: Vec<_> = plan.await.unwrap().iter().map(|row| row.text(3).unwrap().to_owned()).collect();

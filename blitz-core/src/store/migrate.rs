@@ -30,6 +30,7 @@ pub(crate) const SCRIPTS: &[Script] = &[
     Script { version: 5, sql: include_str!("migrations/sqlite/0005.sql") },
     Script { version: 6, sql: include_str!("migrations/sqlite/0006.sql") },
     Script { version: 7, sql: include_str!("migrations/sqlite/0007.sql") },
+    Script { version: 8, sql: include_str!("migrations/sqlite/0008.sql") },
 ];
 
 /// Marks our files in SQLite's header: "Bltz".

@@ -6,8 +6,10 @@ use super::sql::{Connection, Row, params, to_json};
 use crate::domain::{Price, PriceVersion, Timestamp};
 use crate::error::{Error, Result};
 
-/// Prices by provider, then by the provider's name of the model.
-pub(crate) type Book = BTreeMap<String, BTreeMap<String, Price>>;
+/// Prices by the provider's name of the model; without one where a version names a model and cannot price it.
+pub(crate) type Prices = BTreeMap<String, Option<Price>>;
+/// Prices by provider.
+pub(crate) type Book = BTreeMap<String, Prices>;
 
 /// Keeps a book as the version in force and gives its number; the same content again is the same version.
 pub(crate) fn put(
@@ -58,7 +60,7 @@ pub(crate) fn is_version(tx: &mut dyn Connection, version: i64) -> Result<bool> 
 }
 
 /// The prices of one provider's models in a version.
-pub(crate) fn of_version(tx: &mut dyn Connection, version: i64, provider: &str) -> Result<BTreeMap<String, Price>> {
+pub(crate) fn of_version(tx: &mut dyn Connection, version: i64, provider: &str) -> Result<Prices> {
     let row = tx
         .query_one("SELECT prices FROM price_rates WHERE book_id = ?1 AND provider = ?2", params![version, provider])?;
     row.map_or_else(|| Ok(BTreeMap::new()), |row| row.json(0))

@@ -7,7 +7,7 @@ use super::plan::{Plan, PlanNode};
 use super::task::{ApprovalTask, HttpTask, LlmTask, Task, WaitTask};
 use super::values::Values;
 use crate::domain::schema::{SchemaCheck, describe};
-use crate::domain::{ExecutionId, Message, MessageRole, NodeType, OnError, Place, Timestamp};
+use crate::domain::{ExecutionId, Message, MessageRole, NodeType, OnError, Place, Timestamp, input_message};
 use crate::error::{Error, Result};
 
 /// What follows from a node's settings and what it reads.
@@ -312,6 +312,8 @@ fn ask(llm: &LlmTask, scope: &Scope) -> Result<Prepared> {
                 messages.push(message(item)?);
             }
         }
+        // Text, images and files, in the shape that an agent's input has.
+        other @ Value::Object(_) => messages.push(input_message(other)?),
         other => messages.push(Message::user(text(other.clone()))),
     }
     Ok(Prepared::Ask { messages, input: prompt })
@@ -327,6 +329,7 @@ fn message(item: &Value) -> Result<Message> {
     Ok(match role {
         MessageRole::System => Message::system(text(content)),
         MessageRole::Assistant => Message::assistant(text(content)),
+        _ if content.is_object() => input_message(&content)?,
         _ => Message::user(text(content)),
     })
 }

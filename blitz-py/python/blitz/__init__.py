@@ -53,6 +53,7 @@ from ._events import AsyncEventStream, EventStream
 from ._models import AzureOpenAI, FunctionModel, ModelCall, Scripted, price_per_million
 from ._native import __version__
 from ._execution import ExecutionHandle
+from ._input import File, Image
 from ._session import Session
 from ._value import Value
 from ._values import (
@@ -105,8 +106,10 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionRecord",
     "ExpressionError",
+    "File",
     "FunctionModel",
     "HeartbeatError",
+    "Image",
     "InternalError",
     "InterruptedError",
     "InvalidInputError",

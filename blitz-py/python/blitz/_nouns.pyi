@@ -3821,7 +3821,7 @@ class Usage(Noun):
     def query(
         self,
         *,
-        by: Sequence[Literal["user", "role", "key", "model", "provider", "agent", "workflow", "prompt", "tags"]] | None = None,
+        by: Sequence[Literal['user', 'role', 'key', 'model', 'provider', 'agent', 'workflow', 'prompt', 'tags'] | str] | None = None,
         every: Literal["hour", "day", "week", "month"] | None = None,
         time_zone: str | None = None,
         from_: datetime | int | None = None,
@@ -3841,9 +3841,9 @@ class Usage(Noun):
         Args:
             by: What rows are told apart by.
             every: How long a row's span of time is; all of it where absent.
-            time_zone: Whose calendar days, weeks and months are, `Europe/Berlin`; UTC where absent.
-            from_: From the hour of this moment on.
-            to: Until the end of the hour before this moment's end.
+            time_zone: Whose hours, days, weeks and months are, `Europe/Berlin`; UTC where absent.
+            from_: From the quarter of an hour of this moment on.
+            to: Until the end of the quarter of an hour that this moment is in; one that begins a quarter is not in it.
             user_id: One user's.
             role: Of those with a role.
             key_id: By one API key.
@@ -3856,7 +3856,7 @@ class Usage(Noun):
     async def aquery(
         self,
         *,
-        by: Sequence[Literal["user", "role", "key", "model", "provider", "agent", "workflow", "prompt", "tags"]] | None = None,
+        by: Sequence[Literal['user', 'role', 'key', 'model', 'provider', 'agent', 'workflow', 'prompt', 'tags'] | str] | None = None,
         every: Literal["hour", "day", "week", "month"] | None = None,
         time_zone: str | None = None,
         from_: datetime | int | None = None,
@@ -3876,9 +3876,9 @@ class Usage(Noun):
         Args:
             by: What rows are told apart by.
             every: How long a row's span of time is; all of it where absent.
-            time_zone: Whose calendar days, weeks and months are, `Europe/Berlin`; UTC where absent.
-            from_: From the hour of this moment on.
-            to: Until the end of the hour before this moment's end.
+            time_zone: Whose hours, days, weeks and months are, `Europe/Berlin`; UTC where absent.
+            from_: From the quarter of an hour of this moment on.
+            to: Until the end of the quarter of an hour that this moment is in; one that begins a quarter is not in it.
             user_id: One user's.
             role: Of those with a role.
             key_id: By one API key.
@@ -3922,26 +3922,30 @@ class Prices(Noun):
         *,
         source: str | None = None,
         effective_from: datetime | int | None = None,
+        leave_out_bad: bool | None = None,
     ) -> ImportedPrices:
         """``prices.import``: A price map to import.
 
         Args:
             prices: The map: the text of its file, or the object itself.
             source: Where it comes from, for the audit trail.
-            effective_from: Since when it is in force; now where absent or past."""
+            effective_from: Since when it is in force; now where absent or past.
+            leave_out_bad: Whether rows that hold a number that is none are left out and named; else one refuses the whole map."""
     async def aimport(
         self,
         prices: str | Mapping[str, Any],
         *,
         source: str | None = None,
         effective_from: datetime | int | None = None,
+        leave_out_bad: bool | None = None,
     ) -> ImportedPrices:
         """``prices.import``: A price map to import.
 
         Args:
             prices: The map: the text of its file, or the object itself.
             source: Where it comes from, for the audit trail.
-            effective_from: Since when it is in force; now where absent or past."""
+            effective_from: Since when it is in force; now where absent or past.
+            leave_out_bad: Whether rows that hold a number that is none are left out and named; else one refuses the whole map."""
 
     def versions(
         self,

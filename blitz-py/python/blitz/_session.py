@@ -12,6 +12,7 @@ from ._calls import at_work
 from ._errors import CLASSES
 from ._events import AsyncEventStream, EventStream
 from ._execution import ExecutionHandle, fits_64_bits
+from ._input import given
 from ._loop_lazy import mailbox, next_mailbox, settled
 from ._values import Outcome, Record
 
@@ -65,7 +66,7 @@ class _Asked:
         if not isinstance(agent, (str, int)):
             raise CLASSES["invalid_input"](_no_agent(agent))
         self.agent = agent
-        self.input = input
+        self.input = given(input)
         self.options: dict[str, Any] = {}
         self.output = None
         if output_type is not None:
@@ -143,7 +144,8 @@ class Session:
     ``run``, ``start`` and ``stream`` block, and work inside a running loop, in Jupyter and in threads;
     ``arun``, ``astart`` and ``astream`` are for ``await``. All take the same arguments:
 
-    - ``agent``: the agent's name, id, or ``owner/name``; ``input``: what it is given.
+    - ``agent``: the agent's name, id, or ``owner/name``; ``input``: what it is given: text, JSON, an
+      :class:`Image` or :class:`File`, or a list of texts with these.
     - ``output_type``: a type that the output is to have: a dataclass, a ``TypedDict``, an ``Enum``, a
       pydantic model, a list of such, …; or ``output_schema``: a JSON Schema.
     - ``limits``: limits that this run lowers: ``max_turns``, ``timeout_ms``, ``max_tokens``,

@@ -65,6 +65,22 @@ async fn t34_guesses_of_the_old_password_are_held_back_like_logins() {
     assert_eq!(code(engine.login("ana@example.com", PASSWORD).await), ErrorCode::Unauthenticated, "it is held back");
 }
 
+/// Guesses that are compared at the same time do not get past what follows from them.
+#[tokio::test]
+async fn t34_guesses_of_the_old_password_at_once_are_held_back_too() {
+    let (engine, root, _) = scripted(vec![]).await;
+    let (_, ana) = member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
+    let guesses =
+        (0..16).map(|n| if n == 15 { PASSWORD.to_owned() } else { format!("sk-canary wrong passphrase {n}") });
+    let changes = guesses.map(|guess| {
+        let users = ana.users();
+        async move { code(users.change_password(Secret::new(&guess), Secret::new(NEW)).await) }
+    });
+    let codes = futures_util::future::join_all(changes).await;
+    assert_eq!(codes, [ErrorCode::PermissionDenied; 16], "the right one too, behind so many that were wrong");
+    assert!(ana.users().me().await.is_ok(), "nothing was changed");
+}
+
 #[tokio::test]
 async fn a_forgotten_password_is_set_by_a_token_that_is_good_once() {
     let (engine, root, _) = scripted(vec![]).await;

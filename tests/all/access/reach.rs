@@ -2,8 +2,8 @@
 
 use blitz::provider::Reply;
 use blitz::{
-    CostFilter, Engine, ErrorCode, ListOptions, NewAgent, NewBudget, NewModel, NewPrompt, NewTool, NewUser, PromptRef,
-    Role, Session, Share, ShareLevel, User, UserUpdate, Visibility,
+    CostFilter, Engine, ErrorCode, ExportFormat, ListOptions, NewAgent, NewBudget, NewModel, NewPrompt, NewTool,
+    NewUser, PromptRef, Role, Session, Share, ShareLevel, UsageQuery, User, UserUpdate, Visibility,
 };
 use serde_json::{Map, json};
 
@@ -157,7 +157,7 @@ async fn t40_no_field_of_a_request_raises_a_role() {
 async fn t39_costs_are_ones_own_whatever_is_asked() {
     let world = world().await;
     let ana = world.ana.0.id;
-    for filter in [CostFilter::all(), CostFilter::of_user(ana), CostFilter::of_root(world.execution)] {
+    for filter in [CostFilter::all(), CostFilter::of_root(world.execution)] {
         let mine = world.ana.1.costs().summary(filter).await.unwrap();
         assert!(mine.cost > blitz::Money::ZERO);
         let theirs = world.ben.costs().summary(filter).await.unwrap();
@@ -165,8 +165,30 @@ async fn t39_costs_are_ones_own_whatever_is_asked() {
         assert!(world.ben.costs().list(filter, ListOptions::default()).await.unwrap().items.is_empty(), "{filter:?}");
         assert_eq!(world.root.costs().summary(filter).await.unwrap().cost, mine.cost);
     }
+    // What is somebody else's by its very words is denied, and not answered with one's own.
+    let of_ana = CostFilter::of_user(ana);
+    let mut of_her = UsageQuery::default();
+    of_her.user_id = Some(ana);
+    let query = || of_her.clone();
+    let before = world.root.audit().list(ListOptions::limit(1000)).await.unwrap().items.len();
+    let denied = [
+        code(world.ben.costs().summary(of_ana).await),
+        code(world.ben.costs().list(of_ana, ListOptions::default()).await),
+        code(world.ben.usage().query(query()).await),
+        code(world.ben.usage().export(query(), ExportFormat::Csv).await),
+        code(world.ben.keys().list(Some(ana), ListOptions::default()).await),
+    ];
+    assert_eq!(denied, [ErrorCode::PermissionDenied; 5]);
+    let trail = world.root.audit().list(ListOptions::limit(1000)).await.unwrap().items;
+    let about = |line: &&blitz::AuditRecord| {
+        line.outcome == blitz::AuditOutcome::Denied && line.object.contains(&format!("user:{ana}"))
+    };
+    assert!(trail[before..].iter().any(|line| about(&line)), "{:?}", &trail[before..]);
+    assert!(world.ana.1.costs().summary(of_ana).await.unwrap().cost > blitz::Money::ZERO);
+    assert_eq!(world.ana.1.usage().query(query()).await.unwrap().total.calls, 1);
+    assert_eq!(world.root.usage().query(query()).await.unwrap().total.calls, 1);
     // An export is as narrow as a question.
-    for query in [json!({"user_id": ana, "by": ["user"]}), json!({"by": ["user"]})] {
+    for query in [json!({"user_id": null, "by": ["user"]}), json!({"by": ["user"]})] {
         for format in ["jsonl", "csv"] {
             let export = json!({"query": query, "format": format});
             let lines = |text: serde_json::Value| text.as_str().unwrap().lines().count() - usize::from(format == "csv");

@@ -2,6 +2,7 @@
 
 mod children;
 mod fallback;
+mod inputs;
 mod limits;
 mod loops;
 mod options;

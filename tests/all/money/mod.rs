@@ -13,6 +13,7 @@ mod race;
 mod reports;
 mod rerating;
 mod searches;
+mod services;
 mod usage;
 mod webhooks;
 

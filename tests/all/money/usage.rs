@@ -35,7 +35,7 @@ async fn usage_is_told_by_everything_that_a_call_has() {
         UsageBy::Prompt,
         UsageBy::Tags,
     ];
-    let report = me.usage().query(UsageQuery::by(everything).every(UsageStep::Day)).await.unwrap();
+    let report = me.usage().query(UsageQuery::by(everything.clone()).every(UsageStep::Day)).await.unwrap();
     assert_eq!(report.rows.len(), 3);
     let greeted = report.rows.iter().find(|row| row.prompt.is_some()).unwrap();
     assert_eq!((greeted.prompt.as_deref(), greeted.agent.as_deref()), (Some("greet@1"), Some("greeter")));
@@ -51,6 +51,10 @@ async fn usage_is_told_by_everything_that_a_call_has() {
     // Everybody sees their own, whatever they ask for.
     let theirs = session.usage().query(UsageQuery::by([UsageBy::User])).await.unwrap();
     assert_eq!((theirs.rows.len(), theirs.total.calls), (1, 2));
+    let teams = me.call("usage.query", json!({"by": ["tag:team"]})).await.unwrap();
+    let teams: Vec<_> =
+        teams["rows"].as_array().unwrap().iter().map(|row| (row["tags"].as_str(), row["calls"].as_u64())).collect();
+    assert_eq!(teams, [(None, Some(2)), (Some("team=blue"), Some(1))]);
     let csv = me.usage().export(UsageQuery::by([UsageBy::Model]), ExportFormat::Csv).await.unwrap();
     assert_eq!(csv.lines().count(), 3);
     let lines = me.call("usage.export", json!({"query": {"by": ["model"]}, "format": "jsonl"})).await.unwrap();

@@ -1,7 +1,7 @@
 //! A rate by the generic cell rate algorithm: integers on a clock that only goes forward.
-
-/// What may come at once, in nanoseconds' worth of the rate.
-const TOLERANCE: u64 = 1_000_000_000;
+//!
+//! As much as the limit may come at once; what was used comes back at the rate of the limit. So no time of
+//! so many minutes has more than the limit and so many times the limit: any one minute less than twice of it.
 
 const MINUTE: u64 = 60_000_000_000;
 
@@ -28,11 +28,14 @@ impl Rate {
         Self { units: units.max(1), arrival: 0 }
     }
 
-    /// Books units and gives when they may come: as soon as what was booked before has, less the tolerance.
+    /// Books units and gives when they may come: as soon as a minute's worth has room for them behind what
+    /// was booked before. What is larger than the limit comes when all before it has.
     pub(super) fn book(&mut self, now: u64, units: u64) -> Booking {
         let begins = self.arrival.max(now);
-        self.arrival = begins.saturating_add(self.worth(units));
-        Booking { at: begins.saturating_sub(TOLERANCE.min(begins - now)), units, ends: self.arrival }
+        let worth = self.worth(units);
+        self.arrival = begins.saturating_add(worth);
+        let ahead = MINUTE.saturating_sub(worth).min(begins - now);
+        Booking { at: begins - ahead, units, ends: self.arrival }
     }
 
     /// Gives back what was booked beyond what was used, as far as its time is not over: the rest has come,
@@ -54,9 +57,10 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// In any minute no more comes than the rate, what is tolerated at once, and one call.
+        /// However calls come: no span of time has more than the limit and what comes back in it, a call
+        /// larger than the limit apart.
         #[test]
-        fn no_minute_has_more_than_the_rate(
+        fn no_span_has_more_than_the_limit_and_what_comes_back(
             units in 1u64..100_000,
             calls in proptest::collection::vec((0u64..5_000_000_000, 1u64..1_000), 1..60),
         ) {
@@ -67,14 +71,30 @@ mod tests {
                 now += pause;
                 let at = rate.book(now, size).at;
                 prop_assert!(at >= now);
-                if let Some((before, _)) = came.last() { prop_assert!(at >= *before, "in turn"); }
                 came.push((at, size));
             }
             for (index, (from, _)) in came.iter().enumerate() {
-                let within: u64 = came[index..].iter().take_while(|(at, _)| *at < from + MINUTE).map(|(_, size)| size).sum();
-                let most = came[index..].iter().map(|(_, size)| *size).max().unwrap_or(0);
-                prop_assert!(within <= units + units / 30 + 2 + most, "{within} of {units}");
+                for (until, (to, _)) in came.iter().enumerate().skip(index) {
+                    let within: u128 = came[index..=until].iter().map(|(_, size)| u128::from(*size)).sum();
+                    let largest = came[index..=until].iter().map(|(_, size)| *size).max().unwrap_or(0);
+                    let back = u128::from(to.saturating_sub(*from)) * u128::from(units) / u128::from(MINUTE);
+                    // A booking is rounded down by less than a nanosecond's worth.
+                    let most = u128::from(units.max(largest)) + back + 2;
+                    prop_assert!(within <= most, "{within} of {units} in {} ns", to - from);
+                }
             }
+        }
+
+        /// Where nothing was booked, the limit itself comes at once, and the next unit as the first comes back.
+        #[test]
+        fn the_limit_comes_at_once(units in 1u64..5_000, now in 0u64..MINUTE) {
+            let mut rate = Rate::per_minute(units);
+            for _ in 0..units {
+                prop_assert_eq!(rate.book(now, 1).at, now);
+            }
+            let next = rate.book(now, 1).at;
+            let wait = MINUTE / units;
+            prop_assert!(now + wait - units <= next && next <= now + wait + units, "{next}");
         }
 
         #[test]

@@ -37,11 +37,27 @@ const LONG: Duration = Duration::from_secs(3_600);
 async fn b42_requests_come_no_faster_than_their_limit() {
     let (all, keys) = (Deployments::default(), line(ModelLimits::default().requests(60)));
     let began = Instant::now();
-    for _ in 0..61 {
+    for _ in 0..60 {
+        call(&all, &keys, 1, 1).await;
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO, "the limit itself comes at once");
+    for _ in 0..60 {
         call(&all, &keys, 1, 1).await;
     }
     assert!(began.elapsed() >= Duration::from_secs(59), "{:?}", began.elapsed());
     assert!(began.elapsed() <= Duration::from_secs(61), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn b42_two_requests_a_minute_are_two_at_once_and_the_next_half_a_minute_later() {
+    let (all, keys) = (Deployments::default(), line(ModelLimits::default().requests(2)));
+    let began = Instant::now();
+    let mut came = Vec::new();
+    for _ in 0..4 {
+        call(&all, &keys, 1, 1).await;
+        came.push(began.elapsed().as_secs_f64().round() as u64);
+    }
+    assert_eq!(came, [0, 0, 30, 60]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,7 +71,7 @@ async fn b42_tokens_are_held_then_corrected_by_what_was_used() {
     assert!(began.elapsed() <= Duration::from_secs(2), "{:?}", began.elapsed());
     call(&all, &keys, 6_000, 6_000).await;
     let began = Instant::now();
-    call(&all, &keys, 1, 1).await;
+    call(&all, &keys, 6_000, 6_000).await;
     assert!(began.elapsed() >= Duration::from_secs(58), "{:?}", began.elapsed());
 }
 

@@ -24,23 +24,49 @@ pub(crate) struct PriceMap {
 /// An object whose values are texts of JSON: no number of it goes through a float.
 type Raw<'a> = BTreeMap<String, &'a RawValue>;
 
-/// Reads a map. A model whose prices cannot be read exactly is left out and named; nothing of it is guessed.
+/// What becomes of a map with a row that holds a number that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadRows {
+    /// Nothing of it is taken.
+    Refuse,
+    /// They are left out and named.
+    LeaveOut,
+}
+
+/// Why a model has no price.
+#[derive(Debug, PartialEq, Eq)]
+enum Unread {
+    /// What is said of it is no price.
+    Bad(String),
+    /// It is sold in a way that calls are not charged by here.
+    Unlike(String),
+}
+
+/// The most rows that a refusal names.
+const MAX_NAMED: usize = 1_000;
+/// The most rows that its message names.
+const MAX_SAID: usize = 5;
+
+/// Reads a map. A model that is sold in a way that cannot be charged exactly is left out and named, and has no
+/// price in this version; nothing of it is guessed.
 ///
-/// Errors: `InvalidInput` where the text is no JSON object of objects.
-pub(crate) fn read(text: &str) -> Result<PriceMap> {
+/// Errors: `InvalidInput` where the text is no JSON object of objects, or where a row holds what is no price,
+/// unless such rows are to be left out too.
+pub(crate) fn read(text: &str, bad_rows: BadRows) -> Result<PriceMap> {
     let entries: Raw<'_> = serde_json::from_str(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         Error::invalid(format!("the prices are no JSON object by model's name: line {line}, column {column}"))
     })?;
     let mut map = PriceMap { book: Book::new(), taken: 0, left_out: Vec::new(), hash: content_hash(text.as_bytes()) };
     let mut found: BTreeMap<(String, String), (String, Price)> = BTreeMap::new();
+    let (mut bad, mut unpriced): (Vec<LeftOut>, Vec<(String, String)>) = (Vec::new(), Vec::new());
     for (key, entry) in entries {
         // The map's own description of itself.
         if key == "sample_spec" {
             continue;
         }
         match model(&key, entry) {
-            Ok((provider, name, price)) => match found.entry((provider, name)) {
+            Ok((provider, name, Ok(price))) => match found.entry((provider, name)) {
                 Entry::Vacant(place) => drop(place.insert((key, price))),
                 // Too dear is noticed, too cheap passes every budget.
                 Entry::Occupied(mut place) => {
@@ -50,14 +76,42 @@ pub(crate) fn read(text: &str) -> Result<PriceMap> {
                     map.left_out.push(LeftOut { model, reason });
                 }
             },
-            Err(reason) => map.left_out.push(LeftOut { model: key, reason }),
+            Ok((provider, name, Err(Unread::Unlike(reason)))) => {
+                unpriced.push((provider, name));
+                map.left_out.push(LeftOut { model: key, reason });
+            }
+            Ok((provider, name, Err(Unread::Bad(reason)))) => {
+                unpriced.push((provider, name));
+                bad.push(LeftOut { model: key, reason });
+            }
+            Err(Unread::Unlike(reason)) => map.left_out.push(LeftOut { model: key, reason }),
+            Err(Unread::Bad(reason)) => bad.push(LeftOut { model: key, reason }),
         }
     }
+    if bad_rows == BadRows::Refuse && !bad.is_empty() {
+        return Err(refused(&bad));
+    }
+    map.left_out.append(&mut bad);
+    map.left_out.sort_by(|one, other| one.model.cmp(&other.model));
     map.taken = found.len() as u64;
     for ((provider, name), (_, price)) in found {
-        map.book.entry(provider).or_default().insert(name, price);
+        map.book.entry(provider).or_default().insert(name, Some(price));
+    }
+    for (provider, name) in unpriced {
+        map.book.entry(provider).or_default().entry(name).or_insert(None);
     }
     Ok(map)
+}
+
+/// The refusal of a map with rows that are none, by their names.
+fn refused(bad: &[LeftOut]) -> Error {
+    let said: Vec<String> = bad.iter().take(MAX_SAID).map(|row| format!("{}: {}", row.model, row.reason)).collect();
+    let more = bad.len().saturating_sub(said.len());
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let rows: Vec<serde_json::Value> =
+        bad.iter().take(MAX_NAMED).map(|row| serde_json::json!({"model": row.model, "reason": row.reason})).collect();
+    Error::invalid(format!("nothing was imported, as {} rows hold no price: {}{more}", bad.len(), said.join("; ")))
+        .with_details(serde_json::json!({ "rows": rows }))
 }
 
 /// What a large call costs at most, to tell which of two prices is the dearer.
@@ -86,24 +140,25 @@ impl PriceMap {
     }
 }
 
-/// Whose model it is, its name there, and its price; else why it has none.
-fn model(key: &str, entry: &RawValue) -> Result<(String, String, Price), String> {
-    let fields: Raw<'_> = serde_json::from_str(entry.get()).map_err(|_| "it is no object".to_owned())?;
+/// Whose model it is, its name there, and its price or why it has none.
+type Row = (String, String, Result<Price, Unread>);
+
+/// Reads one row; else why nobody knows whose it is.
+fn model(key: &str, entry: &RawValue) -> Result<Row, Unread> {
+    let fields: Raw<'_> = serde_json::from_str(entry.get()).map_err(|_| Unread::Bad("it is no object".to_owned()))?;
     let text = |field: &str| {
         fields.get(field).and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default()
     };
     let seller = text("litellm_provider");
     if seller.is_empty() {
-        return Err("it names no provider (litellm_provider)".to_owned());
-    }
-    if fields.contains_key("tiered_pricing") {
-        return Err("its price depends on ranges that this version does not know (tiered_pricing)".to_owned());
+        return Err(Unread::Unlike("it names no provider (litellm_provider)".to_owned()));
     }
     let provider = ours(&seller);
     let name = key.to_ascii_lowercase();
     let prefixes = [format!("{seller}/"), format!("{provider}/")];
     let name = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name).to_owned();
-    Ok((provider, name, price(&fields)?))
+    let price = price(&fields);
+    Ok((provider, name, price))
 }
 
 /// The name in our table of a seller in the map; its own where it is none of ours.
@@ -143,30 +198,54 @@ const CLASSES: [(&str, ServiceTier); 4] = [
     ("_ultrafast", ServiceTier::Fast),
 ];
 
-fn price(fields: &Raw<'_>) -> Result<Price, String> {
+/// Parts of the names of fields by which calls are charged in such a map, and not here: taken without them a
+/// price would be too low.
+const UNCHARGED: [&str; 8] = [
+    "cost_per_image",
+    "cost_per_pixel",
+    "_per_second",
+    "cost_per_character",
+    "cost_per_query",
+    "cost_per_1k_calls",
+    "cost_per_page",
+    "cost_per_session",
+];
+
+fn price(fields: &Raw<'_>) -> Result<Price, Unread> {
     let mut tiers: BTreeMap<(ServiceTier, u64), PriceTier> = BTreeMap::new();
-    let (mut request, mut search) = (None, None);
+    let (mut request, mut search, mut unlike) = (None, None, None);
     for (field, raw) in fields {
         if raw.get() == "null" {
             continue;
         }
         if field == "input_cost_per_request" {
-            request = Some(rate(field, raw)?);
+            request = Some(rate(field, raw).map_err(Unread::Bad)?);
         } else if field == "search_context_cost_per_query" {
-            search = dearest_search(field, raw)?;
+            search = dearest_search(field, raw).map_err(Unread::Bad)?;
         } else if let Some((class, above, dimension)) = dimension(field) {
             let new = || PriceTier::above(above).with_service_tier(class);
-            *dimension(tiers.entry((class, above)).or_insert_with(new)) = Some(rate(field, raw)?);
+            *dimension(tiers.entry((class, above)).or_insert_with(new)) = Some(rate(field, raw).map_err(Unread::Bad)?);
+        } else if UNCHARGED.iter().any(|part| field.contains(part))
+            && rate(field, raw).map_err(Unread::Bad)? != Rate::ZERO
+        {
+            unlike.get_or_insert_with(|| format!("it is charged by what no report of usage here tells ({field})"));
         }
+    }
+    if fields.contains_key("tiered_pricing") {
+        unlike = Some("its price depends on ranges that this version does not know (tiered_pricing)".to_owned());
+    }
+    if let Some(reason) = unlike {
+        return Err(Unread::Unlike(reason));
     }
     let base = tiers.remove(&(ServiceTier::Standard, 0)).unwrap_or_else(|| PriceTier::above(0));
     if base.input == Some(Rate::ZERO) && base.output == Some(Rate::ZERO) {
-        return Err("it costs nothing, which in such a map means that nobody knows".to_owned());
+        return Err(Unread::Unlike("it costs nothing, which in such a map means that nobody knows".to_owned()));
     }
-    let off_peak = fields.get("off_peak_pricing").map(|raw| off_peak(raw)).transpose()?;
+    let off_peak = fields.get("off_peak_pricing").map(|raw| off_peak(raw)).transpose().map_err(Unread::Unlike)?;
     let price = Price::of(&base, tiers.into_values().collect());
-    let price = price.ok_or_else(|| "it has no price per input and output token".to_owned())?;
-    Ok(Price { request, search, off_peak, regional_percent: regional(fields)?, ..price })
+    let price = price.ok_or_else(|| Unread::Unlike("it has no price per input and output token".to_owned()))?;
+    let regional_percent = regional(fields).map_err(Unread::Unlike)?;
+    Ok(Price { request, search, off_peak, regional_percent, ..price })
 }
 
 /// The rates of some hours of the week, each span as `"HH:MM-HH:MM"`.
@@ -260,9 +339,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn only(entry: &str) -> Result<(String, String, Price), String> {
+    fn only(entry: &str) -> Result<(String, String, Price), Unread> {
         let raw: &RawValue = serde_json::from_str(entry).unwrap();
-        model("openai/gpt-x", raw)
+        let (provider, name, price) = model("openai/gpt-x", raw)?;
+        Ok((provider, name, price?))
+    }
+
+    fn lenient(text: &str) -> Result<PriceMap> {
+        super::read(text, BadRows::LeaveOut)
     }
 
     #[test]
@@ -303,14 +387,39 @@ mod tests {
         for rate in ["-5", "1e400", "\"1,5\"", "0.00000000000000000001", "\"NaN\"", "\"Infinity\"", "true", "[]"] {
             let entry =
                 format!(r#"{{"litellm_provider":"p","input_cost_per_token":{rate},"output_cost_per_token":1}}"#);
-            assert!(only(&entry).unwrap_err().contains("input_cost_per_token"), "{rate}");
+            let Err(Unread::Bad(reason)) = only(&entry) else { panic!("{rate}") };
+            assert!(reason.contains("input_cost_per_token"), "{rate}");
         }
         assert!(only(r#"{"litellm_provider":"p","input_cost_per_second":1}"#).is_err());
         assert!(only(r#"{"input_cost_per_token":1,"output_cost_per_token":1}"#).is_err());
         assert!(only(r#"{"litellm_provider":"p","input_cost_per_token":0.0,"output_cost_per_token":0}"#).is_err());
         for text in ["", "[]", "{\"a\":", "{\"a\":NaN}", "null"] {
-            assert!(read(text).is_err(), "{text:?}");
+            assert!(lenient(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn t04_what_calls_are_charged_by_and_cannot_be_here_leaves_the_model_out() {
+        let with = |field: &str, value: &str| {
+            only(&format!(
+                r#"{{"litellm_provider":"p","input_cost_per_token":1e-6,"output_cost_per_token":1e-6,"{field}":{value}}}"#
+            ))
+        };
+        for field in [
+            "output_cost_per_image",
+            "output_cost_per_second",
+            "input_cost_per_audio_per_second",
+            "output_cost_per_character",
+            "input_cost_per_query",
+            "file_search_cost_per_1k_calls",
+            "code_interpreter_cost_per_session",
+        ] {
+            let Err(Unread::Unlike(reason)) = with(field, "0.04") else { panic!("{field}") };
+            assert!(reason.contains(field), "{reason}");
+            assert!(with(field, "0.0").is_ok() && with(field, "null").is_ok(), "{field} of nothing");
+            assert!(matches!(with(field, "\"NaN\""), Err(Unread::Bad(_))), "{field}");
+        }
+        assert!(with("output_cost_per_image_token", "1e-6").is_ok());
     }
 
     #[test]
@@ -352,9 +461,13 @@ mod tests {
         {
             let entries: Vec<_> =
                 same.iter().zip(rates).map(|((key, seller), rate)| entry(key, seller, rate)).collect();
-            let map = read(&format!("{{{}}}", entries.join(","))).unwrap();
+            let map = lenient(&format!("{{{}}}", entries.join(","))).unwrap();
             let rate = Rate::parse(rates[kept]).unwrap();
-            assert_eq!(map.book["azure"], BTreeMap::from([("x".to_owned(), Price::new(rate, rate))]), "{rates:?}");
+            assert_eq!(
+                map.book["azure"],
+                BTreeMap::from([("x".to_owned(), Some(Price::new(rate, rate)))]),
+                "{rates:?}"
+            );
             let mut left_out: Vec<_> = map.left_out.iter().map(|left| left.model.as_str()).collect();
             left_out.sort_unstable();
             let mut others: Vec<_> = same.iter().map(|(key, _)| *key).filter(|key| *key != same[kept].0).collect();
@@ -378,7 +491,7 @@ mod tests {
         fn every_entry_is_taken_or_named(keys in proptest::collection::btree_set("[a-z/.-]{1,12}", 0..8), value in "[0-9eE.+-]{0,12}") {
             let entries: Vec<String> = keys.iter().filter(|key| *key != "sample_spec")
                 .map(|key| format!(r#""{key}":{{"litellm_provider":"p","input_cost_per_token":"{value}","output_cost_per_token":"1"}}"#)).collect();
-            let map = read(&format!("{{{}}}", entries.join(","))).unwrap();
+            let map = lenient(&format!("{{{}}}", entries.join(","))).unwrap();
             prop_assert_eq!(map.taken + map.left_out.len() as u64, entries.len() as u64);
         }
     }

@@ -63,6 +63,16 @@ pub(super) fn service<'a>(provider: &'a str, base_url: Option<&str>) -> Option<&
     }
 }
 
+/// Whose budget and limits count the calls of a provider at an address, beside those of its own name.
+///
+/// The provider's own hosts say it, and else its dialect, where that is spoken for one service alone:
+/// `openai_compatible` elsewhere is somebody else's server.
+pub(super) fn counted_as<'a>(provider: &'a str, base_url: Option<&str>) -> &'a str {
+    let named = SERVICES.iter().find(|service| service.providers.contains(&provider));
+    let by_dialect = named.filter(|_| base_url.is_none() || provider != "openai_compatible");
+    base_url.and_then(|url| at(&host(url))).or(by_dialect).map_or(provider, |service| service.name)
+}
+
 fn at(host: &str) -> Option<&'static Service> {
     SERVICES.iter().find(|service| {
         service.hosts.iter().any(|own| if own.starts_with('.') { host.ends_with(own) } else { host == *own })
@@ -202,6 +212,24 @@ fn read(text: &str) -> Result<HashMap<String, HashMap<String, Price>>> {
 mod tests {
     use super::*;
     use crate::domain::{Usage, UsageDetails};
+
+    #[test]
+    fn a_provider_is_counted_with_the_service_that_it_asks() {
+        for (provider, url, service) in [
+            ("openai", None, "openai"),
+            ("openai_responses", None, "openai"),
+            ("openai_responses", Some("http://127.0.0.1:9/v1"), "openai"),
+            ("openai_compatible", None, "openai"),
+            ("openai_compatible", Some("https://API.openai.com/v1"), "openai"),
+            ("openai_compatible", Some("http://127.0.0.1:9/v1"), "openai_compatible"),
+            ("azure_responses", Some("https://mine.example"), "azure"),
+            ("openai", Some("https://mine.openai.azure.com"), "azure"),
+            ("mine", Some("https://api.anthropic.com"), "anthropic"),
+            ("mine", None, "mine"),
+        ] {
+            assert_eq!(counted_as(provider, url), service, "{provider} at {url:?}");
+        }
+    }
 
     #[test]
     fn every_row_has_a_source_a_date_and_names_in_the_form_they_are_looked_up_in() {

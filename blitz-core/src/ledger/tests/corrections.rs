@@ -187,7 +187,7 @@ proptest! {
         }
         let (stored, rebuilt) = ledger.write(|tx| {
             let up_to = folded(tx)?;
-            let after = Dims { hour: Timestamp(i64::MIN), ..Dims::default() };
+            let after = Dims { start: Timestamp(i64::MIN), ..Dims::default() };
             let stored = rollups(tx, (Timestamp(0), Timestamp(i64::MAX)), &after, 1000)?;
             Ok((stored.into_iter().collect::<BTreeMap<_, _>>(), usage::rebuilt(tx, up_to)?))
         }).unwrap();
@@ -215,6 +215,68 @@ proptest! {
         prop_assert_eq!(before.total.attempts, blue);
         let user = ledger.summary(crate::domain::CostFilter::of_user(UserId(1)));
         prop_assert_eq!(before.total.cost, user.cost);
+    }
+}
+
+/// Days, hours and bounds are those of the clocks of a zone that is off the whole hour, folded or not.
+#[test]
+fn usage_of_a_day_is_that_of_the_zone_whose_hours_begin_at_half_past() {
+    let moment = |text: &str| Timestamp(text.parse::<jiff::Timestamp>().unwrap().as_microsecond());
+    let ledger = TestLedger::new();
+    for (n, at) in (1..).zip(["2026-03-10T18:10:00Z", "2026-03-10T18:20:00Z", "2026-03-10T18:45:00Z"]) {
+        let at = moment(at);
+        ledger
+            .write(move |tx| {
+                let ReserveOutcome::Reserved(held) = reserve(tx, at, BOOT, &call(n))? else { panic!("refused") };
+                settle(tx, at, held.id, &Usage::new(1, 1), &json!({}), Ended::Well).map(drop)
+            })
+            .unwrap();
+    }
+    let told = |zone: &str, every: UsageStep| {
+        let query = UsageQuery { time_zone: Some(zone.to_owned()), ..UsageQuery::default().every(every) };
+        let report = ledger.write(move |tx| usage::report(tx, &query)).unwrap();
+        let row = |row: &crate::domain::UsageRow| (row.start.unwrap().to_rfc3339(), row.calls);
+        report.rows.iter().map(row).map(|(start, calls)| format!("{} {calls}", &start[5..16])).collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        assert_eq!(told("UTC", UsageStep::Day), ["03-10T00:00 3"]);
+        assert_eq!(told("Asia/Kolkata", UsageStep::Day), ["03-09T18:30 2", "03-10T18:30 1"]);
+        assert_eq!(told("Asia/Kathmandu", UsageStep::Day), ["03-09T18:15 1", "03-10T18:15 2"]);
+        assert_eq!(told("Asia/Kolkata", UsageStep::Hour), ["03-10T17:30 2", "03-10T18:30 1"]);
+        let half = UsageQuery::default().between(moment("2026-03-10T18:15:00Z"), moment("2026-03-10T18:30:00Z"));
+        let report = ledger.write(move |tx| usage::report(tx, &half)).unwrap();
+        assert_eq!((report.total.calls, report.from), (1, Some(moment("2026-03-10T18:15:00Z"))));
+        while ledger.write(usage::fold).unwrap() {}
+    }
+}
+
+#[test]
+fn usage_is_told_by_one_tag_of_several() {
+    let ledger = TestLedger::new();
+    for (n, tags) in (1..).zip([&[("team", "blue"), ("tier", "free")][..], &[("team", "blue"), ("tier", "paid")], &[]])
+    {
+        let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>();
+        ledger.write(move |tx| tags::keep(tx, ExecutionId(n), &tags)).unwrap();
+        ledger.spend(call(n), Usage::new(1, 1));
+    }
+    let told = |by: &[&str]| {
+        let by = by.iter().map(|by| UsageBy::try_from((*by).to_owned()).unwrap());
+        let query = UsageQuery::by(by);
+        let report = ledger.write(move |tx| usage::report(tx, &query)).unwrap();
+        assert_eq!(report.rows.iter().map(|row| row.calls).sum::<u64>(), 3, "each is counted once");
+        let csv = usage::export(&report, ExportFormat::Csv).unwrap();
+        assert!(report.rows.iter().all(|row| csv.contains(row.tags.as_deref().unwrap_or_default())), "{csv}");
+        report.rows.into_iter().map(|row| (row.tags.unwrap_or_default(), row.calls)).collect::<Vec<_>>()
+    };
+    let is = |rows: &[(&str, u64)]| rows.iter().map(|(tags, calls)| ((*tags).to_owned(), *calls)).collect::<Vec<_>>();
+    assert_eq!(told(&["tag:team"]), is(&[("", 1), ("team=blue", 2)]));
+    assert_eq!(told(&["tag:tier"]), is(&[("", 1), ("tier=free", 1), ("tier=paid", 1)]));
+    let both = is(&[("", 1), ("team=blue,tier=free", 1), ("team=blue,tier=paid", 1)]);
+    assert_eq!(told(&["tag:tier", "tag:team"]), both);
+    assert_eq!(told(&["tags", "tag:team"]), both);
+    assert_eq!(told(&["tag:nothing"]), is(&[("", 3)]));
+    for wrong in ["tag:", "team", "tag", ""] {
+        assert!(UsageBy::try_from(wrong.to_owned()).unwrap_err().contains("tag:<key>"), "{wrong}");
     }
 }
 

@@ -21,7 +21,7 @@ fn import(ledger: &TestLedger, nanos: u32) -> i64 {
 }
 
 fn import_price(ledger: &TestLedger, hash: &str, price: Price) -> i64 {
-    let book = BTreeMap::from([("scripted".to_owned(), BTreeMap::from([("listed".to_owned(), price)]))]);
+    let book = BTreeMap::from([("scripted".to_owned(), BTreeMap::from([("listed".to_owned(), Some(price))]))]);
     let hash = hash.to_owned();
     ledger.write(move |tx| prices::put(tx, NOW, NOW, "a test", &hash, &book)).unwrap()
 }

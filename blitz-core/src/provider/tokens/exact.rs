@@ -151,10 +151,10 @@ mod tests {
         }
         let text = "The quick brown fox jumps over the lazy dog. ".repeat(4);
         let mut request = ModelRequest::new("my-deployment", vec![Message::user(&text)]);
-        let by_bytes = input_bound(&request);
+        let by_bytes = input_bound(&request, None);
         let profile = ProfileOverride { family: Some("gpt-4o".to_owned()), ..ProfileOverride::default() };
         request.settings = ModelSettings { profile: Some(profile), ..ModelSettings::default() };
-        assert_eq!(input_bound(&request), whole(Encoding::O200k, &text) + 3 * OVERHEAD);
+        assert_eq!(input_bound(&request, None), whole(Encoding::O200k, &text) + 3 * OVERHEAD);
         assert_eq!(by_bytes, text.len() as u64 + 3 * OVERHEAD);
     }
 
@@ -181,11 +181,11 @@ mod tests {
             let exact = whole(encoding, &text);
             let tool = ToolSpec::new("look", text.clone(), serde_json::json!({"type": "object"}));
             let request = ModelRequest::new(model, vec![Message::system(&text), Message::user(&text)]);
-            prop_assert!(input_bound(&request) >= 2 * exact);
-            prop_assert!(input_bound(&request.clone().with_tools(vec![tool])) >= 3 * exact);
+            prop_assert!(input_bound(&request, None) >= 2 * exact);
+            prop_assert!(input_bound(&request.clone().with_tools(vec![tool]), None) >= 3 * exact);
             prop_assert!(exact <= text.len() as u64, "a token is a byte at least: the bound of all other models holds");
             let other = ModelRequest { model_name: "other".to_owned(), ..request.clone() };
-            prop_assert!(input_bound(&request) <= input_bound(&other) + CUT * (text.len() as u64 / 256));
+            prop_assert!(input_bound(&request, None) <= input_bound(&other, None) + CUT * (text.len() as u64 / 256));
         }
     }
 }

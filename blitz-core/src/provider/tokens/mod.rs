@@ -18,10 +18,13 @@ const OVERHEAD: u64 = 16;
 const FILE: u64 = 700_000;
 
 /// The most tokens that the input of a request can count as.
-pub(super) fn input_bound(request: &ModelRequest) -> u64 {
-    let family = request.settings.profile.as_ref().and_then(|own| own.family.as_deref());
-    let count = Counter::of(family.unwrap_or(&request.model_name));
-    let image = profile::image_bound(&request.model_name);
+///
+/// `family` is the model behind the request's name, where the provider knows it; what the settings say goes before.
+pub(super) fn input_bound(request: &ModelRequest, family: Option<&str>) -> u64 {
+    let own = request.settings.profile.as_ref().and_then(|own| own.family.as_deref());
+    let family = own.or(family).unwrap_or(&request.model_name);
+    let count = Counter::of(family);
+    let image = profile::image_bound(family);
     let message = |message: &Message| {
         message.parts.iter().fold(OVERHEAD, |sum, part| {
             sum + OVERHEAD
@@ -38,6 +41,9 @@ pub(super) fn input_bound(request: &ModelRequest) -> u64 {
                         count.text(&result.id) + count.text(&result.name) + count.text(&result.as_text())
                     }
                     Part::Image { .. } => image,
+                    Part::File { media_type, data, .. } if wire::media::text(media_type, data).is_some() => {
+                        data.len() as u64
+                    }
                     Part::File { data, .. } => (data.len() as u64).max(FILE),
                     Part::Opaque { data, .. } => json_len(data),
                     Part::CachePoint { .. } => 0,

@@ -107,6 +107,8 @@ pub(crate) struct MatchedBudget {
     /// The user, execution, model … that the window is of; `None` for a name without a number yet.
     pub(crate) scope_id: Option<i64>,
     pub(crate) scope: BudgetScope,
+    /// Whether it counts the service behind the provider's name.
+    pub(crate) by_service: bool,
     /// None of the user's own: the cap of one execution.
     pub(crate) is_cap: bool,
     pub(crate) unit: BudgetUnit,
@@ -147,6 +149,8 @@ macro_rules! matching_sql {
         ('model', 0, (SELECT id FROM budget_names WHERE name = ?5)),
         ('provider', (SELECT id FROM budget_names WHERE name = ?6), (SELECT id FROM budget_names WHERE name = ?6)),
         ('provider', 0, (SELECT id FROM budget_names WHERE name = ?6)),
+        ('service', (SELECT id FROM budget_names WHERE name = ?13), (SELECT id FROM budget_names WHERE name = ?13)),
+        ('service', 0, (SELECT id FROM budget_names WHERE name = ?13)),
         ('workflow', ?7, ?7), ('workflow', 0, ?7),
         ('agent', ?8, ?8), ('agent', 0, ?8), ('agent', ?9, ?9), ('agent', 0, ?9),
         ('agent', ?10, ?10), ('agent', 0, ?10), ('agent', ?11, ?11), ('agent', 0, ?11),
@@ -160,7 +164,7 @@ macro_rules! matching_sql {
             WHERE r.budget_id = b.id AND r.from_at <= ?12 AND r.until_at > ?12), 0) AS BIGINT),
         b.hard, b.period, b.hours, b.time_zone, b.epoch, b.on_exceed, b.downgrade_to, b.on_unpriced,
         coalesce(w.posted, 0), coalesce(w.pending, 0)
-    FROM wanted JOIN budgets b ON b.scope = wanted.scope AND b.scope_id = wanted.budget_of AND b.deleted_at IS NULL
+    FROM wanted JOIN budgets b ON b.scope = CASE wanted.scope WHEN 'service' THEN 'provider' ELSE wanted.scope END AND b.scope_id = wanted.budget_of AND b.deleted_at IS NULL
     LEFT JOIN budget_windows w ON w.budget_id = b.id AND w.window_start = b.epoch
         AND w.scope_id = CASE b.period WHEN 'execution' THEN ?2 ELSE wanted.id END
     WHERE (b.model IS NULL OR b.model = ?5)"
@@ -173,7 +177,7 @@ pub(super) const MATCHING: &str = matching_sql!("WITH ", "");
 // The same for a child, and the caps of the executions from it up to its root, each on its own.
 pub(super) const MATCHING_CHILD: &str = matching_sql!(
     "WITH RECURSIVE above (id, parent_id) AS (
-        SELECT id, parent_id FROM executions WHERE id = ?13
+        SELECT id, parent_id FROM executions WHERE id = ?14
         UNION ALL SELECT e.id, e.parent_id FROM executions e JOIN above a ON e.id = a.parent_id),
     ",
     " UNION ALL SELECT 'execution', id, id FROM above WHERE parent_id IS NOT NULL"
@@ -190,8 +194,11 @@ pub(crate) fn matching_budgets(
     for agents in caller.agents.chunks(AGENTS).skip(1) {
         budgets.extend(with_agents(tx, now, caller.call, agents)?);
     }
-    budgets.sort_unstable_by_key(|budget| (budget.id, budget.scope_id));
-    budgets.dedup_by_key(|budget| (budget.id, budget.scope_id));
+    // Two names without a number yet are two.
+    let counted =
+        |budget: &mut MatchedBudget| (budget.id, budget.scope_id, budget.scope_id.is_none() && budget.by_service);
+    budgets.sort_unstable_by_key(|budget| (budget.id, budget.scope_id, budget.by_service));
+    budgets.dedup_by_key(counted);
     Ok(budgets)
 }
 
@@ -202,7 +209,7 @@ fn with_agents(
     call: Call<'_>,
     agents: &[ResourceId],
 ) -> Result<Vec<MatchedBudget>> {
-    let Call { execution_id, root_id, user_id, role, key_id, workflow_id, model, provider, .. } = call;
+    let Call { execution_id, root_id, user_id, role, key_id, workflow_id, model, provider, service, .. } = call;
     let agent = |place: usize| SqlValue::from(agents.get(place).copied());
     let mut values = vec![
         user_id.into(),
@@ -217,6 +224,7 @@ fn with_agents(
         agent(2),
         agent(3),
         now.into(),
+        service.into(),
     ];
     let query = if execution_id == root_id {
         MATCHING
@@ -227,16 +235,18 @@ fn with_agents(
     let rows = tx.query_all(query, &values)?;
     let mut budgets = Vec::with_capacity(rows.len());
     for row in &rows {
-        budgets.extend(matched(row, role.is_some(), root_id)?);
+        budgets.extend(matched(row, (role.is_some(), service.is_some()), root_id)?);
     }
     Ok(budgets)
 }
 
-fn matched(row: &Row, has_role: bool, root_id: ExecutionId) -> Result<Option<MatchedBudget>> {
-    let scope: BudgetScope = word(row.text(1)?)?;
+fn matched(row: &Row, (has_role, has_service): (bool, bool), root_id: ExecutionId) -> Result<Option<MatchedBudget>> {
+    let by_service = row.text(1)? == "service";
+    let scope: BudgetScope = if by_service { BudgetScope::Provider } else { word(row.text(1)?)? };
     let mut scope_id = row.opt_int(2)?;
     // A call of nobody is counted by no budget of each user; only names get their number here.
-    let counted = scope_id.is_some() || (scope.is_named() && (scope != BudgetScope::Role || has_role));
+    let has_name = (scope != BudgetScope::Role || has_role) && (!by_service || has_service);
+    let counted = scope_id.is_some() || (scope.is_named() && has_name);
     if !counted {
         return Ok(None);
     }
@@ -249,6 +259,7 @@ fn matched(row: &Row, has_role: bool, root_id: ExecutionId) -> Result<Option<Mat
         id: BudgetId(row.int(0)?),
         scope_id,
         scope,
+        by_service,
         is_cap: row.bool(3)?,
         unit: word(row.text(4)?)?,
         limit: row.opt_int(5)?.map(|limit| limit.saturating_add(raised)),

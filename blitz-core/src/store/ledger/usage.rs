@@ -1,4 +1,4 @@
-//! Hourly sums of usage: the SQL, written once.
+//! Sums of usage by quarters of an hour: the SQL, written once.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,10 +7,11 @@ use crate::domain::{EntryKind, ExecutionId, ResourceId, Timestamp};
 use crate::error::Result;
 use crate::store::sql::{self, Connection, Row, params};
 
-/// What the sums of an hour are told apart by; 0 and "" stand for none.
+/// What the sums of a quarter of an hour are told apart by; 0 and "" stand for none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Dims {
-    pub(crate) hour: Timestamp,
+    /// When the quarter begins.
+    pub(crate) start: Timestamp,
     pub(crate) user_id: i64,
     pub(crate) role: String,
     pub(crate) key_id: i64,
@@ -47,7 +48,7 @@ pub(crate) struct Used {
     pub(crate) at: Timestamp,
     pub(crate) root_id: ExecutionId,
     pub(crate) kind: EntryKind,
-    /// All but the hour and the tags.
+    /// All but the quarter and the tags.
     pub(crate) dims: Dims,
     pub(crate) amount: Option<i64>,
     /// Input, output, cache read, cache write, reasoning.
@@ -76,7 +77,7 @@ pub(crate) fn entries(tx: &mut dyn Connection, after: i64, limit: u32) -> Result
             root_id: ExecutionId(row.int(2)?),
             kind: word(row.text(3)?)?,
             dims: Dims {
-                hour: Timestamp(0),
+                start: Timestamp(0),
                 user_id: row.int(4)?,
                 role: row.text(5)?.to_owned(),
                 key_id: row.int(6)?,
@@ -112,7 +113,7 @@ pub(crate) fn set_folded(tx: &mut dyn Connection, seq: i64) -> Result<()> {
 /// The sums of one row.
 pub(crate) fn sums(tx: &mut dyn Connection, dims: &Dims) -> Result<Option<Sums>> {
     let row = tx.query_one(
-        "SELECT sums FROM usage_rollups WHERE hour = ?1 AND user_id = ?2 AND role = ?3 AND key_id = ?4 AND model = ?5
+        "SELECT sums FROM usage_rollups WHERE start = ?1 AND user_id = ?2 AND role = ?3 AND key_id = ?4 AND model = ?5
              AND provider = ?6 AND agent_id = ?7 AND workflow_id = ?8 AND prompt = ?9 AND tags = ?10",
         &key(dims),
     )?;
@@ -124,16 +125,16 @@ pub(crate) fn put(tx: &mut dyn Connection, dims: &Dims, sums: &Sums) -> Result<(
     let mut values = key(dims).to_vec();
     values.push(sql::to_json(sums)?.into());
     tx.execute(
-        "INSERT INTO usage_rollups (hour, user_id, role, key_id, model, provider, agent_id, workflow_id, prompt, tags, sums)
+        "INSERT INTO usage_rollups (start, user_id, role, key_id, model, provider, agent_id, workflow_id, prompt, tags, sums)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-         ON CONFLICT (hour, user_id, role, key_id, model, provider, agent_id, workflow_id, prompt, tags)
+         ON CONFLICT (start, user_id, role, key_id, model, provider, agent_id, workflow_id, prompt, tags)
          DO UPDATE SET sums = excluded.sums",
         &values,
     )?;
     Ok(())
 }
 
-/// At most `limit` rows behind one, from one hour on and before another, in order.
+/// At most `limit` rows behind one, from one quarter on and before another, in order.
 pub(crate) fn rollups(
     tx: &mut dyn Connection,
     (from, to): (Timestamp, Timestamp),
@@ -143,16 +144,16 @@ pub(crate) fn rollups(
     let mut values = key(after).to_vec();
     values.extend([from.into(), to.into(), limit.into()]);
     let rows = tx.query_all(
-        "SELECT hour, user_id, role, key_id, model, provider, agent_id, workflow_id, prompt, tags, sums
+        "SELECT start, user_id, role, key_id, model, provider, agent_id, workflow_id, prompt, tags, sums
          FROM usage_rollups
-         WHERE (hour, user_id, role, key_id, model, provider, agent_id, workflow_id, prompt, tags)
-             > (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) AND hour >= ?11 AND hour < ?12
-         ORDER BY hour, user_id, role, key_id, model, provider, agent_id, workflow_id, prompt, tags LIMIT ?13",
+         WHERE (start, user_id, role, key_id, model, provider, agent_id, workflow_id, prompt, tags)
+             > (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) AND start >= ?11 AND start < ?12
+         ORDER BY start, user_id, role, key_id, model, provider, agent_id, workflow_id, prompt, tags LIMIT ?13",
         &values,
     )?;
     let rollup = |row: &Row| {
         let dims = Dims {
-            hour: Timestamp(row.int(0)?),
+            start: Timestamp(row.int(0)?),
             user_id: row.int(1)?,
             role: row.text(2)?.to_owned(),
             key_id: row.int(3)?,
@@ -176,7 +177,7 @@ pub(crate) fn resource_name(tx: &mut dyn Connection, id: ResourceId) -> Result<O
 
 fn key(dims: &Dims) -> [sql::SqlValue; 10] {
     [
-        dims.hour.into(),
+        dims.start.into(),
         dims.user_id.into(),
         (&dims.role).into(),
         dims.key_id.into(),

@@ -17,16 +17,16 @@ use comfy_table::{Cell, CellAlignment, Table};
 const DAY: i64 = 86_400_000_000;
 
 /// Everything that usage is told apart by.
-const ALL: [(&str, UsageBy); 9] = [
-    ("user", UsageBy::User),
-    ("role", UsageBy::Role),
-    ("key", UsageBy::Key),
-    ("model", UsageBy::Model),
-    ("provider", UsageBy::Provider),
-    ("agent", UsageBy::Agent),
-    ("workflow", UsageBy::Workflow),
-    ("prompt", UsageBy::Prompt),
-    ("tags", UsageBy::Tags),
+const ALL: [UsageBy; 9] = [
+    UsageBy::User,
+    UsageBy::Role,
+    UsageBy::Key,
+    UsageBy::Model,
+    UsageBy::Provider,
+    UsageBy::Agent,
+    UsageBy::Workflow,
+    UsageBy::Prompt,
+    UsageBy::Tags,
 ];
 
 /// Prints what a database's ledger says was spent.
@@ -34,8 +34,8 @@ const ALL: [(&str, UsageBy); 9] = [
 struct Arguments {
     /// The database.
     database: PathBuf,
-    /// What rows are told apart by: user, role, key, model, provider, agent, workflow, prompt, tags. A table for each
-    /// of them where none is given.
+    /// What rows are told apart by: user, role, key, model, provider, agent, workflow, prompt, tags, or one tag by its
+    /// key, tag:team. A table for each but the last where none is given.
     #[arg(long)]
     by: Vec<String>,
     /// How many days, today included.
@@ -49,9 +49,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { database, by, days, tag } = Arguments::parse();
-    let axis = |name: &String| ALL.iter().find(|(known, _)| known == name).map(|(_, by)| *by);
-    let by: Option<Vec<UsageBy>> = by.iter().map(axis).collect();
-    let by = by.ok_or("--by takes user, role, key, model, provider, agent, workflow, prompt or tags")?;
+    let by: Vec<UsageBy> = by.into_iter().map(UsageBy::try_from).collect::<Result<_, _>>()?;
     if !database.exists() {
         return Err(format!("there is no database {}", database.display()).into());
     }
@@ -62,12 +60,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let query = UsageQuery::by(by.to_vec()).between(span.from, span.to);
         if let Some(tag) = &tag { query.tagged(tag) } else { query }
     };
-    let tables = if by.is_empty() { ALL.iter().map(|(_, by)| vec![*by]).collect() } else { vec![by.clone()] };
+    let tables = if by.is_empty() { ALL.map(|by| vec![by]).into() } else { vec![by.clone()] };
     let mut total = UsageReport::default();
     for axes in tables {
         let whole = usage.query(asked(&axes)).await?;
         let daily = usage.query(asked(&axes).every(UsageStep::Day)).await?;
-        let names: Vec<&str> = ALL.iter().filter(|(_, by)| axes.contains(by)).map(|(name, _)| *name).collect();
+        let names: Vec<String> = axes.iter().cloned().map(String::from).collect();
         // A dimension that no call has says nothing.
         if !by.is_empty() || whole.rows.iter().any(|row| name(&axes, row) != "-") {
             println!("{}", table(&names.join(" / "), &axes, &span, &whole, &daily));
@@ -133,7 +131,7 @@ fn name(by: &[UsageBy], row: &UsageRow) -> String {
         UsageBy::Agent => word(&row.agent),
         UsageBy::Workflow => number(row.workflow_id.map(|id| id.0)),
         UsageBy::Prompt => word(&row.prompt),
-        UsageBy::Tags => word(&row.tags),
+        UsageBy::Tags | UsageBy::Tag(_) => word(&row.tags),
         _ => "-".to_owned(),
     };
     by.iter().map(part).collect::<Vec<_>>().join(" / ")

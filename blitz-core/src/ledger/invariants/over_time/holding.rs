@@ -80,7 +80,7 @@ proptest! {
         prop_assert!(ends.iter().all(|row| row.int(1).unwrap() <= 1));
     }
 
-    /// The hourly sums are those of the entries; the price that is kept with a call gives what it was booked at.
+    /// The sums are those of the entries; the price that is kept with a call gives what it was booked at.
     #[test]
     fn i6_i9_sums_and_prices_give_what_the_entries_say(deeds in deeds()) {
         let mut turn = 0;
