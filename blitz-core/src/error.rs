@@ -221,7 +221,7 @@ pub enum Error {
         /// What happened and what to do.
         message: String,
         /// Values for programs: names, limits, positions.
-        details: Value,
+        details: Box<Value>,
         /// The node of a workflow that it is of, where it is of one.
         place: Option<Box<ErrorPlace>>,
         /// The cause, where there is one.
@@ -309,13 +309,13 @@ constructors! {
 impl Error {
     /// An error of any code with a message for people.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self::Failed { code, message: message.into(), details: Value::Null, place: None, source: None }
+        Self::Failed { code, message: message.into(), details: Box::default(), place: None, source: None }
     }
 
     /// The same error with values for programs.
     pub fn with_details(mut self, values: Value) -> Self {
         if let Self::Failed { details, .. } = &mut self {
-            *details = values;
+            **details = values;
         }
         self
     }
@@ -434,7 +434,7 @@ impl Error {
                 }
                 details
             }
-            Self::Failed { details, .. } => details.clone(),
+            Self::Failed { details, .. } => Value::clone(details),
         }
     }
 
