@@ -167,7 +167,7 @@ impl Decoder {
             self.item(index, item, out)?;
         }
         let shown = list(&response["output"]).filter(|item| searched(item)).count() as u64;
-        let ran = list(&response["output"]).any(|item| costs_by_the_call(item));
+        let ran = list(&response["output"]).any(costs_by_the_call);
         // Where the report counts them, it does so in full.
         let is_counted = ["num_server_side_tools_used", "server_side_tool_usage_details"];
         let is_counted = is_counted.iter().any(|name| response["usage"].get(name).is_some());
