@@ -1,6 +1,6 @@
 //! Passwords: the first admin, one's own, a forgotten one, an imported one.
 
-use blitz::{ErrorCode, ImportedUser, ListOptions, NewKey, NewUser, Role, Secret, TokenKind};
+use blitz::{Engine, ErrorCode, ImportedUser, ListOptions, NewKey, NewUser, Role, Secret, Session, TokenKind};
 
 use super::{PASSWORD, member};
 use crate::bad_input::code;
@@ -54,10 +54,20 @@ async fn a_password_is_changed_by_who_knows_it() {
     assert!(engine.login("ana@example.com", NEW).await.is_ok());
 }
 
+/// A user whose next failure holds the account back for longer than a test may take on a busy machine.
+async fn guessed_at() -> (Folder, Engine, Session) {
+    let folder = Folder::new();
+    let path = folder.path().join("a.db");
+    let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
+    let (_, ana) = member(&engine, &engine.root("test"), "ana@example.com", Role::BusinessUser).await;
+    let outside = rusqlite::Connection::open(&path).unwrap();
+    assert_eq!(outside.execute("UPDATE users SET failed_logins = 12", []).unwrap(), 1);
+    (folder, engine, ana)
+}
+
 #[tokio::test]
 async fn t34_guesses_of_the_old_password_are_held_back_like_logins() {
-    let (engine, root, _) = scripted(vec![]).await;
-    let (_, ana) = member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
+    let (_folder, engine, ana) = guessed_at().await;
     for _ in 0..6 {
         let guess = ana.users().change_password(Secret::new("sk-canary wrong passphrase"), Secret::new(NEW)).await;
         assert_eq!(code(guess), ErrorCode::PermissionDenied);
@@ -68,16 +78,14 @@ async fn t34_guesses_of_the_old_password_are_held_back_like_logins() {
 /// Guesses that are compared at the same time do not get past what follows from them.
 #[tokio::test]
 async fn t34_guesses_of_the_old_password_at_once_are_held_back_too() {
-    let (engine, root, _) = scripted(vec![]).await;
-    let (_, ana) = member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
-    let guesses =
-        (0..16).map(|n| if n == 15 { PASSWORD.to_owned() } else { format!("sk-canary wrong passphrase {n}") });
-    let changes = guesses.map(|guess| {
+    let (_folder, _engine, ana) = guessed_at().await;
+    let guesses = ["one", "two", "three", "four", "right"].map(|guess| {
+        let old = if guess == "right" { PASSWORD.to_owned() } else { format!("sk-canary wrong passphrase {guess}") };
         let users = ana.users();
-        async move { code(users.change_password(Secret::new(&guess), Secret::new(NEW)).await) }
+        async move { users.change_password(Secret::new(&old), Secret::new(NEW)).await.err().map(|error| error.code()) }
     });
-    let codes = futures_util::future::join_all(changes).await;
-    assert_eq!(codes, [ErrorCode::PermissionDenied; 16], "the right one too, behind so many that were wrong");
+    let codes = futures_util::future::join_all(guesses).await;
+    assert_eq!(codes, [Some(ErrorCode::PermissionDenied); 5], "the right one too, behind those that were wrong");
     assert!(ana.users().me().await.is_ok(), "nothing was changed");
 }
 
@@ -109,7 +117,7 @@ async fn a_forgotten_password_is_set_by_a_token_that_is_good_once() {
 async fn an_imported_hash_lets_its_user_in_and_becomes_one_of_ours() {
     let folder = Folder::new();
     let path = folder.path().join("a.db");
-    let engine = blitz::Engine::open(path.to_str().unwrap()).await.unwrap();
+    let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
     let root = engine.root("test");
     // Hashes are sealed: what can be seen of one is that another is there.
     let stored = || -> Vec<u8> {
@@ -146,7 +154,7 @@ async fn an_imported_hash_lets_its_user_in_and_becomes_one_of_ours() {
 async fn t36_no_stored_hash_opens_anything() {
     let folder = Folder::new();
     let path = folder.path().join("a.db");
-    let engine = blitz::Engine::open(path.to_str().unwrap()).await.unwrap();
+    let engine = Engine::open(path.to_str().unwrap()).await.unwrap();
     let root = engine.root("test");
     let (_, ana) = member(&engine, &root, "ana@example.com", Role::BusinessUser).await;
     ana.keys().create(NewKey::new("k")).await.unwrap();

@@ -136,7 +136,7 @@ async fn nodes_of_a_workflow_hand_them_on() {
         {"id": "e", "type": "end", "config": {"output": "{{ nodes.r.output }}"}}],
         "edges": [{"from": "s", "to": "q"}, {"from": "q", "to": "r"}, {"from": "r", "to": "e"}]});
     me.call("workflows.put", definition).await.unwrap();
-    me.call("workflows.publish", json!({"workflow": "w"})).await.unwrap();
+    me.call("workflows.publish", json!({"id": "w"})).await.unwrap();
     let asked = AgentInput::new().text("What?").image("image/png", [0, 0, 0]);
     let done = me.run("w", json!({"asked": Value::from(asked)})).await.unwrap();
     assert_eq!(done.output, "ok", "{:?}", done.error);
