@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::expr::{Names, Scope};
+use super::evaluate::wants_input;
+use super::expr::{Names, Scope, Seen};
 use super::machine::{container_of, join};
-use super::plan::{Plan, PlanEdge, Reads};
+use super::plan::{Plan, PlanEdge, PlanNode, Reads};
 use super::task::{MapFail, Task};
 use crate::domain::{
     ExecutionId, ItemFinished, JoinMode, NodeFinished, NodeRetrying, NodeStarted, NodeStatus, OutputRef, Queued,
@@ -25,10 +26,10 @@ use crate::error::{Error, ErrorInfo, Result};
 pub(crate) struct Values {
     plan: Arc<Plan>,
     nodes: BTreeMap<String, usize>,
-    input: Value,
-    trigger: Value,
+    input: Arc<Value>,
+    trigger: Arc<Value>,
     started_at: Timestamp,
-    vars: BTreeMap<String, Value>,
+    vars: BTreeMap<String, Arc<Value>>,
     /// The scopes that something has come out of, by path.
     frames: BTreeMap<String, Frame>,
     /// Maps and loops that run, by key.
@@ -85,28 +86,28 @@ struct ItemValue {
     output: Held,
 }
 
-/// One item's copy of the variables.
+/// One item's copy of the variables: what they were before it wrote them, which all items share, and its writes.
 #[derive(Debug, Default)]
 struct Copy {
-    now: BTreeMap<String, Value>,
+    base: BTreeMap<String, Arc<Value>>,
     writes: Vec<(String, Value)>,
 }
 
 /// The rounds of a loop, as its body sees them.
 struct Round {
     count: u64,
-    last: Value,
+    last: Arc<Value>,
 }
 
 impl Values {
     pub(crate) fn new(plan: Arc<Plan>) -> Self {
         let nodes = plan.nodes.iter().enumerate().map(|(index, node)| (node.id.clone(), index)).collect();
-        let vars = plan.vars.iter().map(|(name, var)| (name.clone(), var.default.clone())).collect();
+        let vars = plan.vars.iter().map(|(name, var)| (name.clone(), Arc::new(var.default.clone()))).collect();
         Self {
             plan,
             nodes,
-            input: Value::Null,
-            trigger: Value::Null,
+            input: Arc::new(Value::Null),
+            trigger: Arc::new(Value::Null),
             started_at: Timestamp(0),
             vars,
             frames: BTreeMap::new(),
@@ -120,8 +121,8 @@ impl Values {
     // Records -----------------------------------------------------------------------------------
 
     pub(crate) fn begin(&mut self, now: Timestamp, queued: &Queued) {
-        self.input = queued.input.clone();
-        self.trigger = queued.trigger.clone();
+        self.input = Arc::new(queued.input.clone());
+        self.trigger = Arc::new(queued.trigger.clone());
         self.started_at = now;
     }
 
@@ -221,7 +222,7 @@ impl Values {
                 // Nobody sees its variables any more: what it wrote is all that counts.
                 NodeStatus::Completed => {
                     if let Some(copy) = contents.copies.get_mut(&item.index) {
-                        copy.now.clear();
+                        copy.base.clear();
                     }
                 }
                 // What a failed item wrote is undone with it.
@@ -263,7 +264,13 @@ impl Values {
     /// The large outputs that an evaluation reads and that are not here.
     pub(crate) fn missing(&self, path: &str, node: Option<usize>, reads: &Reads) -> BTreeSet<String> {
         let mut hashes = BTreeSet::new();
-        let incoming = node.map(|node| self.plan.nodes[node].incoming.as_slice()).unwrap_or_default();
+        // What the edges bring is merged for those alone that state no input and ask for it.
+        let merges = |node: &&PlanNode| {
+            let mut tasks = std::iter::once(&node.task).chain(&node.fallback);
+            node.input.is_none() && tasks.any(|task| wants_input(node, task))
+        };
+        let node = node.map(|node| &self.plan.nodes[node]).filter(merges);
+        let incoming = node.map(|node| node.incoming.as_slice()).unwrap_or_default();
         let sources = incoming.iter().map(|edge| self.plan.edges[*edge].from);
         for node in reads.nodes.iter().copied().chain(sources) {
             if let Some(NodeValue { output: Held::Elsewhere(at), .. }) = self.find(path, node) {
@@ -311,64 +318,63 @@ impl Values {
     /// What expressions see at a path: only what they name.
     pub(crate) fn scope(&self, path: &str, reads: &Reads, id: ExecutionId) -> Result<Scope> {
         let Names { inputs, item, index, rounds, execution, trigger, error, vars, open, .. } = &reads.names;
-        let mut scope = Map::new();
+        let mut scope = Scope::default();
         if *inputs {
-            scope.insert("inputs".to_owned(), self.input.clone());
+            scope.insert("inputs", Arc::clone(&self.input));
         }
         if *trigger {
-            scope.insert("trigger".to_owned(), self.trigger.clone());
+            scope.insert("trigger", Arc::clone(&self.trigger));
         }
         if *execution {
-            scope.insert("execution".to_owned(), json!({"id": id, "started_at": self.started_at}));
+            scope.insert("execution", json!({"id": id, "started_at": self.started_at}));
         }
         if !vars.is_empty() || open.contains("vars") {
             let all = open.contains("vars");
             let names = self.plan.vars.keys().filter(|name| all || vars.contains(*name));
-            let read = names.filter_map(|name| Some((name.clone(), self.var(path, name)?.clone()))).collect();
-            scope.insert("vars".to_owned(), Value::Object(read));
+            let read = names.filter_map(|name| Some((name.clone(), self.seen(path, name)?.into())));
+            scope.insert("vars", Seen::object(read));
         }
         if !reads.nodes.is_empty() || !reads.names.nodes.is_empty() {
-            let mut nodes = Map::new();
-            for node in &reads.nodes {
-                if let Some(value) = self.find(path, *node) {
-                    nodes.insert(self.plan.nodes[*node].id.clone(), self.shown(value)?);
-                }
-            }
-            scope.insert("nodes".to_owned(), Value::Object(nodes));
+            let found = reads.nodes.iter().filter_map(|node| Some((*node, self.find(path, *node)?)));
+            let nodes = found.map(|(node, value)| Ok((self.plan.nodes[node].id.clone(), self.shown(value)?)));
+            scope.insert("nodes", Seen::object(nodes.collect::<Result<Vec<_>>>()?));
         }
         if (*item || *index)
-            && let Some((value, place)) = self.item(path)?
+            && let Some((list, place)) = self.place_of_item(path)
         {
-            scope.insert("item".to_owned(), value);
-            scope.insert("index".to_owned(), json!(place));
+            scope.insert("item", Seen::item(&list, place));
+            scope.insert("index", json!(place));
         }
         if *rounds && let Some(round) = self.round(path)? {
-            scope.insert("loop".to_owned(), json!({"count": round.count, "last": round.last}));
+            let fields = [("count".to_owned(), json!(round.count).into()), ("last".to_owned(), round.last.into())];
+            scope.insert("loop", Seen::object(fields));
         }
         if *error && let Some(error) = &self.error {
-            scope.insert("error".to_owned(), json!(error));
+            scope.insert("error", json!(error));
         }
         Ok(scope)
     }
 
     /// A node as expressions see it. What was skipped has no output: it reads as undefined.
-    fn shown(&self, value: &NodeValue) -> Result<Value> {
-        let mut shown = Map::new();
-        shown.insert("status".to_owned(), json!(value.status));
-        shown.insert("usage".to_owned(), json!(value.usage));
-        shown.insert("error".to_owned(), json!(value.error));
+    fn shown(&self, value: &NodeValue) -> Result<Seen> {
+        let named = |name: &str, seen: Seen| (name.to_owned(), seen);
+        let mut shown = vec![
+            named("status", json!(value.status).into()),
+            named("usage", json!(value.usage).into()),
+            named("error", json!(value.error).into()),
+        ];
         if !matches!(value.status, NodeStatus::Skipped | NodeStatus::Cancelled | NodeStatus::Running) {
-            shown.insert("output".to_owned(), self.value(&value.output)?.as_ref().clone());
+            shown.push(named("output", self.value(&value.output)?.into()));
         }
-        Ok(Value::Object(shown))
+        Ok(Seen::object(shown))
     }
 
     /// The innermost item that a path is in, with its place.
-    fn item(&self, path: &str) -> Result<Option<(Value, u64)>> {
-        let Some((key, index)) = self.item_of(path) else { return Ok(None) };
-        let items = self.contents.get(&key).map(|contents| Arc::clone(&contents.items));
-        let at = usize::try_from(index).unwrap_or(usize::MAX);
-        Ok(items.and_then(|items| items.get(at).cloned()).map(|item| (item, index)))
+    fn place_of_item(&self, path: &str) -> Option<(Arc<Value>, usize)> {
+        let (key, index) = self.item_of(path)?;
+        let items = Arc::clone(&self.contents.get(&key)?.items);
+        let at = usize::try_from(index).ok()?;
+        items.get(at).is_some().then_some((items, at))
     }
 
     /// The innermost round that a path is in.
@@ -381,7 +387,7 @@ impl Values {
             if let (Some(count), true) = (index, is_loop) {
                 let last = self.contents.get(key).and_then(|contents| contents.outputs.values().next_back());
                 let last = last.map(|item| self.value(&item.output)).transpose()?;
-                return Ok(Some(Round { count, last: last.map_or(Value::Null, |last| last.as_ref().clone()) }));
+                return Ok(Some(Round { count, last: last.unwrap_or_default() }));
             }
             match parent(key) {
                 Some(outer) => path = outer,
@@ -413,10 +419,10 @@ impl Values {
             return Ok(Value::Object(merged));
         }
         // Where a scope begins: with the item, else with what the whole was given.
-        Ok(match self.item(path)? {
+        Ok(match self.place_of_item(path).and_then(|(items, at)| Some((items.get(at).cloned()?, at))) {
             Some((item @ Value::Object(_), _)) => item,
             Some((item, index)) => json!({"item": item, "index": index}),
-            None => self.input.clone(),
+            None => self.input.as_ref().clone(),
         })
     }
 
@@ -542,7 +548,7 @@ impl ItemValue {
 }
 
 /// How long a value is as JSON.
-fn length(value: &Value) -> u64 {
+pub(super) fn length(value: &Value) -> u64 {
     struct Count(u64);
     impl std::io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -567,3 +573,7 @@ fn parent(key: &str) -> Option<&str> {
         None => Some(""),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
