@@ -118,6 +118,14 @@ impl ErrorCode {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.name() == name)
     }
+
+    /// Says that no failure has this name, and which there are. What is no name is not repeated: it may be a value.
+    pub(crate) fn no_such(name: &str) -> String {
+        let is_name = (1..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let named = if is_name { format!("the code {name}") } else { "this code".to_owned() };
+        let known: Vec<&str> = Self::ALL.iter().map(|code| code.name()).collect();
+        format!("no failure has {named}; there are {}", known.join(", "))
+    }
 }
 
 impl std::fmt::Display for ErrorCode {
@@ -135,8 +143,7 @@ impl Serialize for ErrorCode {
 impl<'de> Deserialize<'de> for ErrorCode {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::from_name(&name)
-            .ok_or_else(|| serde::de::Error::custom("no failure has this code: docs/errors.md lists them"))
+        Self::from_name(&name).ok_or_else(|| serde::de::Error::custom(Self::no_such(&name)))
     }
 }
 
@@ -364,7 +371,7 @@ impl Error {
             Self::Provider { charged, .. } => *charged = says,
             Self::Failed { details, .. } => {
                 if !details.is_object() {
-                    *details = json!({});
+                    *details = Box::new(json!({}));
                 }
                 details["charged"] = json!(says);
             }
@@ -454,7 +461,7 @@ impl Error {
     pub fn to_info(&self) -> ErrorInfo {
         let mut info = ErrorInfo {
             code: self.code(),
-            message: self.chain(),
+            message: shortened(self.chain()),
             node: None,
             path: None,
             attempt: None,
@@ -484,6 +491,18 @@ impl ErrorPlace {
     pub(crate) fn new(node: &str, path: &str, attempt: u32) -> Self {
         Self { node: node.to_owned(), path: path.to_owned(), attempt }
     }
+}
+
+/// The most bytes of the message of an error that is journaled.
+const MAX_MESSAGE: usize = 8 << 10;
+
+/// A message that others wrote may be of any length: its beginning says what is wrong.
+fn shortened(message: String) -> String {
+    if message.len() <= MAX_MESSAGE {
+        return message;
+    }
+    let beginning = &message[..message.floor_char_boundary(MAX_MESSAGE)];
+    format!("{beginning}… ({} bytes in all)", message.len())
 }
 
 /// An error as plain data: journaled, shown in events and handed to other languages.

@@ -13,10 +13,12 @@ use super::model::{Delta, ModelResponse};
 use super::money::Money;
 use super::node::{
     ApprovalAnswered, ApprovalRequested, EdgeAt, ItemFinished, NodeFinished, NodeRetrying, NodeStarted, NodeWaiting,
+    OutputRef,
 };
 use super::time::Timestamp;
 use super::tool::Effect;
 use super::usage::Usage;
+use super::workflow::MergeRule;
 use crate::error::ErrorInfo;
 
 /// Something that happened in an execution or one of its children.
@@ -166,13 +168,22 @@ pub enum EventData {
     /// An item of a map or a round of a loop ended.
     #[serde(rename = "item.finished")]
     ItemFinished(ItemFinished),
-    /// A variable of a workflow has a new value.
+    /// A variable of a workflow has a new value. Where that is large and came of a write by a merge rule, the record
+    /// holds the write and the rule: a reader who keeps the variables merges it into what it knows.
     #[serde(rename = "var.set")]
     VarSet {
         /// Its name.
         name: String,
-        /// What it holds now.
+        /// What it holds now; where there is a `rule`, what was written.
+        #[serde(default)]
         value: Value,
+        /// How `value` was merged into what was there: `append`, `add` or `merge_keys`. Absent where `value` is all that
+        /// it holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule: Option<MergeRule>,
+        /// Where a large `value` is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value_ref: Option<OutputRef>,
     },
     /// Somebody is asked.
     #[serde(rename = "approval.requested")]
@@ -275,8 +286,12 @@ impl EventData {
 pub struct Queued {
     /// The agent's catalogue name.
     pub name: String,
-    /// What it was given.
+    /// What it was given, unless it is large.
+    #[serde(default)]
     pub input: Value,
+    /// Where a large input is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_ref: Option<OutputRef>,
     /// Hash of the pinned definition.
     pub definition_hash: String,
     /// Seed of everything that looks random inside.
@@ -296,6 +311,9 @@ pub struct Queued {
     /// What started it, beside a call.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub trigger: Value,
+    /// Where a large trigger is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger_ref: Option<OutputRef>,
     /// The execution that this one runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<ExecutionId>,
@@ -310,9 +328,12 @@ pub struct Queued {
 pub struct Finished {
     /// How it ended.
     pub status: ExecutionStatus,
-    /// What came out, when completed.
+    /// What came out, when completed, unless it is large.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub output: Value,
+    /// Where a large output is, in the event; the outcome has it whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_ref: Option<OutputRef>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
@@ -454,8 +475,8 @@ macro_rules! constructors {
 
 constructors! {
     Event { seq: i64, ts: Timestamp, execution_id: ExecutionId, path: String, data: EventData }
-    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>, max_depth: Option<u32>; messages = Vec::new(), secrets = Vec::new(), trigger = Value::Null, rerun_of = None }
-    Finished { status: ExecutionStatus, output: Value, error: Option<ErrorInfo>, usage: Usage, cost: Option<Money>; handled_errors = 0 }
+    Queued { name: String, input: Value, definition_hash: String, seed: u64, parent_id: Option<ExecutionId>, max_tokens: Option<u64>, max_depth: Option<u32>; input_ref = None, messages = Vec::new(), secrets = Vec::new(), trigger = Value::Null, trigger_ref = None, rerun_of = None }
+    Finished { status: ExecutionStatus, output: Value, error: Option<ErrorInfo>, usage: Usage, cost: Option<Money>; output_ref = None, handled_errors = 0 }
     ToolStarted { attempt: u32, call: ToolCall, effect: Effect, idempotency_key: String }
     StepStarted { kind: StepKind, attempt: u32, name: String; reserved = None, child_id = None, call = None }
     FallbackTo { model: String, place: u32 }

@@ -210,7 +210,7 @@ impl Outcome {
         messages: Vec<Message>,
         steps: u32,
     ) -> Self {
-        let super::event::Finished { status, output, error, usage, cost, handled_errors } = finished;
+        let super::event::Finished { status, output, error, usage, cost, handled_errors, .. } = finished;
         Self { execution_id, status, output, error, messages, usage, cost, steps, handled_errors }
     }
 

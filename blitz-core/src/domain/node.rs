@@ -74,9 +74,12 @@ pub struct NodeStarted {
     /// The child execution, where it runs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child_id: Option<ExecutionId>,
-    /// What it was given.
+    /// What it was given, unless it is large; the items of a map.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub input: Value,
+    /// Where a large input is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_ref: Option<OutputRef>,
     /// How many items a map has, or how many rounds a loop may make.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<u64>,
@@ -195,6 +198,9 @@ pub struct ItemFinished {
     /// The variables that a round leaves for the next.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub vars: serde_json::Map<String, Value>,
+    /// Where these are, when they are large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vars_ref: Option<OutputRef>,
     /// Whether a loop's condition is met.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last: bool,
@@ -342,10 +348,10 @@ macro_rules! constructors {
 }
 
 constructors! {
-    NodeStarted { node: String, attempt: u32; effect = None, idempotency_key = None, child_id = None, input = Value::Null, items = None }
+    NodeStarted { node: String, attempt: u32; effect = None, idempotency_key = None, child_id = None, input = Value::Null, input_ref = None, items = None }
     NodeFinished { node: String, status: NodeStatus, attempt: u32; reused_from = None, port = None, output = Value::Null, output_ref = None, error = None, writes = Vec::new(), usage = Usage::default(), cost = None, ms = 0, progress = 0 }
     OutputRef { hash: String, bytes: u64, preview: String }
-    ItemFinished { node: String, index: u64, status: NodeStatus; output = Value::Null, output_ref = None, error = None, vars = serde_json::Map::new(), last = false, progress = 0 }
+    ItemFinished { node: String, index: u64, status: NodeStatus; output = Value::Null, output_ref = None, error = None, vars = serde_json::Map::new(), vars_ref = None, last = false, progress = 0 }
     NodeRetrying { node: String, attempt: u32, error: ErrorInfo, at: Timestamp; usage = Usage::default(), cost = None, fallback = None }
     NodeWaiting { node: String, until: Option<Timestamp> }
     ApprovalRequested { node: String, key: String, message: String, data: Value, options: Vec<String>, form: Option<Value>, digest: String, expires_at: Option<Timestamp> }

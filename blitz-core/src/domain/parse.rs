@@ -1,7 +1,7 @@
 //! What a parser says, in words for people, and without the value that it quotes.
 
 /// The longest message.
-const LONGEST: usize = 200;
+const LONGEST: usize = 800;
 /// The most digits of a number in one.
 const LONGEST_NUMBER: usize = 40;
 

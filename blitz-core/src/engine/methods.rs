@@ -120,9 +120,17 @@ pub(super) async fn call(session: Session, name: &str, input: Value) -> Result<V
 pub(super) fn input<T: DeserializeOwned + schemars::JsonSchema>(value: Value) -> Result<T> {
     let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
     T::deserialize(&value).map_err(|error| {
-        let place = place(&schema::<T>(), &value).map(|path| format!(" at {path}")).unwrap_or_default();
+        let place = place(&schema::<T>(), &value).map(|path| format!(" at {path}{}", of_node(&path, &value)));
+        let place = place.unwrap_or_default();
         Error::invalid(format!("the input does not fit{place}: {}", parse::told(&error)))
     })
+}
+
+/// The id of the node that a place in a workflow is in.
+fn of_node(path: &str, value: &Value) -> String {
+    let index = path.strip_prefix("/nodes/").map(|rest| rest.split('/').next().unwrap_or_default());
+    let node = index.and_then(|index| value.pointer(&format!("/nodes/{index}/id"))).and_then(Value::as_str);
+    node.map_or(String::new(), |node| format!(" (node {})", shown(node)))
 }
 
 /// Where a value does not fit a schema, as a JSON pointer; `None` where the schema does not say, or for the value as a whole.

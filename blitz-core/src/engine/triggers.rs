@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::methods::{Method, PageOf, method};
@@ -397,7 +397,7 @@ fn start(
 }
 
 fn scope(data: &Value) -> Scope {
-    Map::from_iter([("trigger".to_owned(), data.clone())])
+    Scope::from_iter([("trigger".to_owned(), data.clone())])
 }
 
 /// Whether the condition of an event holds.

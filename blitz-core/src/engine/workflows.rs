@@ -187,7 +187,7 @@ impl Catalog<WorkflowDefinition> {
         self.read_only(move |tx, grant| {
             let read = import::read(&definition)?;
             let mut problems = read.problems;
-            problems.extend(validate(&read.definition, &types).problems);
+            import::found(&mut problems, validate(&read.definition, &types).problems);
             problems.extend(missing(tx, grant, None, &read.definition)?);
             Ok(Validation::new(read.definition, problems))
         })
@@ -262,7 +262,7 @@ impl Catalog<WorkflowDefinition> {
         if let Some(name) = name {
             definition.name = name;
         }
-        problems.extend(validate(&definition, &self.node_types()).problems);
+        import::found(&mut problems, validate(&definition, &self.node_types()).problems);
         let workflow = self.put(definition).await?;
         Ok(ImportedWorkflow { workflow, problems })
     }

@@ -324,9 +324,15 @@ pub(crate) fn replay(
     let mut owed = Owed::default();
     let again = Again::of(tx, row)?;
     loop {
-        let events = executions::journal_of(tx, row.root_id, row.id, after, PAGE)?;
-        for event in &events {
+        let mut events = executions::journal_of(tx, row.root_id, row.id, after, PAGE)?;
+        for event in &mut events {
             after = event.seq;
+            if let EventData::NodeFinished(finished) = &mut event.data
+                && state.as_ref().and_then(State::values).is_some_and(|values| values.is_set(&finished.node))
+            {
+                executions::bring_output(tx, finished)?;
+            }
+            let event = &*event;
             owed.told(&event.path, &event.data);
             if let Some(state) = state.as_mut().filter(|_| !again.holds(event)) {
                 if again.counts(event) {

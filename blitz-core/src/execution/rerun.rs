@@ -156,6 +156,9 @@ impl History {
                         (history.input, history.trigger) = (queued.input, queued.trigger)
                     }
                     EventData::NodeFinished(mut finished) => {
+                        if writes.is(&finished.node, &NodeType::Set) {
+                            executions::bring_output(tx, &mut finished)?;
+                        }
                         writes.node_finished(&event.path, &finished);
                         if event.path.is_empty() {
                             finished.writes.extend(writes.take(&finished.node));
@@ -257,7 +260,17 @@ fn reusable(
     ended: Vec<NodeFinished>,
 ) -> Result<Vec<NodeFinished>> {
     let start = plan.index(from).filter(|node| plan.nodes[*node].scope == 0).ok_or_else(|| {
-        Error::invalid("from names no node at the top of the workflow: what is in a container runs with it")
+        let name: String = from.chars().take(64).flat_map(char::escape_debug).collect();
+        let top = plan.nodes.iter().filter(|node| node.scope == 0).map(|node| node.id.as_str());
+        let mut top: Vec<&str> = top.take(31).collect();
+        if top.len() > 30 {
+            top[30] = "…";
+        }
+        let inside = if plan.index(from).is_some() { " (it is in a container, and runs with it)" } else { "" };
+        Error::invalid(format!(
+            "from {name} names no node at the top of the workflow{inside}; there are {}",
+            top.join(", ")
+        ))
     })?;
     let behind = behind(plan, start);
     let mut kept = HashSet::new();

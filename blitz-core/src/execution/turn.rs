@@ -287,16 +287,12 @@ impl Writer<'_> {
         let mut finished = finished.clone();
         (finished.usage, finished.cost, finished.ms) = (Usage::default(), None, 0);
         (finished.attempt, finished.reused_from) = (0, Some(of));
+        let writes = state.values().map(|values| values.writes_of("", &finished)).unwrap_or_default();
         let data = EventData::NodeFinished(finished);
         let follows = state.absorb(now, "", &data);
-        let changed = match (&data, state.values()) {
-            (EventData::NodeFinished(finished), Some(values)) => values.changed_by("", finished),
-            _ => Vec::new(),
-        };
+        let told = state.values().map(|values| values.told("", writes)).unwrap_or_default();
         self.entry("", data.with_progress(state.progress()));
-        for (name, value) in changed {
-            self.entry("", EventData::VarSet { name, value });
-        }
+        told.into_iter().for_each(|data| self.entry("", data));
         for action in follows {
             if let Action::Emit { path, data } = action {
                 self.entry(path, data.with_progress(state.progress()));

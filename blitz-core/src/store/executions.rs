@@ -1,6 +1,7 @@
 //! Executions and their journal: the SQL, written once.
 
 mod keys;
+mod large;
 mod nodes;
 mod queue;
 
@@ -13,11 +14,14 @@ use crate::domain::{
 };
 use crate::error::{Error, Result};
 pub(crate) use keys::{client_key, forget_client_keys, put_client_key};
+pub(crate) use large::bring_output;
 pub(crate) use nodes::{blob, cached, journal_below, names_output, put_blob, put_cached, question};
 pub(crate) use queue::{QueuePlace, enqueue, enqueue_again, front_of, queued_by, take_turn};
 
 /// Version of the form of journal records.
-const JOURNAL_SCHEMA: i64 = 1;
+const JOURNAL_SCHEMA: i64 = 2;
+/// The form before: whole values, of which an older engine goes on.
+const PLAIN_SCHEMA: i64 = 1;
 /// Records over this many bytes are kept as blobs by hash.
 const INLINE_BYTES: usize = 64 * 1024;
 
@@ -167,7 +171,7 @@ pub(crate) struct Entry {
     pub(crate) data: EventData,
 }
 
-/// Appends records to the root's journal and gives them as events with their place.
+/// Appends records to the root's journal and gives them as events with their place, large values by their hash.
 ///
 /// Errors: `Interrupted` where another process has taken the execution over: `epoch` is old.
 pub(crate) fn append(
@@ -209,8 +213,12 @@ fn append_behind(
     entries: Vec<Entry>,
 ) -> Result<Vec<Event>> {
     let mut events = Vec::with_capacity(entries.len());
-    for (seq, entry) in (last + 1..).zip(entries) {
-        let json = to_json(&entry.data)?;
+    for (seq, mut entry) in (last + 1..).zip(entries) {
+        let mut json = to_json(&entry.data)?;
+        let mut schema = PLAIN_SCHEMA;
+        if json.len() > INLINE_BYTES && large::take_out(tx, &mut entry.data)? {
+            (json, schema) = (to_json(&entry.data)?, JOURNAL_SCHEMA);
+        }
         let (data, blob) = if json.len() > INLINE_BYTES {
             let hash = super::content_hash(json.as_bytes());
             put_blob(tx, &hash, json.as_bytes())?;
@@ -221,17 +229,7 @@ fn append_behind(
         tx.execute(
             "INSERT INTO journal (root_id, seq, execution_id, at, path, type, schema, data, blob_hash)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![
-                root_id,
-                seq,
-                entry.execution_id,
-                now,
-                &entry.path,
-                entry.data.type_name(),
-                JOURNAL_SCHEMA,
-                data,
-                blob
-            ],
+            params![root_id, seq, entry.execution_id, now, &entry.path, entry.data.type_name(), schema, data, blob],
         )?;
         events.push(Event::new(seq, now, entry.execution_id, entry.path, entry.data));
     }
@@ -261,7 +259,7 @@ fn events(tx: &mut dyn Connection, rows: &[Row]) -> Result<Vec<Event>> {
     rows.iter().map(|row| event(tx, row)).collect()
 }
 
-/// The records of a root's journal behind `after`, at most `limit`.
+/// The records of a root's journal behind `after`, at most `limit`, as readers are shown them: large values by their hash.
 pub(crate) fn journal(tx: &mut dyn Connection, root_id: ExecutionId, after: i64, limit: u32) -> Result<Vec<Event>> {
     let rows = tx.query_all(
         "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
@@ -271,7 +269,7 @@ pub(crate) fn journal(tx: &mut dyn Connection, root_id: ExecutionId, after: i64,
     events(tx, &rows)
 }
 
-/// All records of one execution, a child's without its siblings', behind `after`.
+/// All records of one execution, a child's without its siblings', behind `after`, whole but for the outputs of nodes.
 pub(crate) fn journal_of(
     tx: &mut dyn Connection,
     root_id: ExecutionId,
@@ -284,7 +282,7 @@ pub(crate) fn journal_of(
          WHERE root_id = ?1 AND execution_id = ?2 AND seq > ?3 ORDER BY seq LIMIT ?4",
         params![root_id, id, after, limit.min(1000)],
     )?;
-    events(tx, &rows)
+    large::whole_events(tx, &rows)
 }
 
 /// The decisions on steps of an execution behind `after`; from now on they count as read.
@@ -507,7 +505,7 @@ pub(crate) type HasOwner<'a> = &'a dyn Fn(ExecutionId, &str) -> bool;
 /// One execution as users see it.
 pub(crate) fn show(tx: &mut dyn Connection, id: ExecutionId, has_owner: HasOwner<'_>) -> Result<Option<Execution>> {
     let row = tx.query_one(public_sql!("WHERE e.id = ?1"), params![id])?;
-    row.as_ref().map(|row| public(row, has_owner)).transpose()
+    row.as_ref().map(|row| public(tx, row, has_owner)).transpose()
 }
 
 /// A page of executions as users see them, newest first.
@@ -525,13 +523,14 @@ pub(crate) fn list(
         ),
         params![before, filter.user_id, filter.status.map(ExecutionStatus::name), filter.children, page.rows()],
     )?;
-    let items = rows.iter().map(|row| public(row, has_owner)).collect::<Result<Vec<_>>>()?;
+    let items = rows.iter().map(|row| public(tx, row, has_owner)).collect::<Result<Vec<_>>>()?;
     Ok(Page::cut(items, page, |execution| execution.id.0))
 }
 
-fn public(row: &Row, has_owner: HasOwner<'_>) -> Result<Execution> {
+fn public(tx: &mut dyn Connection, row: &Row, has_owner: HasOwner<'_>) -> Result<Execution> {
     let finished: Option<Finished> = row.opt_json(11)?;
-    let queued: Option<EventData> = row.opt_json(14)?;
+    let mut queued: Option<EventData> = row.opt_json(14)?;
+    queued.as_mut().map(|queued| large::bring_back(tx, queued)).transpose()?;
     let input = match queued {
         Some(EventData::ExecutionQueued(Queued { input, .. })) => input,
         _ => Value::Null,

@@ -3,8 +3,11 @@
 //! Where it may go is the host's to say: nowhere, until it names hosts. Everything else that keeps a
 //! request from harm is `net::egress`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use base64::Engine as _;
+use encoding_rs::Encoding;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -199,17 +202,64 @@ fn answer(response: Response, reading: &Reading) -> Result<Value> {
     let header = |name: &str| response.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = header("content-type").to_owned();
     let is_json = reading.json.unwrap_or_else(|| kind.contains("json"));
-    let body = if is_json && !response.body.is_empty() {
-        serde_json::from_slice(&response.body).map_err(|_| Error::bad_output("the answer is no JSON"))?
-    } else {
-        Value::String(String::from_utf8_lossy(&response.body).into_owned())
+    let mut answer = json!({"status": status, "content_type": kind});
+    answer["body"] = match decoded(&kind, &response.body) {
+        Some(text) if is_json && !text.is_empty() => {
+            serde_json::from_str(&text).map_err(|_| Error::bad_output("the answer is no JSON"))?
+        }
+        Some(text) => Value::String(text.into_owned()),
+        None if reading.json.is_some() || is_json => {
+            return Err(Error::bad_output("the answer is no text in the charset that it names, or in UTF-8"));
+        }
+        None => {
+            answer["encoding"] = "base64".into();
+            base64::engine::general_purpose::STANDARD.encode(&response.body).into()
+        }
     };
-    Ok(json!({"status": status, "content_type": kind, "body": body}))
+    Ok(answer)
+}
+
+/// A body as text: by its byte order mark, by the charset that its type names, else in UTF-8. `None` for what is none.
+fn decoded<'b>(kind: &str, body: &'b [u8]) -> Option<Cow<'b, str>> {
+    let named = || {
+        let mut parameters = kind.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+        let (_, charset) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
+        Encoding::for_label(charset.trim().trim_matches('"').as_bytes())
+    };
+    let (encoding, mark) = match Encoding::for_bom(body) {
+        Some((encoding, mark)) => (encoding, mark),
+        None => (named().unwrap_or(encoding_rs::UTF_8), 0),
+    };
+    encoding.decode_without_bom_handling_and_without_replacement(&body[mark..])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn w41_a_body_is_read_in_its_charset_and_never_damaged() {
+        let read = |kind: &str, body: &[u8], json| {
+            let mut headers = reqwest::header::HeaderMap::new();
+            headers.insert("content-type", kind.parse().expect("a header"));
+            let response = Response { status: 200, headers, body: body.to_vec() };
+            answer(response, &Reading { json, ..Reading::default() }).map_err(|error| error.code())
+        };
+        let body = |kind: &str, bytes: &[u8]| read(kind, bytes, None).expect("it is read")["body"].clone();
+        assert_eq!(body("text/plain; charset=ISO-8859-1", b"caf\xe9"), "café");
+        assert_eq!(body("text/plain; charset=\"windows-1252\"", b"5 \x80"), "5 €");
+        assert_eq!(body("text/html;charset=shift_jis", b"\x93\xfa\x96\x7b"), "日本");
+        assert_eq!(body("text/plain", b"\xff\xfea\0b\0"), "ab");
+        assert_eq!(body("text/plain", "\u{feff}ä".as_bytes()), "ä");
+        assert_eq!(body("application/json; charset=latin1", b"{\"a\": \"\xe9\"}"), json!({"a": "é"}));
+        assert_eq!(body("text/plain", b""), "");
+        // What is no text comes whole, and says so.
+        let image = read("image/png", b"\x89PNG\xff", None).expect("it is read");
+        assert_eq!((&image["encoding"], &image["body"]), (&json!("base64"), &json!("iVBOR/8=")));
+        assert_eq!(read("text/plain", b"ok", None).expect("it is read").get("encoding"), None);
+        assert_eq!(read("image/png", b"\x89PNG\xff", Some(false)), Err(ErrorCode::BadOutput));
+        assert_eq!(read("application/json", b"{\"a\": \"\xe9\"}", None), Err(ErrorCode::BadOutput));
+    }
 
     #[test]
     fn a_call_may_take_as_long_as_its_node() {

@@ -253,7 +253,7 @@ fn http() -> Vec<(&'static str, Value)> {
             titled(
                 json!({"type": "string", "enum": ["auto", "json", "text"], "default": "auto"}),
                 "Answer",
-                "How the answer's body is read.",
+                "How the answer's body is read: a text by its charset, JSON as what it says; with auto, what is neither comes as base64, and `encoding` says so.",
             ),
         ),
         (

@@ -55,14 +55,15 @@ impl Desk<'_> {
         {
             return Ok(Prepared::Skipped);
         }
-        let input = self.input(node, at, &scope)?;
+        let task = node.at(fallback);
+        let input = if wants_input(node, task) { self.input(node, at, &scope)? } else { Value::Null };
         if node.spec.disabled {
             return Ok(Prepared::Done { output: input, port: ALL_PORTS.to_owned() });
         }
         if node.reads.names.input {
-            scope.insert("input".to_owned(), input.clone());
+            scope.insert("input", input.clone());
         }
-        self.task(node, node.at(fallback), &scope, input)
+        self.task(node, task, &scope, input)
     }
 
     /// What an output is kept by beside the node's settings, where it is kept at all: the rule's own
@@ -80,7 +81,7 @@ impl Desk<'_> {
         let Some(key) = &node.cache_key else { return Ok(node.spec.cache.is_some().then_some(given)) };
         let mut scope = self.values.scope(&at.path, &node.reads, self.id)?;
         if node.reads.names.input {
-            scope.insert("input".to_owned(), self.input(node, at, &scope)?);
+            scope.insert("input", self.input(node, at, &scope)?);
         }
         key.evaluate(&scope).map(Some)
     }
@@ -208,7 +209,7 @@ impl Desk<'_> {
         let node = &self.plan.nodes[at.node];
         match &node.task {
             Task::Map(map) => self.values.collected(&at.key, map.fail),
-            Task::Loop(_) => self.values.last_round(&at.key),
+            Task::Loop(_) => self.values.last_round(&at.key).map(std::sync::Arc::unwrap_or_clone),
             _ => {
                 let ends = node.body.map(|scope| self.plan.scopes[scope].ends.as_slice()).unwrap_or_default();
                 self.values.gathered(&at.key, ends)
@@ -249,6 +250,31 @@ impl Desk<'_> {
         let fields = self.plan.outputs.iter().map(|(name, shape)| Ok((name.clone(), shape.evaluate(&scope)?)));
         Ok(Value::Object(fields.collect::<Result<Map<_, _>>>()?))
     }
+}
+
+/// Whether a node's own input is asked for, where it is what the edges bring: it is merged of whole outputs.
+pub(super) fn wants_input(node: &PlanNode, task: &Task) -> bool {
+    node.input.is_some()
+        || node.spec.disabled
+        || node.reads.names.input
+        || !matches!(
+            task,
+            Task::Start
+                | Task::End { output: Some(_) }
+                | Task::Output { value: Some(_), .. }
+                | Task::Input { .. }
+                | Task::Template { .. }
+                | Task::Set { .. }
+                | Task::Code { .. }
+                | Task::Fail { .. }
+                | Task::Llm(_)
+                | Task::Http(_)
+                | Task::Parallel
+                | Task::Map(_)
+                | Task::Loop(_)
+                | Task::Wait(_)
+                | Task::Approval(_)
+        )
 }
 
 /// How a node ends that has failed for good.

@@ -3,6 +3,7 @@
 //! Large outputs are not here: they are kept by their hash and brought when an expression reads
 //! them. What an item of a map gives stays until the map ends, what its nodes gave until it ends.
 
+mod held;
 pub(super) mod vars;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,25 +11,28 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::expr::{Names, Scope};
+use super::evaluate::wants_input;
+use super::expr::{Names, Scope, Seen};
 use super::machine::{container_of, join};
-use super::plan::{Plan, PlanEdge, Reads};
+use super::plan::{Plan, PlanEdge, PlanNode, Reads};
 use super::task::{MapFail, Task};
 use crate::domain::{
-    ExecutionId, ItemFinished, JoinMode, NodeFinished, NodeRetrying, NodeStarted, NodeStatus, OutputRef, Queued,
-    Timestamp, Usage,
+    ExecutionId, ItemFinished, JoinMode, NodeFinished, NodeRetrying, NodeStarted, NodeStatus, Queued, Timestamp, Usage,
 };
 use crate::error::{Error, ErrorInfo, Result};
+pub(crate) use held::Held;
+pub(super) use held::length;
+use held::{ItemValue, NodeValue};
 
 /// The values of one execution of a workflow.
 #[derive(Debug)]
 pub(crate) struct Values {
     plan: Arc<Plan>,
     nodes: BTreeMap<String, usize>,
-    input: Value,
-    trigger: Value,
+    input: Arc<Value>,
+    trigger: Arc<Value>,
     started_at: Timestamp,
-    vars: BTreeMap<String, Value>,
+    vars: BTreeMap<String, Arc<Value>>,
     /// The scopes that something has come out of, by path.
     frames: BTreeMap<String, Frame>,
     /// Maps and loops that run, by key.
@@ -47,25 +51,6 @@ struct Frame {
     nodes: BTreeMap<usize, NodeValue>,
 }
 
-#[derive(Debug)]
-struct NodeValue {
-    status: NodeStatus,
-    started_at: Timestamp,
-    port: Option<String>,
-    output: Held,
-    error: Option<ErrorInfo>,
-    usage: Usage,
-    /// The how-manieth it was to end.
-    place: u64,
-}
-
-/// A value, or where it is.
-#[derive(Debug, Clone)]
-pub(crate) enum Held {
-    Here(Arc<Value>),
-    Elsewhere(OutputRef),
-}
-
 /// What a map or loop that runs has so far.
 #[derive(Debug)]
 struct Contents {
@@ -79,34 +64,28 @@ struct Contents {
     copies: BTreeMap<u64, Copy>,
 }
 
-#[derive(Debug)]
-struct ItemValue {
-    status: NodeStatus,
-    output: Held,
-}
-
-/// One item's copy of the variables.
+/// One item's copy of the variables: what they were before it wrote them, which all items share, and its writes.
 #[derive(Debug, Default)]
 struct Copy {
-    now: BTreeMap<String, Value>,
+    base: BTreeMap<String, Arc<Value>>,
     writes: Vec<(String, Value)>,
 }
 
 /// The rounds of a loop, as its body sees them.
 struct Round {
     count: u64,
-    last: Value,
+    last: Arc<Value>,
 }
 
 impl Values {
     pub(crate) fn new(plan: Arc<Plan>) -> Self {
         let nodes = plan.nodes.iter().enumerate().map(|(index, node)| (node.id.clone(), index)).collect();
-        let vars = plan.vars.iter().map(|(name, var)| (name.clone(), var.default.clone())).collect();
+        let vars = plan.vars.iter().map(|(name, var)| (name.clone(), Arc::new(var.default.clone()))).collect();
         Self {
             plan,
             nodes,
-            input: Value::Null,
-            trigger: Value::Null,
+            input: Arc::new(Value::Null),
+            trigger: Arc::new(Value::Null),
             started_at: Timestamp(0),
             vars,
             frames: BTreeMap::new(),
@@ -120,8 +99,8 @@ impl Values {
     // Records -----------------------------------------------------------------------------------
 
     pub(crate) fn begin(&mut self, now: Timestamp, queued: &Queued) {
-        self.input = queued.input.clone();
-        self.trigger = queued.trigger.clone();
+        self.input = Arc::new(queued.input.clone());
+        self.trigger = Arc::new(queued.trigger.clone());
         self.started_at = now;
     }
 
@@ -221,7 +200,7 @@ impl Values {
                 // Nobody sees its variables any more: what it wrote is all that counts.
                 NodeStatus::Completed => {
                     if let Some(copy) = contents.copies.get_mut(&item.index) {
-                        copy.now.clear();
+                        copy.base.clear();
                     }
                 }
                 // What a failed item wrote is undone with it.
@@ -263,7 +242,13 @@ impl Values {
     /// The large outputs that an evaluation reads and that are not here.
     pub(crate) fn missing(&self, path: &str, node: Option<usize>, reads: &Reads) -> BTreeSet<String> {
         let mut hashes = BTreeSet::new();
-        let incoming = node.map(|node| self.plan.nodes[node].incoming.as_slice()).unwrap_or_default();
+        // What the edges bring is merged for those alone that state no input and ask for it.
+        let merges = |node: &&PlanNode| {
+            let mut tasks = std::iter::once(&node.task).chain(&node.fallback);
+            node.input.is_none() && tasks.any(|task| wants_input(node, task))
+        };
+        let node = node.map(|node| &self.plan.nodes[node]).filter(merges);
+        let incoming = node.map(|node| node.incoming.as_slice()).unwrap_or_default();
         let sources = incoming.iter().map(|edge| self.plan.edges[*edge].from);
         for node in reads.nodes.iter().copied().chain(sources) {
             if let Some(NodeValue { output: Held::Elsewhere(at), .. }) = self.find(path, node) {
@@ -317,58 +302,61 @@ impl Values {
     /// What expressions see at a path: only what they name.
     pub(crate) fn scope(&self, path: &str, reads: &Reads, id: ExecutionId) -> Result<Scope> {
         let Names { inputs, item, index, rounds, execution, trigger, error, vars, open, .. } = &reads.names;
-        let mut scope = Map::new();
+        let mut scope = Scope::default();
         if *inputs {
-            scope.insert("inputs".to_owned(), self.input.clone());
+            scope.insert("inputs", Arc::clone(&self.input));
         }
         if *trigger {
-            scope.insert("trigger".to_owned(), self.trigger.clone());
+            scope.insert("trigger", Arc::clone(&self.trigger));
         }
         if *execution {
-            scope.insert("execution".to_owned(), json!({"id": id, "started_at": self.started_at}));
+            scope.insert("execution", json!({"id": id, "started_at": self.started_at}));
         }
         if !vars.is_empty() || open.contains("vars") {
             let all = open.contains("vars");
             let names = self.plan.vars.keys().filter(|name| all || vars.contains(*name));
-            let read = names.filter_map(|name| Some((name.clone(), self.var(path, name)?.clone()))).collect();
-            scope.insert("vars".to_owned(), Value::Object(read));
+            let read = names.filter_map(|name| Some((name.clone(), self.seen(path, name)?.into())));
+            scope.insert("vars", Seen::object(read));
         }
         if !reads.nodes.is_empty() || !reads.names.nodes.is_empty() {
-            let mut nodes = Map::new();
+            let mut nodes = Vec::with_capacity(reads.nodes.len());
             for node in &reads.nodes {
                 let shown = match self.find(path, *node) {
                     Some(value) => self.shown(value)?,
-                    None => self.not_begun(*node),
+                    None => self.not_begun(*node).into(),
                 };
-                nodes.insert(self.plan.nodes[*node].id.clone(), shown);
+                nodes.push((self.plan.nodes[*node].id.clone(), shown));
             }
-            scope.insert("nodes".to_owned(), Value::Object(nodes));
+            scope.insert("nodes", Seen::object(nodes));
         }
         if (*item || *index)
-            && let Some((value, place)) = self.item(path)?
+            && let Some((list, place)) = self.place_of_item(path)
         {
-            scope.insert("item".to_owned(), value);
-            scope.insert("index".to_owned(), json!(place));
+            scope.insert("item", Seen::item(&list, place));
+            scope.insert("index", json!(place));
         }
         if *rounds && let Some(round) = self.round(path)? {
-            scope.insert("loop".to_owned(), json!({"count": round.count, "last": round.last}));
+            let fields = [("count".to_owned(), json!(round.count).into()), ("last".to_owned(), round.last.into())];
+            scope.insert("loop", Seen::object(fields));
         }
         if *error && let Some(error) = &self.error {
-            scope.insert("error".to_owned(), json!(error));
+            scope.insert("error", json!(error));
         }
         Ok(scope)
     }
 
     /// A node as expressions see it. What was skipped has no output: it reads as undefined.
-    fn shown(&self, value: &NodeValue) -> Result<Value> {
-        let mut shown = Map::new();
-        shown.insert("status".to_owned(), json!(value.status));
-        shown.insert("usage".to_owned(), json!(value.usage));
-        shown.insert("error".to_owned(), json!(value.error));
+    fn shown(&self, value: &NodeValue) -> Result<Seen> {
+        let named = |name: &str, seen: Seen| (name.to_owned(), seen);
+        let mut shown = vec![
+            named("status", json!(value.status).into()),
+            named("usage", json!(value.usage).into()),
+            named("error", json!(value.error).into()),
+        ];
         if !matches!(value.status, NodeStatus::Skipped | NodeStatus::Cancelled | NodeStatus::Running) {
-            shown.insert("output".to_owned(), self.value(&value.output)?.as_ref().clone());
+            shown.push(named("output", self.value(&value.output)?.into()));
         }
-        Ok(Value::Object(shown))
+        Ok(Seen::object(shown))
     }
 
     /// A node that no record tells of, as expressions see it.
@@ -379,11 +367,11 @@ impl Values {
     }
 
     /// The innermost item that a path is in, with its place.
-    fn item(&self, path: &str) -> Result<Option<(Value, u64)>> {
-        let Some((key, index)) = self.item_of(path) else { return Ok(None) };
-        let items = self.contents.get(&key).map(|contents| Arc::clone(&contents.items));
-        let at = usize::try_from(index).unwrap_or(usize::MAX);
-        Ok(items.and_then(|items| items.get(at).cloned()).map(|item| (item, index)))
+    fn place_of_item(&self, path: &str) -> Option<(Arc<Value>, usize)> {
+        let (key, index) = self.item_of(path)?;
+        let items = Arc::clone(&self.contents.get(&key)?.items);
+        let at = usize::try_from(index).ok()?;
+        items.get(at).is_some().then_some((items, at))
     }
 
     /// The innermost round that a path is in.
@@ -433,10 +421,10 @@ impl Values {
             return Ok(Value::Object(merged));
         }
         // Where a scope begins: with the item, else with what the whole was given.
-        Ok(match self.item(path)? {
+        Ok(match self.place_of_item(path).and_then(|(items, at)| Some((items.get(at).cloned()?, at))) {
             Some((item @ Value::Object(_), _)) => item,
             Some((item, index)) => json!({"item": item, "index": index}),
-            None => self.input.clone(),
+            None => self.input.as_ref().clone(),
         })
     }
 
@@ -508,74 +496,9 @@ impl Values {
     }
 
     /// What the last round of a loop gave.
-    pub(crate) fn last_round(&self, key: &str) -> Result<Value> {
-        self.last_of(key).map_or(Ok(Value::Null), |held| Ok(self.value(held)?.as_ref().clone()))
+    pub(crate) fn last_round(&self, key: &str) -> Result<Arc<Value>> {
+        self.last_of(key).map_or_else(|| Ok(Arc::default()), |held| self.value(held))
     }
-}
-
-impl NodeValue {
-    fn new(started_at: Timestamp) -> Self {
-        Self {
-            status: NodeStatus::Running,
-            started_at,
-            port: None,
-            output: Held::Here(Arc::new(Value::Null)),
-            error: None,
-            usage: Usage::default(),
-            place: u64::MAX,
-        }
-    }
-
-    fn has_output(&self) -> bool {
-        self.port.is_some() && self.port.as_deref() != Some("error")
-    }
-
-    /// Whether it left by a port.
-    fn left_by(&self, port: &str) -> bool {
-        match self.port.as_deref() {
-            Some("*") => port != "error",
-            other => other == Some(port),
-        }
-    }
-}
-
-impl Held {
-    fn new(value: &Value, at: Option<&OutputRef>) -> Self {
-        match at {
-            Some(at) => Self::Elsewhere(at.clone()),
-            None => Self::Here(Arc::new(value.clone())),
-        }
-    }
-}
-
-impl ItemValue {
-    /// The bytes that it takes in the list of its map, with the comma behind it.
-    fn bytes(&self, fail: MapFail) -> u64 {
-        match (&self.output, self.status, fail) {
-            (Held::Elsewhere(at), NodeStatus::Completed, _) => at.bytes + 1,
-            (Held::Here(value), NodeStatus::Completed, _) => length(value) + 1,
-            (_, _, MapFail::Drop) => 0,
-            _ => "null,".len() as u64,
-        }
-    }
-}
-
-/// How long a value is as JSON.
-fn length(value: &Value) -> u64 {
-    struct Count(u64);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len() as u64;
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // A value is JSON, and counting never fails.
-    let _ = serde_json::to_writer(&mut count, value);
-    count.0
 }
 
 /// The path that a container's key is in.
@@ -586,3 +509,7 @@ fn parent(key: &str) -> Option<&str> {
         None => Some(""),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -30,6 +30,79 @@ async fn w41_large_outputs_are_kept_by_their_hash() {
 }
 
 #[tokio::test]
+async fn w41_no_event_holds_a_large_value_and_whoever_asks_has_it() {
+    let folder = crate::support::folder::Folder::new();
+    let path = folder.path().join("large.db").display().to_string();
+    let engine = blitz::Engine::open(&path).await.unwrap();
+    let seen = with_work(&engine);
+    let me = engine.root("a test");
+    let texts: Vec<String> = (0..3).map(|n| n.to_string().repeat(70_000)).collect();
+    let definition = json!({"name": "large", "vars": {"x": {}, "y": {}}, "nodes": [
+        {"id": "s", "type": "start"}, {"id": "v", "type": "set", "config": {"vars": {"x": "{{ inputs.texts }}"}}},
+        {"id": "m", "type": "map", "config": {"items": "{{ vars.x }}", "concurrency": 1}},
+        {"id": "w", "type": "work", "parent": "m", "config": {"give": "{{ item }}"}},
+        {"id": "l", "type": "loop", "config": {"max_iterations": 1, "carry": {"y": "{{ inputs.texts[0] }}"}}},
+        {"id": "i", "type": "code", "parent": "l", "config": {"expr": "1"}},
+        {"id": "ask", "type": "approval", "config": {"message": "?"}},
+        {"id": "e", "type": "end", "config": {"output": ["{{ vars.x }}", "{{ vars.y }}", "{{ nodes.m.output }}", "{{ nodes.v.output.x }}"]}}],
+        "edges": edges("s>v v>m m>l l>ask ask.approved>e")});
+    let handle = start(&me, definition, json!({"texts": texts})).await;
+    let id = handle.id();
+    super::stage::until(&me, id, |execution| execution.status == ExecutionStatus::Waiting).await;
+    let input = me.executions().nodes(id, "").await.unwrap().into_iter().find(|node| node.node == "m").unwrap().input;
+    assert_eq!(input, json!(texts), "the items of the map");
+    engine.close().await.unwrap();
+    // It goes on from its journal as if nothing had been.
+    let engine = blitz::Engine::open(&path).await.unwrap();
+    with_work(&engine);
+    let me = engine.root("a test");
+    engine.recover().await.unwrap();
+    me.executions().approve(id, "ask", blitz::Answer::approve()).await.unwrap();
+    let done = me.executions().wait(id).await.unwrap();
+    assert_eq!(done.output, json!([texts, texts[0], texts, texts]), "{:?}", done.error);
+    assert_eq!(me.executions().get(id).await.unwrap().input, json!({"texts": texts}));
+    let mut kinds = Vec::new();
+    for event in super::stage::journal(&me, id).await {
+        let told = serde_json::to_value(&event).unwrap();
+        assert!(
+            told.to_string().len() < 8_000,
+            "{} {} of {}",
+            event.data.type_name(),
+            event.path,
+            told.to_string().len()
+        );
+        for (field, at) in told["data"].as_object().into_iter().flatten() {
+            if field.ends_with("_ref") {
+                kinds.push(event.data.type_name());
+                let whole = me.executions().output(id, at["ref"].as_str().unwrap()).await.unwrap();
+                assert_eq!(json!(whole.to_string().len()), at["bytes"], "{field}");
+            }
+        }
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    let large = ["execution.finished", "execution.queued", "item.finished", "node.finished", "node.started", "var.set"];
+    assert_eq!(kinds, large);
+    assert_eq!(seen.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn w41_the_text_of_an_error_is_cut() {
+    let (engine, me, _) = engine().await;
+    let fails = FunctionNode::new(NodeTypeInfo::host("fails", "Fails."), |_, _| async move {
+        Err::<NodeOutput, _>(blitz::tool::ToolError::typed(blitz::Error::new(
+            ErrorCode::InvalidInput,
+            "ä".repeat(300_000),
+        )))
+    });
+    engine.register_node(fails).unwrap();
+    let definition = json!({"name": "loud", "nodes": [{"id": "s", "type": "start"}, {"id": "f", "type": "fails"}], "edges": edges("s>f")});
+    let error = run(&me, definition, json!({})).await.error.expect("it fails");
+    assert!(error.message.len() < 9_000 && error.message.starts_with("ä"), "{} bytes", error.message.len());
+    assert!(error.message.ends_with("(600000 bytes in all)"), "{}", &error.message[error.message.len() - 40..]);
+}
+
+#[tokio::test]
 async fn w41_a_map_whose_items_give_too_much_fails_at_once_whatever_it_does_with_failures() {
     // Its list could never be kept: the items that were not begun are not paid for.
     for fail in [json!("stop"), json!("null"), json!("drop"), json!({"threshold": "100%"})] {

@@ -345,3 +345,40 @@ async fn a_definition_off_its_shape_is_refused_with_the_place() {
     assert!(error.chain().contains("/nodes/1/input"), "{}", error.chain());
     assert!(!error.chain().contains("a_secret"), "{}", error.chain());
 }
+
+#[tokio::test]
+async fn what_an_import_cannot_read_keeps_it_from_being_published() {
+    let (_engine, me, _) = super::stage::engine().await;
+    let nodes = json!([{"id": "s", "type": "start"}, {"id": "e", "type": "end", "join": "all", "retry": 3}]);
+    let odd = json!({"format": "blitz.workflow/1", "name": "odd", "nodes": nodes, "edges": [{"from": "s", "to": "e"}]});
+    let imported = me.workflows().import(odd, None).await.unwrap();
+    let places: Vec<&str> = imported.problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(places, ["/nodes/1/join", "/nodes/1/retry"], "each is told once");
+    let refused = me.workflows().publish("odd").await.expect_err("it would run with what is usual");
+    assert!(refused.to_string().contains("E_SHAPE at node e: the field join"), "{refused}");
+    assert_eq!(refused.details()["problems"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_code_that_no_failure_has_is_named_with_its_place() {
+    let (_engine, me, _) = super::stage::engine().await;
+    let node = json!({"id": "a", "type": "http", "config": {"url": "https://a.example"}, "retry": {"on": ["timeout", "nope"]}});
+    let definition = json!({"name": "w", "nodes": [{"id": "s", "type": "start"}, node], "edges": []});
+    let told = me.call("workflows.put", definition).await.expect_err("there is no such code").to_string();
+    for part in ["/nodes/1/retry", "node `a`", "no failure has the code nope", "rate_limited", "bad_output"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_rerun_from_what_is_not_there_names_it_and_what_is() {
+    let (_engine, me, _) = super::stage::engine().await;
+    let definition = json!({"name": "w", "nodes": [{"id": "s", "type": "start"}, {"id": "m", "type": "map", "config": {"items": [1]}},
+        {"id": "in", "type": "code", "parent": "m", "config": {"expr": "1"}}], "edges": [{"from": "s", "to": "m"}]});
+    let done = super::stage::run(&me, definition, json!({})).await;
+    for (from, also) in [("nope", "there are s, m"), ("in", "it is in a container")] {
+        let refused = me.executions().rerun(done.execution_id, blitz::Rerun::from(from)).await;
+        let told = refused.err().expect("it is not at the top").to_string();
+        assert!(told.contains(from) && told.contains(also), "{told}");
+    }
+}

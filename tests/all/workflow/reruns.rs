@@ -44,7 +44,7 @@ async fn w38_a_rerun_takes_over_what_its_containers_wrote_to_the_variables() {
     // Who reads the events sees the variables as they are.
     let mut log = Value::Null;
     for event in journal(&me, of).await {
-        if let blitz::EventData::VarSet { name, value } = event.data
+        if let blitz::EventData::VarSet { name, value, .. } = event.data
             && name == "log"
         {
             log = value;

@@ -115,8 +115,27 @@ async fn w41_a_variable_may_be_large_and_is_there_after_all() {
         {"id": "e", "type": "end", "config": {"output": "{{ vars.x | length }}"}}], "edges": edges("s>w w>e")});
     let done = run(&me, definition, json!({"big": big})).await;
     assert_eq!((done.status, &done.output), (ExecutionStatus::Completed, &json!(200_000)), "{:?}", done.error);
+    // Who reads the events is told where its value is, whole.
     let told = journal(&me, done.execution_id).await;
-    let set =
-        told.iter().any(|event| matches!(&event.data, blitz::EventData::VarSet { value, .. } if *value == json!(big)));
-    assert!(set, "who reads the events is told its value");
+    let set = told.iter().find_map(|event| match &event.data {
+        blitz::EventData::VarSet { value_ref, .. } => value_ref.clone(),
+        _ => None,
+    });
+    let set = set.expect("its value by its hash");
+    assert_eq!(me.executions().output(done.execution_id, set.hash).await.unwrap(), json!(big));
+}
+
+#[tokio::test]
+async fn w25_a_loop_that_appends_writes_what_it_appends() {
+    let (_engine, me, _) = engine().await;
+    let definition = json!({"name": "log", "vars": {"log": {"default": [], "merge": "append"}}, "nodes": [
+        {"id": "s", "type": "start"}, {"id": "l", "type": "loop", "config": {"max_iterations": 300}},
+        {"id": "w", "type": "set", "parent": "l", "config": {"vars": {"log": "{{ inputs.text }}"}}},
+        {"id": "e", "type": "end", "config": {"output": "{{ vars.log | length }}"}}], "edges": edges("s>l l>e")});
+    let done = run(&me, definition, json!({"text": "x".repeat(100)})).await;
+    assert_eq!(done.output, json!(300), "{:?}", done.error);
+    let told = journal(&me, done.execution_id).await;
+    let sets = told.iter().filter(|event| event.data.type_name() == "var.set");
+    let bytes: usize = sets.map(|event| serde_json::to_string(event).unwrap().len()).sum();
+    assert!(bytes < 200_000, "{bytes} bytes of 300 writes of 100 each");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{MAX_OUTPUT, output_too_large, unknown};
 use crate::error::Result;
@@ -22,15 +22,19 @@ pub(super) fn variables(template: &str) -> BTreeSet<String> {
     holes.map(str::to_owned).collect()
 }
 
-pub(super) fn render(template: &str, values: &Map<String, Value>) -> Result<String> {
+pub(super) fn render<'v>(
+    template: &str,
+    value: impl Fn(&str) -> Option<&'v Value>,
+    known: impl Fn() -> Vec<&'v str>,
+) -> Result<String> {
     let mut text = String::with_capacity(template.len());
     for piece in pieces(template) {
         match piece {
             Piece::Text(part) => text.push_str(part),
-            Piece::Hole(path, line) => match look_up(values, path) {
+            Piece::Hole(path, line) => match look_up(&value, path) {
                 Some(Value::String(value)) => text.push_str(value),
                 Some(value) => text.push_str(&value.to_string()),
-                None => return Err(unknown(line, path, &values.keys().map(String::as_str).collect::<Vec<_>>())),
+                None => return Err(unknown(line, path, &known())),
             },
         }
         if text.len() > MAX_OUTPUT {
@@ -40,9 +44,9 @@ pub(super) fn render(template: &str, values: &Map<String, Value>) -> Result<Stri
     Ok(text)
 }
 
-fn look_up<'a>(values: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+fn look_up<'v>(value: impl Fn(&str) -> Option<&'v Value>, path: &str) -> Option<&'v Value> {
     let mut names = path.split('.');
-    let first = values.get(names.next()?)?;
+    let first = value(names.next()?)?;
     names.try_fold(first, |value, name| match value {
         Value::Object(map) => map.get(name),
         Value::Array(items) => items.get(name.parse::<usize>().ok()?),

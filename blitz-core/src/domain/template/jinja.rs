@@ -49,21 +49,23 @@ pub(super) fn variables(template: &str) -> Result<BTreeSet<String>> {
 
 pub(super) fn render(template: &str, values: &Map<String, Value>) -> Result<String> {
     let known = || values.keys().map(String::as_str).collect();
-    render_in(&ENVIRONMENT, template, values, known)
+    let given = || serde_json::to_string(values).map_or(u64::MAX, |text| text.len() as u64);
+    render_in(&ENVIRONMENT, template, JinjaValue::from(Serde(values)), given, known)
 }
 
-/// The text of a template in an environment made by [`environment`]; `known` names what there is, for errors.
-pub(crate) fn render_in<'k, S: serde::Serialize>(
+/// The text of a template in an environment made by [`environment`]; `given` says how many bytes the values have,
+/// `known` names what there is, for errors.
+pub(crate) fn render_in<'k>(
     environment: &Environment<'static>,
     template: &str,
-    values: &S,
+    values: JinjaValue,
+    given: impl Fn() -> u64,
     known: impl Fn() -> Vec<&'k str>,
 ) -> Result<String> {
     // Text that only prints multiplies nothing; the values need not be measured for it.
     let growth = growth(template);
     if growth > 1 {
-        let given = serde_json::to_string(values).map_or(u64::MAX, |text| text.len() as u64);
-        if growth.saturating_mul(given.saturating_add(template.len() as u64)) > MAX_GROWTH {
+        if growth.saturating_mul(given().saturating_add(template.len() as u64)) > MAX_GROWTH {
             return Err(Error::expression(
                 "the template multiplies what it is given too often: take lists out of its sets and loops",
             ));
@@ -71,7 +73,7 @@ pub(crate) fn render_in<'k, S: serde::Serialize>(
     }
     let mut text = Capped::default();
     compile_in(environment, template)?
-        .render_captured_to(Serde(values), &mut text)
+        .render_captured_to(values, &mut text)
         .map_err(|error| render_error(&error, &known()))?;
     String::from_utf8(text.bytes).map_err(|_| Error::internal("a template made a text that is not UTF-8"))
 }
@@ -152,14 +154,16 @@ pub(crate) fn render_error(error: &minijinja::Error, values: &[&str]) -> Error {
         ErrorKind::WriteFailure => return output_too_large(),
         ErrorKind::UndefinedError => return unknown(line, missing_name(error).unwrap_or("a name"), values),
         ErrorKind::OutOfFuel => "the template does too much work: make its loops shorter".to_owned(),
+        // These name words of the template.
         kind @ (ErrorKind::UnknownFilter
         | ErrorKind::UnknownFunction
         | ErrorKind::UnknownTest
-        | ErrorKind::UnknownMethod
-        | ErrorKind::TooManyArguments
-        | ErrorKind::MissingArgument
-        | ErrorKind::InvalidOperation
-        | ErrorKind::CannotUnpack) => kind.to_string(),
+        | ErrorKind::UnknownMethod) => {
+            let detail = error.detail().filter(|detail| detail.len() <= LONGEST);
+            detail.map_or_else(|| kind.to_string(), str::to_owned)
+        }
+        kind @ (ErrorKind::TooManyArguments | ErrorKind::MissingArgument | ErrorKind::CannotUnpack) => kind.to_string(),
+        ErrorKind::InvalidOperation => operation(error.detail().unwrap_or_default()),
         _ => "the template cannot be evaluated".to_owned(),
     };
     match missing_name(error) {
@@ -168,9 +172,57 @@ pub(crate) fn render_error(error: &minijinja::Error, values: &[&str]) -> Error {
     }
 }
 
+/// What an operation cannot do, by its operator and the types of both sides: never their values.
+fn operation(detail: &str) -> String {
+    let types =
+        detail.strip_prefix("tried to use ").and_then(|rest| rest.split_once(" operator on unsupported types "));
+    if let Some((operator, types)) = types
+        && let Some((left, right)) = types.split_once(" and ")
+        && let (Some(left), Some(right)) = (kind_named(left), kind_named(right))
+        && operator.len() <= 2
+    {
+        return format!("the operator {operator} does not go with {left} and {right}");
+    }
+    let sliced = detail.strip_prefix("value of type ").and_then(|rest| rest.strip_suffix(" cannot be sliced"));
+    if let Some(kind) = sliced.and_then(kind_named) {
+        return format!("{kind} has no slices");
+    }
+    let converted = detail.strip_prefix("cannot convert ").and_then(|rest| rest.split_once(" to "));
+    if let Some(kind) = converted.and_then(|(kind, _)| kind_named(kind)) {
+        return format!("a filter or operator takes no {}", kind.trim_start_matches("a ").trim_start_matches("an "));
+    }
+    let told = match detail {
+        _ if detail.starts_with("unable to calculate") => "a calculation has no result: divided by 0, or out of range",
+        "cannot perform a containment check on this value" => "in asks a text, a list or an object, and nothing else",
+        "cannot slice by step size of 0" => "a slice goes on by 1 at least",
+        "strings can only be multiplied with integers" => "a text is multiplied by whole numbers only",
+        "sequences and iterables can only be multiplied with integers" => "a list is multiplied by whole numbers only",
+        "repeated string is too large" | "repeated sequence is too large" => "the product is too large",
+        "recursion limit exceeded" => "it is nested too deep",
+        _ => "an operator or filter does not go with the types of its values",
+    };
+    told.to_owned()
+}
+
+/// A type as people name it; `None` for what is none.
+fn kind_named(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "undefined" => "a missing value",
+        "none" => "null",
+        "bool" => "a boolean",
+        "number" => "a number",
+        "string" => "a text",
+        "sequence" | "iterator" | "iterable" => "a list",
+        "map" => "an object",
+        _ => return None,
+    })
+}
+
+/// The longest piece of a template's code that an error holds.
+const LONGEST: usize = 100;
+
 /// The expression that an error calls undefined: a piece of the template's code.
 fn missing_name(error: &minijinja::Error) -> Option<&str> {
-    const LONGEST: usize = 100;
     let (before, _) = error.detail()?.split_once("` is undefined")?;
     let (_, name) = before.rsplit_once('`')?;
     (name.len() <= LONGEST).then_some(name)

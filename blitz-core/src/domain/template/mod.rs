@@ -51,8 +51,17 @@ pub(crate) fn variables(format: TemplateFormat, template: &str) -> Result<BTreeS
 pub(crate) fn render(format: TemplateFormat, template: &str, values: &Map<String, Value>) -> Result<String> {
     match resolved(format, template) {
         TemplateFormat::Jinja => jinja::render(template, values),
-        _ => braces::render(template, values),
+        _ => render_braces(template, |name| values.get(name), || values.keys().map(String::as_str).collect()),
     }
+}
+
+/// The text of a template of the other format, whose values are asked for by their names; `known` names all, for errors.
+pub(crate) fn render_braces<'v>(
+    template: &str,
+    value: impl Fn(&str) -> Option<&'v Value>,
+    known: impl Fn() -> Vec<&'v str>,
+) -> Result<String> {
+    braces::render(template, value, known)
 }
 
 fn resolved(format: TemplateFormat, template: &str) -> TemplateFormat {

@@ -80,6 +80,22 @@ pub struct WorkflowDefinition {
 }
 
 impl WorkflowDefinition {
+    /// What it is made of: an import that cannot read one of these puts it under `x`.
+    pub(crate) const FIELDS: &'static [&'static str] = &[
+        "name",
+        "description",
+        "labels",
+        "inputs",
+        "outputs",
+        "vars",
+        "nodes",
+        "edges",
+        "limits",
+        "on_error",
+        "triggers",
+        "ui",
+    ];
+
     /// The name of this format.
     pub const FORMAT: &'static str = "blitz.workflow/1";
 

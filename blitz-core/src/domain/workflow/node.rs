@@ -75,6 +75,27 @@ pub struct Node {
 }
 
 impl Node {
+    /// What it is made of beside its id and type, which other shapes keep under `x` on purpose.
+    pub(crate) const FIELDS: &'static [&'static str] = &[
+        "label",
+        "parent",
+        "position",
+        "disabled",
+        "config",
+        "input",
+        "output_schema",
+        "when",
+        "join",
+        "timeout_s",
+        "heartbeat_s",
+        "retry",
+        "on_error",
+        "fallback",
+        "cache",
+        "effect",
+        "pin",
+    ];
+
     /// A node of this id and type.
     pub fn new(id: impl Into<String>, kind: impl Into<NodeType>) -> Self {
         Self {
@@ -185,11 +206,16 @@ pub struct NodeRetry {
     pub jitter: Jitter,
     /// On which failures; `rate_limited`, `unavailable` and `timeout` where empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(schema_with = "codes")]
     pub on: Vec<ErrorCode>,
     /// No attempt begins later than so many seconds after the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_elapsed_s: Option<u64>,
+}
+
+fn codes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let names: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.name()).collect();
+    schemars::json_schema!({"type": "array", "items": {"type": "string", "enum": names}})
 }
 
 impl Default for NodeRetry {
@@ -319,6 +345,9 @@ pub struct Edge {
 }
 
 impl Edge {
+    /// What it is made of beside its ends.
+    pub(crate) const FIELDS: &'static [&'static str] = &["id", "out", "in"];
+
     /// From the usual port of one node to another.
     pub fn new(from: impl Into<String>, to: impl Into<String>) -> Self {
         let (out, input) = (Self::usual_out(), Self::usual_in());

@@ -173,22 +173,23 @@ impl Driver {
         self.disarm(&place.key);
         self.work.asked.remove(&place.key);
         self.bring_own(blob.as_ref());
+        self.keep_output(place, &finished, turn);
+        let writes = self.state.values().map(|values| values.writes_of(&place.path, &finished)).unwrap_or_default();
         let mut data = EventData::NodeFinished(finished);
-        if let EventData::NodeFinished(finished) = &data {
-            self.keep_output(place, finished, turn);
-        }
         let actions = self.state.absorb(Timestamp::now(), &place.path, &data);
-        let mut changed = Vec::new();
         if let (EventData::NodeFinished(finished), Some(mind)) = (&mut data, self.state.as_workflow()) {
             finished.progress = mind.machine.progress();
-            changed = mind.values.changed_by(&place.path, finished);
         }
         turn.drafts.push(Draft { path: place.path.clone(), data, settle: None, blob });
-        for (name, value) in changed {
-            let data = EventData::VarSet { name, value };
-            turn.drafts.push(Draft { path: place.path.clone(), data, settle: None, blob: None });
-        }
+        self.tell_writes(turn, &place.path, writes);
         actions
+    }
+
+    /// Tells of the variables that were written.
+    fn tell_writes(&self, turn: &mut Turn, path: &str, writes: Vec<(String, Value)>) {
+        let told = self.state.values().map(|values| values.told(path, writes)).unwrap_or_default();
+        let draft = |data| Draft { path: path.to_owned(), data, settle: None, blob: None };
+        turn.drafts.extend(told.into_iter().map(draft));
     }
 
     /// What was just made need not be read again.
@@ -306,11 +307,7 @@ impl Driver {
             item.progress = mind.machine.progress();
         }
         turn.drafts.push(Draft { path: path.clone(), data, settle: None, blob });
-        for (name, _) in carried {
-            let value = self.state.values().and_then(|values| values.var(&path, &name)).cloned().unwrap_or_default();
-            let data = EventData::VarSet { name, value };
-            turn.drafts.push(Draft { path: path.clone(), data, settle: None, blob: None });
-        }
+        self.tell_writes(turn, &path, carried);
         actions
     }
 

@@ -1,6 +1,6 @@
 //! What a workflow's records are read for: its nodes, its questions, its large outputs.
 
-use super::events;
+use super::large::whole_events;
 use crate::domain::{ApprovalRequested, Event, EventData, ExecutionId, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::sql::{Connection, params};
@@ -70,14 +70,16 @@ pub(crate) fn journal_below(
          ORDER BY seq LIMIT ?6",
         params![root_id, id, after, path, below, limit.min(1000)],
     )?;
-    events(tx, &rows)
+    whole_events(tx, &rows)
 }
 
 /// Whether a record of an execution names a large output by its hash.
 pub(crate) fn names_output(tx: &mut dyn Connection, root_id: ExecutionId, hash: &str) -> Result<bool> {
     let named = format!("%\"ref\":\"{hash}\"%");
     let row = tx.query_one(
-        "SELECT seq FROM journal WHERE root_id = ?1 AND type IN ('node.finished', 'item.finished') AND data LIKE ?2 LIMIT 1",
+        "SELECT j.seq FROM journal j LEFT JOIN blobs b ON b.hash = j.blob_hash
+         WHERE j.root_id = ?1 AND j.type IN ('execution.queued', 'execution.finished', 'node.started', 'node.finished', 'item.finished', 'var.set')
+            AND coalesce(j.data, CAST(b.body AS TEXT)) LIKE ?2 LIMIT 1",
         params![root_id, named],
     )?;
     Ok(row.is_some())
@@ -95,7 +97,7 @@ pub(crate) fn question(
          WHERE root_id = ?1 AND execution_id = ?2 AND type = 'approval.requested' ORDER BY seq DESC LIMIT 1000",
         params![root_id, id],
     )?;
-    let asked = events(tx, &rows)?.into_iter().filter_map(|event| match event.data {
+    let asked = whole_events(tx, &rows)?.into_iter().filter_map(|event| match event.data {
         EventData::ApprovalRequested(asked) if asked.key == key => Some((event.path, asked)),
         _ => None,
     });

@@ -14,27 +14,30 @@
 //! finds them, at the moment of the call.
 
 mod condition;
+mod known;
 mod names;
 mod scan;
+mod scope;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::sync::{Arc, LazyLock};
 
-use minijinja::value::{Serde, Value as JinjaValue, ValueKind};
+use minijinja::value::{Value as JinjaValue, ValueKind};
 use minijinja::{Environment, Expression, State};
-use serde::Serialize;
-use serde::ser::SerializeMap;
 use serde_json::{Map, Number, Value};
 
 pub(crate) use condition::condition;
 pub(crate) use names::Names;
+#[cfg(test)]
+pub(in crate::workflow) use scope::reads;
+pub(crate) use scope::{Scope, Seen};
 
 use crate::domain::template::{self, jinja};
 use crate::domain::{TemplateFormat, schema};
 use crate::error::{Error, Result};
-use scan::{Piece, Quoted, pieces, rewrite};
+use scan::{Piece, Quoted, Strict, has_braces, pieces, rewrite};
 
 /// Units of work of one evaluation: about one per instruction, item or 64 bytes.
 const FUEL: u64 = 1_000_000;
@@ -67,12 +70,6 @@ fn look_up(state: &State, root: String, steps: minijinja::value::Rest<JinjaValue
     value
 }
 
-/// The values that an expression sees, by name: `inputs`, `vars`, `nodes`, `item`, `index`, `loop`,
-/// `execution`, `trigger`, `input` (the node's own) and `error` (of a handler).
-///
-/// Only what [`Names`] says is read need be there. A node that was skipped has no `output`.
-pub(crate) type Scope = Map<String, Value>;
-
 /// Finds a secret by its name, at the moment of a call.
 pub(crate) type Secrets<'a> = &'a dyn Fn(&str) -> Result<String>;
 
@@ -86,6 +83,8 @@ pub(crate) fn no_secrets(_: &str) -> Result<String> {
 pub(crate) struct Expr {
     compiled: Arc<Expression<'static, 'static>>,
     names: Arc<Names>,
+    /// The paths that may not be missing, to say which one is.
+    strict: Arc<[Strict]>,
 }
 
 impl std::fmt::Debug for Expr {
@@ -110,14 +109,20 @@ impl Expr {
             return Err(Error::expression("the expression is empty"));
         }
         // First as it was written: what is said of it should fit what people see.
-        ENVIRONMENT.compile_expression(source).map_err(|error| jinja::syntax_error(&error))?;
+        ENVIRONMENT.compile_expression(source).map_err(|error| {
+            if has_braces(source) {
+                return Error::expression("an expression takes no braces around its names: say inputs.a > 3");
+            }
+            jinja::syntax_error(&error)
+        })?;
+        known::check(source, names::ROOTS, &ENVIRONMENT)?;
         let mut quoted = Quoted::default();
         let rewritten = rewrite(source, names::ROOTS, &mut quoted);
         let named = ENVIRONMENT.compile_expression(&rewritten.names).map_err(|error| jinja::syntax_error(&error))?;
         let names = Names::of(named.undeclared_variables(true), &quoted, &ENVIRONMENT);
         let compiled =
             ENVIRONMENT.compile_expression_owned(rewritten.run).map_err(|error| jinja::syntax_error(&error))?;
-        Ok(Self { compiled: Arc::new(compiled), names: Arc::new(names) })
+        Ok(Self { compiled: Arc::new(compiled), names: Arc::new(names), strict: rewritten.strict.into() })
     }
 
     /// What it reads.
@@ -134,20 +139,32 @@ impl Expr {
     pub(crate) fn is_true(&self, scope: &Scope) -> Result<bool> {
         let value = self.run(&Context::new(scope, &self.names, &no_secrets)?)?;
         match value.kind() {
-            ValueKind::Undefined => Err(undefined()),
+            ValueKind::Undefined => Err(self.undefined(scope)),
             _ => Ok(value.is_true()),
         }
     }
 
     fn with_secrets(&self, scope: &Scope, secrets: Secrets) -> Result<Value> {
+        self.value(scope, secrets, &mut MAX_RESULT.clone())
+    }
+
+    /// `room` is what is left of the largest result.
+    fn value(&self, scope: &Scope, secrets: Secrets, room: &mut usize) -> Result<Value> {
         let value = self.run(&Context::new(scope, &self.names, secrets)?)?;
-        to_json(&value, &mut MAX_RESULT.clone(), MAX_DEPTH)
+        to_json(&value, room, MAX_DEPTH, &|| self.undefined(scope))
+    }
+
+    /// Says what is missing where nothing came out.
+    fn undefined(&self, scope: &Scope) -> Error {
+        let missing = self.strict.iter().find(|path| path.root != "secrets" && !scope.has(&path.root, &path.steps));
+        let what = missing.map_or("what it names is missing".to_owned(), |path| {
+            format!("{} is missing", path.written.chars().take(100).collect::<String>())
+        });
+        Error::expression(format!("the expression gives nothing: {what}; say default(…) or coalesce(…)"))
     }
 
     fn run(&self, context: &Context) -> Result<JinjaValue> {
-        self.compiled
-            .eval(JinjaValue::from(Serde(context)))
-            .map_err(|error| jinja::render_error(&error, &context.known()))
+        self.compiled.eval(context.shown()).map_err(|error| jinja::render_error(&error, &context.known()))
     }
 }
 
@@ -270,17 +287,14 @@ impl Form {
     fn value(&self, scope: &Scope, secrets: Secrets, room: &mut usize) -> Result<Value> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
-            Self::Expr(expr) => {
-                let value = expr.run(&Context::new(scope, &expr.names, secrets)?)?;
-                to_json(&value, room, MAX_DEPTH)
-            }
+            Self::Expr(expr) => expr.value(scope, secrets, room),
             Self::Text(text) => {
                 let text = text.render(scope, secrets)?;
                 take(room, text.len())?;
                 Ok(text.into())
             }
             Self::Fields(text) => {
-                let text = template::render(TemplateFormat::Braces, text, &fields(scope))?;
+                let text = template::render_braces(text, |name| field(scope, name), || fields(scope))?;
                 take(room, text.len())?;
                 Ok(text.into())
             }
@@ -292,15 +306,17 @@ impl Form {
     }
 }
 
-/// What the old fields are filled from: the node's own input before the inputs of the workflow.
-fn fields(scope: &Scope) -> Map<String, Value> {
-    let mut fields = Map::new();
-    for root in ["inputs", "input"] {
-        if let Some(Value::Object(values)) = scope.get(root) {
-            fields.extend(values.iter().map(|(key, value)| (key.clone(), value.clone())));
-        }
-    }
-    fields
+/// What an old field is filled from: the node's own input before the inputs of the workflow.
+fn field<'a>(scope: &'a Scope, name: &str) -> Option<&'a Value> {
+    scope.field("input", name).or_else(|| scope.field("inputs", name))
+}
+
+/// The names of all old fields that there are.
+fn fields(scope: &Scope) -> Vec<&str> {
+    let of = |root| scope.fields(root).into_iter().flat_map(|fields| fields.keys().map(String::as_str));
+    let mut names: Vec<&str> = of("inputs").collect();
+    names.extend(of("input").filter(|name| scope.field("inputs", name).is_none()));
+    names
 }
 
 impl Text {
@@ -316,6 +332,7 @@ impl Text {
             match piece {
                 Piece::Text(text) => [&mut run, &mut names].into_iter().for_each(|out| out.push_str(text)),
                 Piece::Tag(open, inside, close) => {
+                    known::check(inside, names::ROOTS, &ENVIRONMENT)?;
                     let rewritten = rewrite(inside, names::ROOTS, &mut quoted);
                     for (out, inside) in [(&mut run, &rewritten.run), (&mut names, &rewritten.names)] {
                         [open, inside, close].into_iter().for_each(|part| out.push_str(part));
@@ -330,7 +347,7 @@ impl Text {
 
     fn render(&self, scope: &Scope, secrets: Secrets) -> Result<String> {
         let context = Context::new(scope, &self.names, secrets)?;
-        jinja::render_in(&ENVIRONMENT, &self.template, &context, || context.known())
+        jinja::render_in(&ENVIRONMENT, &self.template, context.shown(), || context.bytes(), || context.known())
     }
 }
 
@@ -360,32 +377,31 @@ impl<'a> Context<'a> {
         Ok(Self { scope, secrets: Some(found.collect::<Result<_>>()?) })
     }
 
+    fn shown(&self) -> JinjaValue {
+        self.scope.shown(self.secrets.clone().map(|secrets| ("secrets", Value::Object(secrets))))
+    }
+
+    fn bytes(&self) -> u64 {
+        let secrets = self.secrets.iter().flat_map(Map::values);
+        self.scope.bytes() + secrets.filter_map(Value::as_str).map(|secret| secret.len() as u64).sum::<u64>()
+    }
+
     /// Names for an error; never the secrets'.
     fn known(&self) -> Vec<&str> {
-        self.scope.keys().map(String::as_str).collect()
-    }
-}
-
-impl Serialize for Context<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (name, value) in self.scope {
-            map.serialize_entry(name, value)?;
-        }
-        if let Some(secrets) = &self.secrets {
-            map.serialize_entry("secrets", secrets)?;
-        }
-        map.end()
+        self.scope.names()
     }
 }
 
 /// A value as JSON, as long as there is room: lists that hold each other many times are small in
 /// memory and endless on paper.
-fn to_json(value: &JinjaValue, room: &mut usize, depth: usize) -> Result<Value> {
+fn to_json(value: &JinjaValue, room: &mut usize, depth: usize, undefined: &dyn Fn() -> Error) -> Result<Value> {
     let deeper = || {
         let left = depth.checked_sub(1);
         left.ok_or_else(|| Error::too_large(format!("a value is nested deeper than {MAX_DEPTH} levels")))
     };
+    if let Some(json) = value.downcast_object_ref::<scope::Json>().and_then(scope::Json::get) {
+        return copied(json, room, depth);
+    }
     take(room, 8)?;
     match value.kind() {
         ValueKind::Undefined => Err(undefined()),
@@ -400,7 +416,7 @@ fn to_json(value: &JinjaValue, room: &mut usize, depth: usize) -> Result<Value> 
         ValueKind::Seq | ValueKind::Iterable => {
             let depth = deeper()?;
             let items = value.try_iter().map_err(|_| not_json())?;
-            items.map(|item| to_json(&item, room, depth)).collect()
+            items.map(|item| to_json(&item, room, depth, undefined)).collect()
         }
         ValueKind::Map => {
             let depth = deeper()?;
@@ -409,12 +425,40 @@ fn to_json(value: &JinjaValue, room: &mut usize, depth: usize) -> Result<Value> 
                 let item = value.get_item(&key).map_err(|_| not_json())?;
                 let key = key.to_string();
                 take(room, key.len())?;
-                Ok((key, to_json(&item, room, depth)?))
+                Ok((key, to_json(&item, room, depth, undefined)?))
             })
             .collect()
         }
         _ => Err(not_json()),
     }
+}
+
+/// A value that is JSON already: as [`to_json`].
+fn copied(value: &Value, room: &mut usize, depth: usize) -> Result<Value> {
+    take(room, 8)?;
+    let inside = || {
+        let left = depth.checked_sub(1);
+        left.ok_or_else(|| Error::too_large(format!("a value is nested deeper than {MAX_DEPTH} levels")))
+    };
+    Ok(match value {
+        Value::Array(items) => {
+            let depth = inside()?;
+            Value::Array(items.iter().map(|item| copied(item, room, depth)).collect::<Result<_>>()?)
+        }
+        Value::Object(fields) => {
+            let depth = inside()?;
+            let fields = fields.iter().map(|(key, value)| {
+                take(room, key.len())?;
+                Ok((key.clone(), copied(value, room, depth)?))
+            });
+            Value::Object(fields.collect::<Result<_>>()?)
+        }
+        Value::String(text) => {
+            take(room, text.len())?;
+            value.clone()
+        }
+        other => other.clone(),
+    })
 }
 
 fn number(value: &JinjaValue) -> Result<Number> {
@@ -434,10 +478,6 @@ fn take(room: &mut usize, bytes: usize) -> Result<()> {
         .checked_sub(bytes)
         .ok_or_else(|| Error::too_large(format!("the value of an expression is over {} MiB", MAX_RESULT >> 20)))?;
     Ok(())
-}
-
-fn undefined() -> Error {
-    Error::expression("the expression gives nothing: what it names is missing; say default(…) or coalesce(…)")
 }
 
 fn not_json() -> Error {

@@ -31,6 +31,8 @@ pub(crate) struct Names {
     pub(crate) execution: bool,
     /// What started the execution.
     pub(crate) trigger: bool,
+    /// Which fields of it.
+    pub(crate) of_trigger: BTreeSet<String>,
     /// The node's own input.
     pub(crate) input: bool,
     /// The error that a handler handles.
@@ -90,13 +92,35 @@ impl Names {
             "index" => self.index = true,
             "loop" => self.rounds = true,
             "execution" => self.execution = true,
-            "trigger" => self.trigger = true,
+            "trigger" => {
+                self.trigger = true;
+                self.of_trigger.extend(name.map(str::to_owned));
+            }
             "input" => self.input = true,
             "error" => self.error = true,
             other => {
                 self.unknown.insert(other.to_owned());
             }
         }
+    }
+
+    /// The roots that it reads, as they are called.
+    pub(crate) fn roots(&self) -> Vec<&str> {
+        let sets = [("nodes", &self.nodes), ("vars", &self.vars), ("secrets", &self.secrets)];
+        let sets = sets.into_iter().filter(|(_, names)| !names.is_empty()).map(|(root, _)| root);
+        let flags = [
+            ("inputs", self.inputs),
+            ("item", self.item),
+            ("index", self.index),
+            ("loop", self.rounds),
+            ("execution", self.execution),
+            ("trigger", self.trigger),
+            ("input", self.input),
+            ("error", self.error),
+        ];
+        let flags = flags.into_iter().filter(|(_, read)| *read).map(|(root, _)| root);
+        let others = self.open.iter().chain(&self.unknown).map(String::as_str);
+        sets.chain(flags).chain(others).collect()
     }
 
     /// Adds what another expression reads.
@@ -107,6 +131,7 @@ impl Names {
             (&mut self.secrets, &other.secrets),
             (&mut self.open, &other.open),
             (&mut self.unknown, &other.unknown),
+            (&mut self.of_trigger, &other.of_trigger),
         ] {
             into.extend(from.iter().cloned());
         }

@@ -108,13 +108,99 @@ fn token(text: &str) -> (Token<'_>, usize) {
     }
 }
 
+/// Something of the engine's that an expression uses by its name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Filter(String),
+    Test(String),
+    /// Of a value of the scope or of a text: no such value has any.
+    Method(String),
+}
+
+/// The filters, tests and methods in one expression, or in what is inside a tag.
+pub(super) fn uses(source: &str, roots: &[&str]) -> Vec<Use> {
+    let tokens: Vec<Token> = tokens(source).into_iter().filter(|token| *token != Token::Space).collect();
+    let mut found = Vec::new();
+    if let [Token::Word("filter"), Token::Word(name), ..] = tokens.as_slice() {
+        found.push(Use::Filter((*name).to_owned()));
+    }
+    for (at, token) in tokens.iter().enumerate() {
+        let before = at.checked_sub(1).map(|before| tokens[before]);
+        match (token, &tokens[at + 1..]) {
+            (Token::Mark('|'), [Token::Word(name), behind @ ..]) => {
+                found.push(Use::Filter((*name).to_owned()));
+                if let [Token::Mark('('), Token::Text(given), ..] = behind
+                    && let Some(given) = unquoted(given)
+                {
+                    match *name {
+                        "map" => found.push(Use::Filter(given)),
+                        "select" | "reject" => found.push(Use::Test(given)),
+                        _ => {}
+                    }
+                }
+            }
+            (Token::Word("is"), [Token::Word("not"), Token::Word(name), ..] | [Token::Word(name), ..])
+                if before.is_some_and(ends_value) =>
+            {
+                found.push(Use::Test((*name).to_owned()));
+            }
+            (Token::Text(_), [Token::Mark('.'), Token::Word(name), Token::Mark('('), ..]) => {
+                found.push(Use::Method((*name).to_owned()));
+            }
+            _ => {}
+        }
+        // `loop` is also what a `for` of a template counts with, and that has methods.
+        if let Some(path) = path(&tokens[at..], before, roots)
+            && let ("inputs" | "vars" | "nodes" | "item" | "execution" | "trigger", Some(Step::Name(name))) =
+                (path.root, path.steps.last())
+            && tokens.get(at + path.tokens) == Some(&Token::Mark('('))
+        {
+            found.push(Use::Method((*name).to_owned()));
+        }
+    }
+    found
+}
+
+/// Whether a token can be the last of a value.
+fn ends_value(token: Token) -> bool {
+    match token {
+        Token::Word(word) => !["and", "or", "not", "in", "if", "else", "is"].contains(&word),
+        Token::Text(_) | Token::Number(_) => true,
+        Token::Mark(mark) => matches!(mark, ')' | ']' | '}'),
+        Token::Space => false,
+    }
+}
+
+/// Whether an expression has braces in it that belong around one.
+pub(super) fn has_braces(source: &str) -> bool {
+    let tokens = tokens(source);
+    tokens.windows(2).any(|two| two == [Token::Mark('{'), Token::Mark('{')])
+}
+
 /// What an expression's text becomes.
 #[derive(Debug, Default)]
 pub(super) struct Rewritten {
+    /// The paths that may not be missing, as they stand there and step by step.
+    pub(super) strict: Vec<Strict>,
     /// What is run: lenient look-ups where a missing value is asked for.
     pub(super) run: String,
     /// What is asked for its names: quoted names and slices in a form that shows them.
     pub(super) names: String,
+}
+
+/// A path that may not be missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Strict {
+    pub(super) written: String,
+    pub(super) root: String,
+    pub(super) steps: Vec<At>,
+}
+
+/// A step of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum At {
+    Name(String),
+    Index(usize),
 }
 
 /// The lenient look-up of a path; see `expr::environment`.
@@ -178,6 +264,7 @@ pub(super) fn rewrite(source: &str, roots: &[&str], quoted: &mut Quoted) -> Rewr
                 out.run.push_str(&look_up(&path));
             } else {
                 out.run.push_str(&written);
+                out.strict.extend(path.strict(written));
             }
             out.names.push_str(&shown(&path, quoted));
             at += path.tokens;
@@ -292,6 +379,15 @@ fn path<'a>(tokens: &[Token<'a>], before: Option<Token>, roots: &[&str]) -> Opti
 }
 
 impl<'a> Path<'a> {
+    fn strict(&self, written: String) -> Option<Strict> {
+        let steps = self.steps.iter().map(|step| match step {
+            Step::Name(name) => Some(At::Name((*name).to_owned())),
+            Step::Quoted(name) => Some(At::Name(name.clone())),
+            Step::Index(index) => index.parse().ok().map(At::Index),
+        });
+        Some(Strict { written, root: self.root.to_owned(), steps: steps.collect::<Option<_>>()? })
+    }
+
     fn push(&mut self, step: Step<'a>, tokens: usize) {
         self.steps.push(step);
         self.tokens += tokens;

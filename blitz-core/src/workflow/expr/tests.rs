@@ -16,7 +16,7 @@ fn scope() -> Scope {
         },
         "item": {"id": 7}, "index": 3, "input": {"text": "own"},
     });
-    serde_json::from_value(scope).unwrap()
+    scope.as_object().unwrap().clone().into_iter().collect()
 }
 
 fn value(source: &str) -> Value {
@@ -82,6 +82,69 @@ fn w42_what_is_missing_clashes_or_never_ends_is_an_error() {
         assert_eq!(fails(source), ErrorCode::Expression, "{source}");
     }
     assert_eq!(fails(&format!("1{}", " + 1".repeat(20_000))), ErrorCode::TooLarge);
+}
+
+/// What is said of an expression, read or run.
+fn told(source: &str) -> String {
+    let ran = Expr::compile(source).and_then(|expr| expr.evaluate(&scope()));
+    ran.expect_err(source).to_string()
+}
+
+#[test]
+fn what_does_not_exist_is_told_by_its_name_when_it_is_read() {
+    for (source, expected) in [
+        ("inputs.text | uppercase", "there is no filter uppercase; did you mean upper?"),
+        ("inputs.list | lenght > 3", "there is no filter lenght; did you mean length?"),
+        ("inputs.list | frobnicate", "there is no filter frobnicate"),
+        ("inputs.list | map('uppr') | list", "there is no filter uppr; did you mean upper?"),
+        ("inputs.list | select('od') | list", "there is no test od; did you mean odd?"),
+        ("inputs.text is strng", "there is no test strng; did you mean string?"),
+        ("inputs.text is not startswith('a')", "there is no test startswith; did you mean startingwith?"),
+        ("inputs.text.upper()", "values have no method upper(): use the filter upper, as in inputs.text|upper"),
+        ("nodes.risk.output.tags.len()", "values have no method len(): use the filter length"),
+        ("'a'.strip()", "values have no method strip(): use the filter trim"),
+    ] {
+        let told = Expr::compile(source).expect_err(source);
+        assert_eq!(told.code(), ErrorCode::Expression, "{source}");
+        assert!(told.to_string().starts_with(expected), "{source}: {told}");
+    }
+    for text in
+        ["Dear {{ inputs.name | uppr }}", "{% filter uppr %}x{% endfilter %}", "{% if index is od %}x{% endif %}"]
+    {
+        let told = Shape::compile(&json!(text), Strings::Tags).expect_err(text).to_string();
+        assert!(told.contains("did you mean"), "{told}");
+    }
+    for right in [
+        "inputs.text is defined and inputs.list | length > 1 or 'is' | upper is string",
+        "inputs.list | select('odd') | map('string') | list",
+        "index is not none and index is not in [1]",
+        "index is eq 3 and index is divisibleby 3",
+        "{'is': inputs.text, 'filter': ' | nope'}['is']",
+        "range(3) | list",
+    ] {
+        assert!(Expr::compile(right).unwrap().evaluate(&scope()).is_ok(), "{right}");
+    }
+    let cycle = json!("{% for x in inputs.list %}{{ loop.cycle('a', 'b') }}{% endfor %}");
+    assert_eq!(shape(cycle), json!("aba"));
+}
+
+#[test]
+fn w42_what_fails_says_what_and_shows_no_value() {
+    for (source, expected) in [
+        ("inputs.text + 1", "line 1: the operator + does not go with a text and a number"),
+        ("inputs.list - nodes.risk.output", "line 1: the operator - does not go with a list and an object"),
+        ("index // 0", "line 1: a calculation has no result: divided by 0, or out of range"),
+        ("'x' in index", "line 1: in asks a text, a list or an object, and nothing else"),
+        ("inputs.missing", "the expression gives nothing: inputs.missing is missing; say default(…) or coalesce(…)"),
+        ("[inputs.text, inputs['a b']]", "the expression gives nothing: inputs['a b'] is missing; say default(…)"),
+        ("{'a': nodes.risk.output.tags[7]}", "the expression gives nothing: nodes.risk.output.tags[7] is missing"),
+        ("{{ inputs.a }} > 3", "an expression takes no braces around its names: say inputs.a > 3"),
+        ("inputs.text|round('hello')", "line 1: "),
+    ] {
+        let told = told(source);
+        assert!(told.starts_with(expected), "{source}: {told}");
+        assert!(!told.contains("hello") && !told.ends_with("invalid operation"), "{told}");
+    }
 }
 
 #[test]

@@ -101,8 +101,9 @@ pub(super) fn read(
     problems: &mut Vec<Problem>,
 ) {
     let ids = Ids::of(&nodes);
-    definition.nodes = read_all(nodes, "nodes", "a node", problems, |fields, place| node(fields, place, &ids));
-    definition.edges = read_all(edges, "edges", "an edge", problems, |fields, _| edge(fields, &ids));
+    definition.nodes =
+        read_all(nodes, "nodes", "a node", &mut definition.x, problems, |fields, place| node(fields, place, &ids));
+    definition.edges = read_all(edges, "edges", "an edge", &mut definition.x, problems, |fields, _| edge(fields, &ids));
     for at in 0..definition.edges.len() {
         settle_ports(definition, at);
     }

@@ -110,12 +110,22 @@ pub(crate) fn read(value: &Value) -> Result<Imported> {
         definition.name = "imported".to_owned();
     }
     if own {
-        definition.nodes = read_all(nodes, "nodes", "a node", &mut problems, own_node);
-        definition.edges = read_all(edges, "edges", "an edge", &mut problems, own_edge);
+        definition.nodes = read_all(nodes, "nodes", "a node", &mut definition.x, &mut problems, own_node);
+        definition.edges = read_all(edges, "edges", "an edge", &mut definition.x, &mut problems, own_edge);
     } else {
         foreign::read(nodes, edges, &mut definition, &mut problems);
     }
     Ok(Imported { definition, problems })
+}
+
+/// Adds what a check of the definition found to what the reader could not read; what was set aside is told once.
+pub(crate) fn found(read: &mut Vec<Problem>, checked: Vec<Problem>) {
+    let told: Vec<String> = read.iter().map(|problem| problem.path.clone()).collect();
+    let below =
+        |path: &str, told: &str| told.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let again =
+        |problem: &Problem| problem.code == ProblemCode::Shape && told.iter().any(|told| below(&problem.path, told));
+    read.extend(checked.into_iter().filter(|problem| !again(problem)));
 }
 
 fn admit_count(noun: &str, parts: Option<&Value>) -> Result<()> {
@@ -151,16 +161,23 @@ fn read_all<T>(
     values: Vec<Value>,
     list: &str,
     noun: &str,
+    x: &mut Map<String, Value>,
     problems: &mut Vec<Problem>,
     read: impl Fn(Fields, usize) -> T,
 ) -> Vec<T> {
-    let mut all = Vec::new();
+    let (mut all, mut aside) = (Vec::new(), Vec::new());
     for (place, value) in values.into_iter().enumerate() {
         let path = format!("/{list}/{place}");
         match value {
             Value::Object(fields) => all.push(read(Fields::new(fields, path, problems), place)),
-            _ => problems.push(Problem::new(ProblemCode::Shape, format!("{noun} is an object")).at(path)),
+            other => {
+                problems.push(Problem::new(ProblemCode::Shape, format!("{noun} is an object")).at(path));
+                aside.push(other);
+            }
         }
+    }
+    if !aside.is_empty() {
+        x.insert(list.to_owned(), Value::Array(aside));
     }
     all
 }
@@ -271,14 +288,14 @@ impl<'p> Fields<'p> {
         let on = self.left.get("retry").and_then(|retry| retry.get("on")).and_then(Value::as_array);
         let is_unknown = |code: &Value| code.as_str().is_some_and(|code| ErrorCode::from_name(code).is_none());
         let unknown = on.into_iter().flatten().enumerate().filter(|(_, code)| is_unknown(code));
-        let unknown: Vec<usize> = unknown.map(|(place, _)| place).collect();
+        let unknown: Vec<(usize, String)> =
+            unknown.map(|(place, code)| (place, ErrorCode::no_such(code.as_str().unwrap_or_default()))).collect();
         if unknown.is_empty() {
             return;
         }
         self.x.extend(self.left.remove_entry("retry"));
-        for place in unknown {
+        for (place, message) in unknown {
             let key = format!("retry/on/{place}");
-            let message = "no failure has this code: docs/errors.md lists them";
             let fix = json!({"path": format!("{}/{key}", self.path)});
             self.push(Problem::new(ProblemCode::RetryOn, message).fix("remove", "Leave it out", fix), &key);
         }
@@ -314,26 +331,38 @@ impl<'p> Fields<'p> {
     /// An object of parts, each read by itself.
     fn each<T: DeserializeOwned>(&mut self, key: &str) -> BTreeMap<String, T> {
         let parts: Map<String, Value> = self.take(key).unwrap_or_default();
-        let mut read = BTreeMap::new();
+        let (mut read, mut aside) = (BTreeMap::new(), Map::new());
         for (name, value) in parts {
-            match serde_json::from_value(value) {
+            match serde_json::from_value(value.clone()) {
                 Ok(part) => {
                     read.insert(name, part);
                 }
-                Err(error) => self.report(&format!("{key}/{}", escaped(&name)), &parse::told(&error)),
+                Err(error) => {
+                    self.report(&format!("{key}/{}", escaped(&name)), &parse::told(&error));
+                    aside.insert(name, value);
+                }
             }
+        }
+        if !aside.is_empty() {
+            self.x.insert(key.to_owned(), Value::Object(aside));
         }
         read
     }
 
     fn triggers(&mut self) -> Vec<Trigger> {
         let parts: Vec<Value> = self.take("triggers").unwrap_or_default();
-        let mut read = Vec::new();
+        let (mut read, mut aside) = (Vec::new(), Vec::new());
         for (place, value) in parts.into_iter().enumerate() {
-            match serde_json::from_value(value) {
+            match serde_json::from_value(value.clone()) {
                 Ok(trigger) => read.push(trigger),
-                Err(error) => self.report(&format!("triggers/{place}"), &parse::told(&error)),
+                Err(error) => {
+                    self.report(&format!("triggers/{place}"), &parse::told(&error));
+                    aside.push(value);
+                }
             }
+        }
+        if !aside.is_empty() {
+            self.x.insert("triggers".to_owned(), Value::Array(aside));
         }
         read
     }

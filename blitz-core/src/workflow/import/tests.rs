@@ -144,6 +144,8 @@ fn a_retry_on_a_failure_that_does_not_exist_is_told_and_kept_aside() {
     let at = |place| ("E_RETRY_ON", Some("a"), place);
     assert_eq!(told, [at("/nodes/0/retry/on/1"), at("/nodes/0/retry/on/2")]);
     assert!(read.problems.iter().all(|problem| problem.fix.is_some()));
+    assert!(read.problems[0].message.starts_with("no failure has the code no_such; there are "), "{:?}", read.problems);
+    assert!(read.problems[0].message.contains("rate_limited"), "{:?}", read.problems);
     // Without it the node would be tried again on other failures than somebody meant.
     assert_eq!((&read.definition.nodes[0].retry, &read.definition.nodes[0].x["retry"]), (&None, &retry));
 }
@@ -205,6 +207,16 @@ fn what_has_the_wrong_form_is_told_and_kept() {
     assert!(read.problems.iter().all(|problem| problem.code == ProblemCode::Shape && problem.is_error()));
     assert!(!format!("{:?}", read.problems).contains("canary"), "{:?}", read.problems);
     assert_eq!(read.definition.nodes[0].x["join"], 5);
+    // Nothing of it is lost, and no check lets it pass; each place is told once.
+    let x = &read.definition.x;
+    assert_eq!((&x["vars"]["v"]["merge"], &x["triggers"][0]["type"]), (&json!("sk-canary"), &json!("teleport")));
+    assert_eq!(x["nodes"], json!(["nonsense"]));
+    let again = errors(&read.definition).into_iter().filter(|told| *told == "E_SHAPE").count();
+    assert_eq!(again, 6, "limits, vars, triggers, nodes, join and retry");
+    let mut all = read.problems.clone();
+    super::found(&mut all, validate(&read.definition, &[]).problems);
+    let shapes = all.iter().filter(|problem| problem.code == ProblemCode::Shape).count();
+    assert_eq!(shapes, expected.len(), "{all:#?}");
 }
 
 #[test]

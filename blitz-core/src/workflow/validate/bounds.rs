@@ -1,10 +1,10 @@
 //! How big a definition may be, and the ranges of its numbers.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::values::vars::wrong_default;
 use crate::domain::schema::{SchemaCheck, depth_within};
-use crate::domain::{JoinMode, Money, Node, NodeRetry, Problem, ProblemCode, WorkflowDefinition, WorkflowLimits};
+use crate::domain::{Edge, JoinMode, Money, Node, NodeRetry, Problem, ProblemCode, WorkflowDefinition, WorkflowLimits};
 
 /// The most nodes of any definition, whatever its limits say.
 const MOST_NODES: usize = 2_000;
@@ -67,6 +67,31 @@ pub(super) fn admit(definition: &WorkflowDefinition, problems: &mut Vec<Problem>
         }
     }
     problems.len() == before
+}
+
+/// Fields that an import set aside as they have the wrong form: without them it would run with what is usual.
+pub(super) fn set_aside(definition: &WorkflowDefinition, problems: &mut Vec<Problem>) {
+    let mut look = |x: &Map<String, Value>, known: &[&str], path: &str, node: Option<&Node>| {
+        for (key, _) in x.iter().filter(|(key, value)| known.contains(&key.as_str()) && !value.is_null()) {
+            let message = format!(
+                "the field {key} does not take the value that stands under x: state it anew, or remove it there"
+            );
+            let fix = serde_json::json!({"path": format!("{path}/x/{key}")});
+            let problem = Problem::new(ProblemCode::Shape, message).at(format!("{path}/{key}"));
+            let problem = problem.fix("remove", "Go on without it", fix);
+            problems.push(match node {
+                Some(node) => problem.at_node(&node.id),
+                None => problem,
+            });
+        }
+    };
+    look(&definition.x, WorkflowDefinition::FIELDS, "", None);
+    for (index, node) in definition.nodes.iter().enumerate() {
+        look(&node.x, Node::FIELDS, &format!("/nodes/{index}"), Some(node));
+    }
+    for (index, edge) in definition.edges.iter().enumerate() {
+        look(&edge.x, Edge::FIELDS, &format!("/edges/{index}"), None);
+    }
 }
 
 /// The numbers, schemas and names of the whole.

@@ -539,7 +539,7 @@ fn unknown_type(name: &str, types: &[NodeTypeInfo]) -> String {
 }
 
 /// The known name that a misspelt one is nearest to.
-pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(in crate::workflow) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let most = (name.chars().count() / 2).min(2);
     let near = known.map(|known| (distance(name, known), known)).filter(|(distance, _)| *distance <= most);
     near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)

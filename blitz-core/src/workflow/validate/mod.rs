@@ -62,6 +62,7 @@ pub(crate) fn validate(definition: &WorkflowDefinition, types: &[NodeTypeInfo]) 
         return Checked { problems, plan: None };
     }
     bounds::limits(definition, &mut problems);
+    bounds::set_aside(definition, &mut problems);
     let graph = Graph::of(definition, types, &mut problems);
     let compiled = nodes::compile(&graph, &mut problems);
     let outputs = nodes::outputs(definition, &mut problems);

@@ -158,8 +158,10 @@ fn further(graph: &Graph, index: usize, path: &str, problems: &mut Vec<Problem>)
     let ignored = [
         ("heartbeat_s", node.heartbeat_s.is_some() && !can_beat(&node.kind)),
         ("cache", node.cache.is_some() && !can_be_kept(&node.kind)),
-        // It waits for as long as its settings say.
-        ("timeout_s", node.timeout_s.is_some() && node.kind == NodeType::Wait),
+        // It waits for as long as its settings say, and what only passes something on takes no time.
+        ("timeout_s", node.timeout_s.is_some() && (node.kind == NodeType::Wait || only_leads_on(&node.kind))),
+        ("retry", node.retry.is_some() && makes_no_attempts(&node.kind)),
+        ("fallback", !node.fallback.is_empty() && makes_no_attempts(&node.kind)),
     ];
     for (field, _) in ignored.into_iter().filter(|(_, ignored)| *ignored) {
         let message = format!("{field} does nothing on {} nodes", node.kind);
@@ -198,6 +200,16 @@ fn further(graph: &Graph, index: usize, path: &str, problems: &mut Vec<Problem>)
     }
 }
 
+/// Whether a node of a type does nothing but lead on.
+fn only_leads_on(kind: &NodeType) -> bool {
+    matches!(kind, NodeType::Start | NodeType::Input | NodeType::If | NodeType::Switch)
+}
+
+/// Whether a node of a type does nothing that another attempt would do better.
+fn makes_no_attempts(kind: &NodeType) -> bool {
+    only_leads_on(kind) || matches!(kind, NodeType::Wait | NodeType::Approval)
+}
+
 /// Whether a node of a type can say that it is alive.
 fn can_beat(kind: &NodeType) -> bool {
     matches!(kind, NodeType::Tool | NodeType::Host(_))
@@ -229,20 +241,37 @@ pub(super) fn outputs(definition: &WorkflowDefinition, problems: &mut Vec<Proble
 /// Schedules, webhooks and events.
 pub(super) fn triggers(definition: &WorkflowDefinition, problems: &mut Vec<Problem>) {
     for (place, trigger) in definition.triggers.iter().enumerate() {
-        let (wrong, input) = match trigger {
-            Trigger::Manual {} => (None, &None),
-            Trigger::Webhook { name, input } => (wrong_name(name), input),
+        let (wrong, when, input, fields): (_, _, _, &[&str]) = match trigger {
+            Trigger::Manual {} => (None, None, None, &[]),
+            Trigger::Webhook { name, input } => {
+                (wrong_name(name), None, input.as_ref(), &["type", "name", "body", "at"])
+            }
             Trigger::Schedule { cron, zone, input, .. } => {
-                (Cron::parse(cron).err().or_else(|| wrong_zone(zone)), input)
+                let wrong = Cron::parse(cron).err().or_else(|| wrong_zone(zone));
+                (wrong, None, input.as_ref(), &["type", "at", "missed"])
             }
             Trigger::Event { name, when, input } => {
-                let when = when.as_ref().and_then(|source| Expr::compile(source).err());
-                (wrong_name(name).or_else(|| when.map(|error| error.to_string())), input)
+                (wrong_name(name), when.as_ref(), input.as_ref(), &["type", "name", "data", "at"])
             }
         };
-        let compiled = input.as_ref().and_then(|value| Shape::compile(value, super::super::expr::Strings::Tags).err());
-        if let Some(message) = wrong.or_else(|| compiled.map(|error| error.to_string())) {
-            problems.push(Problem::new(ProblemCode::Trigger, message).at(format!("/triggers/{place}")));
+        let path = format!("/triggers/{place}");
+        let mut wrongs: Vec<(ProblemCode, String, String)> = Vec::new();
+        wrongs.extend(wrong.map(|message| (ProblemCode::Trigger, path.clone(), message)));
+        let when = when.map(|source| ("when", Expr::compile(source).map(|expr| expr.names().clone())));
+        let input = input.map(|value| {
+            ("input", Shape::compile(value, super::super::expr::Strings::Tags).map(|shape| shape.names().clone()))
+        });
+        for (field, names) in when.into_iter().chain(input) {
+            let at = format!("{path}/{field}");
+            match names {
+                Ok(names) => {
+                    wrongs.extend(beyond_trigger(&names, fields).map(|message| (ProblemCode::UnknownName, at, message)))
+                }
+                Err(error) => wrongs.push((ProblemCode::Trigger, at, error.to_string())),
+            }
+        }
+        for (code, at, message) in wrongs {
+            problems.push(Problem::new(code, message).at(at));
         }
         let twin = definition.triggers[..place].iter().any(|earlier| earlier == trigger);
         if twin {
@@ -251,6 +280,16 @@ pub(super) fn triggers(definition: &WorkflowDefinition, problems: &mut Vec<Probl
             );
         }
     }
+}
+
+/// What an expression of a trigger names that is not there: nothing has run yet, so it reads the trigger alone.
+fn beyond_trigger(names: &Names, fields: &[&str]) -> Option<String> {
+    let other = names.roots().into_iter().find(|root| *root != "trigger");
+    if let Some(other) = other {
+        return Some(format!("{} is not there when a trigger fires: only trigger is", shown(other)));
+    }
+    let field = names.of_trigger.iter().find(|field| !fields.contains(&field.as_str()))?;
+    Some(format!("such a trigger has no {}: it has {}", shown(field), fields.join(", ")))
 }
 
 fn wrong_name(name: &str) -> Option<String> {

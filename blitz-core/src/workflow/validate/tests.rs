@@ -442,10 +442,61 @@ fn triggers_are_checked() {
         assert_eq!(trigger(json!({"type": "schedule", "cron": wrong})), "E_TRIGGER", "{wrong}");
     }
     assert_eq!(trigger(json!({"type": "schedule", "cron": "@daily", "zone": "Mars Base"})), "E_TRIGGER");
-    assert_eq!(trigger(json!({"type": "event", "name": "paid", "when": "trigger.amount > 3"})), "");
+    assert_eq!(trigger(json!({"type": "event", "name": "paid", "when": "trigger.data.amount > 3"})), "");
     assert_eq!(trigger(json!({"type": "event", "name": "paid", "when": "trigger. >"})), "E_TRIGGER");
     assert_eq!(trigger(json!({"type": "webhook", "name": ""})), "E_TRIGGER");
     assert_eq!(trigger(json!({"type": "manual"})), "");
+}
+
+#[test]
+fn what_a_trigger_reads_is_the_trigger_with_its_own_fields() {
+    let found = |trigger: Value| {
+        let mut value = graph(&["s:start"], &[]);
+        value["triggers"] = json!([trigger]);
+        let told = |problem: Problem| format!("{} {}: {}", problem.code.name(), problem.path, problem.message);
+        checked(value).problems.into_iter().map(told).collect::<Vec<_>>().join("; ").replace('`', "")
+    };
+    let webhook = |input: Value| found(json!({"type": "webhook", "name": "w", "input": input}));
+    let event = |when: &str| found(json!({"type": "event", "name": "e", "when": when}));
+    assert_eq!(webhook(json!({"a": "{{ trigger.body.a }}", "b": "{{ trigger.name }}", "c": "{{ trigger }}"})), "");
+    assert_eq!(event("trigger.data.x == 1 and trigger['data'] is defined"), "");
+    let schedule = |input: &str| found(json!({"type": "schedule", "cron": "@daily", "input": {"n": input}}));
+    assert_eq!(schedule("{{ trigger.missed }}"), "");
+    for (wrong, names, place) in [
+        (webhook(json!({"a": "{{ inputs.b }}"})), "inputs is not there", "/triggers/0/input"),
+        (webhook(json!("{{ nodes.s.output }}")), "nodes is not there", "/triggers/0/input"),
+        (webhook(json!("{{ secrets.key }}")), "secrets is not there", "/triggers/0/input"),
+        (webhook(json!("{{ trigger.data }}")), "no data: it has type, name, body, at", "/triggers/0/input"),
+        (event("trigger.body.x == 1"), "no body: it has type, name, data, at", "/triggers/0/when"),
+        (event("amount > 3"), "amount is not there", "/triggers/0/when"),
+        (schedule("{{ trigger.name }}"), "no name: it has type, at, missed", "/triggers/0/input"),
+    ] {
+        assert!(wrong.starts_with(&format!("E_UNKNOWN_NAME {place}")) && wrong.contains(names), "{wrong}");
+    }
+}
+
+#[test]
+fn what_an_import_set_aside_refuses_until_it_is_changed() {
+    let good = graph(&["s:start", "a", "e:end"], &["s>a", "a>e"]);
+    for (node, key, value) in [("a", "join", json!("all")), ("a", "retry", json!(3)), ("e", "timeout_s", json!("5"))] {
+        let mut kept = good.clone();
+        let at = kept["nodes"].as_array().unwrap().iter().position(|each| each["id"] == node).unwrap();
+        kept["nodes"][at]["x"] = json!({key: value, "glow": true});
+        let found = checked(kept);
+        let problem = found.problems.iter().find(|problem| problem.is_error()).expect(key);
+        let told = (problem.code, problem.node.as_deref(), problem.path.clone());
+        assert_eq!(told, (ProblemCode::Shape, Some(node), format!("/nodes/{at}/{key}")));
+        assert!(found.plan.is_none());
+    }
+    for kept in [json!({"limits": 5}), json!({"on_error": 1}), json!({"vars": {"v": 1}}), json!({"triggers": [1]})] {
+        let mut value = good.clone();
+        value["x"] = kept;
+        only(value, ProblemCode::Shape);
+    }
+    let mut fine = good.clone();
+    fine["x"] = json!({"viewer": {"join": 1}});
+    fine["nodes"][1]["x"] = json!({"type": "custom", "id": "7", "data": {"retry": 3}});
+    clean(fine);
 }
 
 #[test]
@@ -505,6 +556,23 @@ fn what_a_type_does_not_have_is_a_problem() {
     // A wait ends when its settings say.
     assert_eq!(one("wait", json!({"config": {"seconds": 5}, "timeout_s": 3})), ["E_CONFIG /nodes/0/timeout_s"]);
     assert_eq!(one("wait", json!({"config": {"seconds": 5}})), [""; 0]);
+    // What leads on, waits or asks makes no attempts.
+    let (retry, fallback) = (json!({"max_attempts": 2}), json!([{}]));
+    for (kind, config) in [
+        ("wait", json!({"seconds": 5})),
+        ("approval", json!({"message": "?"})),
+        ("if", json!({"expr": "true"})),
+        ("start", json!({})),
+    ] {
+        let told = one(kind, json!({"config": config, "retry": retry, "fallback": fallback}));
+        let told: Vec<&str> = told.iter().filter(|told| told.starts_with("E_")).map(String::as_str).collect();
+        assert_eq!(told, ["E_CONFIG /nodes/0/retry", "E_CONFIG /nodes/0/fallback"], "{kind}");
+    }
+    assert_eq!(one("start", json!({"timeout_s": 5})), ["E_CONFIG /nodes/0/timeout_s"]);
+    let asks = one("approval", json!({"config": {"message": "?"}, "timeout_s": 5}));
+    assert!(!asks.iter().any(|told| told.starts_with("E_")), "{asks:?}");
+    let calls = one("http", json!({"config": {"url": "https://a.example"}, "retry": retry, "timeout_s": 5}));
+    assert!(!calls.iter().any(|told| told.starts_with("E_")), "{calls:?}");
     let agent = json!({"config": {"agent": "a", "conversation": "{{ inputs.id }}"}});
     assert_eq!(one("agent", agent), ["E_CONFIG /nodes/0/config"]);
 }

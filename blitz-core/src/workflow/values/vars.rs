@@ -1,15 +1,16 @@
 //! Variables: who writes them, as which item sees them, and what a write makes of a value.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Number, Value, json};
 
-use super::{Values, parent};
+use super::{Contents, Copy, Values, parent};
 use crate::domain::schema::{SchemaCheck, describe};
-use crate::domain::{MergeRule, NodeFinished, NodeStatus, Var};
+use crate::domain::{EventData, MergeRule, NodeFinished, NodeStatus, Var};
 use crate::error::{Error, Result};
 use crate::workflow::evaluate::ALL_PORTS;
-use crate::workflow::machine::container_of;
+use crate::workflow::machine::{container_of, join};
 use crate::workflow::task::Task;
 
 impl Values {
@@ -18,6 +19,11 @@ impl Values {
         matches!(self.plan.nodes[node].task, Task::Set { .. })
             && finished.status == NodeStatus::Completed
             && finished.port.as_deref() != Some(ALL_PORTS)
+    }
+
+    /// Whether a node sets variables: its record is read for what it writes.
+    pub(crate) fn is_set(&self, node: &str) -> bool {
+        self.index(node).is_some_and(|node| matches!(self.plan.nodes[node].task, Task::Set { .. }))
     }
 
     /// The map's item that a path is in, as container and index.
@@ -54,12 +60,19 @@ impl Values {
         let mut after: BTreeMap<&str, Value> = BTreeMap::new();
         for (name, value) in writes {
             let rule = self.rule(name);
+            // Without a schema only its kind counts: a long list need not be copied to see whether it is one.
+            let whole = self.plan.vars.get(name).is_some_and(|var| var.schema.is_some());
+            let value = if whole { value.clone() } else { outline(value) };
             if rule == MergeRule::Replace {
-                after.insert(name, value.clone());
+                after.insert(name, value);
                 continue;
             }
-            let now = after.entry(name).or_insert_with(|| self.var(path, name).cloned().unwrap_or_default());
-            merge(now, value.clone(), rule).map_err(|why| refused(name, why.to_owned()))?;
+            let now = after.entry(name).or_insert_with(|| match self.var(path, name, whole) {
+                Some(now) if whole => now.as_ref().clone(),
+                Some(now) => outline(&now),
+                None => Value::Null,
+            });
+            merge(now, value, rule).map_err(|why| refused(name, why.to_owned()))?;
         }
         for (name, value) in after {
             if let Some(why) = self.plan.vars.get(name).and_then(|var| off_schema(var, &value)) {
@@ -81,64 +94,137 @@ impl Values {
         match self.item_of(path) {
             None => {
                 let slot = self.vars.entry(name.to_owned()).or_default();
-                let _ = merge(slot, value, rule);
+                let _ = merge(Arc::make_mut(slot), value, rule);
             }
             Some((key, index)) => {
-                let mut now = self.var(path, name).cloned().unwrap_or_default();
-                let _ = merge(&mut now, value.clone(), rule);
+                let known =
+                    |contents: &Contents| contents.copies.get(&index).is_some_and(|copy| copy.base.contains_key(name));
+                let base = match self.contents.get(&key) {
+                    Some(contents) if !known(contents) => self.var(path, name, true).unwrap_or_default(),
+                    _ => Arc::default(),
+                };
                 if let Some(contents) = self.contents.get_mut(&key) {
                     let copy = contents.copies.entry(index).or_default();
-                    copy.now.insert(name.to_owned(), now);
+                    copy.base.entry(name.to_owned()).or_insert(base);
                     copy.writes.push((name.to_owned(), value));
                 }
             }
         }
     }
 
-    /// A variable as a path sees it.
-    pub(crate) fn var(&self, path: &str, name: &str) -> Option<&Value> {
+    /// A variable as a path sees it: with what its item has written, or, where only its kind counts, an outline.
+    fn var(&self, path: &str, name: &str, whole: bool) -> Option<Arc<Value>> {
         let mut path = path.to_owned();
         while let Some((key, index)) = self.item_of(&path) {
             let copy = self.contents.get(&key).and_then(|contents| contents.copies.get(&index));
-            if let Some(value) = copy.and_then(|copy| copy.now.get(name)) {
-                return Some(value);
+            if let Some((copy, base)) = copy.and_then(|copy| Some((copy, copy.base.get(name)?))) {
+                return Some(copy.seen(name, base, self.rule(name), whole));
             }
             match parent(&key) {
                 Some(outer) => path = outer.to_owned(),
                 None => break,
             }
         }
-        self.vars.get(name)
+        self.vars.get(name).cloned()
     }
 
-    /// The variables whose values a finished node or map has changed, or a container that was taken over.
-    pub(crate) fn changed_by(&self, path: &str, finished: &NodeFinished) -> Vec<(String, Value)> {
+    /// A variable as a path sees it.
+    pub(super) fn seen(&self, path: &str, name: &str) -> Option<Arc<Value>> {
+        self.var(path, name, true)
+    }
+
+    /// What the end of a node or map is about to write, or that of a container that was taken over: to each variable
+    /// one value, that of all writes together.
+    pub(crate) fn writes_of(&self, path: &str, finished: &NodeFinished) -> Vec<(String, Value)> {
         let Some(node) = self.index(&finished.node) else { return Vec::new() };
-        let names: Vec<&String> = match (&self.plan.nodes[node].task, &finished.output) {
-            _ if !finished.writes.is_empty() => {
-                let names: BTreeSet<&String> = finished.writes.iter().map(|(name, _)| name).collect();
-                names.into_iter().collect()
-            }
-            (Task::Set { vars }, _) if self.sets(node, finished) => vars.iter().map(|(name, _)| name).collect(),
-            (Task::Map(_), _) if finished.status == NodeStatus::Completed => {
-                self.plan.vars.keys().filter(|name| self.writes_below(node, name)).collect()
-            }
-            _ => return Vec::new(),
-        };
-        names.into_iter().filter_map(|name| Some((name.clone(), self.var(path, name)?.clone()))).collect()
+        let mut all = BTreeMap::new();
+        if !finished.writes.is_empty() {
+            finished.writes.iter().for_each(|(name, value)| self.gather(&mut all, name, value));
+        } else if self.sets(node, finished)
+            && let Value::Object(written) = &finished.output
+        {
+            return written.clone().into_iter().collect();
+        } else if let (Some(contents), NodeStatus::Completed) =
+            (self.contents.get(&join(path, &finished.node)), finished.status)
+        {
+            let writes = contents.copies.values().flat_map(|copy| &copy.writes);
+            writes.for_each(|(name, value)| self.gather(&mut all, name, value));
+        }
+        all.into_iter().collect()
     }
 
-    /// Whether a node in the body of a container writes a variable.
-    fn writes_below(&self, container: usize, name: &str) -> bool {
-        self.plan.nodes.iter().enumerate().any(|(index, node)| {
-            let inside = || self.plan.containers(index).any(|outer| outer == container);
-            match &node.task {
-                Task::Set { vars } => vars.iter().any(|(var, _)| var == name) && inside(),
-                Task::Loop(rounds) => rounds.carry.iter().any(|(var, _)| var == name) && inside(),
-                _ => false,
-            }
-        })
+    fn gather(&self, all: &mut BTreeMap<String, Value>, name: &str, value: &Value) {
+        let slot = all.entry(name.to_owned()).or_default();
+        let _ = merge(slot, value.clone(), self.rule(name));
     }
+
+    /// What readers are told of writes that were made: the values that came of them where these are small, else what
+    /// was written, and by which rule.
+    pub(crate) fn told(&self, path: &str, writes: Vec<(String, Value)>) -> Vec<EventData> {
+        let tell = |(name, written): (String, Value)| {
+            let rule = self.rule(&name);
+            let (value, rule) = match self.small(path, &name) {
+                _ if rule == MergeRule::Replace => (written, None),
+                Some(now) => (now.as_ref().clone(), None),
+                None => (written, Some(rule)),
+            };
+            EventData::VarSet { name, value, rule, value_ref: None }
+        };
+        writes.into_iter().map(tell).collect()
+    }
+
+    /// A variable as a path sees it, where it is small; nothing is made of a large one to see that.
+    fn small(&self, path: &str, name: &str) -> Option<Arc<Value>> {
+        const MOST: usize = 1024;
+        let copy = self.item_of(path).and_then(|(key, index)| self.contents.get(&key)?.copies.get(&index));
+        let written = copy.into_iter().flat_map(|copy| copy.writes.iter().filter(|(written, _)| written == name));
+        let parts = written.map(|(_, value)| value);
+        let base = copy.and_then(|copy| copy.base.get(name)).or_else(|| self.vars.get(name));
+        let left = base.map(AsRef::as_ref).into_iter().chain(parts).try_fold(MOST, left_of);
+        left.and_then(|_| self.seen(path, name)).filter(|now| left_of(MOST, now).is_some())
+    }
+}
+
+impl Copy {
+    /// A variable as its item sees it.
+    fn seen(&self, name: &str, base: &Arc<Value>, rule: MergeRule, whole: bool) -> Arc<Value> {
+        let mut writes = self.writes.iter().filter(|(written, _)| written == name).map(|(_, value)| value);
+        if rule == MergeRule::Replace {
+            return writes.next_back().map_or_else(|| Arc::clone(base), |last| Arc::new(last.clone()));
+        }
+        let mut now = if whole { base.as_ref().clone() } else { outline(base) };
+        for value in writes {
+            let value = if whole { value.clone() } else { outline(value) };
+            let _ = merge(&mut now, value, rule);
+        }
+        Arc::new(now)
+    }
+}
+
+/// What stands for a value where only its kind counts: an empty list or object, else the value.
+fn outline(value: &Value) -> Value {
+    match value {
+        Value::Array(_) => Value::Array(Vec::new()),
+        Value::Object(_) => Value::Object(serde_json::Map::new()),
+        Value::String(_) => Value::String(String::new()),
+        other => other.clone(),
+    }
+}
+
+/// What is left of so many bytes behind a value; `None` where it is longer, which is known without reading all of it.
+fn left_of(bytes: usize, value: &Value) -> Option<usize> {
+    struct Left(usize);
+    impl std::io::Write for Left {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::FileTooLarge)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut left = Left(bytes);
+    serde_json::to_writer(&mut left, value).ok().map(|()| left.0)
 }
 
 /// What a write makes of the value that is there. Errors: why the two do not go together; nothing is changed then.

@@ -88,7 +88,7 @@ fn order_of(events: &[Event]) -> Vec<String> {
                 format!("{} {:?} {:?} {}", ended.node, ended.status, ended.port, ended.output)
             }
             EventData::EdgeTaken(at) | EventData::EdgeSkipped(at) => format!("{at:?}"),
-            EventData::VarSet { name, value } => format!("{name} {value}"),
+            EventData::VarSet { name, value, .. } => format!("{name} {value}"),
             _ => String::new(),
         };
         format!("{} {} {what}", event.path, event.data.type_name())
