@@ -202,11 +202,9 @@ blitz_status blitz_string_free(char *text);
  * any more, so that what it says it used is booked; not at all where it is absent), `max_parallel` (how many model calls,
  * tool calls and works of nodes run at once; all where it is absent), `sessions` and `model_names_for_users`. What a
  * process that died has left is settled, nothing is run: see blitz_engine_recover(). On BLITZ_OK the caller owns
- * *out_engine: blitz_engine_free().
+ *out_engine: blitz_engine_free().
  */
-blitz_status blitz_engine_open(const char *settings_json,
-                               blitz_engine **out_engine,
-                               blitz_error **out_error);
+blitz_status blitz_engine_open(const char *settings_json, blitz_engine **out_engine, blitz_error **out_error);
 
 /*
  * Goes on with the executions whose process is gone, and gives their ids as a JSON array. Call it once the host has
@@ -606,7 +604,9 @@ blitz_status blitz_model_reply_json(blitz_model_reply *reply,
  * nothing where it was refused (BLITZ_RATE_LIMITED, BLITZ_PROVIDER_AUTH, BLITZ_INVALID_INPUT, BLITZ_CONTENT_FILTERED), else all
  * that it may: an `error` in the reply can say otherwise.
  */
-blitz_status blitz_model_reply_fail(blitz_model_reply *reply, blitz_status status, const char *message);
+blitz_status blitz_model_reply_fail(blitz_model_reply *reply,
+                                    blitz_status status,
+                                    const char *message);
 
 /*
  * Shows a piece of the answer's text to whoever reads the events, before the answer is there. The reply holds the whole

@@ -276,7 +276,7 @@ mod tests {
             assert!(refused(value.clone()).contains("unknown field"), "{value}");
         }
         let nope = refused(json!({"error": {"code": "nope", "message": ""}}));
-        assert!(nope.contains("docs/errors.md"), "{nope}");
+        assert!(nope.contains("code nope") && nope.contains("rate_limited"), "{nope}");
         assert!(refused(json!({"text": "a", "delay_ms": -1})).contains("-1"));
     }
 }

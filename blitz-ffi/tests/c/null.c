@@ -108,6 +108,9 @@ static void rooms(blitz_engine *engine, blitz_session *session) {
   BAD(BLITZ_INVALID_INPUT, blitz_node_register(engine, "{\"type\":\"n\"}", NULL, NULL, NULL, &error));
   BAD(BLITZ_INVALID_INPUT, blitz_provider_register(NULL, "{\"name\":\"p\"}", no_provider, NULL, NULL, &error));
   BAD(BLITZ_INVALID_INPUT, blitz_provider_register(engine, "{\"name\":\"p\"}", NULL, NULL, NULL, &error));
+  BAD(BLITZ_INVALID_INPUT, blitz_provider_azure(NULL, "{\"endpoint\":\"https://h\"}", no_tool, NULL, NULL, &error));
+  BAD(BLITZ_INVALID_INPUT, blitz_provider_azure(engine, NULL, no_tool, NULL, NULL, &error));
+  BAD(BLITZ_INVALID_INPUT, blitz_provider_azure(engine, "{\"endpoint\":\"https://h\"}", NULL, NULL, NULL, &error));
   BAD(BLITZ_INVALID_INPUT, blitz_provider_scripted(NULL, "p", "[]", &error));
   BAD(BLITZ_INVALID_INPUT, blitz_provider_requests(NULL, "p", &out, &error));
   BAD(BLITZ_INVALID_INPUT, blitz_provider_requests(engine, NULL, &out, &error));

@@ -387,7 +387,7 @@ fn told(events: &[Event]) -> BTreeMap<String, u32> {
             EventData::NodeFinished(ended) => format!("{} {:?} {}", ended.node, ended.status, ended.output),
             EventData::EdgeTaken(at) => format!("taken {at:?}"),
             EventData::EdgeSkipped(at) => format!("skipped {at:?}"),
-            EventData::VarSet { name, value } => format!("{name} {value}"),
+            EventData::VarSet { name, value, .. } => format!("{name} {value:?}"),
             _ => continue,
         };
         *told.entry(format!("{} {what}", event.path)).or_default() += 1;
