@@ -371,7 +371,7 @@ impl Error {
             Self::Provider { charged, .. } => *charged = says,
             Self::Failed { details, .. } => {
                 if !details.is_object() {
-                    *details = Box::new(json!({}));
+                    **details = json!({});
                 }
                 details["charged"] = json!(says);
             }

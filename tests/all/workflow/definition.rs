@@ -378,7 +378,7 @@ async fn a_rerun_from_what_is_not_there_names_it_and_what_is() {
     let done = super::stage::run(&me, definition, json!({})).await;
     for (from, also) in [("nope", "there are s, m"), ("in", "it is in a container")] {
         let refused = me.executions().rerun(done.execution_id, blitz::Rerun::from(from)).await;
-        let told = refused.err().expect("it is not at the top").to_string();
+        let told = refused.expect_err("it is not at the top").to_string();
         assert!(told.contains(from) && told.contains(also), "{told}");
     }
 }

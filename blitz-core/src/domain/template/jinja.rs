@@ -64,12 +64,10 @@ pub(crate) fn render_in<'k>(
 ) -> Result<String> {
     // Text that only prints multiplies nothing; the values need not be measured for it.
     let growth = growth(template);
-    if growth > 1 {
-        if growth.saturating_mul(given().saturating_add(template.len() as u64)) > MAX_GROWTH {
-            return Err(Error::expression(
-                "the template multiplies what it is given too often: take lists out of its sets and loops",
-            ));
-        }
+    if growth > 1 && growth.saturating_mul(given().saturating_add(template.len() as u64)) > MAX_GROWTH {
+        return Err(Error::expression(
+            "the template multiplies what it is given too often: take lists out of its sets and loops",
+        ));
     }
     let mut text = Capped::default();
     compile_in(environment, template)?

@@ -160,7 +160,7 @@ mod tests {
         FILTERS.iter().for_each(|name| assert!(is_filter(environment, name), "{name}"));
         TESTS.iter().for_each(|name| assert!(is_test(environment, name), "{name}"));
         let offered = |name: &&str| FILTERS.contains(name) || TESTS.contains(name);
-        assert!(OTHERS.iter().all(|(_, ours)| offered(&ours)));
+        assert!(OTHERS.iter().all(|(_, ours)| offered(ours)));
         assert!(!is_filter(environment, "uppercase") && !is_test(environment, "uppercase"));
     }
 }
