@@ -11,7 +11,7 @@ use crate::domain::{
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::catalog::{self, Grantee, ResourceRow};
-use crate::store::{Connection, access, triggers};
+use crate::store::{Connection, access};
 
 impl Gate {
     /// Adds a record. Errors: `Conflict` where the name is taken.
@@ -77,16 +77,13 @@ impl Gate {
         .await
     }
 
-    /// Deletes a record and frees its name; a workflow's triggers end with it. Executions that run with it go on.
+    /// Deletes a record and frees its name. Executions that run with it go on.
     pub(crate) async fn delete<S: Spec>(&self, caller: &Caller, reference: ResourceRef) -> Result<()> {
         let target = Target::Resource(S::KIND, reference);
         let permission = S::KIND.permission(Deed::Delete);
         self.write(caller, permission, target, action(S::KIND, "delete"), |tx, grant| {
             let row = grant.target()?;
             catalog::delete(tx, row.id, grant.now())?;
-            if S::KIND == ResourceKind::Workflow {
-                triggers::of_workflow(tx, row.id)?.iter().try_for_each(|trigger| triggers::delete(tx, trigger.id))?;
-            }
             grant.audit(tx, &row.label(), Some(&row.hash), None, Value::Null)
         })
         .await

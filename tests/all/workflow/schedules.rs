@@ -283,21 +283,3 @@ async fn the_dispatcher_fires_by_itself() {
     });
     ends(&me, &fired.await.expect("it fires")).await;
 }
-
-#[tokio::test]
-async fn w39_the_triggers_of_a_workflow_that_is_deleted_end_with_it() {
-    let (_engine, me) = engine().await;
-    for name in ["gone", "kept"] {
-        let triggers = json!([{"type": "webhook", "name": name}, {"type": "schedule", "cron": "0 9 * * *"}]);
-        publish(&me, gives(name, triggers)).await;
-        me.triggers().enable_from(name, Some(at("2031-05-01T00:00:00Z"))).await.unwrap();
-    }
-    me.workflows().delete("gone").await.unwrap();
-    let none = me.triggers().fire("gone", json!({}), None).await.unwrap_err();
-    assert_eq!(none.code(), ErrorCode::NotFound);
-    let listed = me.triggers().list(ListOptions::default()).await.unwrap();
-    assert_eq!(listed.items.len(), 2, "{listed:?}");
-    let fired = tick(&me, "2031-05-01T09:00:00Z").await;
-    assert_eq!(fired.len(), 1, "{fired:?}");
-    assert_eq!(ends(&me, &fired[0]).await["inputs"], json!({}));
-}
