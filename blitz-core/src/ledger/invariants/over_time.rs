@@ -242,7 +242,8 @@ impl Books {
         let mut legs = Vec::new();
         for (at, scope) in self.counting(user) {
             let unit = self.counters[at].spec.unit;
-            if unit == BudgetUnit::Usd && !matches!(pricing, Pricing::Priced) {
+            // A call without a price names its window of money all the same, for the day it gets one.
+            if unit == BudgetUnit::Usd && matches!(pricing, Pricing::Free) {
                 continue;
             }
             let (start, _) = self.counters[at].window(scope, self.now);
