@@ -78,6 +78,8 @@ problem_codes! {
     Expression = "E_EXPRESSION";
     /// An expression names something that does not exist.
     UnknownName = "E_UNKNOWN_NAME";
+    /// An expression uses a filter, test or method that does not exist.
+    UnknownFilter = "E_UNKNOWN_FILTER";
     /// An expression reads a node that has not run before.
     NotUpstream = "E_NOT_UPSTREAM";
     /// An expression reads `item`, `index` or `loop` outside of a map or loop.
@@ -114,6 +116,8 @@ problem_codes! {
     Race = "W_RACE";
     /// A node branches on errors and its port `error` has no edge: an error fails the execution.
     OpenPort = "W_OPEN_PORT";
+    /// A setting does nothing on a node of its type.
+    Ignored = "W_IGNORED";
     /// The engine does not know a key; it is kept and does nothing.
     UnknownKey = "W_UNKNOWN_KEY";
     /// A node is tried again though its effect must not be repeated.
@@ -124,6 +128,12 @@ impl ProblemCode {
     /// Whether it refuses the publication.
     pub fn severity(self) -> Severity {
         if self.name().starts_with("E_") { Severity::Error } else { Severity::Warning }
+    }
+
+    /// Whether it keeps a definition from running at all, and not from being published alone. What a definition
+    /// with one of the others does is clear: its pin holds, its trigger does not fire, its filter fails.
+    pub(crate) fn stops(self) -> bool {
+        self.severity() == Severity::Error && !matches!(self, Self::Pin | Self::Trigger | Self::UnknownFilter)
     }
 }
 

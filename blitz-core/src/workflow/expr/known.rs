@@ -1,9 +1,9 @@
-//! Filters, tests and methods that an expression uses: those that do not exist are told when it is read, by their name.
+//! Filters, tests and methods that an expression uses: of those that do not exist it is told by name when it is
+//! checked; where it runs all the same, it fails at them.
 
 use minijinja::{Environment, ErrorKind};
 
 use super::scan::{Use, uses};
-use crate::error::{Error, Result};
 use crate::workflow::validate::graph::nearest;
 
 /// Filters that one may have meant; what is there is asked of the environment.
@@ -110,25 +110,25 @@ const OTHERS: &[(&str, &str)] = &[
     ("array", "sequence"),
 ];
 
-/// Errors: `Expression`, with the name of what there is not and of what may have been meant.
-pub(super) fn check(source: &str, roots: &[&str], environment: &Environment<'_>) -> Result<()> {
-    uses(source, roots).into_iter().try_for_each(|used| match used {
-        Use::Filter(name) if !is_filter(environment, &name) => Err(unknown("filter", &name, FILTERS)),
-        Use::Test(name) if !is_test(environment, &name) => Err(unknown("test", &name, TESTS)),
+/// What there is not, each as a sentence with what may have been meant.
+pub(super) fn absent(source: &str, roots: &[&str], environment: &Environment<'_>) -> impl Iterator<Item = String> {
+    uses(source, roots).into_iter().filter_map(|used| match used {
+        Use::Filter(name) if !is_filter(environment, &name) => Some(unknown("filter", &name, FILTERS)),
+        Use::Test(name) if !is_test(environment, &name) => Some(unknown("test", &name, TESTS)),
         Use::Method(name) => {
             let instead = if is_filter(environment, &name) { Some(name.as_str()) } else { meant(&name, FILTERS) };
             let hint = instead.map_or("use a filter, as in inputs.text|upper".to_owned(), |filter| {
                 format!("use the filter {filter}, as in inputs.text|{filter}")
             });
-            Err(Error::expression(format!("values have no method {}(): {hint}", shown(&name))))
+            Some(format!("values have no method {}(): {hint}", shown(&name)))
         }
-        Use::Filter(_) | Use::Test(_) => Ok(()),
+        Use::Filter(_) | Use::Test(_) => None,
     })
 }
 
-fn unknown(noun: &str, name: &str, known: &[&'static str]) -> Error {
+fn unknown(noun: &str, name: &str, known: &[&'static str]) -> String {
     let hint = meant(name, known).map_or(String::new(), |near| format!("; did you mean {near}?"));
-    Error::expression(format!("there is no {noun} {}{hint}", shown(name)))
+    format!("there is no {noun} {}{hint}", shown(name))
 }
 
 fn meant(name: &str, known: &[&'static str]) -> Option<&'static str> {

@@ -22,6 +22,7 @@ mod scope;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use minijinja::value::{Value as JinjaValue, ValueKind};
@@ -115,11 +116,11 @@ impl Expr {
             }
             jinja::syntax_error(&error)
         })?;
-        known::check(source, names::ROOTS, &ENVIRONMENT)?;
         let mut quoted = Quoted::default();
         let rewritten = rewrite(source, names::ROOTS, &mut quoted);
         let named = ENVIRONMENT.compile_expression(&rewritten.names).map_err(|error| jinja::syntax_error(&error))?;
-        let names = Names::of(named.undeclared_variables(true), &quoted, &ENVIRONMENT);
+        let mut names = Names::of(named.undeclared_variables(true), &quoted, &ENVIRONMENT);
+        names.absent.extend(known::absent(source, names::ROOTS, &ENVIRONMENT));
         let compiled =
             ENVIRONMENT.compile_expression_owned(rewritten.run).map_err(|error| jinja::syntax_error(&error))?;
         Ok(Self { compiled: Arc::new(compiled), names: Arc::new(names), strict: rewritten.strict.into() })
@@ -326,13 +327,13 @@ impl Text {
             crate::error::ErrorCode::Expression => jinja::compile_in(&ENVIRONMENT, source).map(drop),
             _ => Err(error),
         })?;
-        let mut quoted = Quoted::default();
+        let (mut quoted, mut absent) = (Quoted::default(), BTreeSet::new());
         let (mut run, mut names) = (String::with_capacity(source.len()), String::with_capacity(source.len()));
         for piece in pieces(source) {
             match piece {
                 Piece::Text(text) => [&mut run, &mut names].into_iter().for_each(|out| out.push_str(text)),
                 Piece::Tag(open, inside, close) => {
-                    known::check(inside, names::ROOTS, &ENVIRONMENT)?;
+                    absent.extend(known::absent(inside, names::ROOTS, &ENVIRONMENT));
                     let rewritten = rewrite(inside, names::ROOTS, &mut quoted);
                     for (out, inside) in [(&mut run, &rewritten.run), (&mut names, &rewritten.names)] {
                         [open, inside, close].into_iter().for_each(|part| out.push_str(part));
@@ -342,7 +343,7 @@ impl Text {
         }
         let named = jinja::compile_in(&ENVIRONMENT, &names)?.undeclared_variables(true);
         jinja::compile_in(&ENVIRONMENT, &run)?;
-        Ok(Self { names: Names::of(named, &quoted, &ENVIRONMENT), template: run })
+        Ok(Self { names: Names { absent, ..Names::of(named, &quoted, &ENVIRONMENT) }, template: run })
     }
 
     fn render(&self, scope: &Scope, secrets: Secrets) -> Result<String> {

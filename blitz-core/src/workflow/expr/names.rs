@@ -41,6 +41,8 @@ pub(crate) struct Names {
     pub(crate) open: BTreeSet<String>,
     /// Names that no scope has.
     pub(crate) unknown: BTreeSet<String>,
+    /// Filters, tests and methods that there are not, each as a sentence.
+    pub(crate) absent: BTreeSet<String>,
     /// Fields of nodes that are none: `nodes.a.text`.
     pub(crate) fields: BTreeSet<(String, String)>,
 }
@@ -132,6 +134,7 @@ impl Names {
             (&mut self.open, &other.open),
             (&mut self.unknown, &other.unknown),
             (&mut self.of_trigger, &other.of_trigger),
+            (&mut self.absent, &other.absent),
         ] {
             into.extend(from.iter().cloned());
         }

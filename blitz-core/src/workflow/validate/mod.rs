@@ -3,7 +3,8 @@
 //! Checks come in layers, and each goes as far as it can over what the ones before found: ids and
 //! parents, edges and ports, circles and reach, settings and expressions, then what expressions
 //! read. A problem never hides another of a different place. A plan is made where no problem is an
-//! error; a pinned output alone does not keep a draft from running.
+//! error that stops it: a pinned output, a trigger or a filter that is not there refuses the publication alone, so
+//! what an engine published before it knew of a problem goes on.
 
 mod bounds;
 pub(super) mod graph;
@@ -17,7 +18,7 @@ mod tests;
 use std::sync::Arc;
 
 use super::plan::{Plan, PlanEdge, PlanNode, Reads, Scope};
-use crate::domain::{NodeTypeInfo, Problem, ProblemCode, WorkflowDefinition};
+use crate::domain::{NodeTypeInfo, Problem, WorkflowDefinition};
 use crate::error::{Error, Result};
 use graph::Graph;
 use nodes::Compiled;
@@ -73,8 +74,7 @@ pub(crate) fn validate(definition: &WorkflowDefinition, types: &[NodeTypeInfo]) 
     if order.is_whole() {
         races::check(&graph, &compiled, &reach, &mut problems);
     }
-    let blocked = problems.iter().any(|problem| problem.is_error() && problem.code != ProblemCode::Pin);
-    let plan = if blocked { None } else { plan(&graph, compiled, outputs, &order, &reach) };
+    let plan = if problems.iter().any(|problem| problem.code.stops()) { None } else { plan(&graph, compiled, outputs, &order, &reach) };
     Checked { problems, plan }
 }
 

@@ -152,7 +152,7 @@ fn further(graph: &Graph, index: usize, path: &str, problems: &mut Vec<Problem>)
     for (field, _) in of_leaves.into_iter().filter(|(_, stated)| *stated && node.kind.is_container()) {
         let message = format!("a {} has no {field} of its own: state it on the nodes in it", node.kind);
         let fix = json!({"path": format!("{path}/{field}")});
-        let problem = Problem::new(ProblemCode::Config, message).at_node(&node.id).at(format!("{path}/{field}"));
+        let problem = Problem::new(ProblemCode::Ignored, message).at_node(&node.id).at(format!("{path}/{field}"));
         problems.push(problem.fix("remove", "Remove it", fix));
     }
     let ignored = [
@@ -166,7 +166,7 @@ fn further(graph: &Graph, index: usize, path: &str, problems: &mut Vec<Problem>)
     for (field, _) in ignored.into_iter().filter(|(_, ignored)| *ignored) {
         let message = format!("{field} does nothing on {} nodes", node.kind);
         let fix = json!({"path": format!("{path}/{field}")});
-        let problem = Problem::new(ProblemCode::Config, message).at_node(&node.id).at(format!("{path}/{field}"));
+        let problem = Problem::new(ProblemCode::Ignored, message).at_node(&node.id).at(format!("{path}/{field}"));
         problems.push(problem.fix("remove", "Remove it", fix));
     }
     let branches = node.on_error == OnError::Branch;
@@ -255,8 +255,7 @@ pub(super) fn triggers(definition: &WorkflowDefinition, problems: &mut Vec<Probl
             }
         };
         let path = format!("/triggers/{place}");
-        let mut wrongs: Vec<(ProblemCode, String, String)> = Vec::new();
-        wrongs.extend(wrong.map(|message| (ProblemCode::Trigger, path.clone(), message)));
+        let mut wrongs: Vec<(String, String)> = wrong.map(|message| (path.clone(), message)).into_iter().collect();
         let when = when.map(|source| ("when", Expr::compile(source).map(|expr| expr.names().clone())));
         let input = input.map(|value| {
             ("input", Shape::compile(value, super::super::expr::Strings::Tags).map(|shape| shape.names().clone()))
@@ -265,13 +264,14 @@ pub(super) fn triggers(definition: &WorkflowDefinition, problems: &mut Vec<Probl
             let at = format!("{path}/{field}");
             match names {
                 Ok(names) => {
-                    wrongs.extend(beyond_trigger(&names, fields).map(|message| (ProblemCode::UnknownName, at, message)))
+                    let absent = names.absent.iter().cloned();
+                    wrongs.extend(absent.chain(beyond_trigger(&names, fields)).map(|message| (at.clone(), message)));
                 }
-                Err(error) => wrongs.push((ProblemCode::Trigger, at, error.to_string())),
+                Err(error) => wrongs.push((at, error.to_string())),
             }
         }
-        for (code, at, message) in wrongs {
-            problems.push(Problem::new(code, message).at(at));
+        for (at, message) in wrongs {
+            problems.push(Problem::new(ProblemCode::Trigger, message).at(at));
         }
         let twin = definition.triggers[..place].iter().any(|earlier| earlier == trigger);
         if twin {

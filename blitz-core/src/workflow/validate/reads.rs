@@ -123,6 +123,9 @@ impl Place<'_, '_> {
         for var in names.vars.iter().filter(|var| !self.graph.definition.vars.contains_key(*var)) {
             self.report(unknown_var(self.graph, var), problems);
         }
+        for message in &names.absent {
+            self.report(Problem::new(ProblemCode::UnknownFilter, message), problems);
+        }
         for root in &names.open {
             let code = if root == "secrets" { ProblemCode::Secret } else { ProblemCode::UnknownName };
             let message = format!("{root} must be followed by a name that stands in the text: {root}.name");

@@ -269,14 +269,25 @@ fn what_does_nothing_on_a_node_is_said() {
             let checked = checked(with(value.clone(), node, field, given.clone()));
             let found = checked.problems.iter().find(|problem| problem.message.starts_with(field));
             let problem = found.unwrap_or_else(|| panic!("{field} of {node}: {:#?}", checked.problems));
-            assert_eq!((problem.code, problem.node.as_deref()), (ProblemCode::Config, Some(node)));
+            assert_eq!((problem.code, problem.node.as_deref()), (ProblemCode::Ignored, Some(node)));
             assert_eq!(problem.fix.as_ref().map(|fix| fix.action.as_str()), Some("remove"));
         }
         // A call can be kept; a tool or node of the host may say that it is alive.
         let http = with(graph(&["s:start", "h:http"], &["s>h"]), "h", "config", json!({"url": "https://example.com"}));
-        let expected: &[&str] = if field == "cache" { &[] } else { &["E_CONFIG"] };
+        let expected: &[&str] = if field == "cache" { &[] } else { &["W_IGNORED"] };
         assert_eq!(codes(&checked(with(http, "h", field, given))), expected);
     }
+}
+
+#[test]
+fn what_was_published_before_a_problem_was_known_makes_its_plan() {
+    let mut value = graph(&["s:start", "t:template"], &["s>t"]);
+    value["nodes"][1]["config"] = json!({"template": "{{ inputs.name | uppr }}"});
+    value["triggers"] = json!([{"type": "event", "name": "sold", "when": "trigger.dat"}]);
+    let found = checked(value);
+    assert_eq!(codes(&found), ["E_TRIGGER", "E_UNKNOWN_FILTER"]);
+    assert!(found.problems.iter().all(Problem::is_error), "{:#?}", found.problems);
+    assert!(found.plan.is_some());
 }
 
 #[test]
@@ -471,7 +482,7 @@ fn what_a_trigger_reads_is_the_trigger_with_its_own_fields() {
         (event("amount > 3"), "amount is not there", "/triggers/0/when"),
         (schedule("{{ trigger.name }}"), "no name: it has type, at, missed", "/triggers/0/input"),
     ] {
-        assert!(wrong.starts_with(&format!("E_UNKNOWN_NAME {place}")) && wrong.contains(names), "{wrong}");
+        assert!(wrong.starts_with(&format!("E_TRIGGER {place}")) && wrong.contains(names), "{wrong}");
     }
 }
 
@@ -554,7 +565,7 @@ fn what_a_type_does_not_have_is_a_problem() {
         found.into_iter().map(|problem| format!("{} {}", problem.code.name(), problem.path)).collect::<Vec<_>>()
     };
     // A wait ends when its settings say.
-    assert_eq!(one("wait", json!({"config": {"seconds": 5}, "timeout_s": 3})), ["E_CONFIG /nodes/0/timeout_s"]);
+    assert_eq!(one("wait", json!({"config": {"seconds": 5}, "timeout_s": 3})), ["W_IGNORED /nodes/0/timeout_s"]);
     assert_eq!(one("wait", json!({"config": {"seconds": 5}})), [""; 0]);
     // What leads on, waits or asks makes no attempts.
     let (retry, fallback) = (json!({"max_attempts": 2}), json!([{}]));
@@ -565,14 +576,14 @@ fn what_a_type_does_not_have_is_a_problem() {
         ("start", json!({})),
     ] {
         let told = one(kind, json!({"config": config, "retry": retry, "fallback": fallback}));
-        let told: Vec<&str> = told.iter().filter(|told| told.starts_with("E_")).map(String::as_str).collect();
-        assert_eq!(told, ["E_CONFIG /nodes/0/retry", "E_CONFIG /nodes/0/fallback"], "{kind}");
+        let told: Vec<&str> = told.iter().filter(|told| told.contains(" /nodes/0/")).map(String::as_str).collect();
+        assert_eq!(told, ["W_IGNORED /nodes/0/retry", "W_IGNORED /nodes/0/fallback"], "{kind}");
     }
-    assert_eq!(one("start", json!({"timeout_s": 5})), ["E_CONFIG /nodes/0/timeout_s"]);
+    assert_eq!(one("start", json!({"timeout_s": 5})), ["W_IGNORED /nodes/0/timeout_s"]);
     let asks = one("approval", json!({"config": {"message": "?"}, "timeout_s": 5}));
-    assert!(!asks.iter().any(|told| told.starts_with("E_")), "{asks:?}");
+    assert!(!asks.iter().any(|told| told.contains("W_IGNORED")), "{asks:?}");
     let calls = one("http", json!({"config": {"url": "https://a.example"}, "retry": retry, "timeout_s": 5}));
-    assert!(!calls.iter().any(|told| told.starts_with("E_")), "{calls:?}");
+    assert!(!calls.iter().any(|told| told.contains("W_IGNORED")), "{calls:?}");
     let agent = json!({"config": {"agent": "a", "conversation": "{{ inputs.id }}"}});
     assert_eq!(one("agent", agent), ["E_CONFIG /nodes/0/config"]);
 }
