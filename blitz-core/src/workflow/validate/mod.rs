@@ -74,7 +74,11 @@ pub(crate) fn validate(definition: &WorkflowDefinition, types: &[NodeTypeInfo]) 
     if order.is_whole() {
         races::check(&graph, &compiled, &reach, &mut problems);
     }
-    let plan = if problems.iter().any(|problem| problem.code.stops()) { None } else { plan(&graph, compiled, outputs, &order, &reach) };
+    let plan = if problems.iter().any(|problem| problem.code.stops()) {
+        None
+    } else {
+        plan(&graph, compiled, outputs, &order, &reach)
+    };
     Checked { problems, plan }
 }
 
