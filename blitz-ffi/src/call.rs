@@ -5,6 +5,7 @@ use std::ffi::c_char;
 use blitz::Method;
 use serde_json::{Value, json};
 
+use crate::callback::within;
 use crate::error::Failure;
 use crate::guard::{Status, guard};
 use crate::handle::{self, Out};
@@ -27,7 +28,10 @@ pub extern "C" fn blitz_call(
         let session = session::open(session)?;
         let method = handle::text(method, "method")?;
         let input = json::read_optional(input_json, "input_json")?.unwrap_or(Value::Null);
-        let output = session.host.wait(session.session.call(method, input))??;
+        let begins = Method::find(method).is_some_and(Method::begins_an_execution);
+        let called = session.session.call(method, input);
+        // A callback that is cancelled still tidies up, and begins nothing.
+        let output = if begins { session.host.wait(within(called))?? } else { session.host.wait(called)?? };
         if let Some(out) = out {
             out.set_text(output.to_string());
         }

@@ -95,8 +95,7 @@ pub extern "C" fn blitz_provider_azure(
         let settings: AzureSettings = json::read_as(settings_json, "settings_json")?;
         let (name, back) = (settings.name.clone(), Arc::downgrade(&host));
         let source: TokenSource = Arc::new(move || Box::pin(token(Arc::clone(&function), back.clone())));
-        let azure = AzureOpenAi::by_token(settings, source)?;
-        host.engine.register_provider(azure.clone());
+        let azure = host.engine.register_azure(AzureOpenAi::by_token(settings, source)?);
         host.remember(name, Arc::new(azure), None);
         Ok(())
     })
@@ -105,8 +104,10 @@ pub extern "C" fn blitz_provider_azure(
 /// Lets the host's function give a token. Errors: of the code that it says, and never in its words.
 async fn token(function: Arc<ToolFunction>, host: Weak<Host>) -> Result<Token> {
     let context = ToolContext::detached("token");
+    // Whoever does not wait for the token any more tells the function so.
+    let (cancel, _over) = (context.cancel.clone(), context.cancel.clone().drop_guard());
     let arguments = serde_json::json!({});
-    let called = on_a_thread(None, move || tool::called(&function, host, &arguments, context, false)).await;
+    let called = on_a_thread(Some(cancel), move || tool::called(&function, host, &arguments, context, false)).await;
     let given = match called {
         Some(Ok(given)) => {
             let none = || Err(ToolError::failed("the token function gave nothing"));

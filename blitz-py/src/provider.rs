@@ -29,7 +29,7 @@ impl Provider {
         match self.0.clone() {
             Kind::Scripted(scripted) => engine.register_provider(scripted),
             Kind::Function(function) => engine.register_provider(function),
-            Kind::Azure(azure) => engine.register_provider(*azure),
+            Kind::Azure(azure) => drop(engine.register_azure(*azure)),
         }
     }
 

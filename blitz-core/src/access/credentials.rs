@@ -7,6 +7,7 @@ use serde_json::json;
 use super::caller::Caller;
 use super::gate::{Gate, Target};
 use super::legacy::LegacyHash;
+use super::password::check_new;
 use super::token;
 use super::users;
 use crate::audit::{Actor, AuditLine};
@@ -85,6 +86,8 @@ impl Gate {
             })
             .await?;
         let id = row.user.id;
+        // Said in front of the comparison, so that it tells nothing of it.
+        check_new(&new)?;
         let refused = || Error::denied("the old password is wrong, or there were too many attempts: check it or wait");
         let matches = self.passwords.compare(&old, stored).await?.matches;
         let now = Timestamp::now();
@@ -101,6 +104,9 @@ impl Gate {
                 parts.audit.append(tx, now, actor, &line.with_outcome(AuditOutcome::Denied))
             });
             failed.await?;
+            return Err(refused());
+        }
+        if self.parts.store.read(move |tx| access::user(tx, id)).await?.is_none_or(|row| held(&row)) {
             return Err(refused());
         }
         let hash = self.passwords.hash(&new).await?;

@@ -153,7 +153,7 @@ fn check_length(password: &Secret) -> Result<()> {
     }
 }
 
-fn check_new(password: &Secret) -> Result<()> {
+pub(super) fn check_new(password: &Secret) -> Result<()> {
     check_length(password)?;
     if password.expose().len() < MIN_BYTES {
         return Err(length_error());

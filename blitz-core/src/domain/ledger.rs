@@ -104,6 +104,11 @@ pub enum EntryFlag {
     /// No call can use or cost as much: the numbers are held at a bound, and where the cost cannot be
     /// known, what was reserved is booked. The provider's own words are kept beside it.
     ImplausibleUsage,
+    /// The provider ran a tool or searched, and no price says what that costs: the amount is the cost of all else,
+    /// and the call counts as unpriced.
+    UnpricedPart,
+    /// An estimate was corrected to the provider's own count, which came behind the call's end.
+    LateUsage,
 }
 
 impl EntryFlag {
@@ -112,6 +117,8 @@ impl EntryFlag {
         match self {
             Self::InconsistentUsage => "inconsistent_usage",
             Self::ImplausibleUsage => "implausible_usage",
+            Self::UnpricedPart => "unpriced_part",
+            Self::LateUsage => "late_usage",
         }
     }
 }

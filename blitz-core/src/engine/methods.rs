@@ -65,6 +65,11 @@ impl Method {
         TABLE.iter().copied().flatten()
     }
 
+    /// Whether it begins an execution, or lets one go on.
+    pub fn begins_an_execution(&self) -> bool {
+        matches!(self.permission, Some(Permission::AgentsRun | Permission::WorkflowsRun))
+    }
+
     /// The row of a name.
     pub fn find(name: &str) -> Option<&'static Method> {
         Self::all().find(|method| method.name == name)

@@ -67,7 +67,7 @@ use crate::access::{EngineWork, Gate};
 use crate::domain::{ExecutionId, Login, Secret, Tokens};
 use crate::error::{Error, ErrorCode, Result};
 use crate::execution::{Runtime, recover};
-use crate::provider::Provider;
+use crate::provider::{AzureOpenAi, Provider};
 use crate::tool::NodeHandler;
 
 /// How long [`Engine::close`] waits for what still runs.
@@ -197,6 +197,14 @@ impl Engine {
     pub fn register_provider(&self, provider: impl Provider) {
         self.inner.runtime.providers.register(Arc::new(provider));
         self.inner.runtime.setups.clear();
+    }
+
+    /// Serves deployments of Azure under their name as [`Engine::register_provider`] does, reached as the engine's
+    /// [`Network`](crate::Network) says. Gives the provider as it is served.
+    pub fn register_azure(&self, azure: AzureOpenAi) -> AzureOpenAi {
+        let azure = azure.with_http(self.inner.runtime.providers.http());
+        self.register_provider(azure.clone());
+        azure
     }
 
     /// Serves a type of workflow nodes from now on, in place of an earlier one of its name.

@@ -4,9 +4,9 @@ use serde::Deserialize;
 
 use super::Session;
 use super::methods::{Method, method};
-use crate::access::Target;
+use crate::access::{Grant, Target};
 use crate::domain::{ExportFormat, Permission, UsageQuery, UsageReport};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger;
 
 /// Usage over time, through a session: everybody sees their own, admins all.
@@ -52,23 +52,24 @@ impl Usages {
     }
 
     async fn ask(&self, permission: Permission, query: UsageQuery) -> Result<UsageReport> {
+        let whose = move |grant: &Grant, query: UsageQuery| {
+            Ok::<_, Error>(UsageQuery { user_id: grant.whose(query.user_id)?, ..query })
+        };
+        let asked = query.clone();
+        self.session.read(permission, Target::None, move |_, grant| whose(grant, asked.clone()).map(drop)).await?;
         // What is behind the sums is folded first, a slice a transaction; the answer does not depend on it.
         let work = &self.session.inner.work;
-        let report = self
-            .session
-            .read(permission, Target::None, move |tx, grant| {
-                let query = UsageQuery { user_id: grant.whose(query.user_id)?, ..query.clone() };
-                ledger::usage::report(tx, &query)
-            })
-            .await?;
         for _ in 0..FOLDS {
             if !work.write(|tx, _| ledger::usage::fold(tx)).await? {
                 break;
             }
         }
-        Ok(report)
+        let read = self
+            .session
+            .read(permission, Target::None, move |tx, grant| ledger::usage::report(tx, &whose(grant, query.clone())?));
+        read.await
     }
 }
 
-/// The most slices that one question folds for those that follow.
+/// The most slices that one question folds; it reads what is behind them one by one.
 const FOLDS: u32 = 100;

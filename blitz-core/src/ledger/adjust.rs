@@ -2,6 +2,7 @@
 
 use crate::domain::{
     Alert, BudgetUnit, Correction, EntryFlag, EntryKind, LedgerEntry, Money, ReservationId, Timestamp, Usage,
+    UsageDetails,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::ledger::costs;
@@ -60,7 +61,7 @@ fn correct(
         )));
     }
     let tokens = TokenChange::of_input(correction.tokens);
-    let difference = Difference { amount, tokens, reason, rated: Rated::default() };
+    let difference = Difference { amount, tokens, reason, rated: Rated::default(), late: None };
     let legs = legs(tx, &reservation, &difference)?;
     let alerts = book(tx, now, kind, &reservation, &difference, &legs)?;
     let entry = costs::last_of(tx, reservation.id)?.ok_or_else(|| Error::internal("an entry was not kept"))?;
@@ -76,17 +77,19 @@ pub(crate) fn late(
     usage: &Usage,
 ) -> Result<Option<(Money, Vec<Alert>)>> {
     let Some(reservation) = sql::settled_reservation(tx, id)? else { return Ok(None) };
-    let booking = Booking::reported(&reservation, usage, now);
-    if booking.flag == Some(EntryFlag::ImplausibleUsage) {
+    let booked = costs::booked_of(tx, id)?;
+    let usage = usage.with_delivered(u64::try_from(booked.tokens.output).unwrap_or(0));
+    let booking = Booking::reported(&reservation, &usage, now);
+    if matches!(booking.flag, Some(EntryFlag::ImplausibleUsage | EntryFlag::UnpricedPart)) {
         return Ok(None);
     }
-    let booked = costs::booked_of(tx, id)?;
     let amount = booking.cost.map_or(Ok(Money::ZERO), |cost| cost.sub(booked.cost))?;
     let tokens = TokenChange::between(&booked.tokens, &booking.usage);
     if amount == Money::ZERO && tokens == TokenChange::default() {
         return Ok(None);
     }
-    let difference = Difference { amount, tokens, reason: LATE, rated: Rated::default() };
+    let late = Some(&booking.usage.details);
+    let difference = Difference { amount, tokens, reason: LATE, rated: Rated::default(), late };
     match legs(tx, &reservation, &difference) {
         Err(error) if error.code() == ErrorCode::Conflict => Ok(None),
         legs => {
@@ -101,6 +104,8 @@ pub(super) struct Difference<'a> {
     pub(super) tokens: TokenChange,
     pub(super) reason: &'a str,
     pub(super) rated: Rated,
+    /// What of the usage has a price of its own, where it takes the place of an estimate.
+    pub(super) late: Option<&'a UsageDetails>,
 }
 
 /// A reason as it is kept. Errors: `InvalidInput` for none, or for a long one.
@@ -154,7 +159,7 @@ pub(super) fn book(
         released: Money::ZERO,
         legs,
         usage: None,
-        flag: None,
+        flag: by.late.map(|_| EntryFlag::LateUsage),
         raw_usage: None,
         ended: None,
         reason: Some(by.reason),
@@ -170,6 +175,6 @@ pub(super) fn book(
             alerts.extend(alert::raise(tx, now, leg, units)?);
         }
     }
-    sql::append_corrected(tx, now, &entry, &by.tokens)?;
+    sql::append_corrected(tx, now, &entry, &by.tokens, by.late)?;
     Ok(alerts)
 }

@@ -77,7 +77,7 @@ fn one(
     if !price.names(class) || (reservation.price.is_none() && !price.names(asked)) {
         return Ok(Verdict::Unlisted);
     }
-    if !price.knows_searches(ratable.usage.details.searches > 0) {
+    if ratable.has_unpriced_part || !price.knows_searches(ratable.usage.details.searches > 0) {
         return Ok(Verdict::Unlisted);
     }
     let price = price.asked_at(reservation.price.as_ref().map_or(asked, |price| price.service_tier));
@@ -92,6 +92,7 @@ fn one(
         tokens: TokenChange::default(),
         reason,
         rated: Rated { version: Some(version), prices: ratable.is_unpriced },
+        late: None,
     };
     let legs = match adjust::legs(tx, &reservation, &difference) {
         Err(error) if error.code() == ErrorCode::Conflict => return Ok(Verdict::Sealed),

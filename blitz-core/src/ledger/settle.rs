@@ -36,17 +36,7 @@ pub(crate) fn settle(
     ended: Ended,
 ) -> Result<Booked> {
     let reservation = resolve(tx, reservation, Resolution::Settled)?;
-    let mended = usage.mended(reservation.input_bound, reservation.output_cap);
-    let mut booking = Booking::reported(&reservation, &mended, now);
-    if usage.open.odd && booking.flag.is_none() {
-        booking.flag = Some(EntryFlag::InconsistentUsage);
-    }
-    // A part without a rate is not nothing: nobody knows what the whole costs.
-    let searched = usage.details.searches > 0;
-    let is_known = |price: &Price| price.knows_searches(searched) && (!usage.open.unpriced || price.is_free());
-    if !reservation.price.as_ref().is_some_and(is_known) {
-        booking.cost = None;
-    }
+    let booking = Booking::reported(&reservation, usage, now);
     book(tx, now, &reservation, &booking, Some(raw_usage).filter(|raw| !raw.is_null()), ended)
 }
 
@@ -95,7 +85,7 @@ pub(crate) fn settle_dead(
     book(tx, now, &reservation, &booking, None, Ended::Retried)
 }
 
-/// What is booked for a call.
+/// What is booked for a call; of one with a part that has no price, the rest.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Booking {
     pub(super) cost: Option<Money>,
@@ -106,13 +96,28 @@ pub(super) struct Booking {
 impl Booking {
     /// By the provider's report and the hour. Where it is beyond all reason, or its cost, by what was reserved.
     pub(super) fn reported(reservation: &Reservation, reported: &Usage, now: Timestamp) -> Self {
-        let (usage, flag) = within_reason(reported);
-        let believed = |price: &Price| price.at(now).cost(reported).ok().filter(|cost| *cost <= MAX_CALL_COST);
-        match reservation.price.as_ref().map(believed) {
-            None => Self { cost: None, usage, flag },
-            Some(Some(cost)) if flag != Some(EntryFlag::ImplausibleUsage) => Self { cost: Some(cost), usage, flag },
-            Some(_) => Self { cost: reservation.amount, usage, flag: Some(EntryFlag::ImplausibleUsage) },
+        let mended = reported.mended(reservation.input_bound, reservation.output_cap);
+        let (usage, flag) = within_reason(&mended);
+        let flag = flag.or(reported.open.odd.then_some(EntryFlag::InconsistentUsage));
+        let price = reservation.price.as_ref();
+        // A part without a rate is not nothing: nobody knows what the whole costs, and the rest was spent.
+        let has_unpriced_tools = reported.open.unpriced && !price.is_some_and(Price::is_free);
+        let has_unpriced_part =
+            has_unpriced_tools || price.is_some_and(|price| !price.knows_searches(mended.details.searches > 0));
+        let cost = |price: &Price| price.at(now).cost(&mended).ok().filter(|cost| *cost <= MAX_CALL_COST);
+        match (flag, price.map(cost)) {
+            (Some(EntryFlag::ImplausibleUsage), Some(_)) | (_, Some(None)) => {
+                Self { cost: reservation.amount, usage, flag: Some(EntryFlag::ImplausibleUsage) }
+            }
+            (Some(EntryFlag::ImplausibleUsage), None) => Self { cost: None, usage, flag },
+            (_, cost) if has_unpriced_part => Self { cost: cost.flatten(), usage, flag: Some(EntryFlag::UnpricedPart) },
+            (flag, cost) => Self { cost: cost.flatten(), usage, flag },
         }
+    }
+
+    /// What the call cost, where all of it is known.
+    fn whole_cost(&self) -> Option<Money> {
+        self.cost.filter(|_| self.flag != Some(EntryFlag::UnpricedPart))
     }
 
     /// By what was sent, so much output, and all the searches that it was allowed.
@@ -203,7 +208,7 @@ fn book(
             alerts.extend(alert::raise(tx, now, leg, booked)?);
         }
     }
-    Ok(Booked { cost: booking.cost, overage, usage: booking.usage, alerts })
+    Ok(Booked { cost: booking.whole_cost(), overage, usage: booking.usage, alerts })
 }
 
 /// What a call used of what a leg counts. A report that cannot be believed counts as what was held.

@@ -233,7 +233,7 @@ impl Sums {
         let latency = used.latency.and_then(|latency| u64::try_from(latency).ok()).filter(|_| ends && used.failed == 0);
         self.add(&Sums {
             cost: used.amount.unwrap_or(0),
-            unpriced: i64::from(used.kind == EntryKind::Settle && used.amount.is_none()) - i64::from(used.prices),
+            unpriced: i64::from(used.is_unpriced) - i64::from(used.prices),
             calls: u64::from(ends && used.failed != 2),
             attempts: u64::from(ends),
             failures: u64::from(ends && used.failed != 0),

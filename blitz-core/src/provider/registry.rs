@@ -39,6 +39,11 @@ impl Providers {
         drop(gone);
     }
 
+    /// What providers are reached by that the engine makes itself.
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
     /// Lets one provider answer in everybody's place, until there is none again.
     pub(crate) fn stand_in(&self, provider: Option<Arc<dyn Provider>>) {
         let mut stand_in = self.stand_in.write().unwrap_or_else(PoisonError::into_inner);

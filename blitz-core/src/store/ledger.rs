@@ -16,7 +16,8 @@ use serde_json::Value;
 
 use super::sql::{self, Connection, Row, SqlValue, params};
 use crate::domain::{
-    EntryFlag, EntryKind, ExecutionId, Money, Price, PriceListing, ReservationId, ResourceId, Timestamp, Usage, UserId,
+    EntryFlag, EntryKind, ExecutionId, Money, Price, PriceListing, ReservationId, ResourceId, Timestamp, Usage,
+    UsageDetails, UserId,
 };
 use crate::error::{Error, Result};
 pub(crate) use matching::{Count, Leg};
@@ -300,7 +301,7 @@ const RAW_USAGE_BYTES: usize = 8 * 1024;
 
 /// Appends an entry.
 pub(crate) fn append(tx: &mut dyn Connection, now: Timestamp, entry: &NewEntry<'_>) -> Result<()> {
-    append_corrected(tx, now, entry, &TokenChange::default())
+    append_corrected(tx, now, entry, &TokenChange::default(), entry.usage.map(|usage| &usage.details))
 }
 
 /// By how much an entry corrects what a call counted, up or down.
@@ -339,17 +340,18 @@ impl TokenChange {
     }
 }
 
-/// Appends an entry without usage of its own that corrects the tokens of a call.
+/// Appends an entry without usage of its own that corrects the tokens of a call, and what of them has its own price.
 pub(crate) fn append_corrected(
     tx: &mut dyn Connection,
     now: Timestamp,
     entry: &NewEntry<'_>,
     change: &TokenChange,
+    details: Option<&UsageDetails>,
 ) -> Result<()> {
     let counted = |count: fn(&Usage) -> u64| entry.usage.map_or(SqlValue::Null, |usage| sql::tokens(count(usage)));
     let tokens = |change: i64, count: fn(&Usage) -> u64| if change == 0 { counted(count) } else { change.into() };
     let raw_usage = entry.raw_usage.map(sql::to_json).transpose()?.filter(|text| text.len() <= RAW_USAGE_BYTES);
-    let details = entry.usage.map(|usage| &usage.details).filter(|details| !details.is_empty());
+    let details = details.filter(|details| !details.is_empty());
     let details = details.map(sql::to_json).transpose()?;
     tx.execute(
         "INSERT INTO ledger_entries (at, kind, reservation_id, root_id, execution_id, user_id, model, provider, attempt,

@@ -86,6 +86,12 @@ async fn t34_guesses_of_the_old_password_at_once_are_held_back_too() {
     });
     let codes = futures_util::future::join_all(guesses).await;
     assert_eq!(codes, [Some(ErrorCode::PermissionDenied); 5], "the right one too, behind those that were wrong");
+    for (new, expected) in [(NEW, ErrorCode::PermissionDenied), ("short", ErrorCode::InvalidInput)] {
+        for old in [PASSWORD, "sk-canary wrong passphrase"] {
+            let told = ana.users().change_password(Secret::new(old), Secret::new(new)).await;
+            assert_eq!(code(told), expected, "the right one looks like any other");
+        }
+    }
     assert!(ana.users().me().await.is_ok(), "nothing was changed");
 }
 

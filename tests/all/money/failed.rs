@@ -118,10 +118,16 @@ async fn t12_an_answer_that_breaks_off_is_booked_by_its_count_of_input_and_by_wh
     let text =
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "twelve bytes"}});
     let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "x"}});
-    for reply in [stream(&[begun.clone(), text.clone(), error]), stream(&[begun, text])] {
+    for reply in [stream(&[begun.clone(), text.clone(), error.clone()]), stream(&[begun.clone(), text])] {
         let (done, entry) = run("anthropic", true, reply).await;
         assert!(done.error.is_some());
         assert_eq!(tokens(&entry), (9, 12, Provenance::Estimated));
+    }
+    // Work that nobody is shown was done all the same.
+    for hidden in [json!({"type": "redacted_thinking", "data": "x"}), json!({"type": "server_tool_use", "id": "s"})] {
+        let hidden = json!({"type": "content_block_start", "index": 0, "content_block": hidden});
+        let (_, entry) = run("anthropic", true, stream(&[begun.clone(), hidden, error.clone()])).await;
+        assert_eq!((entry.kind, tokens(&entry).0), (EntryKind::Settle, 9));
     }
 }
 

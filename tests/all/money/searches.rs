@@ -1,7 +1,8 @@
 //! What a call is booked at whose provider searched, or ran another tool of its own.
 
 use blitz::{
-    CostFilter, Engine, ErrorCode, ListOptions, Money, NewAgent, NewBudget, NewModel, Price, RetryPolicy, Session,
+    CostFilter, Engine, EntryFlag, ErrorCode, ListOptions, Money, NewAgent, NewBudget, NewModel, Price, RetryPolicy,
+    Session,
 };
 use serde_json::{Value, json};
 
@@ -26,7 +27,8 @@ async fn at(provider: &str, name: &str, price: Price, extra: Value, body: &Value
     (engine, me, server)
 }
 
-/// How many searches were booked, and the cost in nano-dollars.
+/// How many searches were booked, and the cost in nano-dollars where all of it is known; the tokens are paid all the
+/// same.
 async fn paid(provider: &str, name: &str, search: bool, extra: Value, body: Value) -> (u64, Option<i64>) {
     let (_engine, me, _server) = at(provider, name, price(search), extra, &body).await;
     let done = me.run("a", "a question").await.unwrap();
@@ -34,7 +36,12 @@ async fn paid(provider: &str, name: &str, search: bool, extra: Value, body: Valu
     let entry = booked(&me).await;
     let summary = me.costs().summary(CostFilter::all()).await.unwrap();
     me.budgets().verify().await.unwrap();
-    (entry.usage.unwrap().details.searches, entry.amount.map(|_| summary.cost.nanos()))
+    let is_partly = entry.flag == Some(EntryFlag::UnpricedPart);
+    assert_eq!((summary.unpriced_calls, done.cost.is_none()), (u64::from(is_partly), is_partly));
+    if is_partly {
+        assert_eq!((summary.cost.nanos(), entry.amount), (15_000, Some(summary.cost)), "never refunded to nothing");
+    }
+    (entry.usage.unwrap().details.searches, summary.known_cost().map(Money::nanos))
 }
 
 fn chat() -> Value {
@@ -58,7 +65,9 @@ async fn b37_each_call_of_a_search_model_and_each_search_that_a_report_counts_is
     let options = json!({"web_search_options": {}});
     assert_eq!(paid("openai", "gpt-4o-search-preview", true, none(), chat()).await, (1, Some(10_015_000)));
     assert_eq!(paid("openai", "gpt-4o", true, options, chat()).await, (1, Some(10_015_000)));
-    assert_eq!(paid("openai", "gpt-4o", true, none(), chat()).await, (0, Some(15_000)));
+    for name in ["gpt-4o", "product-search", "ft:gpt-4o-mini:org:job-search-bot:id"] {
+        assert_eq!(paid("openai", name, true, none(), chat()).await, (0, Some(15_000)), "{name}");
+    }
     let tools = || json!({"tools": [{"type": "web_search"}, {"type": "x_search"}]});
     let told = json!({"num_server_side_tools_used": 3,
         "server_side_tool_usage_details": {"web_search_calls": 2, "x_search_calls": 1, "code_interpreter_calls": 0}});
@@ -80,7 +89,7 @@ async fn b37_what_a_search_or_another_tool_costs_that_nobody_lists_is_unknown() 
         paid("openai_responses", "gpt-5", false, tools("web_search"), responses(&[], &json!({}))).await,
         (0, Some(15_000))
     );
-    for kind in ["file_search", "code_interpreter"] {
+    for kind in ["file_search", "code_interpreter", "image_generation"] {
         let answer = responses(&[&format!("{kind}_call")], &json!({}));
         assert_eq!(paid("openai_responses", "gpt-5", true, tools(kind), answer).await, (0, None), "{kind}");
         assert_eq!(
@@ -96,6 +105,7 @@ async fn t10_a_tool_without_a_rate_is_refused_under_a_hard_budget() {
         (price(false), json!({"web_search_options": {}}), true),
         (price(false), json!({"tools": [{"type": "web_search"}]}), true),
         (price(true), json!({"tools": [{"type": "file_search"}]}), true),
+        (price(true), json!({"tools": [{"type": "image_generation"}]}), true),
         (price(true), json!({"web_search_options": {}}), false),
         (price(false), json!({}), false),
     ] {

@@ -26,7 +26,14 @@ async fn w41_large_outputs_are_kept_by_their_hash() {
     assert_eq!(done.output, json!(200_000), "{:?}", done.error);
     let nodes = me.executions().nodes(done.execution_id, "").await.unwrap();
     let kept = nodes.iter().find(|node| node.node == "a").unwrap().output_ref.clone().unwrap();
-    assert_eq!(me.executions().output(done.execution_id, kept.hash).await.unwrap(), json!(big));
+    assert_eq!(me.executions().output(done.execution_id, &kept.hash).await.unwrap(), json!(big));
+    // Whoever says the hash in a value of their own has not got the output.
+    let named = json!({"ref": kept.hash, "bytes": 200_002, "preview": ""});
+    let other =
+        json!({"name": "other", "nodes": [{"id": "a", "type": "work", "config": {"give": "{{ inputs.big }}"}}]});
+    let other = run(&me, other, json!({"big": named})).await.execution_id;
+    let refused = me.executions().output(other, kept.hash).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::NotFound);
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::store::prices::{self, Book};
 use crate::store::{Connection, content_hash};
 
+/// Changes with what the same text gives.
+const READER: u32 = 2;
+
 /// What was read of a map, not yet kept.
 pub(crate) struct PriceMap {
     book: Book,
@@ -57,7 +60,7 @@ pub(crate) fn read(text: &str, bad_rows: BadRows) -> Result<PriceMap> {
         let (line, column) = (error.line(), error.column());
         Error::invalid(format!("the prices are no JSON object by model's name: line {line}, column {column}"))
     })?;
-    let mut map = PriceMap { book: Book::new(), taken: 0, left_out: Vec::new(), hash: content_hash(text.as_bytes()) };
+    let mut map = PriceMap { book: Book::new(), taken: 0, left_out: Vec::new(), hash: hash(text) };
     let mut found: BTreeMap<(String, String), (String, Price)> = BTreeMap::new();
     let (mut bad, mut unpriced): (Vec<LeftOut>, Vec<(String, String)>) = (Vec::new(), Vec::new());
     for (key, entry) in entries {
@@ -114,6 +117,11 @@ fn refused(bad: &[LeftOut]) -> Error {
         .with_details(serde_json::json!({ "rows": rows }))
 }
 
+/// The hash of a text as it is read today: the same text read otherwise is another version of prices.
+fn hash(text: &str) -> String {
+    content_hash(format!("{READER}\n{text}").as_bytes())
+}
+
 /// What a large call costs at most, to tell which of two prices is the dearer.
 fn worst(price: &Price) -> Money {
     price.upper_bound(1_000_000, 1_000_000).unwrap_or(Money::MAX)
@@ -134,7 +142,7 @@ impl PriceMap {
         Ok(ImportedPrices { version, taken: self.taken, left_out: self.left_out.clone() })
     }
 
-    /// The hash of the text it was read from.
+    /// The hash of the text it was read from, and of how it was read.
     pub(crate) fn hash(&self) -> &str {
         &self.hash
     }

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::domain::{
-    BudgetPeriod, BudgetScope, Correction, EntryKind, ExecutionId, ExportFormat, NewBudget, Provenance, ResourceId,
-    Timestamp, Usage, UsageBy, UsageQuery, UsageStep, UserId,
+    BudgetPeriod, BudgetScope, Correction, EntryFlag, EntryKind, ExecutionId, ExportFormat, NewBudget, Provenance,
+    ResourceId, Timestamp, Usage, UsageBy, UsageDetails, UsageQuery, UsageStep, UserId,
 };
 use crate::error::ErrorCode;
 use crate::ledger::testing::*;
@@ -62,6 +62,25 @@ fn late_usage_takes_the_place_of_an_estimate() {
         assert_eq!((summary.cost, summary.usage), (cost, usage.with_provenance(Provenance::Estimated)));
         assert_eq!(ledger.write(move |tx| late(tx, NOW, id, &usage)).unwrap(), None, "once is enough");
         ledger.write(verify_windows).unwrap();
+    }
+}
+
+#[test]
+fn t05_late_usage_that_leaves_something_open_takes_nothing_back_of_it() {
+    let (ledger, [budget]) = TestLedger::with_budgets([NewBudget::per_user("u", nanos(10_000))]);
+    for (n, usage, differs) in [
+        (1, Usage::new(0, 20).with_open_input(), None),
+        (2, Usage::new(0, 30).with_open_input(), Some(30)),
+        (3, Usage::new(90, 0).with_open_output(), Some(-10)),
+        (4, Usage::new(1, 1).with_unpriced_tools(true), None),
+        (5, Usage::new(1, 1).with_details(UsageDetails { searches: 1, ..UsageDetails::default() }), None),
+    ] {
+        let (id, before) = (ledger.reserve(call(n)).id, ledger.window(budget, 1).0);
+        ledger.write(move |tx| settle_unknown(tx, NOW, id, 20, Ended::Failed)).unwrap();
+        let booked = ledger.write(move |tx| late(tx, NOW, id, &usage)).unwrap().map(|(amount, _)| amount.nanos());
+        assert_eq!((booked, ledger.window(budget, 1).0), (differs, before + 160 + differs.unwrap_or(0)), "{usage:?}");
+        let Some(last) = ledger.entries().pop() else { unreachable!("it is booked") };
+        assert_eq!(last.flag, differs.map(|_| EntryFlag::LateUsage));
     }
 }
 

@@ -112,6 +112,36 @@ fn a_call_that_had_no_price_gets_one() {
 }
 
 #[test]
+fn what_came_late_is_rated_as_the_provider_counted_it() {
+    let ledger = TestLedger::new();
+    let (same, dearer) = (import(&ledger, 1), import(&ledger, 2));
+    let id = ledger.reserve(listed(1, Some(same))).id;
+    ledger.write(move |tx| settle_unknown(tx, NOW, id, 20, Ended::Failed)).unwrap();
+    ledger.write(move |tx| late(tx, NOW, id, &Usage::new(10, 3))).unwrap();
+    let cost = || ledger.summary(CostFilter::all()).cost;
+    let estimate = nanos(160);
+    assert!(cost() < estimate);
+    let counted = cost().nanos();
+    assert_eq!(rerate(&ledger, by(same)).unwrap().changed, 0);
+    assert_eq!((rerate(&ledger, by(dearer)).unwrap().changed, cost()), (1, nanos(2 * counted)));
+    assert_eq!((rerate(&ledger, by(same)).unwrap().changed, cost()), (1, nanos(counted)));
+}
+
+#[test]
+fn a_part_without_a_price_is_rated_by_no_version() {
+    let ledger = TestLedger::new();
+    let (first, dearer) = (import(&ledger, 1), import(&ledger, 2));
+    ledger.spend(listed(1, Some(first)), Usage::new(10, 10).with_unpriced_tools(true));
+    ledger.spend(ReserveRequest { price: None, ..listed(2, None) }, Usage::new(10, 10).with_unpriced_tools(true));
+    let summary = ledger.summary(CostFilter::all());
+    assert_eq!((summary.cost, summary.unpriced_calls, summary.known_cost()), (nanos(40), 2, None));
+    let report = ledger.write(|tx| usage::report(tx, &UsageQuery::by([UsageBy::Model]))).unwrap();
+    assert_eq!((report.total.cost, report.total.unpriced), (nanos(40), 2));
+    let done = rerate(&ledger, by(dearer)).unwrap();
+    assert_eq!((done.calls, done.unlisted, done.changed), (2, 2, 0));
+}
+
+#[test]
 fn estimates_gifts_and_sealed_windows_keep_their_rules() {
     let month = NewBudget::per_user("u", nanos(100_000)).every(BudgetPeriod::Month);
     let (ledger, [budget]) = TestLedger::with_budgets([month]);

@@ -20,6 +20,8 @@ pub(super) struct Decoder {
     usage: Map<String, Value>,
     /// The input of the provider's own tools so far, by block.
     inputs: HashMap<u64, String>,
+    /// Whether the provider ran code in a container of its own.
+    ran_code: bool,
     done: bool,
 }
 
@@ -44,7 +46,7 @@ struct Event {
 impl Decoder {
     pub(super) fn new(provider: &str, request: &ModelRequest, reading: Option<Reading>) -> Self {
         let draft = Draft::new(provider, request).read_by(reading);
-        Self { draft, usage: Map::new(), inputs: HashMap::new(), done: false }
+        Self { draft, usage: Map::new(), inputs: HashMap::new(), ran_code: false, done: false }
     }
 
     /// The head of a message, and its blocks where it is a whole one.
@@ -80,9 +82,17 @@ impl Decoder {
                     self.draft.arguments(key, &input.to_string(), out)?;
                 }
             }
-            _ => self.draft.opaque(key, block.clone())?,
+            kind => {
+                self.ran_code |= kind.ends_with("code_execution_tool_result");
+                self.draft.opaque(key, block.clone())?;
+            }
         }
         Ok(())
+    }
+
+    /// Its containers are paid by the hour, which no report counts.
+    fn reported(&self, raw: &Value) -> Option<Usage> {
+        usage(raw).map(|usage| usage.with_unpriced_tools(self.ran_code))
     }
 
     fn cite(&mut self, index: u64, citation: &Value) -> Result<(), Unreadable> {
@@ -168,9 +178,13 @@ impl Decode for Decoder {
         self.done
     }
 
+    fn has_begun(&self) -> bool {
+        self.draft.has_begun()
+    }
+
     fn usage(&self) -> Option<(Usage, Value)> {
         let raw = Value::Object(self.usage.clone());
-        Some((usage(&raw)?, raw))
+        Some((self.reported(&raw)?, raw))
     }
 
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
@@ -178,7 +192,7 @@ impl Decode for Decoder {
             return Err(Unreadable::Empty("an answer that is no message"));
         }
         let raw = Value::Object(std::mem::take(&mut self.usage));
-        self.draft.usage = usage(&raw);
+        self.draft.usage = self.reported(&raw);
         self.draft.raw_usage = raw;
         Ok(self.draft.finish())
     }

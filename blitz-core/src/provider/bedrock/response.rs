@@ -110,6 +110,10 @@ impl Decode for Decoder {
         self.done
     }
 
+    fn has_begun(&self) -> bool {
+        self.draft.has_begun()
+    }
+
     fn usage(&self) -> Option<(Usage, Value)> {
         self.draft.reported()
     }

@@ -167,21 +167,30 @@ impl Decode for Decoder {
         self.own_tools
     }
 
+    fn has_begun(&self) -> bool {
+        self.draft.has_begun()
+    }
+
     fn usage(&self) -> Option<(Usage, Value)> {
-        self.draft.reported()
+        let (usage, raw) = self.draft.reported()?;
+        Some((self.with_searches(usage), raw))
     }
 
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
         if self.draft.finish_reason.is_none() && self.draft.len() == 0 && self.draft.raw_usage.is_null() {
             return Err(Unreadable::Empty("an answer without a candidate"));
         }
-        // They are no part of the report of usage, which may come before them.
-        let model = if self.draft.model.is_empty() { &self.asked } else { &self.draft.model };
-        let billed = if by_the_prompt(model) { self.searches.min(1) } else { self.searches };
-        if let Some(usage) = &mut self.draft.usage {
-            usage.details.searches = billed;
-        }
+        self.draft.usage = self.draft.usage.map(|usage| self.with_searches(usage));
         Ok(self.draft.finish())
+    }
+}
+
+impl Decoder {
+    /// Searches are no part of the report of usage, which may come before them.
+    fn with_searches(&self, mut usage: Usage) -> Usage {
+        let model = if self.draft.model.is_empty() { &self.asked } else { &self.draft.model };
+        usage.details.searches = if by_the_prompt(model) { self.searches.min(1) } else { self.searches };
+        usage
     }
 }
 

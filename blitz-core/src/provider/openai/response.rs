@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::super::tokens::is_paid_tool;
 use super::super::wire::calls;
 use super::super::wire::counts::Counts;
 use super::super::wire::text::{Text, raw_arguments};
@@ -214,9 +215,6 @@ pub(in crate::provider) fn service_tier(named: &Value) -> ServiceTier {
     named.as_str().map_or(ServiceTier::Standard, ServiceTier::of)
 }
 
-/// Tools of xAI that cost something by the call and are no search.
-const OTHER_TOOLS: &[&str] = &["code_interpreter", "file_search", "document_search", "image_generation"];
-
 /// Usage as the provider reported it, in the engine's terms; `None` where it is no report.
 ///
 /// What is odd is mended and noted: a fraction is rounded up, digits in a string count, a part is never more than its
@@ -274,13 +272,13 @@ pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
     let audio_input_tokens = of_input("", "audio").saturating_sub(cached_audio).min(fresh);
     let audio_output_tokens = of_output("audio").min(said);
     // xAI's own tools: searches of the web and of X, and all together where it does not tell them apart.
-    let own = |names: &[&str]| {
-        names.iter().filter_map(|name| first(&[&format!("/server_side_tool_usage_details/{name}_calls")])).sum()
+    let own = |name: &str| first(&[&format!("/server_side_tool_usage_details/{name}")]).unwrap_or(0);
+    let told_apart = raw.get("server_side_tool_usage_details").and_then(Value::as_object);
+    let searches = match told_apart {
+        Some(_) => own("web_search_calls").saturating_add(own("x_search_calls")),
+        None => first(&["/num_server_side_tools_used"]).unwrap_or(0),
     };
-    let (searches, others): (u64, u64) = match raw.get("server_side_tool_usage_details").is_some_and(Value::is_object) {
-        true => (own(&["web_search", "x_search"]), own(OTHER_TOOLS)),
-        false => (first(&["/num_server_side_tools_used"]).unwrap_or(0), 0),
-    };
+    let ran_paid_tools = told_apart.into_iter().flatten().any(|(name, _)| is_paid_tool(name) && own(name) > 0);
     let details = UsageDetails {
         searches,
         audio_input_tokens,
@@ -291,7 +289,7 @@ pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
         service_tier: service_tier(&raw["service_tier"]),
         ..UsageDetails::default()
     };
-    let usage = Usage { input_tokens: input, output_tokens: output, ..usage }.with_unpriced_tools(others > 0);
+    let usage = Usage { input_tokens: input, output_tokens: output, ..usage }.with_unpriced_tools(ran_paid_tools);
     Some(counts.checked(usage.with_cache(cached, written).with_reasoning(reasoning).with_details(details)))
 }
 

@@ -7,6 +7,7 @@ use super::super::StreamItem;
 use super::super::tokens::always_searches;
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::calls::{CallIds, Calls};
+use super::super::wire::draft::MAX_BLOCKS;
 use super::super::wire::repeat::Repeat;
 use super::super::wire::schema::Reading;
 use super::super::wire::think::ThinkTags;
@@ -79,6 +80,10 @@ impl Decode for Assembly {
 
     fn has_stopped(&self) -> bool {
         self.finish_reason.is_some()
+    }
+
+    fn has_begun(&self) -> bool {
+        !self.is_empty() || !self.reasoning_details.is_empty()
     }
 
     fn usage(&self) -> Option<(Usage, Value)> {
@@ -156,7 +161,7 @@ impl Assembly {
             taken.map_err(|_| Unreadable::Malformed("more tool calls than one answer may hold"))?;
         }
         for detail in said.reasoning_details.iter().flatten() {
-            merge_detail(&mut self.reasoning_details, detail);
+            merge_detail(&mut self.reasoning_details, detail)?;
         }
         for (name, value) in &said.extra {
             merge_unknown(&mut self.extra, name, value);
@@ -292,12 +297,15 @@ fn merge_unknown(extra: &mut Map<String, Value>, name: &str, piece: &RawValue) {
 }
 
 /// Appends a piece of a thought to the one of its index and type: texts grow, all else is replaced.
-fn merge_detail(kept: &mut Vec<Value>, piece: &Value) {
+fn merge_detail(kept: &mut Vec<Value>, piece: &Value) -> Result<(), Unreadable> {
     let same = |other: &&mut Value| other["index"] == piece["index"] && other["type"] == piece["type"];
     let is_piece = piece["index"].is_number();
     let Some(Value::Object(open)) = kept.iter_mut().rev().find(same).filter(|_| is_piece) else {
+        if kept.len() == MAX_BLOCKS {
+            return Err(Unreadable::Malformed("more thoughts than one answer may hold"));
+        }
         kept.push(piece.clone());
-        return;
+        return Ok(());
     };
     for (name, value) in piece.as_object().into_iter().flatten() {
         match (open.get_mut(name), value) {
@@ -310,6 +318,7 @@ fn merge_detail(kept: &mut Vec<Value>, piece: &Value) {
             _ => drop(open.insert(name.clone(), value.clone())),
         }
     }
+    Ok(())
 }
 
 /// Appends the lists of a piece's log probabilities to those of the pieces before it.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::openai::response::{service_tier, usage};
+use super::super::tokens::is_paid_tool;
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::{Draft, Key};
 use super::super::wire::schema::Reading;
@@ -198,7 +199,7 @@ fn searched(item: &Value) -> bool {
 
 /// Whether an item is the work of a tool that costs something by the call or the hour, and is no search.
 fn costs_by_the_call(item: &Value) -> bool {
-    matches!(item["type"].as_str(), Some("file_search_call" | "code_interpreter_call"))
+    item["type"].as_str().is_some_and(|kind| kind.ends_with("_call") && is_paid_tool(kind))
 }
 
 fn list(value: &Value) -> std::slice::Iter<'_, Value> {
@@ -246,6 +247,10 @@ impl Decode for Decoder {
 
     fn is_done(&self) -> bool {
         self.done
+    }
+
+    fn has_begun(&self) -> bool {
+        self.draft.has_begun()
     }
 
     fn usage(&self) -> Option<(Usage, Value)> {

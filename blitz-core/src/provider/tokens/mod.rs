@@ -74,10 +74,12 @@ pub(crate) fn choice_bound(request: &ModelRequest) -> u64 {
     asked.filter_map(Value::as_u64).max().unwrap_or(1).max(1)
 }
 
-/// Whether a model searches at every call, as its name says.
+/// Whether a model searches at every call, as its name says: OpenAI has some that do, and others give a model or a
+/// deployment what name they like.
 pub(super) fn is_search_model(model_name: &str) -> bool {
     let name = model_name.to_ascii_lowercase();
-    name.contains("-search-") || name.ends_with("-search")
+    let name = name.rsplit('/').next().unwrap_or_default();
+    name.starts_with("gpt-") && ["-search-preview", "-search-api"].iter().any(|part| name.contains(part))
 }
 
 /// Whether every call of a request is a search: by its model, or by the field that OpenAI's chat has for it.
@@ -104,11 +106,18 @@ pub(crate) fn may_search(request: &ModelRequest) -> bool {
     always_searches(request) || own_tools(request).any(searches)
 }
 
+/// Providers' own tools that cost something by the call or the hour, and are no search.
+const PAID_TOOLS: [&str; 6] =
+    ["file_search", "code_interpreter", "code_execution_", "collections_search", "document_search", "image_generation"];
+
+/// Whether a provider's own tool, or a report of it, is one that costs something by the call or the hour.
+pub(super) fn is_paid_tool(name: &str) -> bool {
+    PAID_TOOLS.iter().any(|paid| name.starts_with(paid))
+}
+
 /// Whether a request lets its provider run tools that cost something by the call or the hour, and are no search.
 pub(crate) fn may_run_others(request: &ModelRequest) -> bool {
-    const OTHERS: [&str; 5] =
-        ["file_search", "code_interpreter", "code_execution_", "collections_search", "computer_use"];
-    own_tools(request).any(|tool| OTHERS.iter().any(|name| tool.starts_with(name)))
+    own_tools(request).any(is_paid_tool)
 }
 
 /// The most searches of its own that a request allows its provider: as many as its search tools may be

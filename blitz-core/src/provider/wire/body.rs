@@ -67,6 +67,9 @@ pub(in crate::provider) trait Decode: Send {
         false
     }
 
+    /// Whether something of an answer has come, shown or not.
+    fn has_begun(&self) -> bool;
+
     /// What the server has reported of usage so far, in the engine's terms and in its own words.
     fn usage(&self) -> Option<(Usage, Value)>;
 
@@ -133,6 +136,11 @@ impl Reader {
         self.pieces.done
     }
 
+    /// Whether something of an answer has come, shown or not.
+    pub(in crate::provider) fn has_begun(&self) -> bool {
+        self.pieces.decoder.has_begun()
+    }
+
     /// What the server said of the usage of an answer that failed: of one that had not stopped, the output so far.
     pub(in crate::provider) fn usage(&self) -> Option<(Usage, Value)> {
         let (usage, raw) = self.pieces.decoder.usage()?;
@@ -154,10 +162,7 @@ impl Reader {
         match &mut self.body {
             Body::Unknown => {}
             Body::Json(whole) => whole.extend_from_slice(bytes),
-            Body::Lines(line) => {
-                line.extend_from_slice(bytes);
-                take_lines(line, &mut self.pieces, out)?;
-            }
+            Body::Lines(open) => take_lines(open, bytes, &mut self.pieces, out)?,
             Body::Events(parser) => {
                 parser.push(bytes, |event, data| self.pieces.take(event, data, out))?;
             }
@@ -239,13 +244,16 @@ impl Pieces {
     }
 }
 
-/// Takes the lines that are complete; the rest waits for more.
-fn take_lines(buffer: &mut Vec<u8>, pieces: &mut Pieces, out: &mut Out) -> Result<(), Unreadable> {
-    let Some(end) = buffer.iter().rposition(|byte| *byte == b'\n') else {
-        let too_long = buffer.len() > MAX_EVENT;
+/// Takes the lines that more bytes complete; the one that is open waits for its end.
+fn take_lines(open: &mut Vec<u8>, bytes: &[u8], pieces: &mut Pieces, out: &mut Out) -> Result<(), Unreadable> {
+    let Some(end) = memchr::memrchr(b'\n', bytes) else {
+        open.extend_from_slice(bytes);
+        let too_long = open.len() > MAX_EVENT;
         return if too_long { Err(Unreadable::Malformed("a line over its size limit")) } else { Ok(()) };
     };
-    let lines: Vec<u8> = buffer.drain(..=end).collect();
+    let (complete, rest) = bytes.split_at(end + 1);
+    let mut lines = std::mem::replace(open, rest.to_vec());
+    lines.extend_from_slice(complete);
     for line in String::from_utf8_lossy(&lines).lines().map(str::trim) {
         if !line.is_empty() && !pieces.done {
             pieces.decode("", line, out)?;

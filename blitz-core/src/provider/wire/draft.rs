@@ -9,7 +9,7 @@ use super::schema::Reading;
 use crate::domain::{Delta, FinishReason, ModelRequest, ModelResponse, Part, Usage};
 
 /// More blocks than this in one answer are refused.
-const MAX_BLOCKS: usize = 4_096;
+pub(in crate::provider) const MAX_BLOCKS: usize = 4_096;
 
 /// Tells the blocks of an answer apart: an index, and one inside it.
 pub(in crate::provider) type Key = (u64, u64);
@@ -73,6 +73,15 @@ impl Draft {
     /// How many blocks there are, for dialects that do not number them.
     pub(in crate::provider) fn len(&self) -> u64 {
         self.blocks.len() as u64
+    }
+
+    /// Whether something of the answer is there, shown or not: a block may be opened that nothing comes in.
+    pub(in crate::provider) fn has_begun(&self) -> bool {
+        self.blocks.iter().any(|(_, block)| match block {
+            Block::Text(text) | Block::Refusal(text) => !text.is_empty(),
+            Block::Thinking { text, signature, id } => !(text.is_empty() && signature.is_empty() && id.is_empty()),
+            Block::Call { .. } | Block::Opaque(_) => true,
+        })
     }
 
     pub(in crate::provider) fn text(&mut self, key: Key, piece: &str, out: &mut Out) -> Result<(), Unreadable> {

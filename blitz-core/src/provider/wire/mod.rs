@@ -250,7 +250,7 @@ impl Call {
     }
 
     fn unreadable(&self, error: Unreadable) -> Error {
-        self.endpoint.unreadable(error, self.spoke, self.reader.usage())
+        self.endpoint.unreadable(error, self.spoke || self.reader.has_begun(), self.reader.usage())
     }
 
     fn end(&mut self) -> Result<()> {

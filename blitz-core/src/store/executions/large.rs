@@ -63,6 +63,15 @@ pub(crate) fn bring_output(tx: &mut dyn Connection, finished: &mut NodeFinished)
     Ok(())
 }
 
+/// Whether a record names a large value by this hash.
+pub(super) fn names(data: &mut EventData, hash: &str) -> bool {
+    let of_vars = match data {
+        EventData::ItemFinished(item) => item.vars_ref.as_ref().is_some_and(|at| at.hash == hash),
+        _ => false,
+    };
+    of_vars || places(data).into_iter().any(|(_, at)| at.as_ref().is_some_and(|at| at.hash == hash))
+}
+
 fn places(data: &mut EventData) -> Vec<(&mut Value, &mut Option<OutputRef>)> {
     match data {
         EventData::ExecutionQueued(queued) => {

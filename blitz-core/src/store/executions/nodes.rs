@@ -1,6 +1,6 @@
 //! What a workflow's records are read for: its nodes, its questions, its large outputs.
 
-use super::large::whole_events;
+use super::large::{self, whole_events};
 use crate::domain::{ApprovalRequested, Event, EventData, ExecutionId, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::sql::{Connection, params};
@@ -73,16 +73,18 @@ pub(crate) fn journal_below(
     whole_events(tx, &rows)
 }
 
-/// Whether a record of an execution names a large output by its hash.
+/// Whether a record of an execution names a large output by its hash. Where that stands in a value of the caller's own
+/// it names nothing.
 pub(crate) fn names_output(tx: &mut dyn Connection, root_id: ExecutionId, hash: &str) -> Result<bool> {
-    let named = format!("%\"ref\":\"{hash}\"%");
-    let row = tx.query_one(
-        "SELECT j.seq FROM journal j LEFT JOIN blobs b ON b.hash = j.blob_hash
+    let rows = tx.query_all(
+        "SELECT j.seq, j.execution_id, j.at, j.path, j.type, j.schema, j.data, j.blob_hash
+         FROM journal j LEFT JOIN blobs b ON b.hash = j.blob_hash
          WHERE j.root_id = ?1 AND j.type IN ('execution.queued', 'execution.finished', 'node.started', 'node.finished', 'item.finished', 'var.set')
-            AND coalesce(j.data, CAST(b.body AS TEXT)) LIKE ?2 LIMIT 1",
-        params![root_id, named],
+            AND coalesce(j.data, CAST(b.body AS TEXT)) LIKE ?2 ORDER BY j.seq LIMIT 1000",
+        params![root_id, format!("%\"ref\":\"{hash}\"%")],
     )?;
-    Ok(row.is_some())
+    let mut events = super::events(tx, &rows)?;
+    Ok(events.iter_mut().any(|event| large::names(&mut event.data, hash)))
 }
 
 /// The newest question that an execution asks at a key, with its path.

@@ -8,11 +8,21 @@ use crate::domain::{
 use crate::error::Result;
 use crate::store::sql::{Connection, Row, SqlValue, params};
 
+/// Whether an entry books a call that has no price, or a part without one.
+macro_rules! is_unpriced {
+    () => {
+        "CASE WHEN kind = 'settle' AND (amount IS NULL OR flag = 'unpriced_part') THEN 1 END"
+    };
+}
+pub(super) use is_unpriced;
+
 /// What is summed over entries.
 macro_rules! sums {
     () => {
-        "SELECT CAST(coalesce(sum(amount), 0) AS BIGINT),
-         count(CASE WHEN kind = 'settle' AND amount IS NULL THEN 1 END) - count(priced),
+        concat!(
+            "SELECT CAST(coalesce(sum(amount), 0) AS BIGINT), count(",
+            is_unpriced!(),
+            ") - count(priced),
          CAST(coalesce(sum(requests), 0) AS BIGINT),
          CAST(coalesce(sum(input_tokens), 0) AS BIGINT),
          CAST(coalesce(sum(output_tokens), 0) AS BIGINT),
@@ -21,6 +31,7 @@ macro_rules! sums {
          CAST(coalesce(sum(reasoning_tokens), 0) AS BIGINT),
          coalesce(max(CASE provenance WHEN 'estimated' THEN 2 WHEN 'counted' THEN 1 ELSE 0 END), 0),
          CAST(coalesce(sum(cache_write_1h_tokens), 0) AS BIGINT)"
+        )
     };
 }
 
@@ -255,9 +266,11 @@ pub(crate) fn last_of(tx: &mut dyn Connection, id: ReservationId) -> Result<Opti
 
 /// A call to rate anew: what it was held and booked for.
 pub(crate) struct Ratable {
-    /// What its settle booked; with a flag where that is doubtful.
+    /// What its settle booked, or the provider's own count that came later; with a flag where that is doubtful.
     pub(crate) usage: Usage,
     pub(crate) is_implausible: bool,
+    /// Whether a part of it has no price.
+    pub(crate) has_unpriced_part: bool,
     /// When it was settled: its price may depend on the hour.
     pub(crate) settled_at: Timestamp,
     /// Whether its price was unknown when it was settled, and still is.
@@ -306,10 +319,13 @@ pub(crate) fn ratable(tx: &mut dyn Connection, id: ReservationId) -> Result<Opti
     let mut found: Option<Ratable> = None;
     for row in &rows {
         let (kind, amount): (EntryKind, _) = (word(row.text(0)?)?, row.opt_int(1)?);
+        let flag = row.opt_text(9)?;
+        let has = |one: EntryFlag| flag == Some(one.name());
         if let (EntryKind::Settle, Some(provenance)) = (kind, row.opt_text(8)?) {
             found = Some(Ratable {
                 usage: usage(row, 2, 10)?.with_provenance(word(provenance)?).with_details(details(row, 13)?),
-                is_implausible: row.opt_text(9)? == Some(EntryFlag::ImplausibleUsage.name()),
+                is_implausible: has(EntryFlag::ImplausibleUsage),
+                has_unpriced_part: has(EntryFlag::UnpricedPart),
                 settled_at: Timestamp(row.int(14)?),
                 is_unpriced: amount.is_none(),
                 rated: Money::ZERO,
@@ -319,14 +335,35 @@ pub(crate) fn ratable(tx: &mut dyn Connection, id: ReservationId) -> Result<Opti
         let Some(ratable) = &mut found else { continue };
         let amount = Money::from_nanos(amount.unwrap_or(0));
         ratable.booked = ratable.booked.add(amount)?;
+        if has(EntryFlag::LateUsage) {
+            ratable.settled_at = Timestamp(row.int(14)?);
+            ratable.is_implausible = false;
+            ratable.usage = corrected(ratable.usage, row)?;
+        }
         let rates = matches!(kind, EntryKind::Settle | EntryKind::Overage)
-            || (kind == EntryKind::Adjust && row.opt_int(11)?.is_some());
+            || (kind == EntryKind::Adjust && (row.opt_int(11)?.is_some() || has(EntryFlag::LateUsage)));
         if rates {
             ratable.rated = ratable.rated.add(amount)?;
         }
         ratable.is_unpriced &= row.opt_int(12)?.is_none();
     }
     Ok(found)
+}
+
+/// An estimate with the provider's own count in its place, as the entry says by how much they differ.
+fn corrected(estimate: Usage, row: &Row) -> Result<Usage> {
+    let count = |before: u64, column| row.opt_int(column).map(|by| before.saturating_add_signed(by.unwrap_or(0)));
+    Ok(Usage {
+        input_tokens: count(estimate.input_tokens, 3)?,
+        output_tokens: count(estimate.output_tokens, 4)?,
+        cache_read_tokens: count(estimate.cache_read_tokens, 5)?,
+        cache_write_tokens: count(estimate.cache_write_tokens, 6)?,
+        reasoning_tokens: count(estimate.reasoning_tokens, 7)?,
+        cache_write_1h_tokens: count(estimate.cache_write_1h_tokens, 10)?,
+        provenance: Provenance::Provider,
+        details: details(row, 13)?,
+        ..estimate
+    })
 }
 
 /// What an entry does to the windows on its legs.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::costs::is_unpriced;
 use super::word;
 use crate::domain::{EntryKind, ExecutionId, ResourceId, Timestamp};
 use crate::error::Result;
@@ -56,6 +57,8 @@ pub(crate) struct Used {
     pub(crate) latency: Option<i64>,
     /// 0 well, 1 failed, 2 failed and made again.
     pub(crate) failed: i64,
+    /// Whether it books a call that has no price, or a part without one.
+    pub(crate) is_unpriced: bool,
     /// Whether it gives a price to a call that had none.
     pub(crate) prices: bool,
 }
@@ -63,11 +66,14 @@ pub(crate) struct Used {
 /// At most `limit` entries behind a place, in order.
 pub(crate) fn entries(tx: &mut dyn Connection, after: i64, limit: u32) -> Result<Vec<Used>> {
     let rows = tx.query_all(
-        "SELECT seq, at, root_id, kind, coalesce(user_id, 0), coalesce(role, ''), coalesce(key_id, 0), model, provider,
+        concat!(
+            "SELECT seq, at, root_id, kind, coalesce(user_id, 0), coalesce(role, ''), coalesce(key_id, 0), model, provider,
              coalesce(agent_id, 0), coalesce(workflow_id, 0), coalesce(prompt, ''), attempt, amount,
              coalesce(input_tokens, 0), coalesce(output_tokens, 0), coalesce(cache_read_tokens, 0),
-             coalesce(cache_write_tokens, 0), coalesce(reasoning_tokens, 0), latency, coalesce(failed, 0), priced
-         FROM ledger_entries WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+             coalesce(cache_write_tokens, 0), coalesce(reasoning_tokens, 0), latency, coalesce(failed, 0), priced, ",
+            is_unpriced!(),
+            " FROM ledger_entries WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+        ),
         params![after, limit],
     )?;
     let used = |row: &Row| {
@@ -92,6 +98,7 @@ pub(crate) fn entries(tx: &mut dyn Connection, after: i64, limit: u32) -> Result
             tokens: [row.int(14)?, row.int(15)?, row.int(16)?, row.int(17)?, row.int(18)?],
             latency: row.opt_int(19)?,
             failed: row.int(20)?,
+            is_unpriced: row.opt_int(22)?.is_some(),
             prices: row.opt_int(21)?.is_some(),
         })
     };
