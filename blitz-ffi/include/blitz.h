@@ -201,15 +201,15 @@ blitz_status blitz_string_free(char *text);
  * process died), `drain` (`{"seconds": 30, "bytes": 262144}`: how far a model's answer is read on that nobody waits for
  * any more, so that what it says it used is booked; not at all where it is absent), `max_parallel` (how many model calls,
  * tool calls and works of nodes run at once; all where it is absent), `sessions` and `model_names_for_users`. What a
- * process that died has left is settled, nothing is run: see blitz_engine_recover(). On BLITZ_OK the caller owns
- *out_engine: blitz_engine_free().
+ * process that died has left is settled, nothing is run: see blitz_engine_recover(). On BLITZ_OK the caller
+ * owns *out_engine: blitz_engine_free().
  */
 blitz_status blitz_engine_open(const char *settings_json, blitz_engine **out_engine, blitz_error **out_error);
 
 /*
  * Goes on with the executions whose process is gone, and gives their ids as a JSON array. Call it once the host has
- * registered its functions: an execution that needs one which is not there stays as it is. On BLITZ_OK the caller owns
- *out_json: blitz_string_free(); out_json may be NULL.
+ * registered its functions: an execution that needs one which is not there stays as it is. On BLITZ_OK the caller
+ * owns *out_json: blitz_string_free(); out_json may be NULL.
  */
 blitz_status blitz_engine_recover(const blitz_engine *engine, char **out_json, blitz_error **out_error);
 
@@ -267,8 +267,8 @@ blitz_status blitz_engine_authenticate(const blitz_engine *engine,
                                        blitz_error **out_error);
 
 /*
- * A session by an API key: it may what the key's scopes and its owner's role both allow. On BLITZ_OK the caller owns
- *out_session: blitz_session_free(). BLITZ_UNAUTHENTICATED whatever is wrong with it.
+ * A session by an API key: it may what the key's scopes and its owner's role both allow. On BLITZ_OK the caller
+ * owns *out_session: blitz_session_free(). BLITZ_UNAUTHENTICATED whatever is wrong with it.
  */
 blitz_status blitz_engine_api_key(const blitz_engine *engine,
                                   const char *key,
@@ -394,8 +394,8 @@ int64_t blitz_execution_id(const blitz_execution *execution);
 
 /*
  * Waits for the end, wherever it runs, and gives the outcome as JSON. BLITZ_OK says that there is one: its status tells
- * whether the execution completed, failed or was cancelled. Thread: any, any number. On BLITZ_OK the caller owns
- *out_json: blitz_string_free(); out_json may be NULL.
+ * whether the execution completed, failed or was cancelled. Thread: any, any number. On BLITZ_OK the caller
+ * owns *out_json: blitz_string_free(); out_json may be NULL.
  */
 blitz_status blitz_execution_wait(const blitz_execution *execution, char **out_json, blitz_error **out_error);
 
@@ -484,8 +484,8 @@ blitz_status blitz_tool_call_heartbeat(const blitz_tool_call *call);
 blitz_status blitz_tool_call_log(const blitz_tool_call *call, const char *message_json);
 
 /*
- * The session of whoever the execution acts for: what a tool does by it is done in that name. On BLITZ_OK the caller owns
- *out_session: blitz_session_free().
+ * The session of whoever the execution acts for: what a tool does by it is done in that name. On BLITZ_OK the caller
+ * owns *out_session: blitz_session_free().
  */
 blitz_status blitz_tool_call_session(const blitz_tool_call *call, blitz_session **out_session, blitz_error **out_error);
 
@@ -571,8 +571,8 @@ blitz_status blitz_provider_scripted(const blitz_engine *engine,
                                      blitz_error **out_error);
 
 /*
- * What a provider of blitz_provider_scripted() was asked so far, a JSON array of requests. On BLITZ_OK the caller owns
- *out_json: blitz_string_free().
+ * What a provider of blitz_provider_scripted() was asked so far, a JSON array of requests. On BLITZ_OK the caller
+ * owns *out_json: blitz_string_free().
  */
 blitz_status blitz_provider_requests(const blitz_engine *engine,
                                      const char *name,

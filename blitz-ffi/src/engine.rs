@@ -181,8 +181,8 @@ impl Drop for Workers {
 /// process died), `drain` (`{"seconds": 30, "bytes": 262144}`: how far a model's answer is read on that nobody waits for
 /// any more, so that what it says it used is booked; not at all where it is absent), `max_parallel` (how many model calls,
 /// tool calls and works of nodes run at once; all where it is absent), `sessions` and `model_names_for_users`. What a
-/// process that died has left is settled, nothing is run: see blitz_engine_recover(). On BLITZ_OK the caller owns
-/// *out_engine: blitz_engine_free().
+/// process that died has left is settled, nothing is run: see blitz_engine_recover(). On BLITZ_OK the caller
+/// owns *out_engine: blitz_engine_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_engine_open(
     settings_json: *const c_char,
@@ -197,8 +197,8 @@ pub extern "C" fn blitz_engine_open(
 }
 
 /// Goes on with the executions whose process is gone, and gives their ids as a JSON array. Call it once the host has
-/// registered its functions: an execution that needs one which is not there stays as it is. On BLITZ_OK the caller owns
-/// *out_json: blitz_string_free(); out_json may be NULL.
+/// registered its functions: an execution that needs one which is not there stays as it is. On BLITZ_OK the caller
+/// owns *out_json: blitz_string_free(); out_json may be NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_engine_recover(
     engine: *const Engine,

@@ -60,8 +60,8 @@ pub extern "C" fn blitz_execution_id(execution: *const Execution) -> i64 {
 }
 
 /// Waits for the end, wherever it runs, and gives the outcome as JSON. BLITZ_OK says that there is one: its status tells
-/// whether the execution completed, failed or was cancelled. Thread: any, any number. On BLITZ_OK the caller owns
-/// *out_json: blitz_string_free(); out_json may be NULL.
+/// whether the execution completed, failed or was cancelled. Thread: any, any number. On BLITZ_OK the caller
+/// owns *out_json: blitz_string_free(); out_json may be NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_execution_wait(
     execution: *const Execution,

@@ -145,8 +145,8 @@ pub extern "C" fn blitz_provider_scripted(
     })
 }
 
-/// What a provider of blitz_provider_scripted() was asked so far, a JSON array of requests. On BLITZ_OK the caller owns
-/// *out_json: blitz_string_free().
+/// What a provider of blitz_provider_scripted() was asked so far, a JSON array of requests. On BLITZ_OK the caller
+/// owns *out_json: blitz_string_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_provider_requests(
     engine: *const Engine,

@@ -100,8 +100,8 @@ pub extern "C" fn blitz_engine_authenticate(
     enter(engine, out_session, out_error, |host| host.wait(host.engine.authenticate(handle::text(token, "token")?))?)
 }
 
-/// A session by an API key: it may what the key's scopes and its owner's role both allow. On BLITZ_OK the caller owns
-/// *out_session: blitz_session_free(). BLITZ_UNAUTHENTICATED whatever is wrong with it.
+/// A session by an API key: it may what the key's scopes and its owner's role both allow. On BLITZ_OK the caller
+/// owns *out_session: blitz_session_free(). BLITZ_UNAUTHENTICATED whatever is wrong with it.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_engine_api_key(
     engine: *const Engine,

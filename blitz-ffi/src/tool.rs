@@ -183,8 +183,8 @@ pub extern "C" fn blitz_tool_call_log(call: *const Call, message_json: *const c_
     })
 }
 
-/// The session of whoever the execution acts for: what a tool does by it is done in that name. On BLITZ_OK the caller owns
-/// *out_session: blitz_session_free().
+/// The session of whoever the execution acts for: what a tool does by it is done in that name. On BLITZ_OK the caller
+/// owns *out_session: blitz_session_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_tool_call_session(
     call: *const Call,
