@@ -1,7 +1,9 @@
 //! By which ways a provider is reached: proxies of the settings and of the environment.
 
-use blitz::provider::Network;
-use blitz::{Engine, EngineSettings, ErrorCode, NewAgent, NewModel, RetryPolicy, Session};
+use std::sync::Arc;
+
+use blitz::provider::{AzureOpenAi, Network, TokenSource};
+use blitz::{Engine, EngineSettings, ErrorCode, NewAgent, NewModel, RetryPolicy, Secret, Session};
 use serde_json::json;
 
 use crate::support::canary::shown;
@@ -66,6 +68,21 @@ async fn b36_a_proxy_of_the_environment_is_asked_unless_the_settings_want_none()
     assert_eq!(ask(&me, "http://direct.invalid/v1").await, Err(ErrorCode::Unavailable));
     let engine = Engine::builder(":memory:").with_network(Network::default().with_proxy("")).open().await.unwrap();
     assert_eq!(ask(&engine.root("test"), "http://models.invalid/v1").await, Err(ErrorCode::Unavailable));
+}
+
+#[tokio::test]
+async fn b35_azure_by_a_hosts_tokens_is_reached_as_the_settings_say() {
+    let proxy = Server::start([answer()]).await;
+    let network = Network::default().with_proxy(proxy.url());
+    let engine = Engine::builder(":memory:").with_network(network).open().await.unwrap();
+    let source: TokenSource = Arc::new(|| Box::pin(std::future::ready(Ok(Secret::new("sk-canary").into()))));
+    engine.register_azure(AzureOpenAi::new("http://azure.invalid", None).unwrap().with_token(source));
+    let me = engine.root("test");
+    me.agents().put(NewAgent::new("a", "azure:dep").retry(RetryPolicy::never())).await.unwrap();
+    assert_eq!(me.run("a", "x").await.unwrap().text(), "hello");
+    let seen = proxy.last_request();
+    assert!(seen.path.starts_with("http://azure.invalid/"), "{}", seen.path);
+    assert_eq!(seen.header("authorization"), Some("Bearer sk-canary"));
 }
 
 #[tokio::test]
