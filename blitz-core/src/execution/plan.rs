@@ -29,7 +29,8 @@ impl Driver {
     /// brought, and what the turn has no room for.
     pub(super) fn plan(&mut self, actions: Vec<Action>, turn: &mut Turn) -> Result<Vec<Action>> {
         let mut queue = VecDeque::from(actions);
-        while !turn.is_full() || turn.finish.is_some() {
+        // An end waits for no room, and nothing begins beside it.
+        while !turn.is_full() || turn.finish.is_some() || self.state.is_over() {
             let Some(action) = queue.pop_front() else { break };
             if !self.is_wanted(&action) {
                 continue;
@@ -77,9 +78,10 @@ impl Driver {
         Ok(if turn.finish.is_some() { Vec::new() } else { left })
     }
 
-    /// Whether what is asked of a node still stands: it may have ended, or been stopped, since it was asked.
-    fn is_wanted(&self, action: &Action) -> bool {
+    /// Whether what is asked still stands: the node, or all of it, may have ended or been stopped since.
+    pub(super) fn is_wanted(&self, action: &Action) -> bool {
         match action {
+            Action::CallModel { .. } | Action::CallTool { .. } => !self.state.is_over(),
             Action::RunNode(Place { key, .. })
             | Action::CancelNode(Place { key, .. })
             | Action::CloseNode { place: Place { key, .. }, .. }
