@@ -62,6 +62,7 @@ impl Driver {
         if turn.finish.is_none() && !queue.is_empty() {
             // The turn is full, and more follows at once: effects do not wait for the end of that.
             queue.extend(self.begin_ready(turn));
+            self.keep_wanted(turn);
         } else if turn.finish.is_none() {
             let more = self.begin_ready(turn);
             if !more.is_empty() {
