@@ -289,10 +289,13 @@ impl Driver {
         self.let_go();
         self.time_containers();
         self.note_status(turn, true);
+        // What is only to be told is told in the order in which it came about; what is to be done may be undone.
+        let (mut told, rest): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|action| matches!(action, Action::Emit { .. }));
         if let After::Follow(follow) = self.commit(std::mem::take(turn)).await?
             && !follow.is_empty()
         {
-            return Ok(follow.into_iter().chain(rest).collect());
+            return Ok(told.into_iter().chain(follow).chain(rest).collect());
         }
         // Others of this thread have their turn too.
         tokio::task::yield_now().await;
@@ -308,8 +311,8 @@ impl Driver {
             return Ok(heard);
         }
         heard.extend(self.expire_containers(turn));
-        heard.extend(rest);
-        Ok(heard)
+        told.extend(heard.into_iter().chain(rest));
+        Ok(told)
     }
 
     /// Waits for something to happen, or only looks whether something has; gives what follows from all
