@@ -496,7 +496,7 @@ impl Driver {
         // Children see by themselves that the engine closes; else nothing tells them.
         let closing = self.runtime.closing.is_cancelled();
         // What was about to start does not.
-        turn.models.clear();
+        turn.without_starts();
         let running = self.work.running.values();
         let stopped = running.filter(|running| !closing || !matches!(running.what, RunningWhat::Child { .. }));
         stopped.for_each(|running| running.handle.abort());

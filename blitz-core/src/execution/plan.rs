@@ -70,7 +70,7 @@ impl Driver {
             }
         }
         if turn.finish.is_some() {
-            (turn.models, turn.tools, turn.children) = Default::default();
+            turn.without_starts();
             self.work.passes.clear();
         }
         self.share_tokens(turn);

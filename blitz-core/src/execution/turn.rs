@@ -200,6 +200,11 @@ impl Turn {
         self.drafts.len() >= FULL
     }
 
+    /// Takes out all that it would start.
+    pub(crate) fn without_starts(&mut self) {
+        (self.models, self.tools, self.children) = Default::default();
+    }
+
     /// Takes the end of the execution back, and with it what would mean something else without: of its
     /// records, all but the first so many, and the ends of tools that are the execution's.
     pub(crate) fn without_end(&mut self, records: usize) {
