@@ -227,10 +227,11 @@ impl Driver {
         loop {
             self.bring(&actions).await?;
             actions = self.plan(actions, &mut turn)?;
+            if turn.is_full() && turn.finish.is_none() {
+                actions = self.part(&mut turn, actions).await?;
+                continue;
+            }
             if !actions.is_empty() {
-                if turn.is_full() && turn.finish.is_none() {
-                    actions = self.part(&mut turn, actions).await?;
-                }
                 continue;
             }
             self.let_go();
@@ -322,8 +323,10 @@ impl Driver {
     async fn hear(&mut self, turn: &mut Turn, at_once: bool) -> Result<Vec<Action>> {
         let woken = self.wait(at_once).await;
         let mut actions = self.take_in(woken, turn).await?;
-        // Whatever else is ready goes into the same commit.
-        while let Some(more) = self.work.effects.try_join_next() {
+        // Whatever else is ready goes into the same commit, as far as it has room.
+        while !turn.is_full()
+            && let Some(more) = self.work.effects.try_join_next()
+        {
             actions.extend(self.take_in(Woken::by(more), turn).await?);
         }
         if self.cancel.is_cancelled() {

@@ -60,7 +60,7 @@ impl Driver {
         let Committed { events, reserved, denied, children, alerts, revoked } = self.write(&turn).await?;
         turn.abandoned.iter().for_each(Delivered::book);
         self.runtime.bell.ring(&alerts);
-        let mut ended = None;
+        let (mut ended, starts) = (None, turn.starts());
         self.work.last_seq = events.last().map_or(self.work.last_seq, |event| event.seq);
         for event in &events {
             if event.execution_id != self.ids.id {
@@ -68,10 +68,10 @@ impl Driver {
             }
             self.state.tally.count(&event.data)?;
             match &event.data {
-                EventData::StepStarted(_) | EventData::ToolStarted(_) if turn.starts(&event.path) => {
+                EventData::StepStarted(_) | EventData::ToolStarted(_) if starts.contains(event.path.as_str()) => {
                     self.state.absorb(event.ts, &event.path, &event.data);
                 }
-                EventData::NodeStarted(started) if turn.starts(&join(&event.path, &started.node)) => {
+                EventData::NodeStarted(started) if starts.contains(join(&event.path, &started.node).as_str()) => {
                     self.state.absorb(event.ts, &event.path, &event.data);
                 }
                 EventData::ExecutionFinished(finished) => {

@@ -91,11 +91,16 @@ impl Driver {
         }
     }
 
-    /// Divides the tokens that are left among the children of the turn and those that still run.
+    /// Divides the tokens that are left among the children that run and those that are called, in this turn or behind it.
     fn share_tokens(&self, turn: &mut Turn) {
         let Some(left) = self.state.tokens_left() else { return };
-        let running = self.state.open.values().filter(|progress| matches!(progress, Progress::Child { .. })).count();
-        let share = left / (running + turn.children.len()).max(1) as u64;
+        let Some(setup) = self.setup.agent().filter(|_| !turn.children.is_empty()) else { return };
+        let is_child = |action: &Action| match action {
+            Action::CallTool { call, .. } => matches!(setup.offer(&call.name), Some(Offer::Agent { .. })),
+            _ => false,
+        };
+        let children = self.state.open_actions().iter().filter(|action| is_child(action)).count();
+        let share = left / children.max(1) as u64;
         turn.children.iter_mut().for_each(|child| child.begin.launch.max_tokens = Some(share));
     }
 

@@ -7,6 +7,8 @@
 mod settle;
 mod starts;
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::begin::Launch;
@@ -40,8 +42,10 @@ pub(crate) struct Ids {
     pub(crate) depth: u32,
 }
 
-/// So many records fill a turn: with what it starts it touches fewer than 1,000 rows.
+/// So many records fill a turn, and so do so many rows of what it starts.
 const FULL: usize = 500;
+/// The rows of a child that begins: its own, its first records, that of the step it is.
+const CHILD_ROWS: usize = 5;
 
 /// What one commit writes.
 #[derive(Default)]
@@ -197,7 +201,12 @@ impl Turn {
 
     /// Whether it is as large as one commit may be: what else follows at once is another turn.
     pub(crate) fn is_full(&self) -> bool {
-        self.drafts.len() >= FULL
+        self.drafts.len() >= FULL || !self.may_start()
+    }
+
+    /// Whether it has room for one more start. Records take none of it: effects do not wait for what follows at once.
+    pub(crate) fn may_start(&self) -> bool {
+        self.models.len() + self.tools.len() + self.children.len() * CHILD_ROWS < FULL
     }
 
     /// Takes out all that it would start.
@@ -215,11 +224,11 @@ impl Turn {
         self.drafts.retain(|draft| !ends(draft));
     }
 
-    /// Whether the step at a path is among those that the turn starts.
-    pub(crate) fn starts(&self, path: &str) -> bool {
-        let mut keys = self.models.iter().map(|model| &model.key);
-        let mut others = self.tools.iter().map(|tool| &tool.key).chain(self.children.iter().map(|child| &child.key));
-        keys.any(|key| key == path) || others.any(|key| key == path)
+    /// The keys of the steps that the turn starts.
+    pub(crate) fn starts(&self) -> HashSet<&str> {
+        let models = self.models.iter().map(|model| model.key.as_str());
+        let tools = self.tools.iter().map(|tool| tool.key.as_str());
+        models.chain(tools).chain(self.children.iter().map(|child| child.key.as_str())).collect()
     }
 
     /// Whether an execution that was taken up again gets further by it: a step has ended, or it rests.
