@@ -4,6 +4,7 @@
 //! A [`Turn`] is what the driver has decided; [`Turn::write`] is the only place that writes it. A
 //! refused reservation is a value: the rest of the turn commits all the same.
 
+mod room;
 mod settle;
 mod starts;
 
@@ -41,11 +42,6 @@ pub(crate) struct Ids {
     pub(crate) epoch: i64,
     pub(crate) depth: u32,
 }
-
-/// So many records fill a turn, and so do so many rows of what it starts.
-const FULL: usize = 500;
-/// The rows of a child that begins: its own, its first records, that of the step it is.
-const CHILD_ROWS: usize = 5;
 
 /// What one commit writes.
 #[derive(Default)]
@@ -197,16 +193,6 @@ impl Turn {
             && self.children.is_empty()
             && self.finish.is_none()
             && self.status.is_none()
-    }
-
-    /// Whether it is as large as one commit may be: what else follows at once is another turn.
-    pub(crate) fn is_full(&self) -> bool {
-        self.drafts.len() >= FULL || !self.may_start()
-    }
-
-    /// Whether it has room for one more start. Records take none of it: effects do not wait for what follows at once.
-    pub(crate) fn may_start(&self) -> bool {
-        self.models.len() + self.tools.len() + self.children.len() * CHILD_ROWS < FULL
     }
 
     /// Takes out all that it would start.

@@ -1,5 +1,6 @@
 //! What follows at once, however much it is: it is written in parts, and looked up from between them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -102,6 +103,43 @@ async fn what_waits_beside_a_map_of_pure_nodes_goes_on_meanwhile() {
     assert_eq!(me.executions().get(handle.id()).await.unwrap().status, ExecutionStatus::Running);
     handle.cancel().await.unwrap();
     end(&handle).await;
+}
+
+/// A map of 1,000 items at once, of which the first one that runs fails, and with it the map.
+fn broken(max_parallel: u32) -> Value {
+    json!({"name": "broken", "limits": {"max_parallel": max_parallel}, "nodes": [
+        {"id": "m", "type": "map", "config": {"items": "{{ range(1000) | list }}", "concurrency": 1000}},
+        {"id": "w", "type": "work", "parent": "m", "config": {"fail": "invalid_input"}},
+        {"id": "e", "type": "end"}], "edges": edges("m>e")})
+}
+
+#[tokio::test]
+async fn w24_nothing_begins_whose_node_is_stopped_however_many_are() {
+    let (_engine, me, seen) = engine().await;
+    let done = run(&me, broken(1), json!({})).await;
+    assert_eq!(done.status, ExecutionStatus::Failed);
+    assert_eq!(seen.lock().unwrap().len(), 1);
+    let begun = |event: &&blitz::Event| matches!(&event.data, EventData::NodeStarted(started) if started.node == "w");
+    assert_eq!(journal(&me, done.execution_id).await.iter().filter(begun).count(), 1);
+}
+
+#[tokio::test]
+async fn w24_that_an_item_began_is_told_before_how_it_ended() {
+    let (_engine, me, _) = engine().await;
+    let done = run(&me, broken(10), json!({})).await;
+    let mut began = BTreeSet::new();
+    let (mut ended, events) = (0, journal(&me, done.execution_id).await);
+    for event in &events {
+        match &event.data {
+            EventData::ItemStarted { .. } => assert!(began.insert(event.path.as_str()), "{} began twice", event.path),
+            EventData::NodeFinished(finished) if finished.node == "w" => {
+                assert!(began.contains(event.path.as_str()), "{} ended and had not begun", event.path);
+                ended += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((began.len(), ended), (1000, 1000));
 }
 
 /// An engine whose nodes of type `last` wait for each other, so many of them; the last one cancels their execution
