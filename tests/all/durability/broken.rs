@@ -187,7 +187,7 @@ async fn w36_what_was_about_to_start_where_a_child_breaks_off_is_in_no_doubt() {
     }
     change(&life, "child", json!({"tools": ["last"]})).await;
     let definition = json!({"name": "f", "nodes": [
-        {"id": "c", "type": "agent", "config": {"agent": "child", "prompt": "go"}},
+        {"id": "c", "type": "agent", "config": {"agent": "child"}},
         {"id": "f", "type": "tool", "config": {"tool": "first"}},
         {"id": "p", "type": "approval", "config": {"message": "May it?"}},
         {"id": "b", "type": "tool", "config": {"tool": "sent"}}],
