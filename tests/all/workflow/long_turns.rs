@@ -105,23 +105,24 @@ async fn what_waits_beside_a_map_of_pure_nodes_goes_on_meanwhile() {
     end(&handle).await;
 }
 
-/// A map of 1,000 items at once, of which the first one that runs fails, and with it the map.
-fn broken(max_parallel: u32) -> Value {
-    json!({"name": "broken", "limits": {"max_parallel": max_parallel}, "nodes": [
+/// A map of 1,000 items at once, and a node beside it. Each node works as it is told.
+fn crowd(max_parallel: u32, item: Value, beside: Value) -> Value {
+    json!({"name": "crowd", "limits": {"max_parallel": max_parallel}, "nodes": [
+        {"id": "b", "type": "work", "config": beside},
         {"id": "m", "type": "map", "config": {"items": "{{ range(1000) | list }}", "concurrency": 1000}},
-        {"id": "w", "type": "work", "parent": "m", "config": {"fail": "invalid_input"}},
+        {"id": "w", "type": "work", "parent": "m", "config": item},
         {"id": "e", "type": "end"}], "edges": edges("m>e")})
 }
 
 #[tokio::test]
 async fn w24_nothing_begins_whose_node_is_stopped_however_many_are() {
     let (_engine, me, seen) = engine().await;
-    let done = run(&me, broken(10), json!({})).await;
+    let done = run(&me, crowd(10, json!({"fail": "invalid_input"}), json!({})), json!({})).await;
     assert_eq!(done.status, ExecutionStatus::Failed);
     let events = journal(&me, done.execution_id).await;
     let failed = |event: &blitz::Event| matches!(&event.data, EventData::ItemFinished(item) if item.status == NodeStatus::Failed);
     let stopped = events.iter().position(failed).expect("an item fails");
-    let begins = |event: &&blitz::Event| matches!(&event.data, EventData::NodeStarted(started) if started.node == "w");
+    let begins = |event: &&blitz::Event| matches!(&event.data, EventData::NodeStarted(started) if started.items.is_none());
     assert_eq!(events[stopped..].iter().filter(begins).count(), 0);
     assert_eq!(events.iter().filter(begins).count(), seen.lock().unwrap().len());
 }
@@ -129,7 +130,9 @@ async fn w24_nothing_begins_whose_node_is_stopped_however_many_are() {
 #[tokio::test]
 async fn w24_that_an_item_began_is_told_before_how_it_ended() {
     let (_engine, me, _) = engine().await;
-    let done = run(&me, broken(10), json!({})).await;
+    // It fails, and with it all else, before most items have begun.
+    let done = run(&me, crowd(1000, json!({}), json!({"fail": "invalid_input"})), json!({})).await;
+    assert_eq!(done.status, ExecutionStatus::Failed);
     let mut began = BTreeSet::new();
     let (mut ended, events) = (0, journal(&me, done.execution_id).await);
     for event in &events {
