@@ -446,7 +446,7 @@ impl Driver {
                 }
                 RunningWhat::Tool { attempt, call, .. } => {
                     running.handle.abort();
-                    turn.drafts.push(stopped_tool(key, *attempt, call));
+                    turn.drafts.push(stopped_tool(key, *attempt, &call.id, &call.name));
                 }
                 RunningWhat::Child { cancel, .. } => {
                     cancel.cancel();
@@ -466,7 +466,7 @@ impl Driver {
                         self.work.running.remove(&end.key)
                     {
                         children -= 1;
-                        turn.drafts.push(stopped_tool(end.key, attempt, &call));
+                        turn.drafts.push(stopped_tool(end.key, attempt, &call.id, &call.name));
                     }
                 }
                 // Effects that were aborted come out as errors; one that had just ended is superseded.
@@ -528,8 +528,8 @@ impl Driver {
 }
 
 /// The record of a tool that was stopped because its execution ends.
-fn stopped_tool(key: String, attempt: u32, call: &ToolCall) -> Draft {
-    let result = ToolResult::error(&call.id, &call.name, "cancelled: the execution ended before the tool did");
+pub(super) fn stopped_tool(key: String, attempt: u32, id: &str, name: &str) -> Draft {
+    let result = ToolResult::error(id, name, "cancelled: the execution ended before the tool did");
     Draft { path: key, data: EventData::ToolFinished { attempt, result }, settle: None, blob: None }
 }
 
