@@ -189,8 +189,9 @@ impl Driver {
             };
         }
         if self.setup.workflow().is_some() {
-            // All is stopped already: what it gave goes nowhere, and is not shown.
-            turn.drafts.push(stopped_tool(key, attempt, &outcome.result.id, &outcome.result.name));
+            // All is stopped already: what it gave goes nowhere, and is not shown. Without that end it is in doubt.
+            turn.drafts.push(stopped_tool(key.clone(), attempt, &outcome.result.id, &outcome.result.name));
+            turn.fatal.push(key);
             return Vec::new();
         }
         let data = EventData::ToolFinished { attempt, result: for_a_model(outcome.result) };

@@ -518,6 +518,7 @@ impl Driver {
                 }
             }
         }
+        turn.without_end(turn.drafts.len());
         if turn.drafts.is_empty() {
             return;
         }

@@ -58,7 +58,7 @@ pub(crate) struct Turn {
     pub(crate) finish: Option<Finish>,
     /// Outputs that are used again.
     pub(crate) cached: Vec<Cached>,
-    /// The tool calls that ended so that the execution must end, by key.
+    /// The tool calls whose ends stand only with that of the execution, by key.
     pub(crate) fatal: Vec<String>,
     /// Calls that nobody waits for any more, booked by it: they hear of that.
     pub(crate) abandoned: Vec<Delivered>,
