@@ -100,7 +100,10 @@ impl Driver {
     pub(super) fn begin_ready(&mut self, turn: &mut Turn) -> Vec<Action> {
         let Some(setup) = self.flow() else { return Vec::new() };
         let mut actions = Vec::new();
-        while actions.is_empty() && turn.may_start() && self.under_way(turn) < setup.plan.limits.max_parallel.max(1) as usize {
+        while actions.is_empty()
+            && turn.may_start()
+            && self.under_way(turn) < setup.plan.limits.max_parallel.max(1) as usize
+        {
             let Some((_, place)) = self.work.ready.pop_first() else { break };
             let run = Action::RunNode(place.clone());
             if !self.is_wanted(&run) {

@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::error::{Error, Result};
 pub(crate) use keys::{client_key, forget_client_keys, put_client_key};
-pub(crate) use large::bring_output;
+pub(crate) use large::{bring_output, large};
 pub(crate) use nodes::{blob, cached, journal_below, names_output, put_blob, put_cached, question, take_decisions};
 pub(crate) use queue::{QueuePlace, enqueue, enqueue_again, front_of, queued_by, take_turn};
 
@@ -23,7 +23,7 @@ const JOURNAL_SCHEMA: i64 = 2;
 /// The form before: whole values, of which an older engine goes on.
 const PLAIN_SCHEMA: i64 = 1;
 /// Records over this many bytes are kept as blobs by hash.
-const INLINE_BYTES: usize = 64 * 1024;
+pub(crate) const INLINE_BYTES: usize = 64 * 1024;
 
 /// What a new execution is made of.
 pub(crate) struct NewExecution<'a> {

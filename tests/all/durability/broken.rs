@@ -8,8 +8,8 @@ use blitz::provider::{CallContext, ModelStream, Provider, Reply, StreamItem};
 use blitz::tool::{Tool, ToolContext, ToolError};
 use blitz::{
     Answer, Decision, Effect, Engine, Error, EventData, ExecutionId, ExecutionStatus, Limits, ListOptions, MessageRole,
-    ModelRequest, ModelResponse, Money, NewAgent, NewBudget, NewModel, NodeStatus, Part, RecoverySettlement, Session, ToolCall,
-    ToolSpec,
+    ModelRequest, ModelResponse, Money, NewAgent, NewBudget, NewModel, NodeStatus, Part, RecoverySettlement, Session,
+    ToolCall, ToolSpec,
 };
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};

@@ -122,7 +122,8 @@ async fn w24_nothing_begins_whose_node_is_stopped_however_many_are() {
     let events = journal(&me, done.execution_id).await;
     let failed = |event: &blitz::Event| matches!(&event.data, EventData::ItemFinished(item) if item.status == NodeStatus::Failed);
     let stopped = events.iter().position(failed).expect("an item fails");
-    let begins = |event: &&blitz::Event| matches!(&event.data, EventData::NodeStarted(started) if started.items.is_none());
+    let begins =
+        |event: &&blitz::Event| matches!(&event.data, EventData::NodeStarted(started) if started.items.is_none());
     assert_eq!(events[stopped..].iter().filter(begins).count(), 0);
     assert_eq!(events.iter().filter(begins).count(), seen.lock().unwrap().len());
 }
