@@ -88,6 +88,11 @@ impl AgentMachine {
         })
     }
 
+    /// Whether it has ended: nothing follows any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended
+    }
+
     fn close(&mut self, key: &str) -> bool {
         let before = self.open.len();
         self.open.retain(|action| action.key() != Some(key));

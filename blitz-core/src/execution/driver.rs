@@ -227,10 +227,11 @@ impl Driver {
         loop {
             self.bring(&actions).await?;
             actions = self.plan(actions, &mut turn)?;
+            if turn.is_full() && turn.finish.is_none() {
+                actions = self.part(&mut turn, actions).await?;
+                continue;
+            }
             if !actions.is_empty() {
-                if turn.is_full() && turn.finish.is_none() {
-                    actions = self.part(&mut turn, actions).await?;
-                }
                 continue;
             }
             self.let_go();
@@ -289,10 +290,13 @@ impl Driver {
         self.let_go();
         self.time_containers();
         self.note_status(turn, true);
+        // What is only to be told is told in the order in which it came about; what is to be done may be undone.
+        let (mut told, rest): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|action| matches!(action, Action::Emit { .. }));
         if let After::Follow(follow) = self.commit(std::mem::take(turn)).await?
             && !follow.is_empty()
         {
-            return Ok(follow.into_iter().chain(rest).collect());
+            return Ok(told.into_iter().chain(follow).chain(rest).collect());
         }
         // Others of this thread have their turn too.
         tokio::task::yield_now().await;
@@ -308,8 +312,8 @@ impl Driver {
             return Ok(heard);
         }
         heard.extend(self.expire_containers(turn));
-        heard.extend(rest);
-        Ok(heard)
+        told.extend(heard.into_iter().chain(rest));
+        Ok(told)
     }
 
     /// Waits for something to happen, or only looks whether something has; gives what follows from all
@@ -319,8 +323,10 @@ impl Driver {
     async fn hear(&mut self, turn: &mut Turn, at_once: bool) -> Result<Vec<Action>> {
         let woken = self.wait(at_once).await;
         let mut actions = self.take_in(woken, turn).await?;
-        // Whatever else is ready goes into the same commit.
-        while let Some(more) = self.work.effects.try_join_next() {
+        // Whatever else is ready goes into the same commit, as far as it has room.
+        while !turn.is_full()
+            && let Some(more) = self.work.effects.try_join_next()
+        {
             actions.extend(self.take_in(Woken::by(more), turn).await?);
         }
         if self.cancel.is_cancelled() {

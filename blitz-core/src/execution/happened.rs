@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::driver::Driver;
 use super::effects::{Happening, ToolEnd, live};
 use super::nodes::Spent;
+use super::perform::stopped_tool;
 use super::retry::RetryDecision;
 use super::state::Progress;
 use super::turn::{Draft, Settle, Turn};
@@ -186,6 +187,12 @@ impl Driver {
                 }
                 result => self.node_ended(place, attempt, result, Spent::default(), turn),
             };
+        }
+        if self.setup.workflow().is_some() {
+            // All is stopped already: what it gave goes nowhere, and is not shown. Without that end it is in doubt.
+            turn.drafts.push(stopped_tool(key.clone(), attempt, &outcome.result.id, &outcome.result.name));
+            turn.fatal.push(key);
+            return Vec::new();
         }
         let data = EventData::ToolFinished { attempt, result: for_a_model(outcome.result) };
         let mut actions = self.record(turn, key.clone(), data, None);

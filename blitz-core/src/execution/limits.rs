@@ -235,8 +235,7 @@ impl Line {
         }
     }
 
-    /// Books a place in the minute; gives when its turn comes.
-    /// When it lets a call of so many tokens through, and what was booked for it.
+    /// Books a place in the minute: when it lets a call of so many tokens through, and what was booked for it.
     fn book(&self, tokens: u64) -> (Instant, Option<Booking>, Option<Booking>) {
         let now = nanos_since(self.began);
         let mut rates = self.lock();

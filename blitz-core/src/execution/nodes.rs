@@ -100,16 +100,30 @@ impl Driver {
     pub(super) fn begin_ready(&mut self, turn: &mut Turn) -> Vec<Action> {
         let Some(setup) = self.flow() else { return Vec::new() };
         let mut actions = Vec::new();
-        while actions.is_empty() && self.under_way(turn) < setup.plan.limits.max_parallel.max(1) as usize {
+        while actions.is_empty()
+            && turn.may_start()
+            && self.under_way(turn) < setup.plan.limits.max_parallel.max(1) as usize
+        {
             let Some((_, place)) = self.work.ready.pop_first() else { break };
-            if self.lacks(&Action::RunNode(place.clone())) {
+            let run = Action::RunNode(place.clone());
+            if !self.is_wanted(&run) {
+                continue;
+            }
+            if self.lacks(&run) {
                 // Nothing overtakes it while what it reads is brought.
-                self.work.hand.put_off(Action::RunNode(place));
+                self.work.hand.put_off(run);
                 break;
             }
             actions.extend(self.begin_node(&setup, place, turn));
         }
         actions
+    }
+
+    /// Takes out of the turn what it would start though its node is stopped: what stops it has no room in it.
+    pub(super) fn keep_wanted(&self, turn: &mut Turn) {
+        let runs = |key: &str| matches!(self.state.open_action(key), Some(Action::RunNode(_)));
+        turn.tools.retain(|tool| tool.node.is_none() || runs(&tool.key));
+        turn.children.retain(|child| child.node.is_none() || runs(&child.key));
     }
 
     /// How many effects run. A child that waits gives up its place.

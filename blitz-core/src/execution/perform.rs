@@ -60,7 +60,7 @@ impl Driver {
         let Committed { events, reserved, denied, children, alerts, revoked } = self.write(&turn).await?;
         turn.abandoned.iter().for_each(Delivered::book);
         self.runtime.bell.ring(&alerts);
-        let mut ended = None;
+        let (mut ended, starts) = (None, turn.starts());
         self.work.last_seq = events.last().map_or(self.work.last_seq, |event| event.seq);
         for event in &events {
             if event.execution_id != self.ids.id {
@@ -68,10 +68,10 @@ impl Driver {
             }
             self.state.tally.count(&event.data)?;
             match &event.data {
-                EventData::StepStarted(_) | EventData::ToolStarted(_) if turn.starts(&event.path) => {
+                EventData::StepStarted(_) | EventData::ToolStarted(_) if starts.contains(event.path.as_str()) => {
                     self.state.absorb(event.ts, &event.path, &event.data);
                 }
-                EventData::NodeStarted(started) if turn.starts(&join(&event.path, &started.node)) => {
+                EventData::NodeStarted(started) if starts.contains(join(&event.path, &started.node).as_str()) => {
                     self.state.absorb(event.ts, &event.path, &event.data);
                 }
                 EventData::ExecutionFinished(finished) => {
@@ -446,7 +446,7 @@ impl Driver {
                 }
                 RunningWhat::Tool { attempt, call, .. } => {
                     running.handle.abort();
-                    turn.drafts.push(stopped_tool(key, *attempt, call));
+                    turn.drafts.push(stopped_tool(key, *attempt, &call.id, &call.name));
                 }
                 RunningWhat::Child { cancel, .. } => {
                     cancel.cancel();
@@ -466,7 +466,7 @@ impl Driver {
                         self.work.running.remove(&end.key)
                     {
                         children -= 1;
-                        turn.drafts.push(stopped_tool(end.key, attempt, &call));
+                        turn.drafts.push(stopped_tool(end.key, attempt, &call.id, &call.name));
                     }
                 }
                 // Effects that were aborted come out as errors; one that had just ended is superseded.
@@ -496,7 +496,7 @@ impl Driver {
         // Children see by themselves that the engine closes; else nothing tells them.
         let closing = self.runtime.closing.is_cancelled();
         // What was about to start does not.
-        turn.models.clear();
+        turn.without_starts();
         let running = self.work.running.values();
         let stopped = running.filter(|running| !closing || !matches!(running.what, RunningWhat::Child { .. }));
         stopped.for_each(|running| running.handle.abort());
@@ -518,6 +518,7 @@ impl Driver {
                 }
             }
         }
+        turn.without_end(turn.drafts.len());
         if turn.drafts.is_empty() {
             return;
         }
@@ -528,8 +529,8 @@ impl Driver {
 }
 
 /// The record of a tool that was stopped because its execution ends.
-fn stopped_tool(key: String, attempt: u32, call: &ToolCall) -> Draft {
-    let result = ToolResult::error(&call.id, &call.name, "cancelled: the execution ended before the tool did");
+pub(super) fn stopped_tool(key: String, attempt: u32, id: &str, name: &str) -> Draft {
+    let result = ToolResult::error(id, name, "cancelled: the execution ended before the tool did");
     Draft { path: key, data: EventData::ToolFinished { attempt, result }, settle: None, blob: None }
 }
 

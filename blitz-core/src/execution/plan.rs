@@ -29,7 +29,8 @@ impl Driver {
     /// brought, and what the turn has no room for.
     pub(super) fn plan(&mut self, actions: Vec<Action>, turn: &mut Turn) -> Result<Vec<Action>> {
         let mut queue = VecDeque::from(actions);
-        while !turn.is_full() || turn.finish.is_some() {
+        // An end waits for no room, and nothing begins beside it.
+        while !turn.is_full() || turn.finish.is_some() || self.state.is_over() {
             let Some(action) = queue.pop_front() else { break };
             if !self.is_wanted(&action) {
                 continue;
@@ -61,6 +62,7 @@ impl Driver {
         if turn.finish.is_none() && !queue.is_empty() {
             // The turn is full, and more follows at once: effects do not wait for the end of that.
             queue.extend(self.begin_ready(turn));
+            self.keep_wanted(turn);
         } else if turn.finish.is_none() {
             let more = self.begin_ready(turn);
             if !more.is_empty() {
@@ -68,7 +70,7 @@ impl Driver {
             }
         }
         if turn.finish.is_some() {
-            (turn.models, turn.tools, turn.children) = Default::default();
+            turn.without_starts();
             self.work.passes.clear();
         }
         self.share_tokens(turn);
@@ -77,9 +79,10 @@ impl Driver {
         Ok(if turn.finish.is_some() { Vec::new() } else { left })
     }
 
-    /// Whether what is asked of a node still stands: it may have ended, or been stopped, since it was asked.
-    fn is_wanted(&self, action: &Action) -> bool {
+    /// Whether what is asked still stands: the node, or all of it, may have ended or been stopped since.
+    pub(super) fn is_wanted(&self, action: &Action) -> bool {
         match action {
+            Action::CallModel { .. } | Action::CallTool { .. } => !self.state.is_over(),
             Action::RunNode(Place { key, .. })
             | Action::CancelNode(Place { key, .. })
             | Action::CloseNode { place: Place { key, .. }, .. }
@@ -88,11 +91,16 @@ impl Driver {
         }
     }
 
-    /// Divides the tokens that are left among the children of the turn and those that still run.
+    /// Divides the tokens that are left among the children that run and those that are called, in this turn or behind it.
     fn share_tokens(&self, turn: &mut Turn) {
         let Some(left) = self.state.tokens_left() else { return };
-        let running = self.state.open.values().filter(|progress| matches!(progress, Progress::Child { .. })).count();
-        let share = left / (running + turn.children.len()).max(1) as u64;
+        let Some(setup) = self.setup.agent().filter(|_| !turn.children.is_empty()) else { return };
+        let is_child = |action: &Action| match action {
+            Action::CallTool { call, .. } => matches!(setup.offer(&call.name), Some(Offer::Agent { .. })),
+            _ => false,
+        };
+        let children = self.state.open_actions().iter().filter(|action| is_child(action)).count();
+        let share = left / children.max(1) as u64;
         turn.children.iter_mut().for_each(|child| child.begin.launch.max_tokens = Some(share));
     }
 

@@ -149,6 +149,14 @@ impl State {
         actions
     }
 
+    /// Whether its machine has ended: what is open is its end.
+    pub(crate) fn is_over(&self) -> bool {
+        match &self.mind {
+            Mind::Agent(agent) => agent.machine.is_over(),
+            Mind::Workflow(workflow) => workflow.machine.is_over(),
+        }
+    }
+
     /// What the machine wants done at a key that is open.
     pub(crate) fn open_action(&self, key: &str) -> Option<Action> {
         match &self.mind {

@@ -4,8 +4,11 @@
 //! A [`Turn`] is what the driver has decided; [`Turn::write`] is the only place that writes it. A
 //! refused reservation is a value: the rest of the turn commits all the same.
 
+mod room;
 mod settle;
 mod starts;
+
+use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
@@ -40,9 +43,6 @@ pub(crate) struct Ids {
     pub(crate) depth: u32,
 }
 
-/// So many records fill a turn: with what it starts it touches fewer than 1,000 rows.
-const FULL: usize = 500;
-
 /// What one commit writes.
 #[derive(Default)]
 pub(crate) struct Turn {
@@ -58,7 +58,7 @@ pub(crate) struct Turn {
     pub(crate) finish: Option<Finish>,
     /// Outputs that are used again.
     pub(crate) cached: Vec<Cached>,
-    /// The tool calls that ended so that the execution must end, by key.
+    /// The tool calls whose ends stand only with that of the execution, by key.
     pub(crate) fatal: Vec<String>,
     /// Calls that nobody waits for any more, booked by it: they hear of that.
     pub(crate) abandoned: Vec<Delivered>,
@@ -195,9 +195,9 @@ impl Turn {
             && self.status.is_none()
     }
 
-    /// Whether it is as large as one commit may be: what else follows at once is another turn.
-    pub(crate) fn is_full(&self) -> bool {
-        self.drafts.len() >= FULL
+    /// Takes out all that it would start.
+    pub(crate) fn without_starts(&mut self) {
+        (self.models, self.tools, self.children) = Default::default();
     }
 
     /// Takes the end of the execution back, and with it what would mean something else without: of its
@@ -210,11 +210,11 @@ impl Turn {
         self.drafts.retain(|draft| !ends(draft));
     }
 
-    /// Whether the step at a path is among those that the turn starts.
-    pub(crate) fn starts(&self, path: &str) -> bool {
-        let mut keys = self.models.iter().map(|model| &model.key);
-        let mut others = self.tools.iter().map(|tool| &tool.key).chain(self.children.iter().map(|child| &child.key));
-        keys.any(|key| key == path) || others.any(|key| key == path)
+    /// The keys of the steps that the turn starts.
+    pub(crate) fn starts(&self) -> HashSet<&str> {
+        let models = self.models.iter().map(|model| model.key.as_str());
+        let tools = self.tools.iter().map(|tool| tool.key.as_str());
+        models.chain(tools).chain(self.children.iter().map(|child| child.key.as_str())).collect()
     }
 
     /// Whether an execution that was taken up again gets further by it: a step has ended, or it rests.

@@ -14,8 +14,8 @@ use crate::domain::{
 };
 use crate::error::{Error, Result};
 pub(crate) use keys::{client_key, forget_client_keys, put_client_key};
-pub(crate) use large::bring_output;
-pub(crate) use nodes::{blob, cached, journal_below, names_output, put_blob, put_cached, question};
+pub(crate) use large::{bring_output, large};
+pub(crate) use nodes::{blob, cached, journal_below, names_output, put_blob, put_cached, question, take_decisions};
 pub(crate) use queue::{QueuePlace, enqueue, enqueue_again, front_of, queued_by, take_turn};
 
 /// Version of the form of journal records.
@@ -23,7 +23,7 @@ const JOURNAL_SCHEMA: i64 = 2;
 /// The form before: whole values, of which an older engine goes on.
 const PLAIN_SCHEMA: i64 = 1;
 /// Records over this many bytes are kept as blobs by hash.
-const INLINE_BYTES: usize = 64 * 1024;
+pub(crate) const INLINE_BYTES: usize = 64 * 1024;
 
 /// What a new execution is made of.
 pub(crate) struct NewExecution<'a> {
@@ -283,22 +283,6 @@ pub(crate) fn journal_of(
         params![root_id, id, after, limit.min(1000)],
     )?;
     large::whole_events(tx, &rows)
-}
-
-/// The decisions on steps of an execution behind `after`; from now on they count as read.
-pub(crate) fn take_decisions(
-    tx: &mut dyn Connection,
-    root_id: ExecutionId,
-    id: ExecutionId,
-    after: i64,
-) -> Result<Vec<Event>> {
-    tx.execute("UPDATE executions SET next_wake = NULL WHERE id = ?1 AND next_wake = 0", params![id])?;
-    let rows = tx.query_all(
-        "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
-         WHERE root_id = ?1 AND seq > ?3 AND execution_id = ?2 AND type IN ('decision.made', 'approval.answered') ORDER BY seq LIMIT 1000",
-        params![root_id, id, after],
-    )?;
-    events(tx, &rows)
 }
 
 /// Where an execution stands, without an end, and where it stood as its driver last said.

@@ -140,13 +140,15 @@ pub(crate) async fn apart<F: Future>(scope: &EffectScope, work: F) -> F::Output 
 struct Lent(Weak<Held>);
 
 impl Lent {
-    async fn take_back(self) {
+    async fn take_back(mut self) {
         let Some(all) = self.0.upgrade().map(|held| Arc::clone(&held.all)) else { return };
         let permit = take(&all).await;
-        if let Some(held) = self.0.upgrade() {
+        // From here on the wait is over: nothing is left to give up.
+        if let Some(held) = std::mem::take(&mut self.0).upgrade() {
             let mut state = held.lock();
-            // It may wait for something else as well.
-            if state.apart == 1 {
+            state.apart -= 1;
+            // It may wait for something else as well: whoever comes last keeps the permit.
+            if state.apart == 0 {
                 state.permit = permit;
             }
         }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::expr::{Scope, Secrets};
 use super::plan::{Plan, PlanNode};
 use super::task::{ApprovalTask, HttpTask, LlmTask, Task, WaitTask};
-use super::values::Values;
+use super::values::{Values, length};
 use crate::domain::schema::{SchemaCheck, describe};
 use crate::domain::{ExecutionId, Message, MessageRole, NodeType, OnError, Place, Timestamp, input_message};
 use crate::error::{Error, Result};
@@ -298,9 +298,9 @@ pub(crate) fn handled(node: &PlanNode) -> Handled {
 }
 
 /// Whether an output is as the node promises. Errors: `BadOutput`, `TooLarge`.
-pub(crate) fn check_output(plan: &Plan, node: &PlanNode, output: &Value, bytes: usize) -> Result<()> {
-    let limit = plan.limits.output_bytes;
-    if bytes as u64 > limit {
+pub(crate) fn check_output(plan: &Plan, node: &PlanNode, output: &Value) -> Result<()> {
+    let (bytes, limit) = (length(output), plan.limits.output_bytes);
+    if bytes > limit {
         return Err(Error::too_large(format!("the output of the node has {bytes} bytes: {limit} are allowed")));
     }
     let Some(schema) = &node.spec.output_schema else { return Ok(()) };

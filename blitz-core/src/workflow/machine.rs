@@ -127,6 +127,11 @@ impl WorkflowMachine {
         self.control.progress
     }
 
+    /// Whether it has ended: nothing follows any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.control.ended
+    }
+
     /// The seconds that a node may take, where it says so.
     pub(crate) fn time_of(&self, id: &str) -> Option<u64> {
         self.plan.index(id).and_then(|node| self.plan.nodes[node].spec.timeout_s)

@@ -77,6 +77,15 @@ struct Round {
     last: Arc<Value>,
 }
 
+/// Takes out what is below a path, without a look at anything else.
+fn remove_below<T>(map: &mut BTreeMap<String, T>, path: &str) {
+    let (below, end) = (format!("{path}/"), format!("{path}0"));
+    let inside: Vec<String> = map.range(below..end).map(|(key, _)| key.clone()).collect();
+    for key in &inside {
+        map.remove(key);
+    }
+}
+
 impl Values {
     pub(crate) fn new(plan: Arc<Plan>) -> Self {
         let nodes = plan.nodes.iter().enumerate().map(|(index, node)| (node.id.clone(), index)).collect();
@@ -155,9 +164,8 @@ impl Values {
     /// the items of a map have written that failed is undone with it: how far they came is chance.
     fn container_ended(&mut self, path: &str, finished: &NodeFinished) {
         let key = join(path, &finished.node);
-        if let Some(contents) = self.contents.remove(&key)
-            && finished.status == NodeStatus::Completed
-        {
+        let Some(contents) = self.contents.remove(&key) else { return };
+        if finished.status == NodeStatus::Completed {
             for (name, value) in contents.copies.into_values().flat_map(|copy| copy.writes) {
                 self.write(path, &name, value);
             }
@@ -167,9 +175,8 @@ impl Values {
     }
 
     fn forget_below(&mut self, path: &str) {
-        let below = format!("{path}/");
-        self.frames.retain(|path, _| !path.starts_with(&below));
-        self.contents.retain(|key, _| !key.starts_with(&below));
+        remove_below(&mut self.frames, path);
+        remove_below(&mut self.contents, path);
     }
 
     /// Keeps what an item or round gave. Gives why its map can only fail, from the item on that says so:

@@ -7,9 +7,9 @@ use std::time::Duration;
 use blitz::provider::{CallContext, ModelStream, Provider, Reply, StreamItem};
 use blitz::tool::{Tool, ToolContext, ToolError};
 use blitz::{
-    Decision, Effect, Engine, Error, EventData, ExecutionId, ExecutionStatus, Limits, ListOptions, MessageRole,
-    ModelRequest, ModelResponse, Money, NewAgent, NewBudget, NewModel, Part, RecoverySettlement, Session, ToolCall,
-    ToolSpec,
+    Answer, Decision, Effect, Engine, Error, EventData, ExecutionId, ExecutionStatus, Limits, ListOptions, MessageRole,
+    ModelRequest, ModelResponse, Money, NewAgent, NewBudget, NewModel, NodeStatus, Part, RecoverySettlement, Session,
+    ToolCall, ToolSpec,
 };
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
@@ -169,6 +169,52 @@ async fn what_ended_in_the_last_turn_is_kept_where_a_child_breaks_off() {
     let done = life.wait(id).await;
     assert_eq!(done.text(), "done");
     life.audit(&done).await;
+}
+
+/// On one thread: the turn of `sent` comes, is heard of, and then the child breaks off.
+#[tokio::test]
+async fn w36_what_was_about_to_start_where_a_child_breaks_off_is_in_no_doubt() {
+    let stage = Stage::new(|asked| if asked.turn == 1 { calls(1, &["last"], "") } else { Reply::text("done") });
+    let life = stage.open_by(stage.builder().with_max_parallel(2)).await;
+    let (called, mut calls) = mpsc::unbounded_channel();
+    let mut gates = Vec::new();
+    for name in ["last", "first", "sent"] {
+        let (open, gate) = oneshot::channel();
+        let gate = (name != "sent").then_some(gate);
+        let effect = if name == "last" { Effect::Pure } else { Effect::Unsafe };
+        gates.push(open);
+        life.me.tools().register(Gated { name, effect, gate: Mutex::new(gate), called: called.clone() }).await.unwrap();
+    }
+    change(&life, "child", json!({"tools": ["last"]})).await;
+    let definition = json!({"name": "f", "nodes": [
+        {"id": "c", "type": "agent", "config": {"agent": "child"}},
+        {"id": "f", "type": "tool", "config": {"tool": "first"}},
+        {"id": "p", "type": "approval", "config": {"message": "May it?"}},
+        {"id": "b", "type": "tool", "config": {"tool": "sent"}}],
+        "edges": [{"from": "p", "out": "approved", "to": "b"}]});
+    life.me.call("workflows.put", definition).await.unwrap();
+    let id = life.me.start("f", json!({})).await.unwrap().id();
+    for _ in 0..2 {
+        calls.recv().await.unwrap();
+    }
+    life.me.executions().approve(id, "p", Answer::approve()).await.unwrap();
+    let mut events = life.me.executions().events(id, 0);
+    while let Some(event) = events.next().await {
+        // What follows from it has asked for its turn by then.
+        if matches!(event.unwrap().data, EventData::NodeFinished(finished) if finished.node == "p") {
+            break;
+        }
+    }
+    stage.model.panics(true);
+    gates.drain(..2).for_each(|gate| gate.send(()).unwrap());
+    life.until(id, |execution| execution.interrupted).await;
+    stage.model.panics(false);
+
+    let nodes = life.me.executions().nodes(id, "").await.unwrap();
+    let status = |id: &str| nodes.iter().find(|node| node.node == id).unwrap().status;
+    assert_eq!((status("f"), status("b")), (NodeStatus::Completed, NodeStatus::Pending));
+    assert_eq!(life.engine.recover().await.unwrap(), [id]);
+    assert_eq!(life.wait(id).await.status, ExecutionStatus::Completed, "nobody has to decide");
 }
 
 /// A model that never says what it used, and does not answer its second request the first time.

@@ -272,7 +272,12 @@ impl Stage {
 
     /// An engine on the file, set up as a program does at each of its starts. It recovers nothing.
     pub(super) async fn open(&self) -> Life {
-        let engine = self.builder().open().await.expect("opens");
+        self.open_by(self.builder()).await
+    }
+
+    /// The same, with settings of its own.
+    pub(super) async fn open_by(&self, builder: EngineBuilder) -> Life {
+        let engine = builder.open().await.expect("opens");
         let me = engine.root("test");
         let price = Price::per_million("1", "1").expect("a price");
         me.models().put(NewModel::new("m", "staged", "staged").with_price(price)).await.expect("a model");

@@ -1,10 +1,15 @@
 //! What follows at once, however much it is: it is written in parts, and looked up from between them.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use blitz::{ErrorCode, EventData, ExecutionHandle, ExecutionStatus, NodeStatus};
+use blitz::tool::{FunctionNode, NodeOutput};
+use blitz::{Engine, ErrorCode, EventData, ExecutionHandle, ExecutionStatus, NodeStatus, NodeTypeInfo, Session};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::stage::{by_id, edges, end, engine, journal, run, start, until};
 
@@ -98,4 +103,85 @@ async fn what_waits_beside_a_map_of_pure_nodes_goes_on_meanwhile() {
     assert_eq!(me.executions().get(handle.id()).await.unwrap().status, ExecutionStatus::Running);
     handle.cancel().await.unwrap();
     end(&handle).await;
+}
+
+/// A map of 1,000 items at once, and a node beside it. Each node works as it is told.
+fn crowd(max_parallel: u32, item: Value, beside: Value) -> Value {
+    json!({"name": "crowd", "limits": {"max_parallel": max_parallel}, "nodes": [
+        {"id": "b", "type": "work", "config": beside},
+        {"id": "m", "type": "map", "config": {"items": "{{ range(1000) | list }}", "concurrency": 1000}},
+        {"id": "w", "type": "work", "parent": "m", "config": item},
+        {"id": "e", "type": "end"}], "edges": edges("m>e")})
+}
+
+#[tokio::test]
+async fn w24_nothing_begins_whose_node_is_stopped_however_many_are() {
+    let (_engine, me, seen) = engine().await;
+    let done = run(&me, crowd(10, json!({"fail": "invalid_input"}), json!({})), json!({})).await;
+    assert_eq!(done.status, ExecutionStatus::Failed);
+    let events = journal(&me, done.execution_id).await;
+    let failed = |event: &blitz::Event| matches!(&event.data, EventData::ItemFinished(item) if item.status == NodeStatus::Failed);
+    let stopped = events.iter().position(failed).expect("an item fails");
+    let begins =
+        |event: &&blitz::Event| matches!(&event.data, EventData::NodeStarted(started) if started.items.is_none());
+    assert_eq!(events[stopped..].iter().filter(begins).count(), 0);
+    assert_eq!(events.iter().filter(begins).count(), seen.lock().unwrap().len());
+}
+
+#[tokio::test]
+async fn w24_that_an_item_began_is_told_before_how_it_ended() {
+    let (_engine, me, _) = engine().await;
+    // It fails, and with it all else, before most items have begun.
+    let done = run(&me, crowd(1000, json!({}), json!({"fail": "invalid_input"})), json!({})).await;
+    assert_eq!(done.status, ExecutionStatus::Failed);
+    let mut began = BTreeSet::new();
+    let (mut ended, events) = (0, journal(&me, done.execution_id).await);
+    for event in &events {
+        match &event.data {
+            EventData::ItemStarted { .. } => assert!(began.insert(event.path.as_str()), "{} began twice", event.path),
+            EventData::NodeFinished(finished) if finished.node == "w" => {
+                assert!(began.contains(event.path.as_str()), "{} ended and had not begun", event.path);
+                ended += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((began.len(), ended), (1000, 1000));
+}
+
+/// An engine whose nodes of type `last` wait for each other, so many of them; the last one cancels their execution
+/// before any of them is heard of.
+async fn all_at_once(count: usize) -> (Engine, Session) {
+    let (engine, me, _) = engine().await;
+    let come = Arc::new(watch::Sender::new(0));
+    let (session, ended) = (me.clone(), Arc::new(AtomicUsize::new(0)));
+    let node = FunctionNode::new(NodeTypeInfo::host("last", "Ends last."), move |_, context| {
+        let (come, ended, session) = (Arc::clone(&come), Arc::clone(&ended), session.clone());
+        async move {
+            come.send_modify(|come| *come += 1);
+            come.subscribe().wait_for(|come| *come == count).await.unwrap();
+            if ended.fetch_add(1, Ordering::SeqCst) + 1 == count {
+                // On a thread of its own: until it is done, nothing else runs on this one.
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let cancel = move || runtime.block_on(session.executions().cancel(context.execution_id));
+                std::thread::spawn(cancel).join().unwrap().unwrap();
+            }
+            Ok(NodeOutput::new(1))
+        }
+    });
+    engine.register_node(node).unwrap();
+    (engine, me)
+}
+
+/// On one thread: what is heard at once does not depend on its luck.
+#[tokio::test]
+async fn w33_a_stop_behind_more_ends_than_a_turn_has_room_for_is_not_lost() {
+    let (_engine, me) = all_at_once(600).await;
+    let definition = json!({"name": "wide", "limits": {"max_parallel": 600}, "nodes": [
+        {"id": "m", "type": "map", "config": {"items": "{{ range(600) | list }}"}},
+        {"id": "l", "type": "last", "parent": "m"}, {"id": "e", "type": "end"}], "edges": edges("m>e")});
+    let handle = start(&me, definition, json!({})).await;
+    assert_eq!(end(&handle).await.status, ExecutionStatus::Cancelled);
+    let ends = |event: &blitz::Event| matches!(event.data, EventData::ExecutionFinished(_));
+    assert_eq!(journal(&me, handle.id()).await.iter().filter(|event| ends(event)).count(), 1);
 }

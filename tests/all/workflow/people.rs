@@ -273,3 +273,29 @@ async fn w33_cancelling_twice_while_it_waits_for_its_turn_and_through_a_tool_tha
     let states = by_id(&me, handle.id()).await;
     assert_eq!(states["g"], NodeStatus::Cancelled);
 }
+
+#[tokio::test]
+async fn w31_each_of_more_than_a_thousand_questions_is_answered_once() {
+    const ASKED: usize = 1010;
+    let folder = Folder::new();
+    let path = folder.path().join("a.db").to_str().unwrap().to_owned();
+    let engine = Engine::builder(&path).open().await.unwrap();
+    let definition = json!({"name": "crowd", "limits": {"timeout_s": 86400}, "nodes": [
+        {"id": "m", "type": "map", "config": {"items": format!("{{{{ range({ASKED}) | list }}}}"), "concurrency": ASKED}},
+        {"id": "ok", "type": "approval", "parent": "m", "config": {"message": "May it?"}},
+        {"id": "e", "type": "end", "config": {"output": "{{ nodes.m.output | length }}"}}], "edges": edges("m>e")});
+    let me = engine.root("test");
+    let id = start(&me, definition, json!({})).await.id();
+    until(&me, id, |execution| execution.waiting_for.len() == ASKED).await;
+    engine.close_within(Duration::ZERO).await.unwrap();
+
+    // Nobody runs it while they answer.
+    let engine = Engine::builder(&path).open().await.unwrap();
+    let me = engine.root("test");
+    for index in 0..ASKED {
+        me.executions().approve(id, format!("m/{index}/ok"), Answer::approve()).await.unwrap();
+    }
+    assert_eq!(engine.recover().await.unwrap(), [id]);
+    let done = tokio::time::timeout(Duration::from_secs(30), me.executions().wait(id)).await.expect("ends").unwrap();
+    assert_eq!((done.status, done.output), (ExecutionStatus::Completed, json!(ASKED)));
+}

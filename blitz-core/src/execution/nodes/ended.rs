@@ -13,15 +13,10 @@ use crate::domain::{
     OutputRef, Place, Timestamp,
 };
 use crate::error::{Error, ErrorCode, ErrorInfo, ErrorPlace, Result};
-use crate::store::content_hash;
+use crate::store::executions;
 use crate::workflow::evaluate::{Handled, check_output, handled};
 use crate::workflow::machine::container_of;
 use crate::workflow::task::{LoopTask, OnCap, Task};
-
-/// Outputs over so many bytes are kept by their hash.
-const INLINE_BYTES: usize = 64 * 1024;
-/// How much of a large output its reference shows.
-const PREVIEW: usize = 1024;
 
 impl Driver {
     // Ending ------------------------------------------------------------------------------------
@@ -60,8 +55,7 @@ impl Driver {
             if !crate::domain::schema::can_be_kept(&output) {
                 return Err(Error::too_large("the output is nested too deep to be kept"));
             }
-            let bytes = serde_json::to_string(&output).map_or(usize::MAX, |json| json.len());
-            check_output(&setup.plan, node, &output, bytes)?;
+            check_output(&setup.plan, node, &output)?;
             if let (Task::Set { .. }, Value::Object(written), Some(values)) = (&node.task, &output, self.state.values())
             {
                 values.admit(&place.path, written)?;
@@ -378,7 +372,7 @@ impl Driver {
 fn kept(output: Value) -> Result<(Value, Option<OutputRef>, Option<Blob>)> {
     let is_small = match &output {
         Value::Null | Value::Bool(_) | Value::Number(_) => true,
-        Value::String(text) => text.len() < INLINE_BYTES / 2,
+        Value::String(text) => text.len() < executions::INLINE_BYTES / 2,
         _ => false,
     };
     if is_small {
@@ -389,13 +383,9 @@ fn kept(output: Value) -> Result<(Value, Option<OutputRef>, Option<Blob>)> {
     }
     let json =
         serde_json::to_string(&output).map_err(|error| Error::internal("a value is no JSON").with_source(error))?;
-    if json.len() <= INLINE_BYTES {
-        return Ok((output, None, None));
-    }
-    let hash = content_hash(json.as_bytes());
-    let preview = json[..json.floor_char_boundary(PREVIEW)].to_owned();
-    let at = OutputRef::new(hash.clone(), json.len() as u64, preview);
-    Ok((Value::Null, Some(at), Some(Blob { hash, body: json.into_bytes() })))
+    let Some(large) = executions::large(&json) else { return Ok((output, None, None)) };
+    let blob = Blob { hash: large.hash.clone(), body: json.into_bytes() };
+    Ok((Value::Null, Some(large), Some(blob)))
 }
 
 /// Whether other settings of a node are tried on such a failure.

@@ -21,12 +21,19 @@ impl Driver {
         }
     }
 
-    /// Ends the containers whose time is over, without a look at their timers.
+    /// Ends the containers whose time is over, as far as the turn has room, without a look at their timers.
     pub(in crate::execution) fn expire_containers(&mut self, turn: &mut Turn) -> Vec<Action> {
         let now = Timestamp::now();
         let over = self.state.expiries.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone());
         let over: Vec<String> = over.collect();
-        over.iter().flat_map(|key| self.expired(key, turn)).collect()
+        let mut actions = Vec::new();
+        for key in &over {
+            if turn.is_full() {
+                break;
+            }
+            actions.extend(self.expired(key, turn));
+        }
+        actions
     }
 
     /// A timer rang that no step waits for: where it is a container's, its time is over.

@@ -90,12 +90,14 @@ fn keep(tx: &mut dyn Connection, value: &mut Value, at: &mut Option<OutputRef>) 
         return Ok(false);
     }
     let json = to_json(value)?;
-    if json.len() <= INLINE_BYTES {
-        return Ok(false);
-    }
-    let hash = content_hash(json.as_bytes());
-    put_blob(tx, &hash, json.as_bytes())?;
-    let preview = json[..json.floor_char_boundary(PREVIEW)].to_owned();
-    (*value, *at) = (Value::Null, Some(OutputRef::new(hash, json.len() as u64, preview)));
+    let Some(large) = large(&json) else { return Ok(false) };
+    put_blob(tx, &large.hash, json.as_bytes())?;
+    (*value, *at) = (Value::Null, Some(large));
     Ok(true)
+}
+
+/// How a record names a value of this JSON, where it is too large to stand in it.
+pub(crate) fn large(json: &str) -> Option<OutputRef> {
+    let preview = || json[..json.floor_char_boundary(PREVIEW)].to_owned();
+    (json.len() > INLINE_BYTES).then(|| OutputRef::new(content_hash(json.as_bytes()), json.len() as u64, preview()))
 }

@@ -1,9 +1,13 @@
-//! What a workflow's records are read for: its nodes, its questions, its large outputs.
+//! What a workflow's records are read for: its nodes, its questions and what was decided, its large outputs.
 
+use super::events;
 use super::large::{self, whole_events};
 use crate::domain::{ApprovalRequested, Event, EventData, ExecutionId, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::sql::{Connection, params};
+
+/// So many decisions are read at once.
+const PAGE: usize = 1000;
 
 /// Keeps a large body under its hash.
 pub(crate) fn put_blob(tx: &mut dyn Connection, hash: &str, body: &[u8]) -> Result<()> {
@@ -83,7 +87,7 @@ pub(crate) fn names_output(tx: &mut dyn Connection, root_id: ExecutionId, hash: 
             AND coalesce(j.data, CAST(b.body AS TEXT)) LIKE ?2 ORDER BY j.seq LIMIT 1000",
         params![root_id, format!("%\"ref\":\"{hash}\"%")],
     )?;
-    let mut events = super::events(tx, &rows)?;
+    let mut events = events(tx, &rows)?;
     Ok(events.iter_mut().any(|event| large::names(&mut event.data, hash)))
 }
 
@@ -94,14 +98,38 @@ pub(crate) fn question(
     id: ExecutionId,
     key: &str,
 ) -> Result<Option<(String, ApprovalRequested)>> {
+    // Many items may ask at once; a scope of them has no more questions than nodes.
+    let path = key.rsplit_once('/').map_or("", |(path, _)| path);
     let rows = tx.query_all(
         "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
-         WHERE root_id = ?1 AND execution_id = ?2 AND type = 'approval.requested' ORDER BY seq DESC LIMIT 1000",
-        params![root_id, id],
+         WHERE root_id = ?1 AND execution_id = ?2 AND path = ?3 AND type = 'approval.requested' ORDER BY seq DESC LIMIT 1000",
+        params![root_id, id, path],
     )?;
     let asked = whole_events(tx, &rows)?.into_iter().filter_map(|event| match event.data {
         EventData::ApprovalRequested(asked) if asked.key == key => Some((event.path, asked)),
         _ => None,
     });
     Ok(asked.into_iter().next())
+}
+
+/// The decisions on steps of an execution behind `after`; from now on they count as read.
+pub(crate) fn take_decisions(
+    tx: &mut dyn Connection,
+    root_id: ExecutionId,
+    id: ExecutionId,
+    after: i64,
+) -> Result<Vec<Event>> {
+    tx.execute("UPDATE executions SET next_wake = NULL WHERE id = ?1 AND next_wake = 0", params![id])?;
+    let mut taken: Vec<Event> = Vec::new();
+    loop {
+        let rows = tx.query_all(
+            "SELECT seq, execution_id, at, path, type, schema, data, blob_hash FROM journal
+             WHERE root_id = ?1 AND seq > ?3 AND execution_id = ?2 AND type IN ('decision.made', 'approval.answered') ORDER BY seq LIMIT ?4",
+            params![root_id, id, taken.last().map_or(after, |event| event.seq), PAGE as i64],
+        )?;
+        taken.extend(events(tx, &rows)?);
+        if rows.len() < PAGE {
+            return Ok(taken);
+        }
+    }
 }
