@@ -79,10 +79,9 @@ impl Driver {
         Ok(if turn.finish.is_some() { Vec::new() } else { left })
     }
 
-    /// Whether what is asked still stands: the node, or all of it, may have ended or been stopped since.
+    /// Whether what is asked of a node still stands: it may have ended, or been stopped, since it was asked.
     pub(super) fn is_wanted(&self, action: &Action) -> bool {
         match action {
-            Action::CallModel { .. } | Action::CallTool { .. } => !self.state.is_over(),
             Action::RunNode(Place { key, .. })
             | Action::CancelNode(Place { key, .. })
             | Action::CloseNode { place: Place { key, .. }, .. }
