@@ -200,7 +200,7 @@ impl Engine {
     }
 
     /// Serves deployments of Azure under their name as [`Engine::register_provider`] does, reached as the engine's
-    /// [`Network`](crate::Network) says. Gives the provider as it is served.
+    /// [`Network`](crate::provider::Network) says. Gives the provider as it is served.
     pub fn register_azure(&self, azure: AzureOpenAi) -> AzureOpenAi {
         let azure = azure.with_http(self.inner.runtime.providers.http());
         self.register_provider(azure.clone());
