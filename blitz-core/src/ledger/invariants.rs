@@ -164,16 +164,14 @@ impl Model {
                 budget.limit.is_none_or(|limit| posted + pending + cost_of(input, output).max(1) <= limit)
             })
         };
-        let held = |output| Held {
-            amount: Some(cost_of(input, output).max(1)),
-            output,
-            windows: counting.iter().map(|(_, window)| *window).collect(),
-        };
+        let windows = || counting.iter().map(|(_, window)| *window).collect();
+        let held = |output| Held { amount: Some(cost_of(input, output).max(1)), output, windows: windows() };
         match pricing {
             Pricing::Free => Some(Held { amount: Some(0), output, windows: vec![] }),
             Pricing::Unknown => {
                 let refused = counting.iter().any(|(budget, _)| budget.hard && budget.limit.is_some());
-                (!refused).then_some(Held { amount: None, output, windows: vec![] })
+                // It names its windows all the same, for the day it gets a price.
+                (!refused).then(|| Held { amount: None, output, windows: windows() })
             }
             Pricing::Priced if room(output) => Some(held(output)),
             Pricing::Priced if clamp => (output.min(16)..output).rev().find(|&output| room(output)).map(held),
@@ -374,7 +372,7 @@ proptest! {
             let mut pending = BTreeMap::new();
             for open in &world.model.open {
                 for window in &open.windows {
-                    *pending.entry(*window).or_insert(0) += open.amount.unwrap();
+                    *pending.entry(*window).or_insert(0) += open.amount.unwrap_or(0);
                 }
             }
             for window in world.stored_windows() {
