@@ -143,6 +143,7 @@ def test_what_a_tool_leaves_running_is_not_its_call(engine: blitz.Engine) -> Non
 def test_ctrl_c_ends_what_a_tool_asked_for() -> None:
     program = """
 import blitz, os, signal, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be started with the signal ignored
 engine = blitz.Engine(":memory:")
 engine.models.put("m", "scripted", model_name="any")
 let = threading.Event()
