@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Expr, Scope, Shape, Strings, condition};
+use super::{Expr, Names, Scope, Shape, Strings, condition};
 use crate::error::ErrorCode;
 
 fn scope() -> Scope {
@@ -90,6 +90,12 @@ fn told(source: &str) -> String {
     ran.expect_err(source).to_string()
 }
 
+/// The one thing that a text uses and that does not exist; empty where all of it does.
+fn absent(names: &Names) -> String {
+    assert!(names.absent.len() <= 1, "{:?}", names.absent);
+    names.absent.iter().map(String::as_str).collect()
+}
+
 #[test]
 fn what_does_not_exist_is_told_by_its_name_before_it_runs() {
     for (source, expected) in [
@@ -104,14 +110,15 @@ fn what_does_not_exist_is_told_by_its_name_before_it_runs() {
         ("nodes.risk.output.tags.len()", "values have no method len(): use the filter length"),
         ("'a'.strip()", "values have no method strip(): use the filter trim"),
     ] {
-        let told = Expr::compile(source).expect(source).names().absent.clone();
-        assert!(told.len() == 1 && told.first().unwrap().starts_with(expected), "{source}: {told:?}");
+        let told = absent(Expr::compile(source).expect(source).names());
+        assert!(told.starts_with(expected), "{source}: {told}");
+        assert_eq!(fails(source), ErrorCode::Expression, "{source}: where it runs all the same it fails there");
     }
     for text in
         ["Dear {{ inputs.name | uppr }}", "{% filter uppr %}x{% endfilter %}", "{% if index is od %}x{% endif %}"]
     {
-        let told = Shape::compile(&json!(text), Strings::Tags).expect(text).names().absent.clone();
-        assert!(told.len() == 1 && told.first().unwrap().contains("did you mean"), "{told:?}");
+        let told = absent(Shape::compile(&json!(text), Strings::Tags).expect(text).names());
+        assert!(told.contains("did you mean"), "{text}: {told}");
     }
     for right in [
         "inputs.text is defined and inputs.list | length > 1 or 'is' | upper is string",
@@ -121,8 +128,9 @@ fn what_does_not_exist_is_told_by_its_name_before_it_runs() {
         "{'is': inputs.text, 'filter': ' | nope'}['is']",
         "range(3) | list",
     ] {
-        let read = Expr::compile(right).unwrap();
-        assert!(read.names().absent.is_empty() && read.evaluate(&scope()).is_ok(), "{right}");
+        let read = Expr::compile(right).expect(right);
+        assert_eq!(absent(read.names()), "", "{right}");
+        read.evaluate(&scope()).expect(right);
     }
     let cycle = json!("{% for x in inputs.list %}{{ loop.cycle('a', 'b') }}{% endfor %}");
     assert_eq!(shape(cycle), json!("aba"));

@@ -53,7 +53,8 @@ pub(crate) fn refused(problems: &[Problem]) -> Error {
     let more = errors.len().saturating_sub(1);
     let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
     let details = serde_json::json!({"problems": problems});
-    Error::invalid(format!("the workflow cannot run{first}{more}")).with_details(details)
+    let cannot = if errors.iter().any(|problem| problem.code.stops()) { "run" } else { "be published" };
+    Error::invalid(format!("the workflow cannot {cannot}{first}{more}")).with_details(details)
 }
 
 /// Checks a definition and makes its plan. `types` are those that the host registered.

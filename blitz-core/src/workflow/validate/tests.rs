@@ -287,7 +287,9 @@ fn what_was_published_before_a_problem_was_known_makes_its_plan() {
     let found = checked(value);
     assert_eq!(codes(&found), ["E_TRIGGER", "E_UNKNOWN_FILTER"]);
     assert!(found.problems.iter().all(Problem::is_error), "{:#?}", found.problems);
-    assert!(found.plan.is_some());
+    let told = super::refused(&found.problems).to_string();
+    assert!(told.contains("the workflow cannot be published: E_TRIGGER"), "{told}");
+    assert!(found.plan.is_some(), "it runs");
 }
 
 #[test]
