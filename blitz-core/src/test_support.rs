@@ -50,8 +50,7 @@ impl Ledger {
             listing: None,
             input_bound: usage.input_tokens,
             output_cap: usage.output_tokens,
-            searches: 0,
-            own_tools: crate::ledger::OwnTools::default(),
+            metered: crate::domain::Metered::default(),
             clamp: true,
         };
         let held = self.0.write(move |tx| ledger::reserve(tx, Timestamp::now(), BOOT, &request)).await?;

@@ -4,9 +4,10 @@ mod hours;
 
 use serde::{Deserialize, Serialize};
 
+use super::meter::Meter;
 use super::money::{Money, Rate, nanos_half_even, nanos_up};
 use super::time::Timestamp;
-use super::usage::{ServiceTier, Usage};
+use super::usage::{ServiceTier, Usage, UsageDetails};
 use crate::error::{Error, Result};
 
 pub use hours::{OffPeak, PriceHours, TimeOfDay};
@@ -54,9 +55,34 @@ pub struct Price {
     /// Per request, on top.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Rate>,
-    /// Per search of the provider's own tool, on top. Where it is missing, what a call costs that searched is unknown.
+    /// Per search of the provider's own tool in the web, on top. Where it is missing, what a call costs that searched is
+    /// unknown; so it is with all that follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<Rate>,
+    /// Per search in files or collections that are kept with the provider (OpenAI's `file_search`, xAI's `collections_search`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_search: Option<Rate>,
+    /// Per search in the files of the request itself (xAI's `attachment_search`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_search: Option<Rate>,
+    /// Per answer that is grounded in maps (Gemini's `googleMaps`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_search: Option<Rate>,
+    /// Per session of a sandbox that runs code (OpenAI's `code_interpreter`), or per run of it (xAI's).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_session: Option<Rate>,
+    /// Per picture that the provider's own tool makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generated_image: Option<Rate>,
+    /// Per second that the provider counts, of sound for instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<Rate>,
+    /// Per character that the provider counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub character: Option<Rate>,
+    /// Per page that the provider counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<Rate>,
     /// Rates of calls with a long input or at another class of service, in rising order: the last one that a
     /// call reaches holds for all of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -206,6 +232,14 @@ impl Price {
         image_output: None,
         request: None,
         search: None,
+        file_search: None,
+        document_search: None,
+        map_search: None,
+        code_session: None,
+        generated_image: None,
+        second: None,
+        character: None,
+        page: None,
         tiers: Vec::new(),
         regional_percent: None,
         off_peak: None,
@@ -278,12 +312,8 @@ impl Price {
         let own = self.own();
         let off_peak = self.off_peak.as_ref().map(|off_peak| &off_peak.rates);
         let rates = self.tiers.iter().chain([&own]).chain(off_peak).flat_map(PriceTier::all);
-        rates.chain([self.request, self.search].into_iter().flatten()).all(|rate| rate == Rate::ZERO)
-    }
-
-    /// Whether it says what the searches of a call cost, if there are any.
-    pub(crate) fn knows_searches(&self, searches: bool) -> bool {
-        !searches || self.search.is_some() || self.is_free()
+        let metered = Meter::ALL.into_iter().map(|meter| meter.rate(self));
+        rates.chain(metered.chain([self.request]).flatten()).all(|rate| rate == Rate::ZERO)
     }
 
     /// Cost of `usage` at this price, rounded half-even once to a whole nano-dollar. Where it depends on the
@@ -291,16 +321,16 @@ impl Price {
     ///
     /// Units: tokens in, nano-USD out. Errors: `InvalidInput` if a count overflows.
     pub fn cost(&self, usage: &Usage) -> Result<Money> {
-        nanos_half_even(sum(&self.items(usage, usage.input_tokens))?)
+        nanos_half_even(sum(self.items(usage, usage.input_tokens))?)
     }
 
     /// What is counted of `usage`, each with its rate in a call of so many input tokens and how much percent
     /// of it is charged.
-    fn items(&self, usage: &Usage, input_tokens: u64) -> [Item; 13] {
+    fn items(&self, usage: &Usage, input_tokens: u64) -> impl Iterator<Item = Item> {
         let (b, details) = (usage.buckets(), &usage.details);
         let rates = self.rates(input_tokens, details.service_tier);
         let percent = self.regional_percent.filter(|_| details.regional).unwrap_or(100);
-        [
+        let items = [
             (b.input, rates.input, percent),
             (b.audio_input, rates.audio_input, percent),
             (b.image_input, rates.image_input, percent),
@@ -313,21 +343,31 @@ impl Price {
             (b.audio_output, rates.audio_output, percent),
             (b.image_output, rates.image_output, percent),
             (usage.requests, self.request.unwrap_or_default(), 100),
-            (details.searches, self.search.unwrap_or_default(), 100),
-        ]
+        ];
+        items.into_iter().chain(self.metered(details))
+    }
+
+    /// What is counted beside tokens, each with its rate. A region does not make it dearer.
+    fn metered(&self, details: &UsageDetails) -> [Item; Meter::ALL.len()] {
+        Meter::ALL.map(|meter| (meter.count(details), meter.rate(self).unwrap_or_default(), 100))
     }
 
     /// The most that so many input and output tokens can cost, rounded up: the dearest rate of each
-    /// side, of every tier that the input can reach. Searches of the provider are not in it.
+    /// side, of every tier that the input can reach. What is counted beside tokens is not in it.
     ///
     /// Units: tokens in, nano-USD out. Errors: `InvalidInput` if a count overflows.
     pub fn upper_bound(&self, input_tokens: u64, output_tokens: u64) -> Result<Money> {
-        self.upper_bound_with(input_tokens, output_tokens, 0)
+        self.upper_bound_with(input_tokens, output_tokens, &UsageDetails::default())
     }
 
-    /// The same with so many searches of the provider.
-    pub(crate) fn upper_bound_with(&self, input_tokens: u64, output_tokens: u64, searches: u64) -> Result<Money> {
-        nanos_up(self.bound(input_tokens, output_tokens, searches)?)
+    /// The same with so much beside the tokens.
+    pub(crate) fn upper_bound_with(
+        &self,
+        input_tokens: u64,
+        output_tokens: u64,
+        beside: &UsageDetails,
+    ) -> Result<Money> {
+        nanos_up(self.bound(input_tokens, output_tokens, beside)?)
     }
 
     /// The most output tokens that `money` is sure to pay for behind so many input tokens; `None`
@@ -335,16 +375,16 @@ impl Price {
     ///
     /// Units: tokens and nano-USD in, tokens out.
     pub fn output_within(&self, input_tokens: u64, money: Money) -> Option<u64> {
-        self.output_within_with(input_tokens, 0, money)
+        self.output_within_with(input_tokens, &UsageDetails::default(), money)
     }
 
-    /// The same behind so many searches of the provider too.
-    pub(crate) fn output_within_with(&self, input_tokens: u64, searches: u64, money: Money) -> Option<u64> {
-        let spare = i128::from(money.nanos()) * 100_000 - self.bound(input_tokens, 0, searches).ok()?;
+    /// The same behind so much beside the tokens too.
+    pub(crate) fn output_within_with(&self, input_tokens: u64, beside: &UsageDetails, money: Money) -> Option<u64> {
+        let spare = i128::from(money.nanos()) * 100_000 - self.bound(input_tokens, 0, beside).ok()?;
         if spare < 0 {
             return None;
         }
-        match sum(&[(1, self.dearest(input_tokens).1, self.dearest_percent())]).ok()? {
+        match sum([(1, self.dearest(input_tokens).1, self.dearest_percent())]).ok()? {
             0 => Some(u64::MAX),
             rate => Some(u64::try_from(spare / rate).unwrap_or(u64::MAX)),
         }
@@ -364,16 +404,11 @@ impl Price {
     }
 
     /// The bound of a call in hundredths of a pico-USD.
-    fn bound(&self, input_tokens: u64, output_tokens: u64, searches: u64) -> Result<i128> {
+    fn bound(&self, input_tokens: u64, output_tokens: u64, beside: &UsageDetails) -> Result<i128> {
         let (input, output) = self.dearest(input_tokens);
         let (percent, request) = (self.dearest_percent(), self.request.unwrap_or_default());
-        let search = self.search.unwrap_or_default();
-        sum(&[
-            (input_tokens, input, percent),
-            (output_tokens, output, percent),
-            (1, request, 100),
-            (searches, search, 100),
-        ])
+        let items = [(input_tokens, input, percent), (output_tokens, output, percent), (1, request, 100)];
+        sum(items.into_iter().chain(self.metered(beside)))
     }
 
     fn dearest_percent(&self) -> u32 {
@@ -469,11 +504,11 @@ struct Rates {
 type Item = (u64, Rate, u32);
 
 /// The sum of some items in hundredths of a pico-USD: no share of it is lost before the one rounding.
-fn sum(items: &[Item]) -> Result<i128> {
-    let one = |(count, rate, percent): &Item| {
-        i128::from(*count).checked_mul(i128::from(rate.picos()))?.checked_mul(i128::from(*percent))
+fn sum(items: impl IntoIterator<Item = Item>) -> Result<i128> {
+    let one = |(count, rate, percent): Item| {
+        i128::from(count).checked_mul(i128::from(rate.picos()))?.checked_mul(i128::from(percent))
     };
-    let sum = items.iter().try_fold(0i128, |sum, item| sum.checked_add(one(item)?));
+    let sum = items.into_iter().try_fold(0i128, |sum, item| sum.checked_add(one(item)?));
     sum.ok_or_else(|| Error::invalid("a cost is out of range"))
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::meter::Meter;
+
 /// How many tokens a call used.
 ///
 /// Units: tokens. `input_tokens` and `output_tokens` are whole sums: cached tokens are *inside*
@@ -46,14 +48,12 @@ pub(crate) struct Open {
     pub(crate) delivered: u64,
     /// The report contradicts itself.
     pub(crate) odd: bool,
-    /// The provider ran a tool of its own that no price names.
-    pub(crate) unpriced: bool,
 }
 
 /// What of a call's usage may have a price of its own, beside what is cached and what is reasoning.
 ///
-/// Units: tokens, each of them inside the sums of [`Usage`]. Of a sum of calls, the class of service is
-/// the one that all of them had, else the usual one.
+/// Units: tokens, each of them inside the sums of [`Usage`]; the rest is counted by the piece. Of a sum of calls, the
+/// class of service is the one that all of them had, else the usual one.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
@@ -76,6 +76,33 @@ pub struct UsageDetails {
     /// How often the provider's own tool searched.
     #[serde(skip_serializing_if = "is_zero")]
     pub searches: u64,
+    /// How often it searched files or collections that are kept with the provider.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub file_searches: u64,
+    /// How often it searched the files of the request itself.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub document_searches: u64,
+    /// How often it searched maps.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub map_searches: u64,
+    /// Sessions of its sandboxes that ran code; with some providers, runs of code.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub code_sessions: u64,
+    /// Pictures that its own tool made, where they are not counted as tokens.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub generated_images: u64,
+    /// Seconds that the provider counts, of sound for instance.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seconds: u64,
+    /// Characters that the provider counts.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub characters: u64,
+    /// Pages that the provider counts.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub pages: u64,
+    /// Whether a tool of the provider's own ran whose price no report tells: what the call cost in all is unknown.
+    #[serde(skip_serializing_if = "is_false")]
+    pub other_tools: bool,
     /// The class of service that the provider says it gave.
     #[serde(skip_serializing_if = "ServiceTier::is_standard")]
     pub service_tier: ServiceTier,
@@ -236,9 +263,9 @@ impl Usage {
         self
     }
 
-    /// The same usage of a call in which the provider ran a tool of its own that no price names, if it did.
-    pub(crate) fn with_unpriced_tools(mut self, ran: bool) -> Self {
-        self.open.unpriced |= ran;
+    /// The same usage of a call in which the provider ran a tool of its own whose price no report tells, if it did.
+    pub(crate) fn with_other_tools(mut self, ran: bool) -> Self {
+        self.details.other_tools |= ran;
         self
     }
 
@@ -325,10 +352,14 @@ impl UsageDetails {
             (&mut self.cache_read_audio_tokens, other.cache_read_audio_tokens),
             (&mut self.audio_output_tokens, other.audio_output_tokens),
             (&mut self.image_output_tokens, other.image_output_tokens),
-            (&mut self.searches, other.searches),
         ] {
             *sum = sum.saturating_add(more);
         }
+        for meter in Meter::ALL {
+            let sum = meter.of(self);
+            *sum = sum.saturating_add(meter.count(other));
+        }
+        self.other_tools |= other.other_tools;
         if first {
             (self.service_tier, self.regional) = (other.service_tier, other.regional);
         } else if self.service_tier != other.service_tier {

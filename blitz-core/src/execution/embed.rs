@@ -12,7 +12,7 @@ use super::retry::RetryDecision;
 use super::setup::lines;
 use crate::access::{EngineWork, Grant};
 use crate::domain::{
-    ExecutionId, ModelResponse, Money, NewModel, OnBehalf, ReservationId, RetryPolicy, Timestamp, Usage,
+    ExecutionId, Metered, ModelResponse, Money, NewModel, OnBehalf, ReservationId, RetryPolicy, Timestamp, Usage,
 };
 use crate::error::{Charged, Error, Result};
 use crate::ledger::{self, Booked, Ended, ReserveOutcome, ReserveRequest};
@@ -185,8 +185,7 @@ pub(crate) fn reserve(
         listing: planned.listing.clone().filter(|_| spec.price.is_none() && !free),
         input_bound: request.token_bound(),
         output_cap: 0,
-        searches: 0,
-        own_tools: ledger::OwnTools::default(),
+        metered: Metered::default(),
         clamp: false,
     };
     match ledger::reserve(tx, grant.now(), &runtime.boot_id, &held)? {

@@ -21,12 +21,12 @@ use super::waits::Stands;
 use crate::access::Standing;
 use crate::audit::AuditLine;
 use crate::domain::{
-    Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished,
+    Action, Alert, AuditOutcome, Effect, Event, EventData, ExecutionId, ExecutionStatus, Finish, Finished, Metered,
     ModelRequest, NodeFinished, NodeStarted, Principal, Queued, ResourceId, StepFinished, StepKind, StepStarted,
     Timestamp, ToolCall, Usage,
 };
 use crate::error::{Error, ErrorInfo, Result};
-use crate::ledger::{self, Booked, Ended, Follow, OwnTools, Refusal, ReserveOutcome, ReserveRequest, Reserved};
+use crate::ledger::{self, Booked, Ended, Follow, Refusal, ReserveOutcome, ReserveRequest, Reserved};
 use crate::store::Connection;
 use crate::store::executions::{self, Entry, NewExecution, Parent};
 
@@ -101,10 +101,8 @@ pub(crate) struct ModelStart {
     pub(crate) place: usize,
     pub(crate) input_bound: u64,
     pub(crate) output_cap: u64,
-    /// The most searches of the provider that it allows.
-    pub(crate) searches: u64,
-    /// The tools of the provider's own that it asks for.
-    pub(crate) own_tools: OwnTools,
+    /// What it may use beside tokens.
+    pub(crate) metered: Metered,
 }
 
 /// A tool to start.
@@ -393,8 +391,7 @@ impl Writer<'_> {
             listing: model.listing.clone(),
             input_bound: start.input_bound,
             output_cap: start.output_cap,
-            searches: start.searches,
-            own_tools: start.own_tools,
+            metered: start.metered,
             clamp: true,
         };
         match ledger::reserve(tx, self.now, self.desk.boot_id, &request)? {

@@ -27,7 +27,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use crate::domain::{Alert, ExecutionId, Money, Price, PriceListing, ReservationId, ResourceId, Usage, UserId};
+use crate::domain::{
+    Alert, ExecutionId, Metered, Money, Price, PriceListing, ReservationId, ResourceId, Usage, UserId,
+};
 use crate::error::Error;
 
 pub(crate) use crate::store::ledger::budgets::downgrades;
@@ -58,15 +60,6 @@ const MAX_CALL_COST: Money = Money::from_nanos(1_000_000 * 1_000_000_000);
 
 /// The most tokens of a kind that one call is taken to use.
 const MAX_CALL_TOKENS: u64 = 1_000_000_000_000;
-
-/// Which tools of its own a call lets its provider run, by how they are priced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct OwnTools {
-    /// It may search.
-    pub(crate) search: bool,
-    /// It may run others that cost something by the call or the hour, which no price names.
-    pub(crate) other: bool,
-}
 
 /// A model call that needs money held: one attempt of one step.
 #[derive(Debug, Clone)]
@@ -105,11 +98,8 @@ pub(crate) struct ReserveRequest {
     pub(crate) input_bound: u64,
     /// The most output tokens it asks for.
     pub(crate) output_cap: u64,
-    /// The most searches of the provider that it asks for. Where nothing bounds them it is 0: what they cost
-    /// beyond the rest of the reservation is booked as an overage, which stops the next call.
-    pub(crate) searches: u64,
-    /// Which tools of the provider's own it asks for.
-    pub(crate) own_tools: OwnTools,
+    /// What it may use beside tokens.
+    pub(crate) metered: Metered,
     /// Whether the cap may be lowered to what the budgets pay for.
     pub(crate) clamp: bool,
 }

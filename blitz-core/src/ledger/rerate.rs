@@ -2,7 +2,7 @@
 
 use super::adjust::{self, Difference};
 use super::{MAX_CALL_COST, price};
-use crate::domain::{Alert, EntryKind, Money, Price, Provenance, Rerate, Rerated, ReservationId, Timestamp};
+use crate::domain::{Alert, EntryKind, Meters, Money, Price, Provenance, Rerate, Rerated, ReservationId, Timestamp};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::ledger::costs::{self, Ratable};
 use crate::store::ledger::{self as sql, Rated, Reservation, TokenChange};
@@ -77,7 +77,9 @@ fn one(
     if !price.names(class) || (reservation.price.is_none() && !price.names(asked)) {
         return Ok(Verdict::Unlisted);
     }
-    if ratable.has_unpriced_part || !price.knows_searches(ratable.usage.details.searches > 0) {
+    let (details, used) = (&ratable.usage.details, Meters::used(&ratable.usage.details));
+    let has_other_part = ratable.has_unpriced_part && used == Meters::default();
+    if details.other_tools || has_other_part || used.without_rate(&price).is_some() {
         return Ok(Verdict::Unlisted);
     }
     let price = price.asked_at(reservation.price.as_ref().map_or(asked, |price| price.service_tier));
@@ -112,7 +114,7 @@ fn by_bound(ratable: &Ratable) -> bool {
 
 /// What a call costs at a price, by the rules of its settle; `None` where that is beyond all reason.
 fn cost(reservation: &Reservation, ratable: &Ratable, price: &Price) -> Option<Money> {
-    let bound = |input, output| price.upper_bound_with(input, output, reservation.searches).ok();
+    let bound = |input, output| price.upper_bound_with(input, output, &reservation.beside).ok();
     let cost = match ratable.usage.provenance {
         Provenance::Estimated => bound(ratable.usage.input_tokens, ratable.usage.output_tokens),
         _ if ratable.is_implausible => bound(reservation.input_bound, reservation.output_cap),

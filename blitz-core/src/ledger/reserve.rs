@@ -1,8 +1,8 @@
 //! Reserve: check every budget, then hold the most a call can use on each.
 
 use super::window::{self, Window};
-use super::{Follow, MAX_CALL_COST, MAX_CALL_TOKENS, OwnTools, Refusal, ReserveOutcome, ReserveRequest, Reserved};
-use crate::domain::{Amount, BudgetUnit, EntryKind, Money, OnExceed, OnUnpriced, Price, Timestamp};
+use super::{Follow, MAX_CALL_COST, MAX_CALL_TOKENS, Refusal, ReserveOutcome, ReserveRequest, Reserved};
+use crate::domain::{Amount, BudgetUnit, EntryKind, Meter, Money, OnExceed, OnUnpriced, Price, Timestamp};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::ledger::matching::{self, Caller, MatchedBudget};
 use crate::store::ledger::{self as sql, Call, Count, Leg, NewEntry, NewReservation, Rated};
@@ -100,8 +100,7 @@ fn estimate(request: &ReserveRequest, price: &Pricing<'_>, counting: &[Counting]
     match price {
         Pricing::Free => Ok(Estimate { amount: Some(Money::ZERO), output_cap }),
         Pricing::Known(price) => {
-            let OwnTools { search, other } = request.own_tools;
-            if other || !price.knows_searches(search) {
+            if request.metered.at_most.other_tools || request.metered.may.without_rate(price).is_some() {
                 known(request, counting)?;
             }
             priced(request, price, smallest, output_cap, counting)
@@ -155,8 +154,8 @@ fn priced(
     let of_money: Vec<&Counting> = counting.iter().filter(|counting| counting.budget.unit == BudgetUnit::Usd).collect();
     let headroom = of_money.iter().map(|counting| Money::from_nanos(room(counting))).min();
     let headroom = headroom.unwrap_or(MAX_CALL_COST).min(MAX_CALL_COST);
-    let (input, searches) = (request.input_bound, request.searches);
-    let bound = |output_cap| price.upper_bound_with(input, output_cap, searches).map(|amount| amount.max(LEAST));
+    let (input, beside) = (request.input_bound, &request.metered.at_most);
+    let bound = |output_cap| price.upper_bound_with(input, output_cap, beside).map(|amount| amount.max(LEAST));
     let held = |output_cap| match bound(output_cap) {
         Ok(amount) if amount <= headroom => Some(Estimate { amount: Some(amount), output_cap }),
         _ => None,
@@ -164,7 +163,7 @@ fn priced(
     if let Some(estimate) = held(output_cap) {
         return Ok(estimate);
     }
-    let paid_for = price.output_within_with(input, searches, headroom).unwrap_or(0).min(output_cap);
+    let paid_for = price.output_within_with(input, beside, headroom).unwrap_or(0).min(output_cap);
     match held(paid_for).filter(|_| request.clamp && paid_for >= smallest) {
         Some(estimate) => Ok(estimate),
         None => Err(refusal(request, smallest, bound(smallest).unwrap_or(Money::MAX), of_money)),
@@ -250,14 +249,16 @@ fn unpriced(request: &ReserveRequest, budget: &MatchedBudget) -> Refusal {
     let model = &request.model;
     let message = match &request.price {
         None => format!("the price of model {model} is unknown and {counted_by} counts it: give the model a price"),
-        Some(_) if request.own_tools.other => format!(
-            "the call of model {model} lets the provider run tools whose price is unknown and {counted_by} counts it: \
-             take them out of settings.extra"
-        ),
-        Some(_) => format!(
-            "what a search costs with model {model} is unknown and {counted_by} counts it: give its price a rate for \
-             `search`"
-        ),
+        Some(price) => match request.metered.may.without_rate(price).map(Meter::field) {
+            Some(field) => format!(
+                "the call of model {model} may use what its price has no rate for and {counted_by} counts it: give the \
+                 price a rate for `{field}`"
+            ),
+            None => format!(
+                "the call of model {model} lets the provider run tools whose price no report tells and {counted_by} \
+                 counts it: take them out of settings.extra"
+            ),
+        },
     };
     let id = (!budget.is_cap).then_some(budget.id);
     let error = Error::new(ErrorCode::BudgetExceeded, message)
@@ -321,7 +322,7 @@ fn write(
         listing: request.listing.as_ref(),
         input_bound: request.input_bound,
         output_cap,
-        searches: request.searches,
+        beside: &request.metered.at_most,
         amount,
         boot_id,
     };

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::{Booked, MAX_CALL_COST, MAX_CALL_TOKENS, alert};
 use crate::domain::{
-    BudgetUnit, EntryFlag, EntryKind, Money, Price, Provenance, RecoverySettlement, ReservationId, Timestamp, Usage,
-    UsageDetails,
+    BudgetUnit, EntryFlag, EntryKind, Meter, Meters, Money, Price, Provenance, RecoverySettlement, ReservationId,
+    Timestamp, Usage, UsageDetails,
 };
 use crate::error::{Error, Result};
 use crate::store::ledger::matching;
@@ -101,9 +101,9 @@ impl Booking {
         let flag = flag.or(reported.open.odd.then_some(EntryFlag::InconsistentUsage));
         let price = reservation.price.as_ref();
         // A part without a rate is not nothing: nobody knows what the whole costs, and the rest was spent.
-        let has_unpriced_tools = reported.open.unpriced && !price.is_some_and(Price::is_free);
+        let has_other_tools = usage.details.other_tools && !price.is_some_and(Price::is_free);
         let has_unpriced_part =
-            has_unpriced_tools || price.is_some_and(|price| !price.knows_searches(mended.details.searches > 0));
+            has_other_tools || price.is_some_and(|price| Meters::used(&usage.details).without_rate(price).is_some());
         let cost = |price: &Price| price.at(now).cost(&mended).ok().filter(|cost| *cost <= MAX_CALL_COST);
         match (flag, price.map(cost)) {
             (Some(EntryFlag::ImplausibleUsage), Some(_)) | (_, Some(None)) => {
@@ -120,14 +120,13 @@ impl Booking {
         self.cost.filter(|_| self.flag != Some(EntryFlag::UnpricedPart))
     }
 
-    /// By what was sent, so much output, and all the searches that it was allowed.
+    /// By what was sent, so much output, and all else that it was allowed.
     fn estimated(reservation: &Reservation, output_tokens: u64) -> Self {
-        let searches = UsageDetails { searches: reservation.searches, ..UsageDetails::default() };
         let usage = Usage::new(reservation.input_bound, output_tokens)
-            .with_details(searches)
+            .with_details(reservation.beside)
             .with_provenance(Provenance::Estimated);
         let bound = |price: &Price| {
-            let bound = price.upper_bound_with(usage.input_tokens, usage.output_tokens, reservation.searches);
+            let bound = price.upper_bound_with(usage.input_tokens, usage.output_tokens, &usage.details);
             bound.unwrap_or(Money::MAX)
         };
         let cost = reservation.price.as_ref().map(|price| bound(price).min(reservation.held()));
@@ -139,15 +138,18 @@ impl Booking {
 fn within_reason(reported: &Usage) -> (Usage, Option<EntryFlag>) {
     let b = reported.buckets();
     let held = |count: u64| count.min(MAX_CALL_TOKENS);
-    let details = UsageDetails {
+    let mut details = UsageDetails {
         audio_input_tokens: held(b.audio_input),
         image_input_tokens: held(b.image_input),
         cache_read_audio_tokens: held(b.cache_read_audio),
         audio_output_tokens: held(b.audio_output),
         image_output_tokens: held(b.image_output),
-        searches: held(reported.details.searches),
         ..reported.details
     };
+    for meter in Meter::ALL {
+        let count = meter.of(&mut details);
+        *count = held(*count);
+    }
     let usage = Usage {
         requests: held(reported.requests),
         input_tokens: held(reported.input_tokens),
@@ -160,12 +162,13 @@ fn within_reason(reported: &Usage) -> (Usage, Option<EntryFlag>) {
         details,
         ..Usage::default()
     };
-    let whole = [reported.requests, reported.input_tokens, reported.output_tokens, reported.details.searches];
+    let whole = [reported.requests, reported.input_tokens, reported.output_tokens];
+    let whole = whole.into_iter().chain(Meter::ALL.map(|meter| meter.count(&reported.details)));
     let parts = |usage: &Usage| {
         let Usage { cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, .. } = *usage;
         ([cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens], usage.details)
     };
-    let flag = if whole.iter().any(|&count| count > MAX_CALL_TOKENS) {
+    let flag = if whole.into_iter().any(|count| count > MAX_CALL_TOKENS) {
         Some(EntryFlag::ImplausibleUsage)
     } else if parts(&usage) != parts(reported) {
         Some(EntryFlag::InconsistentUsage)

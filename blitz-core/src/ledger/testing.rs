@@ -151,8 +151,7 @@ pub(super) fn call(execution: i64) -> ReserveRequest {
         listing: None,
         input_bound: 100,
         output_cap: 100,
-        searches: 0,
-        own_tools: crate::ledger::OwnTools::default(),
+        metered: crate::domain::Metered::default(),
         clamp: false,
     }
 }

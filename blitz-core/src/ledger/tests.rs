@@ -11,8 +11,8 @@ use serde_json::json;
 use super::testing::*;
 use super::*;
 use crate::domain::{
-    AlertKind, Amount, BudgetId, CostFilter, EntryFlag, EntryKind, ListOptions, NewBudget, Patch, Provenance, Rate,
-    Timestamp, Usage, UsageDetails,
+    AlertKind, Amount, BudgetId, CostFilter, EntryFlag, EntryKind, ListOptions, Metered, NewBudget, Patch, Provenance,
+    Rate, Timestamp, Usage, UsageDetails,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::sql::Connection;
@@ -366,7 +366,8 @@ fn searches_are_held_where_the_request_bounds_them() {
     let (ledger, [budget]) = TestLedger::with_budgets([NewBudget::per_user("u", nanos(2_000))]);
     let searching = |n, searches| {
         let price = Price { search: Some(Rate::parse("0.000000100").unwrap()), ..price() };
-        ReserveRequest { price: Some(price), searches, ..call(n) }
+        let at_most = UsageDetails { searches, ..UsageDetails::default() };
+        ReserveRequest { price: Some(price), metered: Metered { at_most, ..Metered::default() }, ..call(n) }
     };
     let searched = |searches| Usage::new(100, 100).with_details(UsageDetails { searches, ..UsageDetails::default() });
     let held = ledger.reserve(searching(1, 3));

@@ -54,7 +54,7 @@ pub use openai::{ChatServer, OpenAi};
 pub use reply::Reply;
 pub use responses::OpenAiResponses;
 pub use scripted::Scripted;
-pub(crate) use tokens::{CLASS_FIELDS, choice_bound, may_run_others, may_search, search_bound};
+pub(crate) use tokens::{CLASS_FIELDS, choice_bound, metered};
 pub(crate) use wire::headers::RequestHeaders;
 pub use wire::token::{Token, TokenSource};
 

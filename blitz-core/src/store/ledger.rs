@@ -51,7 +51,8 @@ pub(crate) struct NewReservation<'a> {
     pub(crate) listing: Option<&'a PriceListing>,
     pub(crate) input_bound: u64,
     pub(crate) output_cap: u64,
-    pub(crate) searches: u64,
+    /// What it may use at most beside tokens.
+    pub(crate) beside: &'a UsageDetails,
     pub(crate) amount: Option<Money>,
     pub(crate) boot_id: &'a str,
 }
@@ -75,7 +76,8 @@ pub(crate) struct Reservation {
     pub(crate) listing: Option<PriceListing>,
     pub(crate) input_bound: u64,
     pub(crate) output_cap: u64,
-    pub(crate) searches: u64,
+    /// What it was allowed at most beside tokens.
+    pub(crate) beside: UsageDetails,
     pub(crate) amount: Option<Money>,
     pub(crate) legs: Vec<Leg>,
     pub(crate) created_at: Timestamp,
@@ -130,7 +132,7 @@ pub(crate) fn insert_reservation(
     let id = tx.insert(
         "INSERT INTO reservations (execution_id, root_id, path, attempt, user_id, model, provider, price,
              input_bound, output_cap, amount, legs, state, boot_id, created_at, role, key_id, agent_id, workflow_id, prompt,
-             listing, searches)
+             listing, beside)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)
          ON CONFLICT (execution_id, path, attempt) DO NOTHING",
         params![
@@ -154,7 +156,7 @@ pub(crate) fn insert_reservation(
             new.call.workflow_id,
             new.call.prompt,
             new.listing.map(sql::to_json).transpose()?,
-            sql::tokens(new.searches),
+            Some(new.beside).filter(|beside| !beside.is_empty()).map(sql::to_json).transpose()?,
         ],
     )?;
     Ok(id.map(ReservationId))
@@ -172,7 +174,7 @@ pub(crate) fn resolve_reservation(
     };
     let open = tx.query_one(
         "SELECT execution_id, root_id, user_id, model, provider, attempt, price, input_bound, output_cap, amount, legs,
-             role, key_id, agent_id, workflow_id, prompt, created_at, listing, searches
+             role, key_id, agent_id, workflow_id, prompt, created_at, listing, beside
          FROM reservations WHERE id = ?1 AND state = 'open'",
         params![id],
     )?;
@@ -185,7 +187,7 @@ pub(crate) fn resolve_reservation(
 pub(crate) fn settled_reservation(tx: &mut dyn Connection, id: ReservationId) -> Result<Option<Reservation>> {
     let row = tx.query_one(
         "SELECT execution_id, root_id, user_id, model, provider, attempt, price, input_bound, output_cap, amount, legs,
-             role, key_id, agent_id, workflow_id, prompt, created_at, listing, searches
+             role, key_id, agent_id, workflow_id, prompt, created_at, listing, beside
          FROM reservations WHERE id = ?1 AND state = 'settled'",
         params![id],
     )?;
@@ -210,7 +212,7 @@ fn reservation(id: ReservationId, row: &Row) -> Result<Reservation> {
         listing: row.opt_json(17)?,
         input_bound: count(row, 7)?,
         output_cap: count(row, 8)?,
-        searches: count(row, 18)?,
+        beside: row.opt_json(18)?.unwrap_or_default(),
         amount: row.opt_int(9)?.map(Money::from_nanos),
         legs: legs(row, 10)?,
         created_at: Timestamp(row.int(16)?),

@@ -31,6 +31,7 @@ pub(crate) const SCRIPTS: &[Script] = &[
     Script { version: 6, sql: include_str!("migrations/sqlite/0006.sql") },
     Script { version: 7, sql: include_str!("migrations/sqlite/0007.sql") },
     Script { version: 8, sql: include_str!("migrations/sqlite/0008.sql") },
+    Script { version: 9, sql: include_str!("migrations/sqlite/0009.sql") },
 ];
 
 /// Marks our files in SQLite's header: "Bltz".

@@ -1,4 +1,4 @@
-use super::super::usage::UsageDetails;
+use super::super::meter::Meters;
 use super::*;
 use proptest::prelude::*;
 
@@ -98,6 +98,20 @@ fn sound_pictures_searches_and_a_region_are_priced_apart() {
     let mut more = usage;
     (more.details.searches, more.details.regional) = (2, true);
     assert_eq!(price.cost(&more).unwrap().nanos(), nanos / 10 * 11 + 20_000_000);
+    // Each thing that is counted has the rate of its name: 1 to 9 thousandths, so many of each.
+    for (meter, thousandths) in Meter::ALL.into_iter().zip(1i64..) {
+        let rate = format!("0.00{thousandths}");
+        let one: Price =
+            serde_json::from_value(serde_json::json!({"input": "0", "output": "0", meter.field(): rate})).unwrap();
+        let mut used = Usage::new(10, 10);
+        Meter::ALL.into_iter().for_each(|meter| *meter.of(&mut used.details) = 1);
+        *meter.of(&mut used.details) = 7;
+        assert_eq!(one.cost(&used).unwrap().nanos(), thousandths * 7_000_000, "{meter:?}");
+        assert_eq!(one.upper_bound_with(10, 10, &used.details).unwrap().nanos(), thousandths * 7_000_000);
+        let all = Meters::used(&used.details);
+        assert_eq!((Meters::default().with(meter).without_rate(&one), all.without_rate(&Price::FREE)), (None, None));
+        assert_ne!(all.without_rate(&one), None);
+    }
     // One token of 1 USD a million is 1,000 nanos and held at the dearest way in, in a region.
     assert_eq!(price.upper_bound(1, 0).unwrap().nanos(), 11_000);
     // Without rates of its own a part costs as what it is a part of.
@@ -178,12 +192,12 @@ proptest! {
     #[test]
     fn i8_cost_does_not_depend_on_the_order_of_the_buckets(price in priced(), parts in parts(), seed: u64) {
         let usage = usage_of(parts);
-        let mut items = price.items(&usage, usage.input_tokens).to_vec();
-        let whole = sum(&items).unwrap();
+        let mut items: Vec<Item> = price.items(&usage, usage.input_tokens).collect();
+        let whole = sum(items.clone()).unwrap();
         for at in (1..items.len()).rev() {
             items.swap(at, (seed >> (at * 4)) as usize % (at + 1));
         }
-        prop_assert_eq!(sum(&items).unwrap(), whole);
+        prop_assert_eq!(sum(items).unwrap(), whole);
     }
 
     /// I8: what a call used may be told in any parts: before rounding they cost what the whole does, and each
@@ -193,7 +207,7 @@ proptest! {
         let whole = usage_of(parts);
         let first: [u64; 6] = std::array::from_fn(|at| cut[at].min(parts[at]));
         let rest: [u64; 6] = std::array::from_fn(|at| parts[at] - first[at]);
-        let picos = |usage: &Usage| sum(&price.items(usage, whole.input_tokens)).unwrap();
+        let picos = |usage: &Usage| sum(price.items(usage, whole.input_tokens)).unwrap();
         let (first, rest) = (usage_of(first), Usage { requests: 0, ..usage_of(rest) });
         prop_assert_eq!(picos(&first) + picos(&rest), picos(&whole));
         let rounded = |usage: &Usage| i128::from(nanos_half_even(picos(usage)).unwrap().nanos());

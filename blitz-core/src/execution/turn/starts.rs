@@ -5,8 +5,7 @@ use super::super::setup::Setup;
 use super::{Desk, ModelStart, ToolStart};
 use crate::access::Standing;
 use crate::domain::{EventData, ExecutionId, ModelRequest, NodeStarted, Principal, ToolStarted};
-use crate::ledger::OwnTools;
-use crate::provider::{choice_bound, may_run_others, may_search, search_bound};
+use crate::provider::{choice_bound, metered};
 
 impl ToolStart {
     /// The record of the start, with its path.
@@ -43,8 +42,7 @@ impl ModelStart {
             place,
             input_bound: setup.model_at(place).provider.input_token_bound(request),
             output_cap: request.settings.max_output_tokens.unwrap_or(0).saturating_mul(choice_bound(request)),
-            searches: search_bound(request),
-            own_tools: OwnTools { search: may_search(request), other: may_run_others(request) },
+            metered: metered(request),
         }
     }
 }

@@ -222,6 +222,7 @@ const UNCHARGED: [&str; 8] = [
 fn price(fields: &Raw<'_>) -> Result<Price, Unread> {
     let mut tiers: BTreeMap<(ServiceTier, u64), PriceTier> = BTreeMap::new();
     let (mut request, mut search, mut unlike) = (None, None, None);
+    let (mut file_search, mut code_session) = (None, None);
     for (field, raw) in fields {
         if raw.get() == "null" {
             continue;
@@ -230,6 +231,10 @@ fn price(fields: &Raw<'_>) -> Result<Price, Unread> {
             request = Some(rate(field, raw).map_err(Unread::Bad)?);
         } else if field == "search_context_cost_per_query" {
             search = dearest_search(field, raw).map_err(Unread::Bad)?;
+        } else if field == "file_search_cost_per_1k_calls" {
+            file_search = apiece(field, raw)?;
+        } else if field == "code_interpreter_cost_per_session" {
+            code_session = Some(rate(field, raw).map_err(Unread::Bad)?);
         } else if let Some((class, above, dimension)) = dimension(field) {
             let new = || PriceTier::above(above).with_service_tier(class);
             *dimension(tiers.entry((class, above)).or_insert_with(new)) = Some(rate(field, raw).map_err(Unread::Bad)?);
@@ -253,7 +258,7 @@ fn price(fields: &Raw<'_>) -> Result<Price, Unread> {
     let price = Price::of(&base, tiers.into_values().collect());
     let price = price.ok_or_else(|| Unread::Unlike("it has no price per input and output token".to_owned()))?;
     let regional_percent = regional(fields).map_err(Unread::Unlike)?;
-    Ok(Price { request, search, off_peak, regional_percent, ..price })
+    Ok(Price { request, search, file_search, code_session, off_peak, regional_percent, ..price })
 }
 
 /// The rates of some hours of the week, each span as `"HH:MM-HH:MM"`.
@@ -298,6 +303,15 @@ fn off_peak(raw: &RawValue) -> Result<OffPeak, String> {
 
 fn bad_hours(field: &str) -> String {
     format!("off_peak_pricing: {field} is not known to this version")
+}
+
+/// The rate of one by that of a thousand.
+fn apiece(field: &str, raw: &RawValue) -> Result<Option<Rate>, Unread> {
+    let thousand = rate(field, raw).map_err(Unread::Bad)?.picos();
+    if thousand % 1_000 != 0 {
+        return Err(Unread::Bad(format!("{field}: a thousandth of it is no whole trillionth of a dollar")));
+    }
+    Ok(Some(Rate::from_picos(thousand / 1_000)))
 }
 
 /// What a search costs at most: the map prices them by how much they read, which no report of usage says.
@@ -366,6 +380,7 @@ mod tests {
                 "input_cost_per_token_batches":1e-9,"input_cost_per_token_above_200k_tokens_priority":2e-6,
                 "input_cost_per_audio_token":4e-5,"output_cost_per_image_token":"0.00003",
                 "search_context_cost_per_query":{"search_context_size_low":0.01,"search_context_size_high":0.025},
+                "file_search_cost_per_1k_calls":2.5,"code_interpreter_cost_per_session":0.03,
                 "provider_specific_entry":{"us":1.1,"fast":2.0},
                 "input_cost_per_request":0.01,"mode":"chat","source":"https://x"}"#,
         )
@@ -380,6 +395,8 @@ mod tests {
             audio_input: Some(rate("0.00004")),
             image_output: Some(rate("0.00003")),
             search: Some(rate("0.025")),
+            file_search: Some(rate("0.0025")),
+            code_session: Some(rate("0.03")),
             regional_percent: Some(110),
             cache_read: Some(rate("0.00000125")),
             cache_write_1h: Some(rate("0.000006")),
@@ -419,8 +436,7 @@ mod tests {
             "input_cost_per_audio_per_second",
             "output_cost_per_character",
             "input_cost_per_query",
-            "file_search_cost_per_1k_calls",
-            "code_interpreter_cost_per_session",
+            "vector_store_cost_per_session",
         ] {
             let Err(Unread::Unlike(reason)) = with(field, "0.04") else { panic!("{field}") };
             assert!(reason.contains(field), "{reason}");

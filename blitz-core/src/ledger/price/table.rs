@@ -137,8 +137,12 @@ struct PerMillion {
     cache_read_audio: Option<String>,
     audio_output: Option<String>,
     image_output: Option<String>,
-    /// USD per search, not per million.
+    /// USD a piece, not per million; so are those that follow.
     search: Option<String>,
+    file_search: Option<String>,
+    document_search: Option<String>,
+    map_search: Option<String>,
+    code_session: Option<String>,
     regional_percent: Option<u32>,
     off_peak: Option<AtHours>,
     #[serde(default)]
@@ -175,8 +179,13 @@ impl PerMillion {
     fn price(&self, as_of: Timestamp) -> Result<Price> {
         let missing = || Error::invalid("a row of the price table has no input or no output rate");
         let tiers: Vec<PriceTier> = self.tiers.iter().map(PerMillion::tier).collect::<Result<_>>()?;
+        let apiece = |text: &Option<String>| text.as_deref().map(Rate::parse).transpose();
         let price = Price {
-            search: self.search.as_deref().map(Rate::parse).transpose()?,
+            search: apiece(&self.search)?,
+            file_search: apiece(&self.file_search)?,
+            document_search: apiece(&self.document_search)?,
+            map_search: apiece(&self.map_search)?,
+            code_session: apiece(&self.code_session)?,
             regional_percent: self.regional_percent,
             off_peak: match &self.off_peak {
                 Some(AtHours { hours, rates }) => Some(OffPeak::new(hours.clone(), rates.tier()?)),

@@ -72,7 +72,7 @@ fn t05_late_usage_that_leaves_something_open_takes_nothing_back_of_it() {
         (1, Usage::new(0, 20).with_open_input(), None),
         (2, Usage::new(0, 30).with_open_input(), Some(30)),
         (3, Usage::new(90, 0).with_open_output(), Some(-10)),
-        (4, Usage::new(1, 1).with_unpriced_tools(true), None),
+        (4, Usage::new(1, 1).with_other_tools(true), None),
         (5, Usage::new(1, 1).with_details(UsageDetails { searches: 1, ..UsageDetails::default() }), None),
     ] {
         let (id, before) = (ledger.reserve(call(n)).id, ledger.window(budget, 1).0);

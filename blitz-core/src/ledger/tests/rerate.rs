@@ -131,8 +131,8 @@ fn what_came_late_is_rated_as_the_provider_counted_it() {
 fn a_part_without_a_price_is_rated_by_no_version() {
     let ledger = TestLedger::new();
     let (first, dearer) = (import(&ledger, 1), import(&ledger, 2));
-    ledger.spend(listed(1, Some(first)), Usage::new(10, 10).with_unpriced_tools(true));
-    ledger.spend(ReserveRequest { price: None, ..listed(2, None) }, Usage::new(10, 10).with_unpriced_tools(true));
+    ledger.spend(listed(1, Some(first)), Usage::new(10, 10).with_other_tools(true));
+    ledger.spend(ReserveRequest { price: None, ..listed(2, None) }, Usage::new(10, 10).with_other_tools(true));
     let summary = ledger.summary(CostFilter::all());
     assert_eq!((summary.cost, summary.unpriced_calls, summary.known_cost()), (nanos(40), 2, None));
     let report = ledger.write(|tx| usage::report(tx, &UsageQuery::by([UsageBy::Model]))).unwrap();

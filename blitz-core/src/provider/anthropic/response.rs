@@ -92,7 +92,7 @@ impl Decoder {
 
     /// Its containers are paid by the hour, which no report counts.
     fn reported(&self, raw: &Value) -> Option<Usage> {
-        usage(raw).map(|usage| usage.with_unpriced_tools(self.ran_code))
+        usage(raw).map(|usage| usage.with_other_tools(self.ran_code))
     }
 
     fn cite(&mut self, index: u64, citation: &Value) -> Result<(), Unreadable> {

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::super::tokens::is_billed_by_the_prompt;
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::counts::Counts;
 use super::super::wire::draft::{Draft, Key};
@@ -17,6 +18,8 @@ pub(super) struct Decoder {
     own_tools: bool,
     /// The searches that it made of its own.
     searches: u64,
+    /// Whether maps ground the answer.
+    maps: bool,
     /// The model that was asked, where the answer names none.
     asked: String,
 }
@@ -59,7 +62,7 @@ impl Decoder {
     pub(super) fn new(provider: &str, request: &ModelRequest) -> Self {
         let own_tools = request.settings.extra.contains_key("tools");
         let asked = request.model_name.clone();
-        Self { draft: Draft::new(provider, request), open: None, own_tools, searches: 0, asked }
+        Self { draft: Draft::new(provider, request), open: None, own_tools, searches: 0, maps: false, asked }
     }
 
     fn part(&mut self, part: &Value, out: &mut Out) -> Result<(), Unreadable> {
@@ -142,11 +145,11 @@ impl Decode for Decoder {
                 self.draft.finish_reason = Some(finish_reason(reason));
             }
             // Each report names them all.
-            let queries =
-                candidate.extra.get("groundingMetadata").and_then(|found| found["webSearchQueries"].as_array());
-            let asked =
-                queries.into_iter().flatten().filter(|query| query.as_str().is_some_and(|query| !query.is_empty()));
+            let grounds = candidate.extra.get("groundingMetadata").unwrap_or(&Value::Null);
+            let all = |name: &str| grounds[name].as_array().into_iter().flatten();
+            let asked = all("webSearchQueries").filter(|query| query.as_str().is_some_and(|query| !query.is_empty()));
             self.searches = self.searches.max(asked.count() as u64);
+            self.maps |= all("groundingChunks").any(|chunk| chunk["maps"].is_object());
             self.draft.extra.extend(candidate.extra.clone());
         }
         if chunk.prompt_feedback["blockReason"].is_string() {
@@ -173,31 +176,30 @@ impl Decode for Decoder {
 
     fn usage(&self) -> Option<(Usage, Value)> {
         let (usage, raw) = self.draft.reported()?;
-        Some((self.with_searches(usage), raw))
+        Some((self.with_grounding(usage), raw))
     }
 
     fn finish(&mut self) -> Result<ModelResponse, Unreadable> {
         if self.draft.finish_reason.is_none() && self.draft.len() == 0 && self.draft.raw_usage.is_null() {
             return Err(Unreadable::Empty("an answer without a candidate"));
         }
-        self.draft.usage = self.draft.usage.map(|usage| self.with_searches(usage));
+        self.draft.usage = self.draft.usage.map(|usage| self.with_grounding(usage));
         Ok(self.draft.finish())
     }
 }
 
 impl Decoder {
-    /// Searches are no part of the report of usage, which may come before them.
-    fn with_searches(&self, mut usage: Usage) -> Usage {
+    /// What grounds an answer is no part of the report of usage, which may come before it. Later models pay each query
+    /// of maps, and tell none.
+    fn with_grounding(&self, mut usage: Usage) -> Usage {
         let model = if self.draft.model.is_empty() { &self.asked } else { &self.draft.model };
-        usage.details.searches = if by_the_prompt(model) { self.searches.min(1) } else { self.searches };
-        usage
+        if is_billed_by_the_prompt(model) {
+            (usage.details.searches, usage.details.map_searches) = (self.searches.min(1), u64::from(self.maps));
+            return usage;
+        }
+        usage.details.searches = self.searches;
+        usage.with_other_tools(self.maps)
     }
-}
-
-/// Whether a model's searches are billed by the prompt that is grounded, and not by the query: those before Gemini 3.
-fn by_the_prompt(model: &str) -> bool {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    ["gemini-1", "gemini-2"].iter().any(|old| name.starts_with(old))
 }
 
 fn finish_reason(text: &str) -> FinishReason {

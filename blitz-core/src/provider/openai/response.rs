@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::tokens::is_paid_tool;
+use super::super::tokens::meter_of;
 use super::super::wire::calls;
 use super::super::wire::counts::Counts;
 use super::super::wire::text::{Text, raw_arguments};
@@ -271,25 +271,31 @@ pub(in crate::provider) fn usage(raw: &Value) -> Option<Usage> {
     let (fresh, said) = (input - cached - written, output - reasoning);
     let audio_input_tokens = of_input("", "audio").saturating_sub(cached_audio).min(fresh);
     let audio_output_tokens = of_output("audio").min(said);
-    // xAI's own tools: searches of the web and of X, and all together where it does not tell them apart.
+    // xAI's own tools; all together are taken for searches where it does not tell them apart.
     let own = |name: &str| first(&[&format!("/server_side_tool_usage_details/{name}")]).unwrap_or(0);
     let told_apart = raw.get("server_side_tool_usage_details").and_then(Value::as_object);
-    let searches = match told_apart {
-        Some(_) => own("web_search_calls").saturating_add(own("x_search_calls")),
-        None => first(&["/num_server_side_tools_used"]).unwrap_or(0),
+    let mut beside = UsageDetails {
+        searches: first(&["/num_server_side_tools_used"]).filter(|_| told_apart.is_none()).unwrap_or(0),
+        // Mistral's models that hear are paid by the tokens and by the time.
+        seconds: first(&["/prompt_audio_seconds"]).unwrap_or(0),
+        ..UsageDetails::default()
     };
-    let ran_paid_tools = told_apart.into_iter().flatten().any(|(name, _)| is_paid_tool(name) && own(name) > 0);
+    for (name, _) in told_apart.into_iter().flatten() {
+        if let Some(meter) = name.strip_suffix("_calls").and_then(meter_of) {
+            let count = meter.of(&mut beside);
+            *count = count.saturating_add(own(name));
+        }
+    }
     let details = UsageDetails {
-        searches,
         audio_input_tokens,
         image_input_tokens: of_input("", "image").saturating_sub(cached_image).min(fresh - audio_input_tokens),
         cache_read_audio_tokens: cached_audio,
         audio_output_tokens,
         image_output_tokens: of_output("image").min(said - audio_output_tokens),
         service_tier: service_tier(&raw["service_tier"]),
-        ..UsageDetails::default()
+        ..beside
     };
-    let usage = Usage { input_tokens: input, output_tokens: output, ..usage }.with_unpriced_tools(ran_paid_tools);
+    let usage = Usage { input_tokens: input, output_tokens: output, ..usage };
     Some(counts.checked(usage.with_cache(cached, written).with_reasoning(reasoning).with_details(details)))
 }
 

@@ -4,6 +4,7 @@
 
 mod request;
 mod response;
+mod tools;
 
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider};

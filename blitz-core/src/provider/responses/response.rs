@@ -6,11 +6,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::openai::response::{service_tier, usage};
-use super::super::tokens::is_paid_tool;
+use super::super::tokens::without_known_price;
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::{Draft, Key};
 use super::super::wire::schema::Reading;
 use super::super::wire::text::or_default;
+use super::tools;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage, UsageDetails};
 
 /// Fields of an answer that are known, or repeat the request.
@@ -54,6 +55,8 @@ pub(super) struct Decoder {
     draft: Draft,
     /// The contents whose notes are kept: the end of a stream repeats every item.
     noted: HashSet<Key>,
+    /// The tools that were asked for whose price nothing tells.
+    without_price: Vec<String>,
     done: bool,
 }
 
@@ -79,7 +82,12 @@ struct Event {
 
 impl Decoder {
     pub(super) fn new(provider: &str, request: &ModelRequest, reading: Option<Reading>) -> Self {
-        Self { draft: Draft::new(provider, request).read_by(reading), noted: HashSet::new(), done: false }
+        Self {
+            draft: Draft::new(provider, request).read_by(reading),
+            noted: HashSet::new(),
+            without_price: without_known_price(request),
+            done: false,
+        }
     }
 
     /// Takes an item that is whole, as far as its pieces did not bring it already.
@@ -167,16 +175,10 @@ impl Decoder {
         for (index, item) in (0..).zip(list(&response["output"])) {
             self.item(index, item, out)?;
         }
-        let shown = list(&response["output"]).filter(|item| searched(item)).count() as u64;
-        let ran = list(&response["output"]).any(costs_by_the_call);
-        // Where the report counts them, it does so in full.
-        let is_counted = ["num_server_side_tools_used", "server_side_tool_usage_details"];
-        let is_counted = is_counted.iter().any(|name| response["usage"].get(name).is_some());
         self.draft.usage = usage(&response["usage"]).map(|usage| {
             let service_tier = service_tier(&response["service_tier"]);
-            let searches = if is_counted { usage.details.searches } else { shown };
-            let details = UsageDetails { searches, service_tier, ..usage.details };
-            usage.with_details(details).with_unpriced_tools(ran && !is_counted)
+            let details = tools::counted(response, usage.details, &self.without_price);
+            usage.with_details(UsageDetails { service_tier, ..details })
         });
         self.draft.raw_usage = response["usage"].clone();
         if response["status"] == "failed" {
@@ -192,17 +194,7 @@ impl Decoder {
     }
 }
 
-/// Whether an item is a search of the provider's own tool; it opens pages of what it found for nothing.
-fn searched(item: &Value) -> bool {
-    item["type"] == "web_search_call" && item["action"]["type"].as_str().is_none_or(|action| action == "search")
-}
-
-/// Whether an item is the work of a tool that costs something by the call or the hour, and is no search.
-fn costs_by_the_call(item: &Value) -> bool {
-    item["type"].as_str().is_some_and(|kind| kind.ends_with("_call") && is_paid_tool(kind))
-}
-
-fn list(value: &Value) -> std::slice::Iter<'_, Value> {
+pub(super) fn list(value: &Value) -> std::slice::Iter<'_, Value> {
     value.as_array().map(Vec::as_slice).unwrap_or_default().iter()
 }
 

@@ -6,11 +6,15 @@
 
 #[cfg(feature = "tokens")]
 mod exact;
+mod own_tools;
 
 use serde_json::{Map, Value};
 
 use super::{EmbeddingRequest, profile, wire};
 use crate::domain::{Message, ModelRequest, Part};
+
+pub(crate) use own_tools::metered;
+pub(super) use own_tools::{always_searches, is_billed_by_the_prompt, meter_of, without_known_price};
 
 /// Tokens that a message, tool or request may add around its text.
 const OVERHEAD: u64 = 16;
@@ -72,70 +76,6 @@ pub(crate) fn choice_bound(request: &ModelRequest) -> u64 {
     let extra = &request.settings.extra;
     let asked = CHOICES.iter().flat_map(|field| wire::extra::found(extra, field));
     asked.filter_map(Value::as_u64).max().unwrap_or(1).max(1)
-}
-
-/// Whether a model searches at every call, as its name says: OpenAI has some that do, and others give a model or a
-/// deployment what name they like.
-pub(super) fn is_search_model(model_name: &str) -> bool {
-    let name = model_name.to_ascii_lowercase();
-    let name = name.rsplit('/').next().unwrap_or_default();
-    name.starts_with("gpt-") && ["-search-preview", "-search-api"].iter().any(|part| name.contains(part))
-}
-
-/// Whether every call of a request is a search: by its model, or by the field that OpenAI's chat has for it.
-pub(super) fn always_searches(request: &ModelRequest) -> bool {
-    let asked = wire::extra::found(&request.settings.extra, "web_search_options");
-    asked.iter().any(|options| !options.is_null()) || is_search_model(&request.model_name)
-}
-
-/// How provider's own tools are named in a request: by their `type`, or as the one field that they have.
-fn own_tools(request: &ModelRequest) -> impl Iterator<Item = &str> {
-    let tools = wire::extra::found(&request.settings.extra, "tools").into_iter().filter_map(Value::as_array).flatten();
-    tools.filter_map(Value::as_object).flat_map(|tool| {
-        let fields = tool.keys().map(String::as_str).filter(|_| !tool.contains_key("type"));
-        tool.get("type").and_then(Value::as_str).into_iter().chain(fields)
-    })
-}
-
-/// Whether a request lets its provider search, or the model does so by itself.
-pub(crate) fn may_search(request: &ModelRequest) -> bool {
-    let searches = |tool: &str| {
-        let tool = tool.to_ascii_lowercase();
-        ["web_search", "x_search", "google_search", "googlesearch"].iter().any(|name| tool.starts_with(name))
-    };
-    always_searches(request) || own_tools(request).any(searches)
-}
-
-/// Providers' own tools that cost something by the call or the hour, and are no search.
-const PAID_TOOLS: [&str; 6] =
-    ["file_search", "code_interpreter", "code_execution_", "collections_search", "document_search", "image_generation"];
-
-/// Whether a provider's own tool, or a report of it, is one that costs something by the call or the hour.
-pub(super) fn is_paid_tool(name: &str) -> bool {
-    PAID_TOOLS.iter().any(|paid| name.starts_with(paid))
-}
-
-/// Whether a request lets its provider run tools that cost something by the call or the hour, and are no search.
-pub(crate) fn may_run_others(request: &ModelRequest) -> bool {
-    own_tools(request).any(is_paid_tool)
-}
-
-/// The most searches of its own that a request allows its provider: as many as its search tools may be
-/// used, by their `max_uses` (Anthropic) or by `max_tool_calls` for all tools (OpenAI's Responses).
-///
-/// Nothing else bounds them: then it is 0. A search that no money was held for is booked all the same, as
-/// an overage, which stops the next call.
-pub(crate) fn search_bound(request: &ModelRequest) -> u64 {
-    let extra = &request.settings.extra;
-    let tools = extra.get("tools").and_then(Value::as_array).into_iter().flatten();
-    let searching = tools.filter(|tool| tool["type"].as_str().is_some_and(|kind| kind.starts_with("web_search")));
-    let uses: Vec<Option<u64>> = searching.map(|tool| tool["max_uses"].as_u64()).collect();
-    if uses.is_empty() {
-        return u64::from(always_searches(request));
-    }
-    let by_tool = uses.into_iter().try_fold(0u64, |sum, uses| Some(sum.saturating_add(uses?)));
-    let in_all = extra.get("max_tool_calls").and_then(Value::as_u64);
-    by_tool.into_iter().chain(in_all).min().unwrap_or(0)
 }
 
 /// The most tokens that what is to be embedded can count as.
@@ -221,51 +161,4 @@ fn json_len(value: &Value) -> u64 {
     // A counter takes every write, and a `Value` always has a JSON form.
     let _ = serde_json::to_writer(&mut counted, value);
     counted.0
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn searches_are_bound_by_what_the_request_says() {
-        let bound = |extra: Value| {
-            let mut request = ModelRequest::new("m", vec![]);
-            request.settings.extra = extra.as_object().cloned().unwrap_or_default();
-            search_bound(&request)
-        };
-        let tool = |uses: Value| json!({"type": "web_search_20250305", "name": "web_search", "max_uses": uses});
-        assert_eq!(bound(json!({})), 0);
-        assert_eq!(bound(json!({"max_tool_calls": 4, "tools": [{"type": "code_interpreter"}]})), 0);
-        assert_eq!(bound(json!({"tools": [tool(json!(3)), {"type": "other", "max_uses": 9}]})), 3);
-        assert_eq!(bound(json!({"max_tool_calls": 2, "tools": [{"type": "web_search"}]})), 2);
-        assert_eq!(bound(json!({"tools": [tool(json!(3)), tool(json!(null))]})), 0, "nothing bounds the second");
-        assert_eq!(bound(json!({"tools": "none"})), 0);
-        assert_eq!(bound(json!({"web_search_options": {}})), 1, "each call is one");
-        assert_eq!(search_bound(&ModelRequest::new("gpt-4o-search-preview", vec![])), 1);
-    }
-
-    #[test]
-    fn tools_of_the_provider_are_known_by_how_they_are_priced() {
-        let asked = |extra: Value| {
-            let mut request = ModelRequest::new("m", vec![]);
-            request.settings.extra = extra.as_object().cloned().unwrap_or_default();
-            (may_search(&request), may_run_others(&request))
-        };
-        let tools = |tool: Value| asked(json!({"tools": [tool]}));
-        for kind in ["web_search", "web_search_preview", "web_search_20250305", "x_search"] {
-            assert_eq!(tools(json!({"type": kind})), (true, false), "{kind}");
-        }
-        for name in ["googleSearch", "google_search", "googleSearchRetrieval"] {
-            assert_eq!(tools(json!({name: {}})), (true, false), "{name}");
-        }
-        assert_eq!(tools(json!({"type": "file_search"})), (false, true));
-        assert_eq!(tools(json!({"type": "code_interpreter", "container": {}})), (false, true));
-        assert_eq!(tools(json!({"type": "function", "function": {"name": "web_search"}})), (false, false));
-        assert_eq!(tools(json!({"codeExecution": {}})), (false, false), "Gemini's costs its tokens");
-        assert_eq!(asked(json!({"web_search_options": {}})), (true, false));
-        assert_eq!(asked(json!({"web_search_options": null})), (false, false));
-    }
 }

@@ -269,11 +269,11 @@ pub(crate) struct Ratable {
     /// What its settle booked, or the provider's own count that came later; with a flag where that is doubtful.
     pub(crate) usage: Usage,
     pub(crate) is_implausible: bool,
-    /// Whether a part of it has no price.
+    /// Whether a part of it had no price when it was settled.
     pub(crate) has_unpriced_part: bool,
     /// When it was settled: its price may depend on the hour.
     pub(crate) settled_at: Timestamp,
-    /// Whether its price was unknown when it was settled, and still is.
+    /// Whether its price, or that of a part, was unknown when it was settled, and still is.
     pub(crate) is_unpriced: bool,
     /// What it was rated at so far: by its end and by rating it anew, corrections by hand left out.
     pub(crate) rated: Money,
@@ -327,7 +327,7 @@ pub(crate) fn ratable(tx: &mut dyn Connection, id: ReservationId) -> Result<Opti
                 is_implausible: has(EntryFlag::ImplausibleUsage),
                 has_unpriced_part: has(EntryFlag::UnpricedPart),
                 settled_at: Timestamp(row.int(14)?),
-                is_unpriced: amount.is_none(),
+                is_unpriced: amount.is_none() || has(EntryFlag::UnpricedPart),
                 rated: Money::ZERO,
                 booked: Money::ZERO,
             });
