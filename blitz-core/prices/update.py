@@ -59,13 +59,28 @@ DIMENSIONS = {
 CLASSES = {"_batches": "batch", "_flex": "flex", "_priority": "priority", "_ultrafast": "fast"}
 # Whose searches a report of usage counts.
 COUNTS_SEARCHES = ("anthropic", "openai", "azure")
-# What a search costs where the map does not say it: provider, names, USD, and the page that says so. Gemini is billed by
-# the query, before its third generation by the prompt that is grounded, which is how the engine counts them.
-SEARCHES = [
-    ("gemini", re.compile(r"^gemini-2\."), Decimal("0.035"), "https://ai.google.dev/gemini-api/docs/pricing"),
-    ("gemini", re.compile(r"^gemini-3"), Decimal("0.014"), "https://ai.google.dev/gemini-api/docs/pricing"),
-    ("xai", re.compile(r""), Decimal("0.005"), "https://docs.x.ai/developers/pricing"),
-    ("openai", re.compile(r"deep-research"), Decimal("0.01"), "https://developers.openai.com/api/docs/pricing"),
+# The page of each provider that says what its own tools cost.
+PAGES = {
+    "openai": "https://developers.openai.com/api/docs/pricing",
+    "azure": "https://azure.microsoft.com/en-us/pricing/details/cognitive-services/openai-service/",
+    "gemini": "https://ai.google.dev/gemini-api/docs/pricing",
+    "xai": "https://docs.x.ai/developers/pricing",
+}
+# What one work of a provider's own tool costs where the map does not say it: provider, names, our field, USD. Gemini is
+# billed by the query, before its third generation by the prompt that is grounded, which is how the engine counts them.
+RESPONSES = re.compile(r"^(gpt-(4o|4\.|5|6)|o[134]|codex|computer-use)(?!.*(audio|-search-))")
+TOOLS = [
+    ("gemini", re.compile(r"^gemini-2\."), "search", Decimal("0.035")),
+    ("gemini", re.compile(r"^gemini-3"), "search", Decimal("0.014")),
+    ("gemini", re.compile(r"^gemini-2\.5-(pro|flash)(?!.*image)"), "map_search", Decimal("0.025")),
+    ("xai", re.compile(r""), "search", Decimal("0.005")),
+    ("xai", re.compile(r""), "file_search", Decimal("0.0025")),
+    ("xai", re.compile(r""), "document_search", Decimal("0.01")),
+    ("xai", re.compile(r""), "code_session", Decimal("0.005")),
+    ("openai", re.compile(r"deep-research"), "search", Decimal("0.01")),
+    ("openai", RESPONSES, "file_search", Decimal("0.0025")),
+    ("openai", RESPONSES, "code_session", Decimal("0.03")),
+    ("azure", RESPONSES, "code_session", Decimal("0.03")),
 ]
 MILLION = Decimal(1_000_000)
 TIER = re.compile(r"^(?P<key>.+)_above_(?P<thousands>\d+)k_tokens$")
@@ -287,22 +302,21 @@ def main():
             if "audio" in name and "audio_output" not in used or "image" in name and "image_output" not in used:
                 counts[ours]["left out"] += 1
                 continue
-            searched_at = None
-            for seller, named, rate, page in SEARCHES:
-                if seller == ours and named.search(name) and "search" not in used:
-                    used, searched_at = {**used, "search": rate}, page
+            tools = {field: rate for seller, named, field, rate in TOOLS if seller == ours and named.search(name)}
+            used = {**used, **{field: rate for field, rate in tools.items() if field not in used}}
+            tools_at = PAGES[ours] if tools else None
             source = source if source and source.startswith("https://") else provider.pricing_urls[0]
             source = source.split("?")[0]
             if first and second:
                 counts[ours]["both agree"] += 1
             else:
                 counts[ours]["one alone"] += 1
-            apart_at = searched_at if searched_at != source else None
+            apart_at = tools_at if tools_at != source else None
             groups[ours, source, apart_at, json.dumps(shown(used))].append(name)
 
     rows = [
         {"provider": provider, "models": models, "price": json.loads(text), "source": source, "as_of": str(options.date)}
-        | ({"search_source": page} if page else {})
+        | ({"tools_source": page} if page else {})
         for (provider, source, page, text), models in groups.items()
     ]
     rows.sort(key=lambda row: (list(PROVIDERS).index(row["provider"]), row["models"]))

@@ -44,7 +44,7 @@ pub enum Part {
         /// The provider's signature or encrypted content.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signature: Option<String>,
-        /// The provider that made it; nobody else is shown it.
+        /// The provider that made it, with a mark of the place where that is not its usual one; nobody else is shown it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         provider: Option<String>,
         /// The provider's own id of the thought, where it has one.
@@ -81,7 +81,7 @@ pub enum Part {
     /// A part that only its provider understands, kept as it came: hidden thinking, the work of the
     /// provider's own tools, citations.
     Opaque {
-        /// The provider that made it; nobody else is sent it.
+        /// The provider that made it, as in [`Part::Thinking`]; nobody else is sent it.
         provider: String,
         /// The part in the provider's form.
         data: Value,
@@ -109,6 +109,9 @@ pub struct ToolCall {
     /// The provider's signature of the call, which some want back with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
+    /// Who made the signature; nobody else is sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
 }
 
 /// The answer to one [`ToolCall`].
@@ -182,7 +185,8 @@ impl Part {
 impl ToolCall {
     /// A call of `name` with arguments as JSON text.
     pub fn new(id: impl Into<String>, name: impl Into<String>, arguments: impl Into<String>) -> Self {
-        Self { id: id.into(), name: name.into(), arguments: arguments.into(), provider_id: None, signature: None }
+        let (id, name, arguments) = (id.into(), name.into(), arguments.into());
+        Self { id, name, arguments, provider_id: None, signature: None, provider: None }
     }
 }
 

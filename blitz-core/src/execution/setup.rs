@@ -356,7 +356,7 @@ impl Setup {
     /// The next request to the model at a place.
     pub(crate) fn request(&self, transcript: &mut Transcript, tools: Tools, place: usize) -> ModelRequest {
         let model = self.model_at(place);
-        let mut request = ModelRequest::new(&model.model_name, transcript.for_request(model.provider.name()))
+        let mut request = ModelRequest::new(&model.model_name, transcript.for_request(&model.provider.maker()))
             .with_tools(Arc::clone(&self.specs))
             .with_settings(model.settings.clone());
         request.output_schema.clone_from(&self.output_schema);

@@ -93,6 +93,19 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     KNOWN.iter().map(|known| known.name)
 }
 
+/// Where a provider of this crate is reached where nobody says anything else.
+pub(super) fn usual_base(provider: &str) -> Option<&'static str> {
+    match KNOWN.iter().find(|known| known.name == provider)?.dialect {
+        Dialect::Chat(server) => server.default_base_url(),
+        Dialect::Responses(base) => Some(base),
+        Dialect::Anthropic => Some(Anthropic::BASE_URL),
+        Dialect::Gemini => Some(Gemini::BASE_URL),
+        Dialect::Ollama => Some(Ollama::BASE_URL),
+        Dialect::Cohere => Some(Cohere::BASE_URL),
+        _ => None,
+    }
+}
+
 /// The headers that carry a provider's key, which a record has in fields of its own.
 pub(super) fn key_headers(provider: &str) -> &'static [&'static str] {
     match KNOWN.iter().find(|known| known.name == provider).map(|known| known.dialect) {
@@ -246,16 +259,7 @@ fn connect_in(
         let message = format!("{provider} wants a key: set the model's api_key or {variable}");
         return Err(Error::new(ErrorCode::ProviderAuth, message));
     }
-    let default = match known.dialect {
-        Dialect::Chat(server) => server.default_base_url(),
-        Dialect::Responses(base) => Some(base),
-        Dialect::Anthropic => Some(Anthropic::BASE_URL),
-        Dialect::Gemini => Some(Gemini::BASE_URL),
-        Dialect::Ollama => Some(Ollama::BASE_URL),
-        Dialect::Cohere => Some(Cohere::BASE_URL),
-        _ => None,
-    };
-    let base = base.as_deref().or(default).ok_or_else(|| {
+    let base = base.as_deref().or_else(|| usual_base(provider)).ok_or_else(|| {
         let variable = known.bases.first().map_or(String::new(), |variable| format!(" or {variable}"));
         Error::invalid(format!("{provider} wants an address: set the model's base_url{variable}"))
     })?;

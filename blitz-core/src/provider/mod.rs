@@ -27,6 +27,7 @@ mod tokens;
 mod wire;
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,6 +150,12 @@ pub trait Provider: Send + Sync + 'static {
     /// What a model of this provider can do.
     fn profile(&self, _model_name: &str) -> Profile {
         Profile::default()
+    }
+
+    /// Under which name a conversation keeps what only it understands (thoughts, signatures): its own, and with a mark of
+    /// the place where it is not reached at its usual address. Nobody else is sent that.
+    fn maker(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.name())
     }
 
     /// Whether it asks somebody outside this process: [`Engine::allow_real_requests`](crate::Engine::allow_real_requests)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blitz::provider::{CallContext, ModelStream, Provider, StreamItem};
-use blitz::{Delta, Error, Message, ModelRequest, ModelResponse};
+use blitz::{Delta, Error, Message, ModelRequest, ModelResponse, Part};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
 
@@ -142,7 +142,8 @@ async fn play(suite: &Suite, exchange: &Exchange, server: &Server, model: &dyn P
     if decoded.is_none() {
         problems.push(format!("{}: the engine cannot say this request", exchange.name));
     }
-    let request = decoded.clone().unwrap_or_else(|| stand_in(exchange));
+    let mut request = decoded.clone().unwrap_or_else(|| stand_in(exchange));
+    made_here(&mut request, model);
     for reply in replies(exchange) {
         server.forget_replies();
         server.push(reply);
@@ -177,6 +178,18 @@ fn told_too_much(exchange: &Exchange, said: &str) -> Option<String> {
     // A shorter one may be any word.
     let repeated = private.into_iter().find(|text| (*text == KEY || text.len() >= 12) && said.contains(text))?;
     Some(format!("{}: an error or a log repeats {repeated:?}: {said}", exchange.name))
+}
+
+/// What the recorded provider said for itself was said by the one that is played with.
+fn made_here(request: &mut ModelRequest, model: &dyn Provider) {
+    for part in request.messages.iter_mut().flat_map(|message| &mut message.parts) {
+        match part {
+            Part::Thinking { provider: Some(by), .. } | Part::Opaque { provider: by, .. } if by == model.name() => {
+                *by = model.maker().into_owned();
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Stands in for a request that the engine cannot make, so that its answer is read all the same.

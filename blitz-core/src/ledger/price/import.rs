@@ -222,7 +222,7 @@ const UNCHARGED: [&str; 8] = [
 fn price(fields: &Raw<'_>) -> Result<Price, Unread> {
     let mut tiers: BTreeMap<(ServiceTier, u64), PriceTier> = BTreeMap::new();
     let (mut request, mut search, mut unlike) = (None, None, None);
-    let (mut file_search, mut code_session) = (None, None);
+    let (mut file_search, mut code_session, mut page) = (None, None, None);
     for (field, raw) in fields {
         if raw.get() == "null" {
             continue;
@@ -235,6 +235,8 @@ fn price(fields: &Raw<'_>) -> Result<Price, Unread> {
             file_search = apiece(field, raw)?;
         } else if field == "code_interpreter_cost_per_session" {
             code_session = Some(rate(field, raw).map_err(Unread::Bad)?);
+        } else if field == "ocr_cost_per_page" {
+            page = Some(rate(field, raw).map_err(Unread::Bad)?);
         } else if let Some((class, above, dimension)) = dimension(field) {
             let new = || PriceTier::above(above).with_service_tier(class);
             *dimension(tiers.entry((class, above)).or_insert_with(new)) = Some(rate(field, raw).map_err(Unread::Bad)?);
@@ -258,7 +260,7 @@ fn price(fields: &Raw<'_>) -> Result<Price, Unread> {
     let price = Price::of(&base, tiers.into_values().collect());
     let price = price.ok_or_else(|| Unread::Unlike("it has no price per input and output token".to_owned()))?;
     let regional_percent = regional(fields).map_err(Unread::Unlike)?;
-    Ok(Price { request, search, file_search, code_session, off_peak, regional_percent, ..price })
+    Ok(Price { request, search, file_search, code_session, page, off_peak, regional_percent, ..price })
 }
 
 /// The rates of some hours of the week, each span as `"HH:MM-HH:MM"`.

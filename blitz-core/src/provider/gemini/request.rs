@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::profile;
+use super::super::tokens::is_billed_by_the_prompt;
 use super::super::wire::extra::UNSEEN_INPUT;
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::argument_object;
@@ -37,7 +38,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
         check_extra(request, SCHEMA_FIELDS)?;
     }
     let (leading, rest) = split_system(&request.messages);
-    let mut body = json!({"contents": contents(provider, rest)?});
+    let mut body = json!({"contents": contents(provider, rest, wants_signatures(&request.model_name))?});
     let mut system = Vec::new();
     for part in leading.iter().flat_map(|message| &message.parts) {
         match part {
@@ -140,8 +141,17 @@ fn tools(request: &ModelRequest, body: &mut Value) {
     body["toolConfig"] = json!({"functionCallingConfig": config});
 }
 
+/// Whether a model refuses calls in its conversation that nobody signed: those of Gemini from the third generation on.
+fn wants_signatures(model_name: &str) -> bool {
+    let name = model_name.rsplit('/').next().unwrap_or(model_name);
+    name.starts_with("gemini-") && !is_billed_by_the_prompt(model_name)
+}
+
+/// In the place of a signature on a call that another model made. Source: ai.google.dev/gemini-api/docs/thought-signatures.
+const UNSIGNED: &str = "skip_thought_signature_validator";
+
 /// Turns of one role are one content; results are matched to calls by name and order.
-fn contents(provider: &str, messages: &[Message]) -> Result<Vec<Value>> {
+fn contents(provider: &str, messages: &[Message], wants_signatures: bool) -> Result<Vec<Value>> {
     let mut contents: Vec<(&str, Vec<Value>)> = Vec::new();
     for message in messages {
         let role = if message.role == MessageRole::Assistant { "model" } else { "user" };
@@ -158,7 +168,10 @@ fn contents(provider: &str, messages: &[Message]) -> Result<Vec<Value>> {
                 Part::ToolCall(call) => {
                     let args = argument_object(&call.arguments);
                     let wire = json!({"functionCall": {"name": call.name, "args": args}});
-                    parts.push(signed(wire, call.signature.as_deref()));
+                    // Of calls made at once the first is signed; the API wants it so from its third generation on.
+                    let is_first = !parts.iter().any(|part| part.get("functionCall").is_some());
+                    let stand_in = (is_first && wants_signatures).then_some(UNSIGNED);
+                    parts.push(signed(wire, call.signature.as_deref().or(stand_in)));
                 }
                 Part::ToolResult(result) => parts.push(response(result)),
                 Part::Image { media_type, data } | Part::File { media_type, data, .. } => {
@@ -232,6 +245,20 @@ mod tests {
         assert_eq!(contents[0]["parts"][1]["thoughtSignature"], "s");
         assert_eq!(contents[1]["parts"][0]["functionResponse"]["response"], json!({"error": "broke"}));
         assert_eq!(contents.as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn b08_b44_calls_of_another_model_stand_with_a_stand_in_where_gemini_wants_a_signature() {
+        let parts = ["f", "g"].map(|name| Part::ToolCall(ToolCall::new(name, name, "{}")));
+        let said = Message::new(MessageRole::Assistant, parts.into());
+        let results = ["f", "g"].map(|name| Part::ToolResult(ToolResult::new(name, name, json!(1))));
+        let messages = vec![Message::user("?"), said, Message::new(MessageRole::Tool, results.into())];
+        let signatures = |name: &str| {
+            let parts = body(&ModelRequest::new(name, messages.clone()))["contents"][1]["parts"].clone();
+            (parts[0]["thoughtSignature"].clone(), parts[1]["thoughtSignature"].clone())
+        };
+        assert_eq!(signatures("gemini-3-pro"), (json!(UNSIGNED), Value::Null), "the first of those made at once");
+        assert_eq!(signatures("models/gemini-2.5-flash"), (Value::Null, Value::Null));
     }
 
     #[test]

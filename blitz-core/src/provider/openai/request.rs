@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::super::profile;
@@ -286,6 +287,8 @@ struct WireCall<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     function: CalledFunction<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -429,7 +432,10 @@ fn assistant<'a>(message: &'a Message, ids: &mut WireIds<'a>, dialect: &Dialect<
     let tool_calls: Vec<_> = calls
         .map(|(id, call)| {
             let function = CalledFunction { name: &call.name, arguments: arguments(&call.arguments, dialect) };
-            WireCall { id, kind: "function", function }
+            // A signature in another form is of another dialect.
+            let extra_content = call.signature.as_deref().filter(|signature| signature.starts_with('{'));
+            let extra_content = extra_content.and_then(|signature| serde_json::from_str(signature).ok());
+            WireCall { id, kind: "function", function, extra_content }
         })
         .collect();
     let content = (!said.is_empty() || tool_calls.is_empty()).then(|| Content::Text(said.into()));

@@ -157,6 +157,9 @@ pub(super) struct CallPiece<'a> {
     pub id: Text<'a>,
     #[serde(borrow)]
     pub function: Option<FunctionPiece<'a>>,
+    /// What the server wants back with the call: Gemini's signature, where it speaks this dialect.
+    #[serde(borrow)]
+    pub extra_content: Option<&'a RawValue>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -177,6 +180,7 @@ impl CallPiece<'_> {
             id: &self.id.0,
             name: function.map_or("", |function| &function.name.0),
             arguments: function.map_or_else(Default::default, |function| raw_arguments(function.arguments)),
+            signature: self.extra_content.map_or("", RawValue::get),
         }
     }
 }

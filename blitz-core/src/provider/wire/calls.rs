@@ -19,6 +19,8 @@ pub(in crate::provider) struct CallPiece<'a> {
     pub name: &'a str,
     /// A fragment of JSON text.
     pub arguments: Cow<'a, str>,
+    /// What the server wants back with the call, whole; empty where the piece has none.
+    pub signature: &'a str,
 }
 
 /// The calls of one answer so far.
@@ -28,6 +30,7 @@ pub(in crate::provider) struct Calls {
 }
 
 /// A call whose arguments may still grow.
+#[derive(Default)]
 struct OpenCall {
     /// The server's index; many servers give all calls the same.
     index: Option<i64>,
@@ -35,6 +38,7 @@ struct OpenCall {
     id: String,
     name: String,
     arguments: String,
+    signature: String,
     shape: Shape,
 }
 
@@ -67,6 +71,9 @@ impl Calls {
         let call = &mut self.open[position];
         if call.id.is_empty() {
             id.clone_into(&mut call.id);
+        }
+        if !piece.signature.is_empty() {
+            piece.signature.clone_into(&mut call.signature);
         }
         let named = call.name.is_empty() && !name.is_empty();
         if named {
@@ -101,13 +108,17 @@ impl Calls {
 
     /// The calls, each under an id that is unique in the whole conversation.
     pub(in crate::provider) fn finish(self, ids: &mut CallIds) -> Vec<ToolCall> {
-        self.open.into_iter().map(|call| ids.call(call.id, call.name, call.arguments)).collect()
+        let made = |call: OpenCall| {
+            let signature = Some(call.signature).filter(|signature| !signature.is_empty());
+            ToolCall { signature, ..ids.call(call.id, call.name, call.arguments) }
+        };
+        self.open.into_iter().map(made).collect()
     }
 }
 
 impl OpenCall {
     fn new(index: Option<i64>) -> Self {
-        Self { index, id: String::new(), name: String::new(), arguments: String::new(), shape: Shape::default() }
+        Self { index, ..Self::default() }
     }
 }
 
@@ -179,22 +190,26 @@ pub(in crate::provider) struct WireIds<'a> {
     rule: IdRule,
     /// The engine's id of each call so far, and the provider's.
     known: HashMap<&'a str, Cow<'a, str>>,
+    /// The ids of messages before.
+    used: HashSet<Cow<'a, str>>,
 }
 
 impl<'a> WireIds<'a> {
     /// Ids for an API that takes not all of them.
     pub(in crate::provider) fn by(rule: IdRule) -> Self {
-        Self { rule, known: HashMap::new() }
+        Self { rule, known: HashMap::new(), used: HashSet::new() }
     }
 
-    /// The calls of one message, under the provider's own ids unless it gave one of them twice.
+    /// The calls of one message, under the provider's own ids unless it gave one of them twice, here or before.
     pub(in crate::provider) fn calls(&mut self, message: &'a Message) -> Vec<(Cow<'a, str>, &'a ToolCall)> {
         let own_id = |call: &'a ToolCall| call.provider_id.as_deref().filter(|id| !id.is_empty()).unwrap_or(&call.id);
         let mut seen = HashSet::new();
-        let unique = message.tool_calls().all(|call| seen.insert(own_id(call)));
+        let is_new = |id: &'a str| !self.used.contains(&self.taken(id));
+        let unique = message.tool_calls().all(|call| seen.insert(own_id(call)) && is_new(own_id(call)));
         let id = |call: &'a ToolCall| if unique { own_id(call) } else { call.id.as_str() };
         let calls = message.tool_calls().map(|call| (self.taken(id(call)), call));
         let calls: Vec<_> = calls.collect();
+        self.used.extend(calls.iter().map(|(id, _)| id.clone()));
         self.known.extend(calls.iter().map(|(id, call)| (call.id.as_str(), id.clone())));
         calls
     }
@@ -270,7 +285,13 @@ mod tests {
             other => other.to_string(),
         };
         let (id, name) = (text(&piece["id"]), text(&function["name"]));
-        let piece = CallPiece { index: piece["index"].as_i64(), id: &id, name: &name, arguments: arguments.into() };
+        let piece = CallPiece {
+            index: piece["index"].as_i64(),
+            id: &id,
+            name: &name,
+            arguments: arguments.into(),
+            signature: "",
+        };
         calls.take(&piece, delta)
     }
 

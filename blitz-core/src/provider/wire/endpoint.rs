@@ -1,5 +1,6 @@
 //! Where a provider is reached and as whom.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::Failure;
 use super::headers::RequestHeaders;
+use super::maker;
 use super::token::Tokens;
 use crate::domain::Secret;
 use crate::error::{Charged, Error, ErrorCode, Result};
@@ -120,6 +122,11 @@ impl Endpoint {
             headers: RequestHeaders::default(),
             http: Http::new(),
         })
+    }
+
+    /// The name under which what only this place understands is kept.
+    pub(in crate::provider) fn maker(&self) -> Cow<'_, str> {
+        maker::of(&self.name, &self.base)
     }
 
     /// The base with this path behind its own; `root` stands in where the base has none.

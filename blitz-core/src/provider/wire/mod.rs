@@ -17,6 +17,7 @@ pub(super) mod extra;
 pub(super) mod frames;
 pub(super) mod halves;
 pub(in crate::provider) mod headers;
+pub(super) mod maker;
 pub(super) mod media;
 pub(super) mod repeat;
 pub(super) mod schema;
@@ -165,6 +166,7 @@ impl Stream for Reading {
 /// An answer on its way. Dropping it ends the request.
 struct Call {
     endpoint: Arc<Endpoint>,
+    maker: String,
     answer: Answer,
     reader: Reader,
     left_out: Vec<&'static str>,
@@ -177,8 +179,14 @@ struct Call {
 }
 
 impl Call {
-    async fn open(Link { endpoint, dialect }: Link, request: ModelRequest, context: CallContext) -> Result<Box<Self>> {
+    async fn open(
+        Link { endpoint, dialect }: Link,
+        mut request: ModelRequest,
+        context: CallContext,
+    ) -> Result<Box<Self>> {
         let endpoint = endpoint.with_headers(&context.headers);
+        let maker = endpoint.maker().into_owned();
+        maker::only_own(&mut request.messages, &maker, &endpoint.name);
         let encoded = dialect.encode(&endpoint, &request, false).map_err(|error| endpoint.unsaid(error))?;
         // Silence is normal while an answer is made that is not streamed.
         let idle = encoded.streams.then_some(context.idle_timeout);
@@ -200,6 +208,7 @@ impl Call {
         let (reader, left_out) = (Reader::new(decoder), encoded.left_out);
         Ok(Box::new(Self {
             endpoint,
+            maker,
             answer,
             reader,
             left_out,
@@ -257,6 +266,7 @@ impl Call {
         let finished = self.reader.finish(&mut self.ready);
         self.spoke |= !self.ready.is_empty();
         let mut response = finished.map_err(|error| self.unreadable(error))?;
+        maker::mark(&mut response.message, &self.maker, &self.endpoint.name);
         if !self.left_out.is_empty() {
             response.extra.insert("settings_left_out".to_owned(), self.left_out.as_slice().into());
         }
@@ -327,6 +337,10 @@ macro_rules! http_provider {
         impl $crate::provider::Provider for $name {
             fn name(&self) -> &str {
                 &self.link.endpoint.name
+            }
+
+            fn maker(&self) -> std::borrow::Cow<'_, str> {
+                self.link.endpoint.maker()
             }
 
             fn stream(

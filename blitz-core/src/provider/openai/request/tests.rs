@@ -211,8 +211,17 @@ fn b03_results_are_bound_by_the_providers_id() {
     ]);
     let bound: Vec<_> =
         wire.as_array().unwrap().iter().filter_map(|message| message["tool_call_id"].as_str()).collect();
-    assert_eq!(bound, ["0", "0", "call_2", "call_3"]);
+    assert_eq!(bound, ["0", "call_1", "call_2", "call_3"], "no id stands for two calls");
     assert_eq!(wire[4]["tool_calls"][1]["id"], "call_3");
+}
+
+#[test]
+fn b08_what_a_server_wants_back_with_a_call_goes_back_as_it_came() {
+    let kept = r#"{"google":{"thought_signature":"sig"}}"#;
+    let with = |signature: &str| ToolCall { signature: Some(signature.to_owned()), ..ToolCall::new("c", "f", "{}") };
+    let wire = wire(vec![calling(vec![with(kept), with("of another dialect")])]);
+    assert_eq!(wire[0]["tool_calls"][0]["extra_content"], json!({"google": {"thought_signature": "sig"}}));
+    assert_eq!(wire[0]["tool_calls"][1].get("extra_content"), None);
 }
 
 #[test]

@@ -44,6 +44,16 @@ fn text(read: Read) -> String {
 }
 
 #[test]
+fn b08_what_a_server_wants_back_with_a_call_is_kept() {
+    let call = json!({"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"},
+        "extra_content": {"google": {"thought_signature": "sig"}}});
+    let more = json!({"index": 1, "id": "d", "function": {"name": "g", "arguments": "{}"}});
+    let (response, _) = events(&[delta(json!({"tool_calls": [call, more]})), stop("tool_calls")]).unwrap();
+    let kept: Vec<_> = response.message.tool_calls().map(|call| call.signature.as_deref()).collect();
+    assert_eq!(kept, [Some(r#"{"google":{"thought_signature":"sig"}}"#), None]);
+}
+
+#[test]
 fn b22_chunks_without_choices_or_delta_are_no_error() {
     let chunks = [
         json!({"choices": [], "model": "", "prompt_filter_results": [{"index": 0}]}),
