@@ -10,14 +10,23 @@ use blitz::{
 };
 use serde_json::{Map, Value, json};
 
-use super::player::{KEY, Suite, conform};
+use super::player::{KEY, Suite, conform, conform_elsewhere};
 use super::reading::{Reading, arguments, list, text};
 use super::recorded::Exchange;
 
 #[tokio::test]
 async fn anthropic_agrees_with_its_recordings() {
-    conform(Suite {
-        file: "anthropic".to_owned(),
+    conform(suite("anthropic".to_owned())).await;
+}
+
+#[tokio::test]
+async fn conformance_of_anthropic_in_the_other_recordings() {
+    conform_elsewhere("anthropic", &["anthropic"], suite).await;
+}
+
+fn suite(file: String) -> Suite {
+    Suite {
+        file,
         takes: |exchange| exchange.path.ends_with("/messages") && exchange.method == "POST",
         end: "/v1/messages",
         provider: |_, base| Arc::new(Anthropic::new(base, Some(Secret::new(KEY))).unwrap()),
@@ -25,8 +34,7 @@ async fn anthropic_agrees_with_its_recordings() {
         normalised,
         reading,
         key: ("x-api-key", KEY),
-    })
-    .await;
+    }
 }
 
 fn decode(body: &Value) -> Option<ModelRequest> {

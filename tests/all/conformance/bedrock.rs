@@ -7,25 +7,35 @@ use blitz::provider::{AwsCredentials, Bedrock};
 use blitz::{Message, MessageRole, ModelRequest, Part, Secret, ToolCall, ToolChoice, ToolResult, ToolSpec};
 use serde_json::{Value, json};
 
-use super::player::{KEY, Suite, conform};
+use super::player::{KEY, Suite, conform, conform_elsewhere};
 use super::reading::{Reading, arguments, list, text};
 use super::recorded::Exchange;
 
 #[tokio::test]
 async fn bedrock_agrees_with_its_recordings() {
-    conform(suite(
+    conform(with_key("bedrock".to_owned())).await;
+}
+
+#[tokio::test]
+async fn conformance_of_bedrock_in_the_other_recordings() {
+    conform_elsewhere("bedrock", &["bedrock"], with_key).await;
+}
+
+fn with_key(file: String) -> Suite {
+    suite(
+        file,
         |_, base| {
             let model = Bedrock::with_api_key("us-east-1", Secret::new(KEY)).unwrap();
             Arc::new(model.with_base_url(base).unwrap())
         },
         ("authorization", "Bearer sk-canary-recorded"),
-    ))
-    .await;
+    )
 }
 
 #[tokio::test]
 async fn bedrock_signed_agrees_with_its_recordings() {
     conform(suite(
+        "bedrock".to_owned(),
         |_, base| {
             let credentials = AwsCredentials::new("AKIDEXAMPLE", Secret::new(KEY)).with_session_token(Secret::new("t"));
             Arc::new(Bedrock::new("us-east-1", credentials).unwrap().with_base_url(base).unwrap())
@@ -35,9 +45,13 @@ async fn bedrock_signed_agrees_with_its_recordings() {
     .await;
 }
 
-fn suite(provider: fn(&str, &str) -> Arc<dyn blitz::provider::Provider>, key: (&'static str, &'static str)) -> Suite {
+fn suite(
+    file: String,
+    provider: fn(&str, &str) -> Arc<dyn blitz::provider::Provider>,
+    key: (&'static str, &'static str),
+) -> Suite {
     Suite {
-        file: "bedrock".to_owned(),
+        file,
         end: "",
         takes: |exchange| exchange.path.contains("/converse"),
         provider,

@@ -7,23 +7,31 @@ use blitz::provider::Cohere;
 use blitz::{Message, MessageRole, ModelRequest, OutputSchema, Part, Secret, ToolCall, ToolChoice, ToolResult};
 use serde_json::{Value, json};
 
-use super::player::{KEY, Suite, conform};
+use super::player::{KEY, Suite, conform, conform_elsewhere};
 use super::reading::{Reading, arguments, function_tools, list, text};
 use super::recorded::Exchange;
 
 #[tokio::test]
 async fn cohere_agrees_with_its_recordings() {
-    conform(Suite {
-        file: "cohere".to_owned(),
-        takes: |exchange| exchange.path == "/v2/chat",
-        end: "",
+    conform(suite("cohere".to_owned())).await;
+}
+
+#[tokio::test]
+async fn conformance_of_cohere_in_the_other_recordings() {
+    conform_elsewhere("cohere", &["cohere"], suite).await;
+}
+
+fn suite(file: String) -> Suite {
+    Suite {
+        file,
+        takes: |exchange| exchange.path.ends_with("/v2/chat"),
+        end: "/v2/chat",
         provider: |_, base| Arc::new(Cohere::new(base, Some(Secret::new(KEY))).unwrap()),
         decode: |exchange| decode(&exchange.request),
         normalised,
         reading,
         key: ("authorization", "Bearer sk-canary-recorded"),
-    })
-    .await;
+    }
 }
 
 fn decode(body: &Value) -> Option<ModelRequest> {

@@ -8,14 +8,23 @@ use blitz::{
 };
 use serde_json::{Value, json};
 
-use super::player::{KEY, Suite, conform};
+use super::player::{KEY, Suite, conform, conform_elsewhere};
 use super::reading::{Reading, arguments, list, text};
 use super::recorded::Exchange;
 
 #[tokio::test]
 async fn gemini_agrees_with_its_recordings() {
-    conform(Suite {
-        file: "gemini".to_owned(),
+    conform(suite("gemini".to_owned())).await;
+}
+
+#[tokio::test]
+async fn conformance_of_gemini_in_the_other_recordings() {
+    conform_elsewhere("gemini", &["gemini"], suite).await;
+}
+
+fn suite(file: String) -> Suite {
+    Suite {
+        file,
         takes: |exchange| exchange.path.to_lowercase().ends_with("generatecontent"),
         end: "",
         provider: |_, base| Arc::new(Gemini::new(base, Some(Secret::new(KEY))).unwrap()),
@@ -23,8 +32,7 @@ async fn gemini_agrees_with_its_recordings() {
         normalised,
         reading,
         key: ("x-goog-api-key", KEY),
-    })
-    .await;
+    }
 }
 
 /// The same object without the fields that say nothing.

@@ -6,23 +6,31 @@ use blitz::provider::Ollama;
 use blitz::{Message, MessageRole, ModelRequest, OutputSchema, Part, Secret, ToolCall, ToolResult};
 use serde_json::{Map, Value, json};
 
-use super::player::{KEY, Suite, conform};
+use super::player::{KEY, Suite, conform, conform_elsewhere};
 use super::reading::{Reading, function_tools, list, text, without_thought};
 use super::recorded::Exchange;
 
 #[tokio::test]
 async fn ollama_agrees_with_its_recordings() {
-    conform(Suite {
-        file: "ollama".to_owned(),
-        takes: |exchange| exchange.path == "/api/chat",
-        end: "",
+    conform(suite("ollama".to_owned())).await;
+}
+
+#[tokio::test]
+async fn conformance_of_ollama_in_the_other_recordings() {
+    conform_elsewhere("ollama", &["ollama"], suite).await;
+}
+
+fn suite(file: String) -> Suite {
+    Suite {
+        file,
+        takes: |exchange| exchange.path.ends_with("/api/chat"),
+        end: "/api/chat",
         provider: |_, base| Arc::new(Ollama::new(base, Some(Secret::new(KEY))).unwrap()),
         decode: |exchange| decode(&exchange.request),
         normalised,
         reading,
         key: ("authorization", "Bearer sk-canary-recorded"),
-    })
-    .await;
+    }
 }
 
 fn decode(body: &Value) -> Option<ModelRequest> {

@@ -49,6 +49,18 @@ pub async fn conform(suite: Suite) {
     table::compare(&suite, &Row { name, ..row });
 }
 
+/// Plays what other files than its own hold of a dialect, and reports all that disagree at once.
+pub async fn conform_elsewhere(kind: &str, own: &[&str], suite: fn(String) -> Suite) {
+    let mut problems = Vec::new();
+    for file in files().into_iter().filter(|file| !own.contains(&file.as_str())) {
+        let suite = suite(file.clone());
+        if exchanges(&file).unwrap_or_default().iter().any(suite.takes) {
+            problems.extend(play_all(&suite, &format!("{file}_{kind}")).await.into_iter().flat_map(|(_, found)| found));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
 /// Plays every exchange of a suite and counts them; `None` where there are none.
 pub async fn play_all(suite: &Suite, name: &str) -> Option<(Row, Vec<String>)> {
     let mut exchanges = exchanges(&suite.file)?;
@@ -144,6 +156,7 @@ async fn play(suite: &Suite, exchange: &Exchange, server: &Server, model: &dyn P
     }
     let mut request = decoded.clone().unwrap_or_else(|| stand_in(exchange));
     made_here(&mut request, model);
+    let mut used = 0;
     for reply in replies(exchange) {
         server.forget_replies();
         server.push(reply);
@@ -152,10 +165,14 @@ async fn play(suite: &Suite, exchange: &Exchange, server: &Server, model: &dyn P
         if let Err(error) = &outcome {
             problems.extend(told_too_much(exchange, &canary::shown(error)));
         }
+        if let Ok((response, _)) = &outcome {
+            used = used.max(response.usage.map_or(0, |usage| usage.input_tokens));
+        }
         problems.extend(compare_answer(suite, exchange, outcome));
     }
     if decoded.is_some() {
         problems.extend(compare_request(suite, exchange, server));
+        problems.extend(beyond_the_bound(exchange, &request, model, used));
     }
     problems.dedup();
     problems
@@ -178,6 +195,15 @@ fn told_too_much(exchange: &Exchange, said: &str) -> Option<String> {
     // A shorter one may be any word.
     let repeated = private.into_iter().find(|text| (*text == KEY || text.len() >= 12) && said.contains(text))?;
     Some(format!("{}: an error or a log repeats {repeated:?}: {said}", exchange.name))
+}
+
+/// Input that was billed and that no money would have been held for. What the provider's own tools found, and what is in
+/// files elsewhere, nobody can know before.
+fn beyond_the_bound(exchange: &Exchange, request: &ModelRequest, model: &dyn Provider, used: u64) -> Option<String> {
+    let bound = model.input_token_bound(request);
+    let runs_tools = request.settings.extra.contains_key("tools");
+    let is_known = !runs_tools;
+    (is_known && used > bound).then(|| format!("{}: {used} input tokens are billed, {bound} were held", exchange.name))
 }
 
 /// What the recorded provider said for itself was said by the one that is played with.

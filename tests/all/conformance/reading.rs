@@ -114,7 +114,15 @@ pub fn error_code(status: u16, body: &str) -> ErrorCode {
         }
         400 if says(&["incorrect api key", "api key not valid"]) => ErrorCode::ProviderAuth,
         400 if says(&["model_not_found"]) => ErrorCode::NotFound,
-        400 if says(&["content_filter", "content_policy_violation", "responsibleaipolicyviolation"]) => {
+        400 | 403
+            if says(&[
+                "content_filter",
+                "content_policy_violation",
+                "responsibleaipolicyviolation",
+                "flagged",
+                "content filtering policy",
+            ]) =>
+        {
             ErrorCode::ContentFiltered
         }
         429 if says(&["insufficient_quota"]) => ErrorCode::ProviderAuth,

@@ -9,9 +9,9 @@ use blitz::{
 };
 use serde_json::{Value, json};
 
-use super::player::{KEY, Suite, conform, play_all};
+use super::player::{KEY, Suite, conform, conform_elsewhere};
 use super::reading::{Reading, arguments, drop_unknown_formats, list, text};
-use super::recorded::{Exchange, files};
+use super::recorded::Exchange;
 
 const OWN: &str = "openai_responses";
 
@@ -49,12 +49,7 @@ fn suite(file: String) -> Suite {
 /// The same dialect by whoever else was recorded with it.
 #[tokio::test]
 async fn conformance_of_responses_in_the_other_recordings() {
-    let mut problems = Vec::new();
-    for file in files().into_iter().filter(|file| !["openai", "xai", "openrouter"].contains(&file.as_str())) {
-        let played = play_all(&suite(file.clone()), &format!("{file}_responses")).await;
-        problems.extend(played.into_iter().flat_map(|(_, problems)| problems));
-    }
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    conform_elsewhere("responses", &["openai", "xai", "openrouter"], suite).await;
 }
 
 fn decode(body: &Value) -> Option<ModelRequest> {

@@ -186,7 +186,8 @@ async fn b37_what_grounds_an_answer_of_gemini_is_paid_by_the_prompt_or_by_the_qu
     let tools = || json!({"tools": [{"googleSearch": {}}, {"googleMaps": {}}]});
     let (details, cost) = counted("gemini", "gemini-2.5-flash", rates(), tools(), answer()).await;
     assert_eq!((details.searches, details.map_searches, cost), (1, 1, Some(60_015_000)));
-    let (details, cost) = counted("gemini", "gemini-3-flash-preview", rates(), tools(), answer()).await;
+    let rates = with_rates(&json!({"map_search": "0.025"}));
+    let (details, cost) = counted("gemini", "gemini-3-flash-preview", rates, tools(), answer()).await;
     assert_eq!((details.searches, details.map_searches, details.other_tools, cost), (2, 0, true, None));
 }
 

@@ -18,6 +18,8 @@ pub(super) use own_tools::{always_searches, is_billed_by_the_prompt, meter_of, w
 
 /// Tokens that a message, tool or request may add around its text.
 const OVERHEAD: u64 = 16;
+/// Tokens that a request with citations may have beside its text.
+const CITING: u64 = 1_024;
 /// Tokens that a file may count as where its bytes are elsewhere: a hundred pages, each as text and image.
 const FILE: u64 = 700_000;
 
@@ -49,7 +51,7 @@ pub(super) fn input_bound(request: &ModelRequest, family: Option<&str>) -> u64 {
                         data.len() as u64
                     }
                     Part::File { data, .. } => (data.len() as u64).max(FILE),
-                    Part::Opaque { data, .. } => json_len(data),
+                    Part::Opaque { data, .. } => json_len(data) + document_bound(data),
                     Part::CachePoint { .. } => 0,
                 }
         })
@@ -65,7 +67,18 @@ pub(super) fn input_bound(request: &ModelRequest, family: Option<&str>) -> u64 {
     let has_tools = !request.tools.is_empty() || passed.contains_key("tools");
     let tools_prompt = if has_tools { profile::TOOLS_PROMPT } else { 0 };
     let extra = extra_bound(passed);
-    OVERHEAD + messages + tools + tools_prompt + schema + extra
+    let own_prompt = profile::own_prompt(request, family);
+    OVERHEAD + own_prompt + messages + tools + tools_prompt + schema + extra
+}
+
+/// Tokens beside its own bytes that a document in Anthropic's form may count as: of what tells it how to cite, and of a
+/// file that is elsewhere.
+fn document_bound(data: &Value) -> u64 {
+    let is_elsewhere = matches!(data["source"]["type"].as_str(), Some("url" | "file"));
+    match data["type"].as_str() {
+        Some("document") => CITING + if is_elsewhere { FILE } else { 0 },
+        _ => 0,
+    }
 }
 
 /// Fields of `settings.extra` by which one call gives several answers: OpenAI's, vLLM's, Gemini's.

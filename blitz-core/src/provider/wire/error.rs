@@ -45,6 +45,19 @@ const OVERFLOW: &[&str] = &[
     "input exceeds maximum length",
 ];
 
+/// Identifiers of what a content filter stopped.
+const FILTERS: &[&str] =
+    &["content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation", "moderation_blocked"];
+/// How providers without an identifier for it say that: Anthropic, OpenAI, DeepSeek, OpenRouter, xAI.
+const FILTERED: &[&str] = &[
+    "content filtering policy",
+    "flagged as potentially violating",
+    "rejected as a result of our safety system",
+    "content exists risk",
+    "input was flagged",
+    "violates usage guidelines",
+];
+
 /// An answer that is an error.
 pub(in crate::provider) struct Failure {
     status: u16,
@@ -130,7 +143,7 @@ impl ErrorObject {
         if refused && status != 429 && self.is_overflow() {
             return ErrorCode::ContextOverflow;
         }
-        if refused && self.is(&["content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"]) {
+        if refused && status != 429 && (self.is(FILTERS) || self.mentions(FILTERED)) {
             return ErrorCode::ContentFiltered;
         }
         if status == 400 && self.is(&["model_not_found"]) {

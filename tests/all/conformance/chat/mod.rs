@@ -8,8 +8,7 @@ use std::sync::Arc;
 use blitz::Secret;
 use blitz::provider::{ChatServer, OpenAi};
 
-use super::player::{KEY, Suite, conform, play_all};
-use super::recorded::files;
+use super::player::{KEY, Suite, conform, conform_elsewhere};
 
 /// What the path of every exchange ends with.
 const END: &str = "/chat/completions";
@@ -34,7 +33,7 @@ macro_rules! suites {
 }
 
 suites! {
-    openai_chat_agrees_with_its_recordings: "openai", Other, normalised;
+    openai_chat_agrees_with_its_recordings: "openai", OpenAi, normalised;
     llamacpp_chat_agrees_with_its_recordings: "llamacpp", LlamaCpp, normalised;
     mistral_agrees_with_its_recordings: "mistral", Mistral, with_numbered_ids;
     deepseek_agrees_with_its_recordings: "deepseek", DeepSeek, normalised;
@@ -46,26 +45,22 @@ suites! {
 #[tokio::test]
 async fn conformance_of_chat_in_the_other_recordings() {
     let own = ["openai", "llamacpp", "mistral", "deepseek", "groq", "openrouter"];
-    let mut problems = Vec::new();
-    for file in files().into_iter().filter(|file| !own.contains(&file.as_str())) {
-        let suite = Suite {
-            file: file.clone(),
-            takes: |exchange| exchange.path.ends_with(END),
-            end: END,
-            provider: |file, base| {
-                let server = match file {
-                    "xai" => ChatServer::Xai,
-                    "vllm" => ChatServer::Vllm,
-                    _ => ChatServer::Other,
-                };
-                Arc::new(OpenAi::on(server, base, Some(Secret::new(KEY))).unwrap())
-            },
-            decode: |exchange| requests::decode(&exchange.request),
-            normalised: requests::normalised,
-            reading: oracle::recorded,
-            key: ("authorization", "Bearer sk-canary-recorded"),
-        };
-        problems.extend(play_all(&suite, &format!("{file}_chat")).await.into_iter().flat_map(|(_, problems)| problems));
-    }
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    conform_elsewhere("chat", &own, |file| Suite {
+        file,
+        takes: |exchange| exchange.path.ends_with(END),
+        end: END,
+        provider: |file, base| {
+            let server = match file {
+                "xai" => ChatServer::Xai,
+                "vllm" => ChatServer::Vllm,
+                _ => ChatServer::Other,
+            };
+            Arc::new(OpenAi::on(server, base, Some(Secret::new(KEY))).unwrap())
+        },
+        decode: |exchange| requests::decode(&exchange.request),
+        normalised: requests::normalised,
+        reading: oracle::recorded,
+        key: ("authorization", "Bearer sk-canary-recorded"),
+    })
+    .await;
 }
