@@ -1,5 +1,6 @@
 //! Azure OpenAI: the dialects of OpenAI at addresses and with keys of its own.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use reqwest::Url;
@@ -212,6 +213,10 @@ impl Provider for AzureOpenAi {
     fn embed(&self, request: EmbeddingRequest, context: CallContext) -> EmbeddingFuture {
         let link = Link { endpoint: Arc::new(self.endpoint.clone()), dialect: Arc::new(self.azure.clone()) };
         Box::pin(link.embed(request, context))
+    }
+
+    fn maker(&self) -> Cow<'_, str> {
+        self.endpoint.maker()
     }
 
     fn profile(&self, model_name: &str) -> Profile {

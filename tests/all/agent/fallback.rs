@@ -185,6 +185,40 @@ async fn b44_the_next_model_gets_the_conversation_in_its_own_form() {
     assert_eq!(sent, expected);
 }
 
+/// Two resources of one kind: the second goes on where the first fails, and cannot read what the first sealed.
+#[tokio::test]
+async fn b29_b44_a_sealed_thought_stays_with_the_place_that_made_it() {
+    let thought = json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"});
+    let call = json!({"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{}"});
+    let first = json!({"object": "response", "id": "r", "status": "completed", "output": [thought, call]});
+    let said = json!([{"type": "message", "content": [{"type": "output_text", "text": "done"}]}]);
+    let last = json!({"object": "response", "id": "s", "status": "completed", "output": said});
+    let east = Server::start([HttpReply::json(200, &first), HttpReply::json(503, &json!({}))]).await;
+    let west = Server::start([HttpReply::json(200, &last)]).await;
+    let engine = Engine::open(":memory:").await.unwrap();
+    let me = engine.root("test");
+    for (name, server) in [("east", &east), ("west", &west)] {
+        let model = NewModel::new(name, "azure_responses", "gpt-5").with_base_url(server.url());
+        me.models().put(model.with_api_key("sk-canary")).await.unwrap();
+    }
+    let tool =
+        FunctionTool::from_json_schema("f", "F.", json!({"type": "object"}), |_, _| async { Ok(json!("seven")) });
+    me.tools().register(tool).await.unwrap();
+    let settings = serde_json::from_value(json!({"stream": false})).unwrap();
+    let agent = NewAgent::new("a", "east").tool("f").settings(settings).retry(RetryPolicy::never());
+    me.agents().put(agent.fallback(Fallback::to(["west"]))).await.unwrap();
+    let done = me.run("a", "go").await.unwrap();
+    assert_eq!(done.output, json!("done"), "{:?}", done.error);
+
+    let sent = |server: &Server| {
+        let request = server.last_request().json();
+        let items = request["input"].as_array().unwrap().clone();
+        (items.iter().any(|item| item["type"] == "reasoning"), items.iter().any(|item| item["type"] == "function_call"))
+    };
+    assert_eq!(sent(&east), (true, true), "who thought it gets it back");
+    assert_eq!(sent(&west), (false, true));
+}
+
 #[tokio::test]
 async fn only_the_chosen_errors_lead_on() {
     let by = Asked::default();

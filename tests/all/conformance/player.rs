@@ -197,13 +197,16 @@ fn told_too_much(exchange: &Exchange, said: &str) -> Option<String> {
     Some(format!("{}: an error or a log repeats {repeated:?}: {said}", exchange.name))
 }
 
-/// Input that was billed and that no money would have been held for. What the provider's own tools found, and what is in
-/// files elsewhere, nobody can know before.
+/// Input that was billed and that no money would have been held for. What the provider's own tools find nobody can know
+/// before, and what they found is cut out of the recordings.
 fn beyond_the_bound(exchange: &Exchange, request: &ModelRequest, model: &dyn Provider, used: u64) -> Option<String> {
-    let bound = model.input_token_bound(request);
-    let runs_tools = request.settings.extra.contains_key("tools");
-    let is_known = !runs_tools;
-    (is_known && used > bound).then(|| format!("{}: {used} input tokens are billed, {bound} were held", exchange.name))
+    let mut request = request.clone();
+    request.settings.max_output_tokens.get_or_insert(4_096);
+    let bound = model.input_token_bound(&request);
+    let runs_tools =
+        request.settings.extra.contains_key("tools") || exchange.request.to_string().contains("_REDACTED_");
+    (!runs_tools && used > bound)
+        .then(|| format!("{}: {used} input tokens are billed, {bound} were held", exchange.name))
 }
 
 /// What the recorded provider said for itself was said by the one that is played with.

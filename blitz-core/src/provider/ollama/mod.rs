@@ -9,7 +9,7 @@ use super::wire::counts::Counts;
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
-use super::{EmbeddingRequest, EmbeddingResponse, Profile, profile};
+use super::{EmbeddingRequest, EmbeddingResponse, Profile, profile, tokens};
 use crate::domain::{ModelRequest, Secret, Usage};
 use crate::error::Result;
 
@@ -64,6 +64,12 @@ impl Dialect for Chat {
         let of = profile::of(model_name);
         // Held to a schema, it calls no tool.
         Profile { schema_with_tools: false, native_schema: of.native_schema && !self.is_cloud, ..of }
+    }
+
+    fn input_bound(&self, request: &ModelRequest) -> u64 {
+        // Held to a schema, it is asked a second time behind what it thought, which counts as its input then.
+        let again = request.output_schema.as_ref().and(request.settings.max_output_tokens).unwrap_or(0);
+        tokens::input_bound(request, None).saturating_add(again)
     }
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {

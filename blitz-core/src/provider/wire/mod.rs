@@ -36,7 +36,7 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, profile};
+use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, profile, tokens};
 use crate::domain::{Message, MessageRole, ModelRequest, Unsupported};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Http, NetError, Patience};
@@ -61,6 +61,11 @@ pub(super) trait Dialect: Send + Sync + 'static {
     /// What a model can do here.
     fn profile(&self, model_name: &str) -> Profile {
         profile::of(model_name)
+    }
+
+    /// The most input tokens that a request can count as here.
+    fn input_bound(&self, request: &ModelRequest) -> u64 {
+        tokens::input_bound(request, None)
     }
 
     /// A call for embeddings; `None` where the dialect knows none.
@@ -353,6 +358,10 @@ macro_rules! http_provider {
 
             fn profile(&self, model_name: &str) -> $crate::provider::Profile {
                 self.link.dialect.profile(model_name)
+            }
+
+            fn input_token_bound(&self, request: &$crate::domain::ModelRequest) -> u64 {
+                self.link.dialect.input_bound(request)
             }
 
             fn embed(
