@@ -10,7 +10,7 @@ use super::super::wire::calls::WireIds;
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::{bar_extra, check_extra, left_out, prompted, to_body};
-use super::server::{Cap, Quirks, Thought};
+use super::server::{Cap, Quirks, Thought, WithTools};
 use crate::domain::{Message, MessageRole, ModelRequest, ModelSettings, Part, ToolChoice, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
 
@@ -72,14 +72,18 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     if request.output_schema.is_some() {
         check_extra(request, &["response_format"])?;
     }
-    let profile = profile::of_request(request, dialect.family);
+    // What a user says of the model holds against what is known of the server.
+    let own = settings.profile.as_ref();
+    let profile = quirks.narrowed(profile::of_request(request, dialect.family)).overridden(own);
     // A gateway knows itself what each model refuses.
     let reasoning = profile.reasoning && quirks.cap == Cap::ByModel;
     let streams = settings.stream != Some(false);
     let shown = shown_tools(request, quirks);
     let has_tools = !shown.is_empty();
     // Some servers call no tool where a schema is given.
-    let holds_to_schema = quirks.schemas && profile.native_schema && (profile.schema_with_tools || !has_tools);
+    let uncalled = quirks.schema_with_tools == WithTools::Uncalled && request.tool_choice == ToolChoice::None;
+    let beside_tools = profile.schema_with_tools || uncalled;
+    let holds_to_schema = quirks.schemas && profile.native_schema && (beside_tools || !has_tools);
     let (response_format, reading) = match holds_to_schema {
         true => response_format(request),
         false if quirks.json_object && !has_tools => {

@@ -1,5 +1,6 @@
 //! The servers that copy OpenAI Chat Completions, and what each makes of it.
 
+use super::super::Profile;
 use super::super::wire::calls::IdRule;
 
 /// A server that speaks OpenAI Chat Completions.
@@ -47,6 +48,8 @@ pub(in crate::provider) struct Quirks {
     pub random_seed: bool,
     /// Whether it takes a JSON Schema for the answer.
     pub schemas: bool,
+    /// Whether it takes one beside tools.
+    pub schema_with_tools: WithTools,
     /// Whether it can at least be held to JSON.
     pub json_object: bool,
     /// Whether a file is a `document_url`.
@@ -55,6 +58,28 @@ pub(in crate::provider) struct Quirks {
     pub ids: IdRule,
     /// Whether thinking may come as `<think>…</think>` in the text.
     pub think_tags: bool,
+}
+
+impl Quirks {
+    /// What a model can do here, of all that its family can.
+    pub fn narrowed(&self, family: Profile) -> Profile {
+        Profile {
+            native_schema: family.native_schema && self.schemas,
+            schema_with_tools: family.schema_with_tools && self.schema_with_tools == WithTools::Always,
+            ..family
+        }
+    }
+}
+
+/// Whether a request with tools may hold a schema too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::provider) enum WithTools {
+    /// It may: the schema binds the answer, and no call.
+    Always,
+    /// Only where none of them may be called, for the schema binds every word.
+    Uncalled,
+    /// It is refused, or nobody knows.
+    Never,
 }
 
 /// How the output cap is called.
@@ -88,19 +113,27 @@ const OTHER: Quirks = Quirks {
     named_choice: true,
     random_seed: false,
     schemas: true,
+    schema_with_tools: WithTools::Never,
     json_object: false,
     document_url: false,
     ids: IdRule::Any,
     think_tags: true,
 };
-const OPENAI: Quirks =
-    Quirks { official: true, ids: IdRule::Short, thought: Thought::Dropped, think_tags: false, ..OTHER };
+const OPENAI: Quirks = Quirks {
+    official: true,
+    schema_with_tools: WithTools::Always,
+    ids: IdRule::Short,
+    thought: Thought::Dropped,
+    think_tags: false,
+    ..OTHER
+};
 const MISTRAL: Quirks = Quirks {
     cap: Cap::Tokens,
     thought: Thought::Dropped,
     stream_options: false,
     required: "any",
     random_seed: true,
+    schema_with_tools: WithTools::Always,
     document_url: true,
     ids: IdRule::Nine,
     think_tags: false,
@@ -108,12 +141,20 @@ const MISTRAL: Quirks = Quirks {
 };
 const DEEPSEEK: Quirks = Quirks { cap: Cap::Tokens, schemas: false, json_object: true, think_tags: false, ..OTHER };
 const GROQ: Quirks = Quirks { cap: Cap::Tokens, thought: Thought::Dropped, ..OTHER };
-const OPENROUTER: Quirks =
-    Quirks { cap: Cap::Tokens, thought: Thought::ReasoningDetails, stream_options: false, think_tags: false, ..OTHER };
-const XAI: Quirks = Quirks { cap: Cap::Completion, think_tags: false, ..OTHER };
+const OPENROUTER: Quirks = Quirks {
+    cap: Cap::Tokens,
+    thought: Thought::ReasoningDetails,
+    stream_options: false,
+    schema_with_tools: WithTools::Always,
+    think_tags: false,
+    ..OTHER
+};
+const XAI: Quirks = Quirks { cap: Cap::Completion, schema_with_tools: WithTools::Always, think_tags: false, ..OTHER };
+const VLLM: Quirks = Quirks { schema_with_tools: WithTools::Uncalled, ..OTHER };
 
 /// It parts thinking from text by itself; what it leaves in the text is text. It reads a choice by name as `auto`.
-const LLAMACPP: Quirks = Quirks { think_tags: false, named_choice: false, ..OTHER };
+const LLAMACPP: Quirks =
+    Quirks { think_tags: false, named_choice: false, schema_with_tools: WithTools::Uncalled, ..OTHER };
 
 impl ChatServer {
     /// Where it is reached where nothing else is said; `None` for servers that anybody runs.
@@ -163,8 +204,9 @@ impl ChatServer {
             Self::Groq => &GROQ,
             Self::OpenRouter => &OPENROUTER,
             Self::Xai => &XAI,
+            Self::Vllm => &VLLM,
             Self::LlamaCpp => &LLAMACPP,
-            Self::Vllm | Self::Other => &OTHER,
+            Self::Other => &OTHER,
         }
     }
 }

@@ -3,6 +3,8 @@ use crate::domain::{OutputSchema, ToolCall};
 use crate::error::ErrorCode;
 
 use crate::provider::ChatServer;
+use crate::provider::openai::Chat;
+use crate::provider::wire::Dialect as _;
 
 const LOCAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::Other.quirks(), family: None };
 const OFFICIAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::OpenAi.quirks(), family: None };
@@ -255,8 +257,45 @@ fn b04_b15_a_schema_that_a_server_cannot_take_is_said_in_words() {
     assert_eq!(body_for(&deepseek, &request)["response_format"], json!({"type": "json_object"}));
     assert!(prompted(&body_for(&deepseek, &request)) && !prompted(&body(&request)));
     request.tools = vec![ToolSpec::new("f", "", json!({"type": "object"}))].into();
-    assert!(body(&request).get("response_format").is_some());
+    assert!(body_for(&OFFICIAL, &request).get("response_format").is_some());
     let profile = crate::domain::ProfileOverride { schema_with_tools: Some(false), ..Default::default() };
     request.settings.profile = Some(profile);
-    assert!(body(&request).get("response_format").is_none() && prompted(&body(&request)));
+    let sent = body_for(&OFFICIAL, &request);
+    assert!(sent.get("response_format").is_none() && prompted(&sent));
+}
+
+#[test]
+fn b15_a_schema_goes_beside_tools_only_where_the_server_can_take_both() {
+    let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
+    let request = ask(vec![Message::user("?")]).with_output_schema(schema);
+    let with_tools = request.clone().with_tools(vec![ToolSpec::new("f", "", json!({"type": "object"}))]);
+    let uncalled = with_tools.clone().with_tool_choice(ToolChoice::None);
+    let held = |server: ChatServer, request: &ModelRequest| {
+        let dialect = Dialect { provider: "p", quirks: server.quirks(), family: None };
+        body_for(&dialect, request).get("response_format").is_some()
+    };
+    for (server, beside_tools, beside_uncalled) in [
+        (ChatServer::OpenAi, true, true),
+        (ChatServer::Mistral, true, true),
+        (ChatServer::OpenRouter, true, true),
+        (ChatServer::Xai, true, true),
+        (ChatServer::Groq, false, false),
+        (ChatServer::Vllm, false, true),
+        (ChatServer::LlamaCpp, false, true),
+        (ChatServer::Other, false, false),
+    ] {
+        let sent = [held(server, &request), held(server, &with_tools), held(server, &uncalled)];
+        assert_eq!(sent, [true, beside_tools, beside_uncalled], "{server:?}");
+        // So the agent's answer comes by a tool of its own there.
+        let profile = Chat { server, family: None }.profile("m");
+        let mut prepared = with_tools.clone();
+        crate::provider::structured::prepare(&mut prepared, &profile);
+        assert_eq!(prepared.output_tool.is_none(), beside_tools, "{server:?}");
+    }
+    let profile = crate::domain::ProfileOverride { schema_with_tools: Some(true), ..Default::default() };
+    let told = ModelRequest {
+        settings: ModelSettings { profile: Some(profile), ..with_tools.settings.clone() },
+        ..with_tools
+    };
+    assert!(held(ChatServer::Vllm, &told), "what a user says of the model holds");
 }
