@@ -162,7 +162,8 @@ impl<'a> Input<'a> {
         for part in &message.parts {
             match part {
                 Part::Text { text } if role == "assistant" => {
-                    content.push(json!({"type": "output_text", "text": text}));
+                    // Several servers refuse a text without its notes.
+                    content.push(json!({"type": "output_text", "text": text, "annotations": []}));
                 }
                 Part::Refusal { text } => content.push(json!({"type": "refusal", "refusal": text})),
                 Part::Text { text } => content.push(json!({"type": "input_text", "text": text})),
@@ -282,6 +283,7 @@ mod tests {
         let kinds: Vec<_> = input.as_array().unwrap().iter().map(|item| &item["type"]).collect();
         assert_eq!(kinds, ["reasoning", "message", "function_call", "function_call_output"]);
         assert_eq!(input[0]["encrypted_content"], "e");
+        assert_eq!(input[1]["content"], json!([{"type": "output_text", "text": "ok", "annotations": []}]));
         assert_eq!((&input[2]["arguments"], &input[3]["output"]), (&json!("{}"), &json!("error: broke")));
     }
 
