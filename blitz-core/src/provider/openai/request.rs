@@ -10,6 +10,7 @@ use super::super::wire::calls::WireIds;
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::{bar_extra, check_extra, left_out, prompted, to_body};
+use super::response::{CHUNKS, REASONING};
 use super::server::{Cap, Quirks, Thought, WithTools};
 use crate::domain::{Message, MessageRole, ModelRequest, ModelSettings, Part, ToolChoice, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
@@ -253,6 +254,17 @@ impl<'a> WireMessage<'a> {
             tool_call_id: None,
         }
     }
+
+    /// Puts a thought in front of what is said.
+    fn think(&mut self, thought: Option<String>) {
+        let Some(thought) = thought else { return };
+        let mut parts =
+            vec![ContentPart::Thinking { thinking: json!([{"type": "text", "text": thought}]), closed: true }];
+        if let Some(Content::Text(text)) = self.content.take().filter(|content| !content.is_empty()) {
+            parts.push(ContentPart::Text { text });
+        }
+        self.content = Some(Content::Parts(parts));
+    }
 }
 
 #[derive(Serialize)]
@@ -262,10 +274,17 @@ enum Content<'a> {
     Parts(Vec<ContentPart<'a>>),
 }
 
+impl Content<'_> {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Text(text) if text.is_empty())
+    }
+}
+
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ContentPart<'a> {
-    Text { text: &'a str },
+    Text { text: Cow<'a, str> },
+    Thinking { thinking: Value, closed: bool },
     ImageUrl { image_url: Address<'a> },
     VideoUrl { video_url: Address<'a> },
     File { file: Value },
@@ -372,14 +391,14 @@ fn user<'a>(message: &'a Message, dialect: &Dialect<'_>) -> Result<Option<Conten
 fn content<'a>(parts: &mut Vec<ContentPart<'a>>) -> Content<'a> {
     match parts.as_slice() {
         [] => Content::Text("".into()),
-        [ContentPart::Text { text }] => Content::Text((*text).into()),
+        [ContentPart::Text { text }] => Content::Text(text.clone()),
         _ => Content::Parts(std::mem::take(parts)),
     }
 }
 
 fn content_part<'a>(part: &'a Part, dialect: &Dialect<'_>) -> Result<Option<ContentPart<'a>>> {
     Ok(match part {
-        Part::Text { text } => Some(ContentPart::Text { text }),
+        Part::Text { text } => Some(ContentPart::Text { text: text.into() }),
         Part::Image { media_type, data } => {
             let url = media::url(media_type, data)
                 .ok_or_else(|| Error::invalid("this provider takes no image by the id of an upload"))?;
@@ -418,11 +437,14 @@ fn file<'a>(media_type: &'a str, data: &'a str, name: Option<&str>, dialect: &Di
 /// What the model said: text, refusal and calls; thinking only to a provider that made it and takes it back.
 fn assistant<'a>(message: &'a Message, ids: &mut WireIds<'a>, dialect: &Dialect<'_>) -> Result<WireMessage<'a>> {
     check_media(message)?;
-    let (mut said, mut thought, mut details) = (String::new(), String::new(), None);
+    let (mut said, mut thought, mut name, mut details) = (String::new(), String::new(), None, None);
     for part in &message.parts {
         match part {
             Part::Text { text } | Part::Refusal { text } => said.push_str(text),
-            Part::Thinking { text, provider: Some(maker), .. } if maker == dialect.provider => thought.push_str(text),
+            Part::Thinking { text, provider: Some(maker), id, .. } if maker == dialect.provider => {
+                thought.push_str(text);
+                name = name.or(id.as_deref());
+            }
             Part::Opaque { provider: maker, data } if maker == dialect.provider => {
                 details = data.get("reasoning_details").or(details);
             }
@@ -436,14 +458,16 @@ fn assistant<'a>(message: &'a Message, ids: &mut WireIds<'a>, dialect: &Dialect<
             WireCall { id, kind: "function", function }
         })
         .collect();
-    let content = (!said.is_empty() || tool_calls.is_empty()).then(|| Content::Text(said.into()));
+    let content = (!said.is_empty() || tool_calls.is_empty()).then_some(Content::Text(said.into()));
     let mut wire = WireMessage { tool_calls, ..WireMessage::new("assistant", content) };
     let thought = Some(thought).filter(|thought| !thought.is_empty());
-    match dialect.quirks.thought {
-        Thought::Dropped => {}
-        Thought::ReasoningContent => wire.reasoning_content = thought,
-        Thought::ReasoningDetails if details.is_some() => wire.reasoning_details = details,
-        Thought::ReasoningDetails => wire.reasoning = thought,
+    match (dialect.quirks.thought, name) {
+        (Thought::Dropped, _) => {}
+        (Thought::Chunks, _) | (Thought::AsTheyCame, Some(CHUNKS)) => wire.think(thought),
+        (Thought::AsTheyCame, Some(REASONING)) => wire.reasoning = thought,
+        (Thought::AsTheyCame, _) => wire.reasoning_content = thought,
+        (Thought::ReasoningDetails, _) if details.is_some() => wire.reasoning_details = details,
+        (Thought::ReasoningDetails, _) => wire.reasoning = thought,
     }
     Ok(wire)
 }

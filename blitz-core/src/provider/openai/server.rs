@@ -98,8 +98,10 @@ pub(in crate::provider) enum Cap {
 pub(in crate::provider) enum Thought {
     /// Nowhere.
     Dropped,
-    /// `reasoning_content`.
-    ReasoningContent,
+    /// Under the name under which they came, else `reasoning_content`.
+    AsTheyCame,
+    /// The content, as parts of their own.
+    Chunks,
     /// `reasoning_details` as they came, else `reasoning`.
     ReasoningDetails,
 }
@@ -107,7 +109,7 @@ pub(in crate::provider) enum Thought {
 const OTHER: Quirks = Quirks {
     official: false,
     cap: Cap::ByModel,
-    thought: Thought::ReasoningContent,
+    thought: Thought::AsTheyCame,
     stream_options: true,
     required: "required",
     named_choice: true,
@@ -129,7 +131,7 @@ const OPENAI: Quirks = Quirks {
 };
 const MISTRAL: Quirks = Quirks {
     cap: Cap::Tokens,
-    thought: Thought::Dropped,
+    thought: Thought::Chunks,
     stream_options: false,
     required: "any",
     random_seed: true,
@@ -140,6 +142,7 @@ const MISTRAL: Quirks = Quirks {
     ..OTHER
 };
 const DEEPSEEK: Quirks = Quirks { cap: Cap::Tokens, schemas: false, json_object: true, think_tags: false, ..OTHER };
+// Some of its models refuse a message that has `reasoning`, and all one that has `reasoning_content`.
 const GROQ: Quirks = Quirks { cap: Cap::Tokens, thought: Thought::Dropped, ..OTHER };
 const OPENROUTER: Quirks = Quirks {
     cap: Cap::Tokens,

@@ -23,6 +23,8 @@ pub(super) struct Assembly {
     id: String,
     model: String,
     thinking: String,
+    /// The name under which it came, where it has another than `reasoning_content`.
+    thinking_name: Option<&'static str>,
     text: String,
     /// Looks for thinking in the text.
     tags: ThinkTags,
@@ -153,7 +155,11 @@ impl Assembly {
     }
 
     fn take_said(&mut self, said: &Said<'_>, out: &mut Out) -> Result<(), Unreadable> {
-        say(&mut self.thinking, said.thinking(), |text| Delta::Thinking { text }, out);
+        let (thought, name) = said.thinking();
+        if self.thinking.is_empty() {
+            self.thinking_name = name;
+        }
+        say(&mut self.thinking, thought, |text| Delta::Thinking { text }, out);
         self.take_text(&said.content.text, out)?;
         say(&mut self.refusal, &said.refusal.0, |text| Delta::Refusal { text }, out);
         for piece in said.tool_calls.iter().flatten() {
@@ -218,7 +224,7 @@ impl Assembly {
                 text: self.thinking,
                 signature: None,
                 provider: Some(self.provider.clone()),
-                id: None,
+                id: self.thinking_name.map(str::to_owned),
             });
         }
         if !self.reasoning_details.is_empty() {

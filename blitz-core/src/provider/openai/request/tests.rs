@@ -249,6 +249,35 @@ fn b29_thinking_goes_back_only_to_its_maker() {
 }
 
 #[test]
+fn b29_thinking_goes_back_under_the_name_under_which_it_came() {
+    let sent = |server: ChatServer, id: Option<&str>, said: Vec<Part>| {
+        let thought = Part::Thinking {
+            text: "hm".into(),
+            signature: None,
+            provider: Some("p".into()),
+            id: id.map(str::to_owned),
+        };
+        let message = Message::new(MessageRole::Assistant, [vec![thought], said].concat());
+        let dialect = Dialect { provider: "p", quirks: server.quirks(), family: None };
+        let mut message = body_for(&dialect, &ask(vec![message]))["messages"][0].take();
+        let fields = message.as_object_mut().unwrap();
+        fields.retain(|name, _| name.starts_with("reasoning") || name == "content");
+        message
+    };
+    let chunk = json!({"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "closed": true});
+    let text = || vec![Part::text("a")];
+    for server in [ChatServer::Other, ChatServer::Vllm] {
+        assert_eq!(sent(server, None, text()), json!({"content": "a", "reasoning_content": "hm"}));
+        assert_eq!(sent(server, Some(REASONING), text()), json!({"content": "a", "reasoning": "hm"}));
+        assert_eq!(sent(server, Some(CHUNKS), text()), json!({"content": [chunk, {"type": "text", "text": "a"}]}));
+    }
+    assert_eq!(sent(ChatServer::Mistral, None, text()), json!({"content": [chunk, {"type": "text", "text": "a"}]}));
+    let call = vec![Part::ToolCall(ToolCall::new("c", "f", "{}"))];
+    assert_eq!(sent(ChatServer::Mistral, Some(CHUNKS), call), json!({"content": [chunk]}));
+    assert_eq!(sent(ChatServer::Groq, Some(REASONING), text()), json!({"content": "a"}));
+}
+
+#[test]
 fn b04_b15_a_schema_that_a_server_cannot_take_is_said_in_words() {
     let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
     let mut request = ask(vec![Message::user("?")]).with_output_schema(schema);
