@@ -255,6 +255,11 @@ impl<'a> WireMessage<'a> {
         }
     }
 
+    /// Whether it says nothing and calls no tool.
+    fn is_empty(&self) -> bool {
+        self.tool_calls.is_empty() && self.content.as_ref().is_none_or(Content::is_empty)
+    }
+
     /// Puts a thought in front of what is said.
     fn think(&mut self, thought: Option<String>) {
         let Some(thought) = thought else { return };
@@ -317,9 +322,13 @@ struct CalledFunction<'a> {
     arguments: Cow<'a, str>,
 }
 
+/// What the model is taken to have said between the results of its calls and the next word of the user.
+const UNDERSTOOD: &str = "OK.";
+
 fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<WireMessage<'a>>> {
     let mut wire = Vec::with_capacity(messages.len());
     let mut ids = WireIds::by(dialect.quirks.ids);
+    let strict = dialect.quirks.strict_turns;
     for message in messages {
         for part in &message.parts {
             if let Part::ToolResult(result) = part {
@@ -330,9 +339,18 @@ fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<Wi
             MessageRole::Tool => {}
             MessageRole::System => wire.push(WireMessage::new("system", Some(text_only(message, dialect)?))),
             MessageRole::User => {
-                wire.extend(user(message, dialect)?.map(|content| WireMessage::new("user", Some(content))));
+                let Some(content) = user(message, dialect)? else { continue };
+                if strict && wire.last().is_some_and(|last| last.role == "tool") {
+                    wire.push(WireMessage::new("assistant", Some(Content::Text(UNDERSTOOD.into()))));
+                }
+                wire.push(WireMessage::new("user", Some(content)));
             }
-            MessageRole::Assistant => wire.push(assistant(message, &mut ids, dialect)?),
+            MessageRole::Assistant => {
+                let said = assistant(message, &mut ids, dialect)?;
+                if !(strict && said.is_empty()) {
+                    wire.push(said);
+                }
+            }
         }
     }
     Ok(wire)

@@ -54,6 +54,8 @@ pub(in crate::provider) struct Quirks {
     pub json_object: bool,
     /// Whether a file is a `document_url`.
     pub document_url: bool,
+    /// Whether it refuses a user behind a tool, and a model that says and does nothing.
+    pub strict_turns: bool,
     /// Which ids of tool calls it takes.
     pub ids: IdRule,
     /// Whether thinking may come as `<think>…</think>` in the text.
@@ -118,6 +120,7 @@ const OTHER: Quirks = Quirks {
     schema_with_tools: WithTools::Never,
     json_object: false,
     document_url: false,
+    strict_turns: false,
     ids: IdRule::Any,
     think_tags: true,
 };
@@ -137,6 +140,7 @@ const MISTRAL: Quirks = Quirks {
     random_seed: true,
     schema_with_tools: WithTools::Always,
     document_url: true,
+    strict_turns: true,
     ids: IdRule::Nine,
     think_tags: false,
     ..OTHER

@@ -278,6 +278,39 @@ fn b29_thinking_goes_back_under_the_name_under_which_it_came() {
 }
 
 #[test]
+fn b30_mistral_gets_the_turns_in_the_order_that_it_takes() {
+    let said = |parts: Vec<Part>| Message::new(MessageRole::Assistant, parts);
+    let thought = |provider: &str| Part::Thinking {
+        text: "hm".into(),
+        signature: None,
+        provider: Some(provider.into()),
+        id: None,
+    };
+    let request = ask(vec![
+        Message::user("?"),
+        said(vec![]),
+        Message::user("your answer is empty"),
+        calling(vec![ToolCall::new("abcDEF123", "f", "{}")]),
+        results(vec![ToolResult::new("abcDEF123", "f", json!(1))]),
+        said(vec![thought("another")]),
+        Message::user("this is the last turn"),
+        said(vec![thought("mistral")]),
+        calling(vec![ToolCall::new("abcDEF456", "f", "{}")]),
+        results(vec![ToolResult::new("abcDEF456", "f", json!(2))]),
+    ]);
+    let roles = |server: ChatServer| {
+        let dialect = Dialect { provider: "mistral", quirks: server.quirks(), family: None };
+        let messages = body_for(&dialect, &request)["messages"].take();
+        let role = |message: &Value| message["role"].as_str().unwrap()[..1].to_owned();
+        (messages.as_array().unwrap().iter().map(role).collect::<String>(), messages)
+    };
+    let (order, messages) = roles(ChatServer::Mistral);
+    assert_eq!(order, "uuatauaat");
+    assert_eq!(messages[4]["content"], "OK.");
+    assert_eq!(roles(ChatServer::Other).0, "uauatauaat");
+}
+
+#[test]
 fn b04_b15_a_schema_that_a_server_cannot_take_is_said_in_words() {
     let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
     let mut request = ask(vec![Message::user("?")]).with_output_schema(schema);
