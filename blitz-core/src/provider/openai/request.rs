@@ -325,6 +325,9 @@ struct CalledFunction<'a> {
 /// What the model is taken to have said between the results of its calls and the next word of the user.
 const UNDERSTOOD: &str = "OK.";
 
+/// A thought that nobody has, for servers that want one: they take an empty one for none.
+const NO_THOUGHT: &str = " ";
+
 fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<WireMessage<'a>>> {
     let mut wire = Vec::with_capacity(messages.len());
     let mut ids = WireIds::by(dialect.quirks.ids);
@@ -346,7 +349,11 @@ fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<Wi
                 wire.push(WireMessage::new("user", Some(content)));
             }
             MessageRole::Assistant => {
-                let said = assistant(message, &mut ids, dialect)?;
+                let mut said = assistant(message, &mut ids, dialect)?;
+                let among_calls = !said.tool_calls.is_empty() || wire.last().is_some_and(|last| last.role == "tool");
+                if dialect.quirks.wants_thoughts && among_calls {
+                    said.reasoning_content.get_or_insert_with(|| NO_THOUGHT.to_owned());
+                }
                 if !(strict && said.is_empty()) {
                     wire.push(said);
                 }

@@ -54,6 +54,8 @@ pub(in crate::provider) struct Quirks {
     pub json_object: bool,
     /// Whether a file is a `document_url`.
     pub document_url: bool,
+    /// Whether it refuses what a model said between calls where the thought to it is missing.
+    pub wants_thoughts: bool,
     /// Whether it refuses a user behind a tool, and a model that says and does nothing.
     pub strict_turns: bool,
     /// Which ids of tool calls it takes.
@@ -120,6 +122,7 @@ const OTHER: Quirks = Quirks {
     schema_with_tools: WithTools::Never,
     json_object: false,
     document_url: false,
+    wants_thoughts: false,
     strict_turns: false,
     ids: IdRule::Any,
     think_tags: true,
@@ -145,7 +148,8 @@ const MISTRAL: Quirks = Quirks {
     think_tags: false,
     ..OTHER
 };
-const DEEPSEEK: Quirks = Quirks { cap: Cap::Tokens, schemas: false, json_object: true, think_tags: false, ..OTHER };
+const DEEPSEEK: Quirks =
+    Quirks { cap: Cap::Tokens, schemas: false, json_object: true, wants_thoughts: true, think_tags: false, ..OTHER };
 // Some of its models refuse a message that has `reasoning`, and all one that has `reasoning_content`.
 const GROQ: Quirks = Quirks { cap: Cap::Tokens, thought: Thought::Dropped, ..OTHER };
 const OPENROUTER: Quirks = Quirks {

@@ -311,6 +311,30 @@ fn b30_mistral_gets_the_turns_in_the_order_that_it_takes() {
 }
 
 #[test]
+fn b44_calls_of_another_provider_have_a_thought_where_the_server_wants_one() {
+    let thought = Part::Thinking { text: "hm".into(), signature: None, provider: Some("p".into()), id: None };
+    let call = |id: &str| Part::ToolCall(ToolCall::new(id, "f", "{}"));
+    let request = ask(vec![
+        Message::assistant("hello"),
+        Message::user("?"),
+        Message::new(MessageRole::Assistant, vec![call("a")]),
+        results(vec![ToolResult::new("a", "f", json!(1))]),
+        Message::assistant("one"),
+        Message::user("and?"),
+        Message::new(MessageRole::Assistant, vec![thought, call("b")]),
+        results(vec![ToolResult::new("b", "f", json!(2))]),
+    ]);
+    let thoughts = |server: ChatServer| {
+        let dialect = Dialect { provider: "p", quirks: server.quirks(), family: None };
+        let messages = body_for(&dialect, &request)["messages"].take();
+        let thought = |message: &Value| Some(message.get("reasoning_content")?.as_str()?.to_owned());
+        messages.as_array().unwrap().iter().filter_map(thought).collect::<Vec<_>>()
+    };
+    assert_eq!(thoughts(ChatServer::DeepSeek), [" ", " ", "hm"]);
+    assert_eq!(thoughts(ChatServer::Other), ["hm"]);
+}
+
+#[test]
 fn b04_b15_a_schema_that_a_server_cannot_take_is_said_in_words() {
     let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
     let mut request = ask(vec![Message::user("?")]).with_output_schema(schema);
