@@ -130,7 +130,7 @@ const OTHER: Quirks = Quirks {
 const OPENAI: Quirks = Quirks {
     official: true,
     schema_with_tools: WithTools::Always,
-    ids: IdRule::Short,
+    ids: IdRule::Forty,
     thought: Thought::Dropped,
     think_tags: false,
     ..OTHER

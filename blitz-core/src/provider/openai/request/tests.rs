@@ -335,6 +335,20 @@ fn b44_calls_of_another_provider_have_a_thought_where_the_server_wants_one() {
 }
 
 #[test]
+fn b44_an_id_that_is_longer_than_openai_takes_is_another_in_call_and_result() {
+    let long = format!("fc_{}", "0".repeat(50));
+    let request =
+        ask(vec![calling(vec![ToolCall::new(&long, "f", "{}")]), results(vec![ToolResult::new(&long, "f", json!(1))])]);
+    for (server, is_kept) in [(ChatServer::OpenAi, false), (ChatServer::Azure, false), (ChatServer::Other, true)] {
+        let dialect = Dialect { provider: "p", quirks: server.quirks(), family: None };
+        let messages = body_for(&dialect, &request)["messages"].take();
+        let id = messages[0]["tool_calls"][0]["id"].as_str().unwrap();
+        assert_eq!((id == long, id.len() <= 40), (is_kept, !is_kept), "{server:?}");
+        assert_eq!(messages[1]["tool_call_id"], id);
+    }
+}
+
+#[test]
 fn b04_b15_a_schema_that_a_server_cannot_take_is_said_in_words() {
     let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
     let mut request = ask(vec![Message::user("?")]).with_output_schema(schema);
