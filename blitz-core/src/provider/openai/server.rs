@@ -11,6 +11,8 @@ pub enum ChatServer {
     OpenAi,
     /// Azure OpenAI.
     Azure,
+    /// The models of Azure's Foundry, of many makers.
+    Foundry,
     /// Mistral.
     Mistral,
     /// DeepSeek.
@@ -135,6 +137,7 @@ const OPENAI: Quirks = Quirks {
     think_tags: false,
     ..OTHER
 };
+const FOUNDRY: Quirks = Quirks { schema_with_tools: WithTools::Never, think_tags: true, ..OPENAI };
 const MISTRAL: Quirks = Quirks {
     cap: Cap::Tokens,
     thought: Thought::Chunks,
@@ -179,7 +182,7 @@ impl ChatServer {
             Self::Xai => "https://api.x.ai/v1",
             Self::Vllm => "http://localhost:8000/v1",
             Self::LlamaCpp => "http://localhost:8080/v1",
-            Self::Azure | Self::Other => return None,
+            Self::Azure | Self::Foundry | Self::Other => return None,
         })
     }
 
@@ -210,6 +213,7 @@ impl ChatServer {
     pub(in crate::provider) const fn quirks(self) -> &'static Quirks {
         match self {
             Self::OpenAi | Self::Azure => &OPENAI,
+            Self::Foundry => &FOUNDRY,
             Self::Mistral => &MISTRAL,
             Self::DeepSeek => &DEEPSEEK,
             Self::Groq => &GROQ,
