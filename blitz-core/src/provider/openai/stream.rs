@@ -302,9 +302,13 @@ fn merge_unknown(extra: &mut Map<String, Value>, name: &str, piece: &RawValue) {
     }
 }
 
-/// Appends a piece of a thought to the one of its index and type: texts grow, all else is replaced.
+/// Appends a piece of a thought to the one of its index and type: texts grow, all else is replaced. Pieces of
+/// different ids are of different thoughts.
 fn merge_detail(kept: &mut Vec<Value>, piece: &Value) -> Result<(), Unreadable> {
-    let same = |other: &&mut Value| other["index"] == piece["index"] && other["type"] == piece["type"];
+    let same = |other: &&mut Value| {
+        let of_one = other["id"] == piece["id"] || other["id"].is_null() || piece["id"].is_null();
+        other["index"] == piece["index"] && other["type"] == piece["type"] && of_one
+    };
     let is_piece = piece["index"].is_number();
     let Some(Value::Object(open)) = kept.iter_mut().rev().find(same).filter(|_| is_piece) else {
         if kept.len() == MAX_BLOCKS {
