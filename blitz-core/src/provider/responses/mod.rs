@@ -37,6 +37,9 @@ impl OpenAiResponses {
 
 http_provider!(OpenAiResponses);
 
+/// The type of a part that says of which phase the texts behind it are: `{"type": "phase", "phase": "commentary"}`.
+const PHASE: &str = "phase";
+
 /// The dialect.
 pub(super) struct Responses {
     /// The model behind the name, where a deployment hides it.

@@ -8,6 +8,7 @@ use super::super::wire::extra::UNSEEN_INPUT;
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::{bar_extra, check_extra, lay_over, left_out, to_body};
+use super::PHASE;
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
@@ -37,7 +38,8 @@ pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelReques
         return Err(Error::invalid("the Responses API knows no stop texts: take them out of the settings"));
     }
     let streams = settings.stream != Some(false);
-    let mut input = Input { provider, items: Vec::new(), ids: WireIds::by(IdRule::Short), stored: stored(request) };
+    let ids = WireIds::by(IdRule::Short);
+    let mut input = Input { provider, items: Vec::new(), ids, stored: stored(request), phase: None };
     for message in &request.messages {
         input.take(message)?;
     }
@@ -147,6 +149,8 @@ struct Input<'a> {
     items: Vec<Value>,
     ids: WireIds<'a>,
     stored: bool,
+    /// The phase of the texts that follow.
+    phase: Option<&'a str>,
 }
 
 impl<'a> Input<'a> {
@@ -159,6 +163,7 @@ impl<'a> Input<'a> {
             MessageRole::User | MessageRole::Tool => "user",
         };
         let mut content = Vec::new();
+        self.phase = None;
         for part in &message.parts {
             match part {
                 Part::Text { text } if role == "assistant" => {
@@ -178,7 +183,9 @@ impl<'a> Input<'a> {
                 }
                 Part::Opaque { provider, data } if provider == self.provider => {
                     self.flush(role, &mut content);
-                    if self.stored || !is_name_alone(data) {
+                    if data["type"] == PHASE {
+                        self.phase = data["phase"].as_str();
+                    } else if self.stored || !is_name_alone(data) {
                         self.items.push(data.clone());
                     }
                 }
@@ -206,7 +213,11 @@ impl<'a> Input<'a> {
     fn flush(&mut self, role: &str, content: &mut Vec<Value>) {
         if !content.is_empty() {
             let content = std::mem::take(content);
-            self.items.push(json!({"type": "message", "role": role, "content": content}));
+            let mut message = json!({"type": "message", "role": role, "content": content});
+            if let Some(phase) = self.phase {
+                message["phase"] = phase.into();
+            }
+            self.items.push(message);
         }
     }
 
@@ -329,6 +340,33 @@ mod tests {
             &["reasoning", "function_call", "function_call_output"],
         ];
         assert_eq!(kinds, turns.concat());
+    }
+
+    #[test]
+    fn b29_each_message_goes_back_in_its_phase() {
+        let phase = |provider: &str, phase: Value| Part::Opaque {
+            provider: provider.into(),
+            data: json!({"type": "phase", "phase": phase}),
+        };
+        let said = |parts: Vec<Part>| Message::new(MessageRole::Assistant, parts);
+        let request = ModelRequest::new(
+            "m",
+            vec![
+                said(vec![
+                    phase("p", json!("commentary")),
+                    Part::text("I look."),
+                    phase("p", json!("final_answer")),
+                    Part::text("4"),
+                    phase("p", json!(null)),
+                    Part::text("!"),
+                ]),
+                Message::user("?"),
+                said(vec![phase("another", json!("commentary")), Part::text("5")]),
+            ],
+        );
+        let input = body(&request)["input"].clone();
+        let phases: Vec<_> = input.as_array().unwrap().iter().map(|item| item.get("phase").cloned()).collect();
+        assert_eq!(phases, [Some(json!("commentary")), Some(json!("final_answer")), None, None, None]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::openai::response::{service_tier, usage};
 use super::super::tokens::without_known_price;
@@ -11,7 +11,7 @@ use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::{Draft, Key};
 use super::super::wire::schema::Reading;
 use super::super::wire::text::or_default;
-use super::tools;
+use super::{PHASE, tools};
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage, UsageDetails};
 
 /// Fields of an answer that are known, or repeat the request.
@@ -50,6 +50,8 @@ const KNOWN: &[&str] = &[
 ];
 /// The block of an item that is kept whole; contents begin at 1, the item itself is 0.
 const WHOLE: u64 = u64::MAX;
+/// The block in front of the contents of a message, which says its phase.
+const MARK: u64 = u64::MAX - 1;
 
 pub(super) struct Decoder {
     draft: Draft,
@@ -57,6 +59,8 @@ pub(super) struct Decoder {
     noted: HashSet<Key>,
     /// The tools that were asked for whose price nothing tells.
     without_price: Vec<String>,
+    /// Whether a message had a phase.
+    phased: bool,
     done: bool,
 }
 
@@ -86,6 +90,7 @@ impl Decoder {
             draft: Draft::new(provider, request).read_by(reading),
             noted: HashSet::new(),
             without_price: without_known_price(request),
+            phased: false,
             done: false,
         }
     }
@@ -95,6 +100,7 @@ impl Decoder {
         let (key, text) = ((index, 0), |name: &str| item[name].as_str().unwrap_or_default());
         match text("type") {
             "message" => {
+                self.phase(index, item)?;
                 for (number, content) in (1..).zip(list(&item["content"])) {
                     self.content((index, number), content, out)?;
                 }
@@ -116,6 +122,17 @@ impl Decoder {
         }
         let id = [text("call_id"), text("id")].into_iter().find(|id| !id.is_empty()).unwrap_or_default();
         self.draft.call((index, 0), id, text("name"), out)
+    }
+
+    /// Says in front of a message of which phase it is, where it or one before it is of any.
+    fn phase(&mut self, index: u64, message: &Value) -> Result<(), Unreadable> {
+        let phase = message["phase"].as_str();
+        self.phased |= phase.is_some();
+        let has_begun = self.draft.has((index, MARK)) || self.draft.has((index, 1));
+        if has_begun || !self.phased {
+            return Ok(());
+        }
+        self.draft.opaque((index, MARK), json!({"type": PHASE, "phase": phase}))
     }
 
     fn content(&mut self, key: Key, content: &Value, out: &mut Out) -> Result<(), Unreadable> {
@@ -213,6 +230,7 @@ impl Decode for Decoder {
             "response.output_item.added" if event.item["type"] == "function_call" => {
                 self.call(index, &event.item, out)?;
             }
+            "response.output_item.added" if event.item["type"] == "message" => self.phase(index, &event.item)?,
             "response.output_item.done" => self.item(index, &event.item, out)?,
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
                 self.frame(&event.response, out)?;
@@ -258,8 +276,6 @@ impl Decode for Decoder {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::VecDeque;
-
-    use serde_json::json;
 
     use super::super::super::wire::body::Reader;
     use super::*;
@@ -322,6 +338,28 @@ mod tests {
         let open = json!({"type": "response.output_text.delta", "output_index": 0, "delta": "h"});
         assert!(matches!(events(&[open]), Err(Unreadable::Cut)));
         assert!(matches!(read("{}"), Err(Unreadable::Empty(_))));
+    }
+
+    #[test]
+    fn b29_the_phase_of_a_message_is_kept_in_front_of_it() {
+        let message = |phase: Value, text: &str| json!({"type": "message", "phase": phase, "content": [{"type": "output_text", "text": text}]});
+        let mut answer = whole();
+        answer["output"] = json!([
+            message(json!("commentary"), "I look."),
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            message(json!("final_answer"), "4"),
+            message(json!(null), "!"),
+        ]);
+        let mark = |phase: Value| Part::Opaque { provider: "p".into(), data: json!({"type": "phase", "phase": phase}) };
+        let response = read(&answer.to_string()).unwrap();
+        let parts = response.message.parts.clone();
+        assert_eq!(parts[..2], [mark(json!("commentary")), Part::text("I look.")]);
+        assert_eq!(parts[3..], [mark(json!("final_answer")), Part::text("4"), mark(json!(null)), Part::text("!")]);
+        let delta = json!({"type": "response.output_text.delta", "output_index": 0, "delta": "I look."});
+        let end = json!({"type": "response.completed", "response": answer});
+        let added = json!({"type": "response.output_item.added", "output_index": 0,
+            "item": {"type": "message", "phase": "commentary", "content": []}});
+        assert_eq!(events(&[added, delta, end]).unwrap(), response);
     }
 
     #[test]
