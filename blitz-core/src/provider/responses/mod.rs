@@ -2,6 +2,7 @@
 //!
 //! [`request`] maps a request to its wire form, [`response`] puts the answer together.
 
+mod places;
 mod request;
 mod response;
 mod tools;

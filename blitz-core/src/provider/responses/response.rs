@@ -11,6 +11,7 @@ use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::{Draft, Key};
 use super::super::wire::schema::Reading;
 use super::super::wire::text::or_default;
+use super::places::{Named, Places};
 use super::{PHASE, tools};
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage, UsageDetails};
 
@@ -55,6 +56,7 @@ const MARK: u64 = u64::MAX - 1;
 
 pub(super) struct Decoder {
     draft: Draft,
+    places: Places,
     /// The contents whose notes are kept: the end of a stream repeats every item.
     noted: HashSet<Key>,
     /// The tools that were asked for whose price nothing tells.
@@ -74,6 +76,8 @@ struct Event {
     output_index: u64,
     #[serde(default, deserialize_with = "or_default")]
     content_index: u64,
+    #[serde(default, deserialize_with = "or_default")]
+    item_id: String,
     #[serde(default)]
     item: Value,
     #[serde(default)]
@@ -88,6 +92,7 @@ impl Decoder {
     pub(super) fn new(provider: &str, request: &ModelRequest, reading: Option<Reading>) -> Self {
         Self {
             draft: Draft::new(provider, request).read_by(reading),
+            places: Places::default(),
             noted: HashSet::new(),
             without_price: without_known_price(request),
             phased: false,
@@ -189,8 +194,10 @@ impl Decoder {
             Some("cancelled" | "failed") => Some(FinishReason::Other),
             _ => return Ok(()),
         };
-        for (index, item) in (0..).zip(list(&response["output"])) {
-            self.item(index, item, out)?;
+        let items = list(&response["output"]);
+        let places = self.places.repeated((0..).zip(items.clone()).map(|(index, item)| Named::of(item, index)))?;
+        for (place, item) in places.into_iter().zip(items) {
+            self.item(place, item, out)?;
         }
         self.draft.usage = usage(&response["usage"]).map(|usage| {
             let service_tier = service_tier(&response["service_tier"]);
@@ -218,20 +225,37 @@ pub(super) fn list(value: &Value) -> std::slice::Iter<'_, Value> {
 impl Decode for Decoder {
     fn take(&mut self, _: &str, json: &str, out: &mut Out) -> Result<(), Unreadable> {
         let event: Event = parse(json)?;
-        let (index, piece) = (event.output_index, event.delta.as_str().unwrap_or_default());
-        let content = (index, event.content_index + 1);
+        let piece = event.delta.as_str().unwrap_or_default();
+        let named = |kind| Named { kind, id: &event.item_id, index: event.output_index };
+        let place = |places: &Places, kind| places.of(named(kind));
+        let item = Named::of(&event.item, event.output_index);
         match event.kind.as_str() {
-            "response.output_text.delta" => self.draft.text(content, piece, out)?,
-            "response.refusal.delta" => self.draft.refusal(content, piece, out)?,
+            "response.output_text.delta" => {
+                let index = place(&self.places, "message");
+                self.draft.text((index, event.content_index + 1), piece, out)?;
+            }
+            "response.refusal.delta" => {
+                let index = place(&self.places, "message");
+                self.draft.refusal((index, event.content_index + 1), piece, out)?;
+            }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                self.draft.thinking((index, 0), piece, out)?;
+                self.draft.thinking((place(&self.places, "reasoning"), 0), piece, out)?;
             }
-            "response.function_call_arguments.delta" => self.draft.arguments((index, 0), piece, out)?,
-            "response.output_item.added" if event.item["type"] == "function_call" => {
-                self.call(index, &event.item, out)?;
+            "response.function_call_arguments.delta" => {
+                self.draft.arguments((place(&self.places, "function_call"), 0), piece, out)?;
             }
-            "response.output_item.added" if event.item["type"] == "message" => self.phase(index, &event.item)?,
-            "response.output_item.done" => self.item(index, &event.item, out)?,
+            "response.output_item.added" => {
+                let index = self.places.begun(item)?;
+                match item.kind {
+                    "function_call" => self.call(index, &event.item, out)?,
+                    "message" => self.phase(index, &event.item)?,
+                    _ => {}
+                }
+            }
+            "response.output_item.done" => {
+                let index = self.places.ended(item)?;
+                self.item(index, &event.item, out)?;
+            }
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
                 self.frame(&event.response, out)?;
                 self.done = true;
@@ -322,6 +346,62 @@ mod tests {
         assert!(
             matches!(&from_whole.message.parts[0], Part::Thinking { signature: Some(e), id: Some(id), .. } if e == "e" && id == "rs")
         );
+    }
+
+    /// The events of a stream of [`whole`] and two more calls, by what a server makes of ids and indexes.
+    fn stream(name: impl Fn(usize, usize) -> (String, usize)) -> (Vec<Value>, Value) {
+        let mut answer = whole();
+        let call = |id: &str| json!({"type": "function_call", "call_id": id, "name": "f", "arguments": "{\"a\":1}"});
+        answer["output"].as_array_mut().unwrap().extend([call("d"), call("e")]);
+        let (mut pieces, mut event) = (Vec::new(), 0);
+        let mut add = |kind: &str, index: usize, fields: Value| {
+            let (id, wrong) = name(index, event);
+            event += 1;
+            let mut piece = json!({"type": format!("response.{kind}"), "output_index": wrong, "item_id": id});
+            for (name, value) in fields.as_object().unwrap() {
+                piece[name] = value.clone();
+            }
+            if !piece["item"].is_null() {
+                piece["item"]["id"] = id.into();
+            }
+            pieces.push(piece);
+        };
+        for (index, item) in list(&answer["output"]).enumerate() {
+            let mut begun = item.clone();
+            for field in ["summary", "content", "arguments", "encrypted_content"] {
+                begun.as_object_mut().unwrap().remove(field);
+            }
+            add("output_item.added", index, json!({"item": begun}));
+            match item["type"].as_str().unwrap() {
+                "reasoning" => add("reasoning_summary_text.delta", index, json!({"delta": "hm"})),
+                "message" => add("output_text.delta", index, json!({"delta": "hi"})),
+                _ => add("function_call_arguments.delta", index, json!({"delta": "{\"a\":1}"})),
+            }
+            add("output_item.done", index, json!({"item": item}));
+        }
+        for (index, item) in answer["output"].as_array_mut().unwrap().iter_mut().enumerate() {
+            item["id"] = name(index, event + index).0.into();
+        }
+        pieces.push(json!({"type": "response.completed", "response": answer}));
+        (pieces, answer)
+    }
+
+    #[test]
+    fn b03_items_are_told_apart_though_a_server_counts_or_names_them_wrongly() {
+        let told = |(pieces, answer): (Vec<Value>, Value)| {
+            assert_eq!(events(&pieces).unwrap(), read(&answer.to_string()).unwrap(), "{pieces:?}");
+        };
+        told(stream(|index, _| (format!("i{index}"), index)));
+        // Every index is the same.
+        told(stream(|index, _| (format!("i{index}"), 0)));
+        // Every event names its item anew, or all items have one name, or none.
+        told(stream(|index, event| (format!("i{event}"), index)));
+        told(stream(|index, _| ("same".to_owned(), index)));
+        told(stream(|index, _| (String::new(), index)));
+        let (pieces, answer) = stream(|index, _| (format!("i{index}"), 0));
+        let ended: Vec<_> = pieces.into_iter().filter(|piece| piece["type"] != "response.output_item.added").collect();
+        let ended: Vec<_> = ended.into_iter().filter(|piece| piece["delta"].is_null()).collect();
+        told((ended, answer));
     }
 
     #[test]
