@@ -7,6 +7,8 @@ mod request;
 mod response;
 mod tools;
 
+use super::EmbeddingRequest;
+use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider};
 use crate::domain::{ModelRequest, Secret};
@@ -52,5 +54,28 @@ impl Dialect for Responses {
         let wire = request::encode(&endpoint.name, self.family.as_deref(), request)?;
         let decoder = response::Decoder::new(&endpoint.name, request, wire.reading);
         Ok(Encoded::plain(endpoint.url("/v1", "/responses"), wire.body, wire.streams, decoder).without(wire.left_out))
+    }
+
+    fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        let url = endpoint.url("/v1", "/embeddings");
+        let body = embed::openai_body(endpoint, request, "dimensions");
+        Some(body.map(|body| EmbeddingCall { url, body, open: &[], read: embed::openai_answer }))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn embeddings_are_asked_for_where_the_answers_are() {
+        let endpoint = Endpoint::new("openai_responses", "https://h", Auth::None).unwrap();
+        let request = EmbeddingRequest::texts("m", ["a"]).with_dimensions(2);
+        let call = Responses { family: None }.embed(&endpoint, &request).unwrap().unwrap();
+        assert_eq!(call.url.as_str(), "https://h/v1/embeddings");
+        assert_eq!(call.body, json!({"model": "m", "input": ["a"], "dimensions": 2}));
     }
 }
