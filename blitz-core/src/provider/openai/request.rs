@@ -106,7 +106,8 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
         ],
     )?;
     let (seed, random_seed) = if quirks.random_seed { (None, settings.seed) } else { (settings.seed, None) };
-    let mut messages = messages(&request.messages, dialect)?;
+    let thinks = settings.extra.get("thinking").is_none_or(|thinking| thinking["type"] != "disabled");
+    let mut messages = messages(&request.messages, dialect, thinks)?;
     if let Some(output) = request.output_schema.as_ref().filter(|_| !holds_to_schema) {
         messages.insert(0, WireMessage::new("system", Some(Content::Text(prompted(&output.schema).into()))));
     }
@@ -328,7 +329,7 @@ const UNDERSTOOD: &str = "OK.";
 /// A thought that nobody has, for servers that want one: they take an empty one for none.
 const NO_THOUGHT: &str = " ";
 
-fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<WireMessage<'a>>> {
+fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>, thinks: bool) -> Result<Vec<WireMessage<'a>>> {
     let mut wire = Vec::with_capacity(messages.len());
     let mut ids = WireIds::by(dialect.quirks.ids);
     let strict = dialect.quirks.strict_turns;
@@ -351,7 +352,7 @@ fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<Wi
             MessageRole::Assistant => {
                 let mut said = assistant(message, &mut ids, dialect)?;
                 let among_calls = !said.tool_calls.is_empty() || wire.last().is_some_and(|last| last.role == "tool");
-                if dialect.quirks.wants_thoughts && among_calls {
+                if thinks && dialect.quirks.wants_thoughts && among_calls {
                     said.reasoning_content.get_or_insert_with(|| NO_THOUGHT.to_owned());
                 }
                 if !(strict && said.is_empty()) {

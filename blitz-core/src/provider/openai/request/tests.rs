@@ -314,7 +314,7 @@ fn b30_mistral_gets_the_turns_in_the_order_that_it_takes() {
 fn b44_calls_of_another_provider_have_a_thought_where_the_server_wants_one() {
     let thought = Part::Thinking { text: "hm".into(), signature: None, provider: Some("p".into()), id: None };
     let call = |id: &str| Part::ToolCall(ToolCall::new(id, "f", "{}"));
-    let request = ask(vec![
+    let mut request = ask(vec![
         Message::assistant("hello"),
         Message::user("?"),
         Message::new(MessageRole::Assistant, vec![call("a")]),
@@ -324,14 +324,16 @@ fn b44_calls_of_another_provider_have_a_thought_where_the_server_wants_one() {
         Message::new(MessageRole::Assistant, vec![thought, call("b")]),
         results(vec![ToolResult::new("b", "f", json!(2))]),
     ]);
-    let thoughts = |server: ChatServer| {
+    let thoughts = |server: ChatServer, request: &ModelRequest| {
         let dialect = Dialect { provider: "p", quirks: server.quirks(), family: None };
-        let messages = body_for(&dialect, &request)["messages"].take();
+        let messages = body_for(&dialect, request)["messages"].take();
         let thought = |message: &Value| Some(message.get("reasoning_content")?.as_str()?.to_owned());
         messages.as_array().unwrap().iter().filter_map(thought).collect::<Vec<_>>()
     };
-    assert_eq!(thoughts(ChatServer::DeepSeek), [" ", " ", "hm"]);
-    assert_eq!(thoughts(ChatServer::Other), ["hm"]);
+    assert_eq!(thoughts(ChatServer::DeepSeek, &request), [" ", " ", "hm"]);
+    assert_eq!(thoughts(ChatServer::Other, &request), ["hm"]);
+    request.settings.extra.insert("thinking".into(), json!({"type": "disabled"}));
+    assert_eq!(thoughts(ChatServer::DeepSeek, &request), ["hm"]);
 }
 
 #[test]
