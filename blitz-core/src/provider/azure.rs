@@ -220,7 +220,7 @@ impl Provider for AzureOpenAi {
     }
 
     fn profile(&self, model_name: &str) -> Profile {
-        profile::of(self.azure.family(model_name))
+        self.azure.profile(model_name)
     }
 
     fn input_token_bound(&self, request: &ModelRequest) -> u64 {
@@ -277,9 +277,18 @@ impl Dialect for Azure {
         let request = ModelRequest { model_name: deployment.to_owned(), ..request.clone() };
         let encoded = match self.api {
             Api::Responses => Responses { family: Some(family) }.encode(endpoint, &request, plain),
-            _ => Chat { server: ChatServer::Azure, family: Some(family) }.encode(endpoint, &request, plain),
+            Api::Chat => Chat { server: ChatServer::Azure, family: Some(family) }.encode(endpoint, &request, plain),
+            Api::Models => Chat { server: ChatServer::Foundry, family: Some(family) }.encode(endpoint, &request, plain),
         };
         Ok(Encoded { url, headers: HeaderMap::new(), ..encoded? })
+    }
+
+    fn profile(&self, model_name: &str) -> Profile {
+        let family = profile::of(self.family(model_name));
+        match self.api {
+            Api::Models => ChatServer::Foundry.quirks().narrowed(family),
+            Api::Chat | Api::Responses => family,
+        }
     }
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
@@ -297,6 +306,7 @@ impl Dialect for Azure {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::wire::body::Out;
     use super::*;
     use crate::domain::Message;
 
@@ -355,6 +365,22 @@ mod tests {
         let v1 = "https://r.openai.azure.com/openai/v1/chat/completions";
         assert_eq!(sent(&azure(v1)).0, v1);
         assert!(azure("https://h").with_deployment("a/b").azure.url(&azure("https://h").endpoint, "a/b", "x").is_err());
+    }
+
+    #[test]
+    fn b15_b26_models_of_foundry_may_think_in_the_text_and_take_no_schema_beside_tools() {
+        let azure = |base: &str| AzureOpenAi::new(base, None).unwrap();
+        let read = |azure: &AzureOpenAi| {
+            let request = ModelRequest::new("DeepSeek-R1", vec![Message::user("?")]);
+            let mut decoder = azure.azure.encode(&azure.endpoint, &request, false).unwrap().decoder;
+            let body = r#"{"choices":[{"message":{"content":"<think>hm</think>4"},"finish_reason":"stop"}]}"#;
+            decoder.take("", body, &mut Out::new()).unwrap();
+            decoder.finish().unwrap().message.text_content()
+        };
+        let foundry = azure("https://r.services.ai.azure.com/models");
+        assert_eq!((read(&foundry).as_str(), foundry.profile("DeepSeek-R1").schema_with_tools), ("4", false));
+        let openai = azure("https://r.openai.azure.com");
+        assert_eq!((read(&openai).contains("hm"), openai.profile("dep").schema_with_tools), (true, true));
     }
 
     #[test]

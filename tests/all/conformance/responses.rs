@@ -190,6 +190,12 @@ fn normalised(body: &Value) -> Value {
             if let Some(text) = item["content"].as_str() {
                 item["content"] = json!([{"type": kind, "text": text}]);
             }
+            // Which notes a text had is the reader's; that it may have some is the server's.
+            for part in item["content"].as_array_mut().into_iter().flatten() {
+                if part["type"] == "output_text" {
+                    part["annotations"] = json!([]);
+                }
+            }
         }
         if item["type"] == "function_call" {
             item["arguments"] = arguments(item["arguments"].as_str().unwrap());
@@ -232,9 +238,14 @@ fn reading(exchange: &Exchange) -> Reading {
         id: text(&response["id"]),
         ..Reading::default()
     };
+    let mut phased = false;
     for item in list(&response["output"]) {
         match item["type"].as_str().unwrap_or_default() {
             "message" => {
+                phased |= item["phase"].is_string();
+                if phased {
+                    reading.opaque.push(json!({"type": "phase", "phase": item["phase"]}));
+                }
                 for part in list(&item["content"]) {
                     reading.text += &text(&part["text"]);
                     reading.refusal += &text(&part["refusal"]);

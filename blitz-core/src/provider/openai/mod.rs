@@ -71,9 +71,7 @@ impl Dialect for Chat {
     }
 
     fn profile(&self, model_name: &str) -> Profile {
-        let quirks = self.server.quirks();
-        let of = profile::of(self.family.as_deref().unwrap_or(model_name));
-        Profile { native_schema: of.native_schema && quirks.schemas, ..of }
+        self.server.quirks().narrowed(profile::of(self.family.as_deref().unwrap_or(model_name)))
     }
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {

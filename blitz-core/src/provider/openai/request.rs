@@ -11,7 +11,8 @@ use super::super::wire::calls::WireIds;
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::{bar_extra, check_extra, left_out, prompted, to_body};
-use super::server::{Cap, Quirks, Thought};
+use super::response::{CHUNKS, REASONING};
+use super::server::{Cap, Quirks, Thought, WithTools};
 use crate::domain::{Message, MessageRole, ModelRequest, ModelSettings, Part, ToolChoice, ToolResult, ToolSpec};
 use crate::error::{Error, Result};
 
@@ -73,14 +74,18 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
     if request.output_schema.is_some() {
         check_extra(request, &["response_format"])?;
     }
-    let profile = profile::of_request(request, dialect.family);
+    // What a user says of the model holds against what is known of the server.
+    let own = settings.profile.as_ref();
+    let profile = quirks.narrowed(profile::of_request(request, dialect.family)).overridden(own);
     // A gateway knows itself what each model refuses.
     let reasoning = profile.reasoning && quirks.cap == Cap::ByModel;
     let streams = settings.stream != Some(false);
     let shown = shown_tools(request, quirks);
     let has_tools = !shown.is_empty();
     // Some servers call no tool where a schema is given.
-    let holds_to_schema = quirks.schemas && profile.native_schema && (profile.schema_with_tools || !has_tools);
+    let uncalled = quirks.schema_with_tools == WithTools::Uncalled && request.tool_choice == ToolChoice::None;
+    let beside_tools = profile.schema_with_tools || uncalled;
+    let holds_to_schema = quirks.schemas && profile.native_schema && (beside_tools || !has_tools);
     let (response_format, reading) = match holds_to_schema {
         true => response_format(request),
         false if quirks.json_object && !has_tools => {
@@ -102,7 +107,8 @@ pub(super) fn encode(request: &ModelRequest, dialect: &Dialect<'_>, with_usage: 
         ],
     )?;
     let (seed, random_seed) = if quirks.random_seed { (None, settings.seed) } else { (settings.seed, None) };
-    let mut messages = messages(&request.messages, dialect)?;
+    let thinks = settings.extra.get("thinking").is_none_or(|thinking| thinking["type"] != "disabled");
+    let mut messages = messages(&request.messages, dialect, thinks)?;
     if let Some(output) = request.output_schema.as_ref().filter(|_| !holds_to_schema) {
         messages.insert(0, WireMessage::new("system", Some(Content::Text(prompted(&output.schema).into()))));
     }
@@ -250,6 +256,22 @@ impl<'a> WireMessage<'a> {
             tool_call_id: None,
         }
     }
+
+    /// Whether it says nothing and calls no tool.
+    fn is_empty(&self) -> bool {
+        self.tool_calls.is_empty() && self.content.as_ref().is_none_or(Content::is_empty)
+    }
+
+    /// Puts a thought in front of what is said.
+    fn think(&mut self, thought: Option<String>) {
+        let Some(thought) = thought else { return };
+        let mut parts =
+            vec![ContentPart::Thinking { thinking: json!([{"type": "text", "text": thought}]), closed: true }];
+        if let Some(Content::Text(text)) = self.content.take().filter(|content| !content.is_empty()) {
+            parts.push(ContentPart::Text { text });
+        }
+        self.content = Some(Content::Parts(parts));
+    }
 }
 
 #[derive(Serialize)]
@@ -259,10 +281,17 @@ enum Content<'a> {
     Parts(Vec<ContentPart<'a>>),
 }
 
+impl Content<'_> {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Text(text) if text.is_empty())
+    }
+}
+
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ContentPart<'a> {
-    Text { text: &'a str },
+    Text { text: Cow<'a, str> },
+    Thinking { thinking: Value, closed: bool },
     ImageUrl { image_url: Address<'a> },
     VideoUrl { video_url: Address<'a> },
     File { file: Value },
@@ -297,9 +326,16 @@ struct CalledFunction<'a> {
     arguments: Cow<'a, str>,
 }
 
-fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<WireMessage<'a>>> {
+/// What the model is taken to have said between the results of its calls and the next word of the user.
+const UNDERSTOOD: &str = "OK.";
+
+/// A thought that nobody has, for servers that want one: they take an empty one for none.
+const NO_THOUGHT: &str = " ";
+
+fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>, thinks: bool) -> Result<Vec<WireMessage<'a>>> {
     let mut wire = Vec::with_capacity(messages.len());
     let mut ids = WireIds::by(dialect.quirks.ids);
+    let strict = dialect.quirks.strict_turns;
     for message in messages {
         for part in &message.parts {
             if let Part::ToolResult(result) = part {
@@ -310,9 +346,22 @@ fn messages<'a>(messages: &'a [Message], dialect: &Dialect<'_>) -> Result<Vec<Wi
             MessageRole::Tool => {}
             MessageRole::System => wire.push(WireMessage::new("system", Some(text_only(message, dialect)?))),
             MessageRole::User => {
-                wire.extend(user(message, dialect)?.map(|content| WireMessage::new("user", Some(content))));
+                let Some(content) = user(message, dialect)? else { continue };
+                if strict && wire.last().is_some_and(|last| last.role == "tool") {
+                    wire.push(WireMessage::new("assistant", Some(Content::Text(UNDERSTOOD.into()))));
+                }
+                wire.push(WireMessage::new("user", Some(content)));
             }
-            MessageRole::Assistant => wire.push(assistant(message, &mut ids, dialect)?),
+            MessageRole::Assistant => {
+                let mut said = assistant(message, &mut ids, dialect)?;
+                let among_calls = !said.tool_calls.is_empty() || wire.last().is_some_and(|last| last.role == "tool");
+                if thinks && dialect.quirks.wants_thoughts && among_calls {
+                    said.reasoning_content.get_or_insert_with(|| NO_THOUGHT.to_owned());
+                }
+                if !(strict && said.is_empty()) {
+                    wire.push(said);
+                }
+            }
         }
     }
     Ok(wire)
@@ -371,14 +420,14 @@ fn user<'a>(message: &'a Message, dialect: &Dialect<'_>) -> Result<Option<Conten
 fn content<'a>(parts: &mut Vec<ContentPart<'a>>) -> Content<'a> {
     match parts.as_slice() {
         [] => Content::Text("".into()),
-        [ContentPart::Text { text }] => Content::Text((*text).into()),
+        [ContentPart::Text { text }] => Content::Text(text.clone()),
         _ => Content::Parts(std::mem::take(parts)),
     }
 }
 
 fn content_part<'a>(part: &'a Part, dialect: &Dialect<'_>) -> Result<Option<ContentPart<'a>>> {
     Ok(match part {
-        Part::Text { text } => Some(ContentPart::Text { text }),
+        Part::Text { text } => Some(ContentPart::Text { text: text.into() }),
         Part::Image { media_type, data } => {
             let url = media::url(media_type, data)
                 .ok_or_else(|| Error::invalid("this provider takes no image by the id of an upload"))?;
@@ -417,11 +466,14 @@ fn file<'a>(media_type: &'a str, data: &'a str, name: Option<&str>, dialect: &Di
 /// What the model said: text, refusal and calls; thinking only to a provider that made it and takes it back.
 fn assistant<'a>(message: &'a Message, ids: &mut WireIds<'a>, dialect: &Dialect<'_>) -> Result<WireMessage<'a>> {
     check_media(message)?;
-    let (mut said, mut thought, mut details) = (String::new(), String::new(), None);
+    let (mut said, mut thought, mut name, mut details) = (String::new(), String::new(), None, None);
     for part in &message.parts {
         match part {
             Part::Text { text } | Part::Refusal { text } => said.push_str(text),
-            Part::Thinking { text, provider: Some(maker), .. } if maker == dialect.provider => thought.push_str(text),
+            Part::Thinking { text, provider: Some(maker), id, .. } if maker == dialect.provider => {
+                thought.push_str(text);
+                name = name.or(id.as_deref());
+            }
             Part::Opaque { provider: maker, data } if maker == dialect.provider => {
                 details = data.get("reasoning_details").or(details);
             }
@@ -438,14 +490,16 @@ fn assistant<'a>(message: &'a Message, ids: &mut WireIds<'a>, dialect: &Dialect<
             WireCall { id, kind: "function", function, extra_content }
         })
         .collect();
-    let content = (!said.is_empty() || tool_calls.is_empty()).then(|| Content::Text(said.into()));
+    let content = (!said.is_empty() || tool_calls.is_empty()).then_some(Content::Text(said.into()));
     let mut wire = WireMessage { tool_calls, ..WireMessage::new("assistant", content) };
     let thought = Some(thought).filter(|thought| !thought.is_empty());
-    match dialect.quirks.thought {
-        Thought::Dropped => {}
-        Thought::ReasoningContent => wire.reasoning_content = thought,
-        Thought::ReasoningDetails if details.is_some() => wire.reasoning_details = details,
-        Thought::ReasoningDetails => wire.reasoning = thought,
+    match (dialect.quirks.thought, name) {
+        (Thought::Dropped, _) => {}
+        (Thought::Chunks, _) | (Thought::AsTheyCame, Some(CHUNKS)) => wire.think(thought),
+        (Thought::AsTheyCame, Some(REASONING)) => wire.reasoning = thought,
+        (Thought::AsTheyCame, _) => wire.reasoning_content = thought,
+        (Thought::ReasoningDetails, _) if details.is_some() => wire.reasoning_details = details,
+        (Thought::ReasoningDetails, _) => wire.reasoning = thought,
     }
     Ok(wire)
 }

@@ -86,6 +86,11 @@ object!(Choice: "a candidate"; index, delta, message, finish_reason, logprobs, u
 object!(Said: "what a model said"; content, reasoning_content, reasoning, refusal, tool_calls, reasoning_details;
     ignored "role", "function_call");
 
+/// The id of a thought that came as `reasoning`, which other servers call `reasoning_content`.
+pub(super) const REASONING: &str = "reasoning";
+/// The id of a thought that came as parts of the content.
+pub(super) const CHUNKS: &str = "thinking";
+
 /// What the model said, whole or in part.
 #[derive(Default)]
 pub(super) struct Said<'a> {
@@ -111,10 +116,15 @@ impl<'a> Said<'a> {
         content.literal.filter(|_| !more)
     }
 
-    /// The thought, under the name that the server uses; some use both for the same text.
-    pub(super) fn thinking(&self) -> &str {
-        let names = [&self.reasoning_content.0, &self.reasoning.0, &self.content.thinking];
-        names.into_iter().find(|text| !text.is_empty()).map_or("", |text| text)
+    /// The thought, and the name that the server uses where it is not `reasoning_content`; some use both for the
+    /// same text.
+    pub(super) fn thinking(&self) -> (&str, Option<&'static str>) {
+        let names = [
+            (&self.reasoning_content.0, None),
+            (&self.reasoning.0, Some(REASONING)),
+            (&self.content.thinking, Some(CHUNKS)),
+        ];
+        names.into_iter().find(|(text, _)| !text.is_empty()).map_or(("", None), |(text, name)| (text, name))
     }
 }
 
@@ -413,7 +423,7 @@ mod tests {
             r#"{"content":[{"type":"text","text":"a"},{"type":"other","x":{}},{"type":"text","text":"\u00e9"}]}"#;
         assert_eq!(serde_json::from_str::<Said<'_>>(text).unwrap().content.text, "aé");
         let thinking = r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}]}"#;
-        assert_eq!(serde_json::from_str::<Said<'_>>(thinking).unwrap().thinking(), "hm");
+        assert_eq!(serde_json::from_str::<Said<'_>>(thinking).unwrap().thinking(), ("hm", Some(CHUNKS)));
     }
 
     proptest! {

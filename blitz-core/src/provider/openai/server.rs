@@ -1,5 +1,6 @@
 //! The servers that copy OpenAI Chat Completions, and what each makes of it.
 
+use super::super::Profile;
 use super::super::wire::calls::IdRule;
 
 /// A server that speaks OpenAI Chat Completions.
@@ -10,6 +11,8 @@ pub enum ChatServer {
     OpenAi,
     /// Azure OpenAI.
     Azure,
+    /// The models of Azure's Foundry, of many makers.
+    Foundry,
     /// Mistral.
     Mistral,
     /// DeepSeek.
@@ -47,14 +50,42 @@ pub(in crate::provider) struct Quirks {
     pub random_seed: bool,
     /// Whether it takes a JSON Schema for the answer.
     pub schemas: bool,
+    /// Whether it takes one beside tools.
+    pub schema_with_tools: WithTools,
     /// Whether it can at least be held to JSON.
     pub json_object: bool,
     /// Whether a file is a `document_url`.
     pub document_url: bool,
+    /// Whether it refuses what a model said between calls where the thought to it is missing.
+    pub wants_thoughts: bool,
+    /// Whether it refuses a user behind a tool, and a model that says and does nothing.
+    pub strict_turns: bool,
     /// Which ids of tool calls it takes.
     pub ids: IdRule,
     /// Whether thinking may come as `<think>…</think>` in the text.
     pub think_tags: bool,
+}
+
+impl Quirks {
+    /// What a model can do here, of all that its family can.
+    pub fn narrowed(&self, family: Profile) -> Profile {
+        Profile {
+            native_schema: family.native_schema && self.schemas,
+            schema_with_tools: family.schema_with_tools && self.schema_with_tools == WithTools::Always,
+            ..family
+        }
+    }
+}
+
+/// Whether a request with tools may hold a schema too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::provider) enum WithTools {
+    /// It may: the schema binds the answer, and no call.
+    Always,
+    /// Only where none of them may be called, for the schema binds every word.
+    Uncalled,
+    /// It is refused, or nobody knows.
+    Never,
 }
 
 /// How the output cap is called.
@@ -73,8 +104,10 @@ pub(in crate::provider) enum Cap {
 pub(in crate::provider) enum Thought {
     /// Nowhere.
     Dropped,
-    /// `reasoning_content`.
-    ReasoningContent,
+    /// Under the name under which they came, else `reasoning_content`.
+    AsTheyCame,
+    /// The content, as parts of their own.
+    Chunks,
     /// `reasoning_details` as they came, else `reasoning`.
     ReasoningDetails,
 }
@@ -82,38 +115,60 @@ pub(in crate::provider) enum Thought {
 const OTHER: Quirks = Quirks {
     official: false,
     cap: Cap::ByModel,
-    thought: Thought::ReasoningContent,
+    thought: Thought::AsTheyCame,
     stream_options: true,
     required: "required",
     named_choice: true,
     random_seed: false,
     schemas: true,
+    schema_with_tools: WithTools::Never,
     json_object: false,
     document_url: false,
+    wants_thoughts: false,
+    strict_turns: false,
     ids: IdRule::Any,
     think_tags: true,
 };
-const OPENAI: Quirks =
-    Quirks { official: true, ids: IdRule::Short, thought: Thought::Dropped, think_tags: false, ..OTHER };
+const OPENAI: Quirks = Quirks {
+    official: true,
+    schema_with_tools: WithTools::Always,
+    ids: IdRule::Forty,
+    thought: Thought::Dropped,
+    think_tags: false,
+    ..OTHER
+};
+const FOUNDRY: Quirks = Quirks { schema_with_tools: WithTools::Never, think_tags: true, ..OPENAI };
 const MISTRAL: Quirks = Quirks {
     cap: Cap::Tokens,
-    thought: Thought::Dropped,
+    thought: Thought::Chunks,
     stream_options: false,
     required: "any",
     random_seed: true,
+    schema_with_tools: WithTools::Always,
     document_url: true,
+    strict_turns: true,
     ids: IdRule::Nine,
     think_tags: false,
     ..OTHER
 };
-const DEEPSEEK: Quirks = Quirks { cap: Cap::Tokens, schemas: false, json_object: true, think_tags: false, ..OTHER };
+const DEEPSEEK: Quirks =
+    Quirks { cap: Cap::Tokens, schemas: false, json_object: true, wants_thoughts: true, think_tags: false, ..OTHER };
+// Some of its models refuse a message that has `reasoning`, and all one that has `reasoning_content`.
 const GROQ: Quirks = Quirks { cap: Cap::Tokens, thought: Thought::Dropped, ..OTHER };
-const OPENROUTER: Quirks =
-    Quirks { cap: Cap::Tokens, thought: Thought::ReasoningDetails, stream_options: false, think_tags: false, ..OTHER };
-const XAI: Quirks = Quirks { cap: Cap::Completion, think_tags: false, ..OTHER };
+const OPENROUTER: Quirks = Quirks {
+    cap: Cap::Tokens,
+    thought: Thought::ReasoningDetails,
+    stream_options: false,
+    schema_with_tools: WithTools::Always,
+    think_tags: false,
+    ..OTHER
+};
+const XAI: Quirks = Quirks { cap: Cap::Completion, schema_with_tools: WithTools::Always, think_tags: false, ..OTHER };
+const VLLM: Quirks = Quirks { schema_with_tools: WithTools::Uncalled, ..OTHER };
 
 /// It parts thinking from text by itself; what it leaves in the text is text. It reads a choice by name as `auto`.
-const LLAMACPP: Quirks = Quirks { think_tags: false, named_choice: false, ..OTHER };
+const LLAMACPP: Quirks =
+    Quirks { think_tags: false, named_choice: false, schema_with_tools: WithTools::Uncalled, ..OTHER };
 
 impl ChatServer {
     /// Where it is reached where nothing else is said; `None` for servers that anybody runs.
@@ -127,7 +182,7 @@ impl ChatServer {
             Self::Xai => "https://api.x.ai/v1",
             Self::Vllm => "http://localhost:8000/v1",
             Self::LlamaCpp => "http://localhost:8080/v1",
-            Self::Azure | Self::Other => return None,
+            Self::Azure | Self::Foundry | Self::Other => return None,
         })
     }
 
@@ -158,13 +213,15 @@ impl ChatServer {
     pub(in crate::provider) const fn quirks(self) -> &'static Quirks {
         match self {
             Self::OpenAi | Self::Azure => &OPENAI,
+            Self::Foundry => &FOUNDRY,
             Self::Mistral => &MISTRAL,
             Self::DeepSeek => &DEEPSEEK,
             Self::Groq => &GROQ,
             Self::OpenRouter => &OPENROUTER,
             Self::Xai => &XAI,
+            Self::Vllm => &VLLM,
             Self::LlamaCpp => &LLAMACPP,
-            Self::Vllm | Self::Other => &OTHER,
+            Self::Other => &OTHER,
         }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Assembly {
     id: String,
     model: String,
     thinking: String,
+    /// The name under which it came, where it has another than `reasoning_content`.
+    thinking_name: Option<&'static str>,
     text: String,
     /// Looks for thinking in the text.
     tags: ThinkTags,
@@ -153,7 +155,11 @@ impl Assembly {
     }
 
     fn take_said(&mut self, said: &Said<'_>, out: &mut Out) -> Result<(), Unreadable> {
-        say(&mut self.thinking, said.thinking(), |text| Delta::Thinking { text }, out);
+        let (thought, name) = said.thinking();
+        if self.thinking.is_empty() {
+            self.thinking_name = name;
+        }
+        say(&mut self.thinking, thought, |text| Delta::Thinking { text }, out);
         self.take_text(&said.content.text, out)?;
         say(&mut self.refusal, &said.refusal.0, |text| Delta::Refusal { text }, out);
         for piece in said.tool_calls.iter().flatten() {
@@ -218,7 +224,7 @@ impl Assembly {
                 text: self.thinking,
                 signature: None,
                 provider: Some(self.provider.clone()),
-                id: None,
+                id: self.thinking_name.map(str::to_owned),
             });
         }
         if !self.reasoning_details.is_empty() {
@@ -296,9 +302,13 @@ fn merge_unknown(extra: &mut Map<String, Value>, name: &str, piece: &RawValue) {
     }
 }
 
-/// Appends a piece of a thought to the one of its index and type: texts grow, all else is replaced.
+/// Appends a piece of a thought to the one of its index and type: texts grow, all else is replaced. Pieces of
+/// different ids are of different thoughts.
 fn merge_detail(kept: &mut Vec<Value>, piece: &Value) -> Result<(), Unreadable> {
-    let same = |other: &&mut Value| other["index"] == piece["index"] && other["type"] == piece["type"];
+    let same = |other: &&mut Value| {
+        let of_one = other["id"] == piece["id"] || other["id"].is_null() || piece["id"].is_null();
+        other["index"] == piece["index"] && other["type"] == piece["type"] && of_one
+    };
     let is_piece = piece["index"].is_number();
     let Some(Value::Object(open)) = kept.iter_mut().rev().find(same).filter(|_| is_piece) else {
         if kept.len() == MAX_BLOCKS {

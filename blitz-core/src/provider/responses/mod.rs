@@ -2,10 +2,13 @@
 //!
 //! [`request`] maps a request to its wire form, [`response`] puts the answer together.
 
+mod places;
 mod request;
 mod response;
 mod tools;
 
+use super::EmbeddingRequest;
+use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider};
 use crate::domain::{ModelRequest, Secret};
@@ -37,6 +40,9 @@ impl OpenAiResponses {
 
 http_provider!(OpenAiResponses);
 
+/// The type of a part that says of which phase the texts behind it are: `{"type": "phase", "phase": "commentary"}`.
+const PHASE: &str = "phase";
+
 /// The dialect.
 pub(super) struct Responses {
     /// The model behind the name, where a deployment hides it.
@@ -48,5 +54,28 @@ impl Dialect for Responses {
         let wire = request::encode(&endpoint.name, self.family.as_deref(), request)?;
         let decoder = response::Decoder::new(&endpoint.name, request, wire.reading);
         Ok(Encoded::plain(endpoint.url("/v1", "/responses"), wire.body, wire.streams, decoder).without(wire.left_out))
+    }
+
+    fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
+        let url = endpoint.url("/v1", "/embeddings");
+        let body = embed::openai_body(endpoint, request, "dimensions");
+        Some(body.map(|body| EmbeddingCall { url, body, open: &[], read: embed::openai_answer }))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn embeddings_are_asked_for_where_the_answers_are() {
+        let endpoint = Endpoint::new("openai_responses", "https://h", Auth::None).unwrap();
+        let request = EmbeddingRequest::texts("m", ["a"]).with_dimensions(2);
+        let call = Responses { family: None }.embed(&endpoint, &request).unwrap().unwrap();
+        assert_eq!(call.url.as_str(), "https://h/v1/embeddings");
+        assert_eq!(call.body, json!({"model": "m", "input": ["a"], "dimensions": 2}));
     }
 }

@@ -8,6 +8,7 @@ use super::super::wire::extra::UNSEEN_INPUT;
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::{bar_extra, check_extra, lay_over, left_out, to_body};
+use super::PHASE;
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
@@ -37,11 +38,13 @@ pub(super) fn encode(provider: &str, family: Option<&str>, request: &ModelReques
         return Err(Error::invalid("the Responses API knows no stop texts: take them out of the settings"));
     }
     let streams = settings.stream != Some(false);
-    let mut input = Input { provider, items: Vec::new(), ids: WireIds::by(IdRule::Short), stored: stored(request) };
+    let ids = WireIds::by(IdRule::Short);
+    let mut input = Input { provider, items: Vec::new(), ids, stored: stored(request), phase: None };
     for message in &request.messages {
         input.take(message)?;
     }
-    let mut body = json!({"model": request.model_name, "input": input.items});
+    let items = without_open_thoughts(input.items);
+    let mut body = json!({"model": request.model_name, "input": items});
     tools(request, &mut body)?;
     let reading = output(request, &mut body);
     if let Some(cap) = settings.max_output_tokens {
@@ -123,12 +126,31 @@ fn output(request: &ModelRequest, body: &mut Value) -> Option<Reading> {
     reading
 }
 
+/// The items without the thoughts behind which the model said and did nothing: the API refuses such.
+fn without_open_thoughts(items: Vec<Value>) -> Vec<Value> {
+    let mut kept = Vec::with_capacity(items.len());
+    let mut followed = false;
+    for item in items.into_iter().rev() {
+        match item["type"].as_str().unwrap_or_default() {
+            "reasoning" if !followed => continue,
+            "reasoning" => {}
+            "message" => followed = item["role"] == "assistant",
+            kind => followed = !kind.ends_with("_output"),
+        }
+        kept.push(item);
+    }
+    kept.reverse();
+    kept
+}
+
 /// The items of a conversation so far.
 struct Input<'a> {
     provider: &'a str,
     items: Vec<Value>,
     ids: WireIds<'a>,
     stored: bool,
+    /// The phase of the texts that follow.
+    phase: Option<&'a str>,
 }
 
 impl<'a> Input<'a> {
@@ -141,10 +163,12 @@ impl<'a> Input<'a> {
             MessageRole::User | MessageRole::Tool => "user",
         };
         let mut content = Vec::new();
+        self.phase = None;
         for part in &message.parts {
             match part {
                 Part::Text { text } if role == "assistant" => {
-                    content.push(json!({"type": "output_text", "text": text}));
+                    // Several servers refuse a text without its notes.
+                    content.push(json!({"type": "output_text", "text": text, "annotations": []}));
                 }
                 Part::Refusal { text } => content.push(json!({"type": "refusal", "refusal": text})),
                 Part::Text { text } => content.push(json!({"type": "input_text", "text": text})),
@@ -159,7 +183,11 @@ impl<'a> Input<'a> {
                 }
                 Part::Opaque { provider, data } if provider == self.provider => {
                     self.flush(role, &mut content);
-                    self.items.push(data.clone());
+                    if data["type"] == PHASE {
+                        self.phase = data["phase"].as_str();
+                    } else if self.stored || !is_name_alone(data) {
+                        self.items.push(data.clone());
+                    }
                 }
                 Part::ToolCall(call) => {
                     self.flush(role, &mut content);
@@ -185,7 +213,11 @@ impl<'a> Input<'a> {
     fn flush(&mut self, role: &str, content: &mut Vec<Value>) {
         if !content.is_empty() {
             let content = std::mem::take(content);
-            self.items.push(json!({"type": "message", "role": role, "content": content}));
+            let mut message = json!({"type": "message", "role": role, "content": content});
+            if let Some(phase) = self.phase {
+                message["phase"] = phase.into();
+            }
+            self.items.push(message);
         }
     }
 
@@ -202,6 +234,13 @@ impl<'a> Input<'a> {
         }
         self.items.push(item);
     }
+}
+
+/// Whether an item is a thought that says no more than its id to whoever has not kept it.
+fn is_name_alone(item: &Value) -> bool {
+    let says = item["encrypted_content"].as_str().is_some_and(|text| !text.is_empty())
+        || item["content"].as_array().is_some_and(|content| !content.is_empty());
+    item["type"] == "reasoning" && !says
 }
 
 fn shown(result: &ToolResult) -> String {
@@ -255,15 +294,79 @@ mod tests {
         let kinds: Vec<_> = input.as_array().unwrap().iter().map(|item| &item["type"]).collect();
         assert_eq!(kinds, ["reasoning", "message", "function_call", "function_call_output"]);
         assert_eq!(input[0]["encrypted_content"], "e");
+        assert_eq!(input[1]["content"], json!([{"type": "output_text", "text": "ok", "annotations": []}]));
         assert_eq!((&input[2]["arguments"], &input[3]["output"]), (&json!("{}"), &json!("error: broke")));
     }
 
     #[test]
     fn b43_a_thought_that_is_kept_nowhere_is_left_out() {
-        let mut request = ModelRequest::new("m", vec![Message::new(MessageRole::Assistant, vec![thought(None)])]);
-        assert_eq!(body(&request)["input"].as_array().unwrap().len(), 1);
+        let whole = |item: Value| Part::Opaque { provider: "p".into(), data: item };
+        let named = json!({"type": "reasoning", "id": "rs_2", "summary": [{"text": "a"}, {"text": "b"}]});
+        let read = json!({"type": "reasoning", "id": "rs_3", "summary": [], "content": [{"text": "c"}]});
+        let said = vec![thought(None), whole(named), whole(read), Part::text("ok")];
+        let mut request = ModelRequest::new("m", vec![Message::new(MessageRole::Assistant, said)]);
+        assert_eq!(body(&request)["input"].as_array().unwrap().len(), 4);
         request.settings.extra.insert("store".into(), false.into());
-        assert_eq!(body(&request)["input"].as_array().unwrap().len(), 0);
+        let input = body(&request)["input"].clone();
+        assert_eq!((input.as_array().unwrap().len(), &input[0]["id"]), (2, &json!("rs_3")));
+    }
+
+    #[test]
+    fn b19_b29_a_thought_that_nothing_followed_is_left_out() {
+        let whole = json!({"type": "reasoning", "id": "rs_2", "encrypted_content": "e", "summary": []});
+        let whole = || Part::Opaque { provider: "p".into(), data: whole.clone() };
+        let search = json!({"type": "web_search_call", "id": "ws"});
+        let search = Part::Opaque { provider: "p".into(), data: search };
+        let said = |parts: Vec<Part>| Message::new(MessageRole::Assistant, parts);
+        let call = Part::ToolCall(ToolCall::new("c", "f", "{}"));
+        let result = Part::ToolResult(ToolResult::new("c", "f", json!(1)));
+        let input = body(&ModelRequest::new(
+            "m",
+            vec![
+                Message::user("?"),
+                said(vec![thought(Some("e")), whole()]),
+                Message::user("your answer is empty"),
+                said(vec![thought(Some("e")), search, whole()]),
+                Message::user("your answer is empty"),
+                said(vec![whole(), call, thought(Some("e"))]),
+                Message::new(MessageRole::Tool, vec![result]),
+            ],
+        ))["input"]
+            .clone();
+        let kinds: Vec<_> = input.as_array().unwrap().iter().map(|item| item["type"].as_str().unwrap()).collect();
+        let turns = [
+            ["message", "message"].as_slice(),
+            &["reasoning", "web_search_call", "message"],
+            &["reasoning", "function_call", "function_call_output"],
+        ];
+        assert_eq!(kinds, turns.concat());
+    }
+
+    #[test]
+    fn b29_each_message_goes_back_in_its_phase() {
+        let phase = |provider: &str, phase: Value| Part::Opaque {
+            provider: provider.into(),
+            data: json!({"type": "phase", "phase": phase}),
+        };
+        let said = |parts: Vec<Part>| Message::new(MessageRole::Assistant, parts);
+        let request = ModelRequest::new(
+            "m",
+            vec![
+                said(vec![
+                    phase("p", json!("commentary")),
+                    Part::text("I look."),
+                    phase("p", json!("final_answer")),
+                    Part::text("4"),
+                    phase("p", json!(null)),
+                    Part::text("!"),
+                ]),
+                Message::user("?"),
+                said(vec![phase("another", json!("commentary")), Part::text("5")]),
+            ],
+        );
+        let input = body(&request)["input"].clone();
+        let phases: Vec<_> = input.as_array().unwrap().iter().map(|item| item.get("phase").cloned()).collect();
+        assert_eq!(phases, [Some(json!("commentary")), Some(json!("final_answer")), None, None, None]);
     }
 
     #[test]

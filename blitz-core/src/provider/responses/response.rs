@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::openai::response::{service_tier, usage};
 use super::super::tokens::without_known_price;
@@ -11,7 +11,8 @@ use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::draft::{Draft, Key};
 use super::super::wire::schema::Reading;
 use super::super::wire::text::or_default;
-use super::tools;
+use super::places::{Named, Places};
+use super::{PHASE, tools};
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, Usage, UsageDetails};
 
 /// Fields of an answer that are known, or repeat the request.
@@ -50,13 +51,18 @@ const KNOWN: &[&str] = &[
 ];
 /// The block of an item that is kept whole; contents begin at 1, the item itself is 0.
 const WHOLE: u64 = u64::MAX;
+/// The block in front of the contents of a message, which says its phase.
+const MARK: u64 = u64::MAX - 1;
 
 pub(super) struct Decoder {
     draft: Draft,
+    places: Places,
     /// The contents whose notes are kept: the end of a stream repeats every item.
     noted: HashSet<Key>,
     /// The tools that were asked for whose price nothing tells.
     without_price: Vec<String>,
+    /// Whether a message had a phase.
+    phased: bool,
     done: bool,
 }
 
@@ -70,6 +76,8 @@ struct Event {
     output_index: u64,
     #[serde(default, deserialize_with = "or_default")]
     content_index: u64,
+    #[serde(default, deserialize_with = "or_default")]
+    item_id: String,
     #[serde(default)]
     item: Value,
     #[serde(default)]
@@ -84,8 +92,10 @@ impl Decoder {
     pub(super) fn new(provider: &str, request: &ModelRequest, reading: Option<Reading>) -> Self {
         Self {
             draft: Draft::new(provider, request).read_by(reading),
+            places: Places::default(),
             noted: HashSet::new(),
             without_price: without_known_price(request),
+            phased: false,
             done: false,
         }
     }
@@ -95,6 +105,7 @@ impl Decoder {
         let (key, text) = ((index, 0), |name: &str| item[name].as_str().unwrap_or_default());
         match text("type") {
             "message" => {
+                self.phase(index, item)?;
                 for (number, content) in (1..).zip(list(&item["content"])) {
                     self.content((index, number), content, out)?;
                 }
@@ -116,6 +127,17 @@ impl Decoder {
         }
         let id = [text("call_id"), text("id")].into_iter().find(|id| !id.is_empty()).unwrap_or_default();
         self.draft.call((index, 0), id, text("name"), out)
+    }
+
+    /// Says in front of a message of which phase it is, where it or one before it is of any.
+    fn phase(&mut self, index: u64, message: &Value) -> Result<(), Unreadable> {
+        let phase = message["phase"].as_str();
+        self.phased |= phase.is_some();
+        let has_begun = self.draft.has((index, MARK)) || self.draft.has((index, 1));
+        if has_begun || !self.phased {
+            return Ok(());
+        }
+        self.draft.opaque((index, MARK), json!({"type": PHASE, "phase": phase}))
     }
 
     fn content(&mut self, key: Key, content: &Value, out: &mut Out) -> Result<(), Unreadable> {
@@ -172,8 +194,10 @@ impl Decoder {
             Some("cancelled" | "failed") => Some(FinishReason::Other),
             _ => return Ok(()),
         };
-        for (index, item) in (0..).zip(list(&response["output"])) {
-            self.item(index, item, out)?;
+        let items = list(&response["output"]);
+        let places = self.places.repeated((0..).zip(items.clone()).map(|(index, item)| Named::of(item, index)))?;
+        for (place, item) in places.into_iter().zip(items) {
+            self.item(place, item, out)?;
         }
         self.draft.usage = usage(&response["usage"]).map(|usage| {
             let service_tier = service_tier(&response["service_tier"]);
@@ -201,19 +225,37 @@ pub(super) fn list(value: &Value) -> std::slice::Iter<'_, Value> {
 impl Decode for Decoder {
     fn take(&mut self, _: &str, json: &str, out: &mut Out) -> Result<(), Unreadable> {
         let event: Event = parse(json)?;
-        let (index, piece) = (event.output_index, event.delta.as_str().unwrap_or_default());
-        let content = (index, event.content_index + 1);
+        let piece = event.delta.as_str().unwrap_or_default();
+        let named = |kind| Named { kind, id: &event.item_id, index: event.output_index };
+        let place = |places: &Places, kind| places.of(named(kind));
+        let item = Named::of(&event.item, event.output_index);
         match event.kind.as_str() {
-            "response.output_text.delta" => self.draft.text(content, piece, out)?,
-            "response.refusal.delta" => self.draft.refusal(content, piece, out)?,
+            "response.output_text.delta" => {
+                let index = place(&self.places, "message");
+                self.draft.text((index, event.content_index + 1), piece, out)?;
+            }
+            "response.refusal.delta" => {
+                let index = place(&self.places, "message");
+                self.draft.refusal((index, event.content_index + 1), piece, out)?;
+            }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                self.draft.thinking((index, 0), piece, out)?;
+                self.draft.thinking((place(&self.places, "reasoning"), 0), piece, out)?;
             }
-            "response.function_call_arguments.delta" => self.draft.arguments((index, 0), piece, out)?,
-            "response.output_item.added" if event.item["type"] == "function_call" => {
-                self.call(index, &event.item, out)?;
+            "response.function_call_arguments.delta" => {
+                self.draft.arguments((place(&self.places, "function_call"), 0), piece, out)?;
             }
-            "response.output_item.done" => self.item(index, &event.item, out)?,
+            "response.output_item.added" => {
+                let index = self.places.begun(item)?;
+                match item.kind {
+                    "function_call" => self.call(index, &event.item, out)?,
+                    "message" => self.phase(index, &event.item)?,
+                    _ => {}
+                }
+            }
+            "response.output_item.done" => {
+                let index = self.places.ended(item)?;
+                self.item(index, &event.item, out)?;
+            }
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
                 self.frame(&event.response, out)?;
                 self.done = true;
@@ -258,8 +300,6 @@ impl Decode for Decoder {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::VecDeque;
-
-    use serde_json::json;
 
     use super::super::super::wire::body::Reader;
     use super::*;
@@ -308,6 +348,62 @@ mod tests {
         );
     }
 
+    /// The events of a stream of [`whole`] and two more calls, by what a server makes of ids and indexes.
+    fn stream(name: impl Fn(usize, usize) -> (String, usize)) -> (Vec<Value>, Value) {
+        let mut answer = whole();
+        let call = |id: &str| json!({"type": "function_call", "call_id": id, "name": "f", "arguments": "{\"a\":1}"});
+        answer["output"].as_array_mut().unwrap().extend([call("d"), call("e")]);
+        let (mut pieces, mut event) = (Vec::new(), 0);
+        let mut add = |kind: &str, index: usize, fields: Value| {
+            let (id, wrong) = name(index, event);
+            event += 1;
+            let mut piece = json!({"type": format!("response.{kind}"), "output_index": wrong, "item_id": id});
+            for (name, value) in fields.as_object().unwrap() {
+                piece[name] = value.clone();
+            }
+            if !piece["item"].is_null() {
+                piece["item"]["id"] = id.into();
+            }
+            pieces.push(piece);
+        };
+        for (index, item) in list(&answer["output"]).enumerate() {
+            let mut begun = item.clone();
+            for field in ["summary", "content", "arguments", "encrypted_content"] {
+                begun.as_object_mut().unwrap().remove(field);
+            }
+            add("output_item.added", index, json!({"item": begun}));
+            match item["type"].as_str().unwrap() {
+                "reasoning" => add("reasoning_summary_text.delta", index, json!({"delta": "hm"})),
+                "message" => add("output_text.delta", index, json!({"delta": "hi"})),
+                _ => add("function_call_arguments.delta", index, json!({"delta": "{\"a\":1}"})),
+            }
+            add("output_item.done", index, json!({"item": item}));
+        }
+        for (index, item) in answer["output"].as_array_mut().unwrap().iter_mut().enumerate() {
+            item["id"] = name(index, event + index).0.into();
+        }
+        pieces.push(json!({"type": "response.completed", "response": answer}));
+        (pieces, answer)
+    }
+
+    #[test]
+    fn b03_items_are_told_apart_though_a_server_counts_or_names_them_wrongly() {
+        let told = |(pieces, answer): (Vec<Value>, Value)| {
+            assert_eq!(events(&pieces).unwrap(), read(&answer.to_string()).unwrap(), "{pieces:?}");
+        };
+        told(stream(|index, _| (format!("i{index}"), index)));
+        // Every index is the same.
+        told(stream(|index, _| (format!("i{index}"), 0)));
+        // Every event names its item anew, or all items have one name, or none.
+        told(stream(|index, event| (format!("i{event}"), index)));
+        told(stream(|index, _| ("same".to_owned(), index)));
+        told(stream(|index, _| (String::new(), index)));
+        let (pieces, answer) = stream(|index, _| (format!("i{index}"), 0));
+        let ended: Vec<_> = pieces.into_iter().filter(|piece| piece["type"] != "response.output_item.added").collect();
+        let ended: Vec<_> = ended.into_iter().filter(|piece| piece["delta"].is_null()).collect();
+        told((ended, answer));
+    }
+
     #[test]
     fn b04_b18_b21_the_ways_an_answer_ends() {
         let mut cut = whole();
@@ -322,6 +418,28 @@ mod tests {
         let open = json!({"type": "response.output_text.delta", "output_index": 0, "delta": "h"});
         assert!(matches!(events(&[open]), Err(Unreadable::Cut)));
         assert!(matches!(read("{}"), Err(Unreadable::Empty(_))));
+    }
+
+    #[test]
+    fn b29_the_phase_of_a_message_is_kept_in_front_of_it() {
+        let message = |phase: Value, text: &str| json!({"type": "message", "phase": phase, "content": [{"type": "output_text", "text": text}]});
+        let mut answer = whole();
+        answer["output"] = json!([
+            message(json!("commentary"), "I look."),
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            message(json!("final_answer"), "4"),
+            message(json!(null), "!"),
+        ]);
+        let mark = |phase: Value| Part::Opaque { provider: "p".into(), data: json!({"type": "phase", "phase": phase}) };
+        let response = read(&answer.to_string()).unwrap();
+        let parts = response.message.parts.clone();
+        assert_eq!(parts[..2], [mark(json!("commentary")), Part::text("I look.")]);
+        assert_eq!(parts[3..], [mark(json!("final_answer")), Part::text("4"), mark(json!(null)), Part::text("!")]);
+        let delta = json!({"type": "response.output_text.delta", "output_index": 0, "delta": "I look."});
+        let end = json!({"type": "response.completed", "response": answer});
+        let added = json!({"type": "response.output_item.added", "output_index": 0,
+            "item": {"type": "message", "phase": "commentary", "content": []}});
+        assert_eq!(events(&[added, delta, end]).unwrap(), response);
     }
 
     #[test]

@@ -165,8 +165,10 @@ pub(in crate::provider) enum IdRule {
     Any,
     /// 1 to 64 of `A-Z a-z 0-9 _ -`: Anthropic and Bedrock.
     Word,
-    /// At most 64 characters: OpenAI.
+    /// At most 64 characters: OpenAI's Responses.
     Short,
+    /// At most 40 characters: OpenAI's Chat Completions.
+    Forty,
     /// Exactly nine letters and digits: Mistral.
     Nine,
 }
@@ -179,6 +181,7 @@ impl IdRule {
                 (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
             }
             Self::Short => id.len() <= 64,
+            Self::Forty => id.len() <= 40,
             Self::Nine => id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
         }
     }

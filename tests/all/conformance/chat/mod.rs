@@ -35,7 +35,7 @@ macro_rules! suites {
 suites! {
     openai_chat_agrees_with_its_recordings: "openai", OpenAi, normalised;
     llamacpp_chat_agrees_with_its_recordings: "llamacpp", LlamaCpp, normalised;
-    mistral_agrees_with_its_recordings: "mistral", Mistral, with_numbered_ids;
+    mistral_agrees_with_its_recordings: "mistral", Mistral, for_mistral;
     deepseek_agrees_with_its_recordings: "deepseek", DeepSeek, normalised;
     groq_agrees_with_its_recordings: "groq", Groq, normalised;
     openrouter_agrees_with_its_recordings: "openrouter", OpenRouter, normalised;

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use blitz::{Message, MessageRole, ModelRequest, ModelSettings, OutputSchema, Part, ToolCall, ToolChoice, ToolResult};
+use blitz::{
+    Message, MessageRole, ModelRequest, ModelSettings, OutputSchema, Part, ProfileOverride, ToolCall, ToolChoice,
+    ToolResult,
+};
 use serde_json::{Map, Value, json};
 
 use crate::conformance::reading::{drop_unknown_formats, function_tools};
@@ -23,7 +26,14 @@ pub fn decode(body: &Value) -> Option<ModelRequest> {
         let schema = &fields.remove("response_format")?["json_schema"];
         request = request.with_output_schema(OutputSchema::new(schema["name"].as_str()?, schema["schema"].clone()));
     }
-    Some(request.with_settings(settings(fields)?))
+    let mut settings = settings(fields)?;
+    if request.output_schema.is_some() && !request.tools.is_empty() {
+        // Whoever sent both says that the model takes both.
+        let mut profile = ProfileOverride::default();
+        profile.schema_with_tools = Some(true);
+        settings.profile = Some(profile);
+    }
+    Some(request.with_settings(settings))
 }
 
 fn settings(mut fields: Map<String, Value>) -> Option<ModelSettings> {
@@ -162,10 +172,17 @@ pub fn normalised(body: &Value) -> Value {
     body
 }
 
-/// The same with the ids of calls as numbers, in the order they come: the recordings hide the ids of
-/// Mistral behind ones that it would not take itself.
-pub fn with_numbered_ids(body: &Value) -> Value {
+/// The same as Mistral wants it: without the word of the model that stands between a tool and a user, which some of
+/// its models want; with the ids of calls as numbers, in the order they come: the recordings hide the ids behind ones
+/// that it would not take itself.
+pub fn for_mistral(body: &Value) -> Value {
     let mut body = normalised(body);
+    let mut behind_tool = false;
+    body["messages"].as_array_mut().unwrap().retain(|message| {
+        let is_word = behind_tool && message["content"] == json!([{"type": "text", "text": "OK."}]);
+        behind_tool = message["role"] == "tool";
+        !is_word
+    });
     let mut ids: Vec<Value> = Vec::new();
     let mut number = |id: &mut Value| {
         let place = ids.iter().position(|known| known == id).unwrap_or_else(|| {

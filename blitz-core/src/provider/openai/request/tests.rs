@@ -3,6 +3,8 @@ use crate::domain::{OutputSchema, ToolCall};
 use crate::error::ErrorCode;
 
 use crate::provider::ChatServer;
+use crate::provider::openai::Chat;
+use crate::provider::wire::Dialect as _;
 
 const LOCAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::Other.quirks(), family: None };
 const OFFICIAL: Dialect<'_> = Dialect { provider: "openai", quirks: ChatServer::OpenAi.quirks(), family: None };
@@ -256,6 +258,108 @@ fn b29_thinking_goes_back_only_to_its_maker() {
 }
 
 #[test]
+fn b29_thinking_goes_back_under_the_name_under_which_it_came() {
+    let sent = |server: ChatServer, id: Option<&str>, said: Vec<Part>| {
+        let thought = Part::Thinking {
+            text: "hm".into(),
+            signature: None,
+            provider: Some("p".into()),
+            id: id.map(str::to_owned),
+        };
+        let message = Message::new(MessageRole::Assistant, [vec![thought], said].concat());
+        let dialect = Dialect { provider: "p", quirks: server.quirks(), family: None };
+        let mut message = body_for(&dialect, &ask(vec![message]))["messages"][0].take();
+        let fields = message.as_object_mut().unwrap();
+        fields.retain(|name, _| name.starts_with("reasoning") || name == "content");
+        message
+    };
+    let chunk = json!({"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "closed": true});
+    let text = || vec![Part::text("a")];
+    for server in [ChatServer::Other, ChatServer::Vllm] {
+        assert_eq!(sent(server, None, text()), json!({"content": "a", "reasoning_content": "hm"}));
+        assert_eq!(sent(server, Some(REASONING), text()), json!({"content": "a", "reasoning": "hm"}));
+        assert_eq!(sent(server, Some(CHUNKS), text()), json!({"content": [chunk, {"type": "text", "text": "a"}]}));
+    }
+    assert_eq!(sent(ChatServer::Mistral, None, text()), json!({"content": [chunk, {"type": "text", "text": "a"}]}));
+    let call = vec![Part::ToolCall(ToolCall::new("c", "f", "{}"))];
+    assert_eq!(sent(ChatServer::Mistral, Some(CHUNKS), call), json!({"content": [chunk]}));
+    assert_eq!(sent(ChatServer::Groq, Some(REASONING), text()), json!({"content": "a"}));
+}
+
+#[test]
+fn b30_mistral_gets_the_turns_in_the_order_that_it_takes() {
+    let said = |parts: Vec<Part>| Message::new(MessageRole::Assistant, parts);
+    let thought = |provider: &str| Part::Thinking {
+        text: "hm".into(),
+        signature: None,
+        provider: Some(provider.into()),
+        id: None,
+    };
+    let request = ask(vec![
+        Message::user("?"),
+        said(vec![]),
+        Message::user("your answer is empty"),
+        calling(vec![ToolCall::new("abcDEF123", "f", "{}")]),
+        results(vec![ToolResult::new("abcDEF123", "f", json!(1))]),
+        said(vec![thought("another")]),
+        Message::user("this is the last turn"),
+        said(vec![thought("mistral")]),
+        calling(vec![ToolCall::new("abcDEF456", "f", "{}")]),
+        results(vec![ToolResult::new("abcDEF456", "f", json!(2))]),
+    ]);
+    let roles = |server: ChatServer| {
+        let dialect = Dialect { provider: "mistral", quirks: server.quirks(), family: None };
+        let messages = body_for(&dialect, &request)["messages"].take();
+        let role = |message: &Value| message["role"].as_str().unwrap()[..1].to_owned();
+        (messages.as_array().unwrap().iter().map(role).collect::<String>(), messages)
+    };
+    let (order, messages) = roles(ChatServer::Mistral);
+    assert_eq!(order, "uuatauaat");
+    assert_eq!(messages[4]["content"], "OK.");
+    assert_eq!(roles(ChatServer::Other).0, "uauatauaat");
+}
+
+#[test]
+fn b44_calls_of_another_provider_have_a_thought_where_the_server_wants_one() {
+    let thought = Part::Thinking { text: "hm".into(), signature: None, provider: Some("p".into()), id: None };
+    let call = |id: &str| Part::ToolCall(ToolCall::new(id, "f", "{}"));
+    let mut request = ask(vec![
+        Message::assistant("hello"),
+        Message::user("?"),
+        Message::new(MessageRole::Assistant, vec![call("a")]),
+        results(vec![ToolResult::new("a", "f", json!(1))]),
+        Message::assistant("one"),
+        Message::user("and?"),
+        Message::new(MessageRole::Assistant, vec![thought, call("b")]),
+        results(vec![ToolResult::new("b", "f", json!(2))]),
+    ]);
+    let thoughts = |server: ChatServer, request: &ModelRequest| {
+        let dialect = Dialect { provider: "p", quirks: server.quirks(), family: None };
+        let messages = body_for(&dialect, request)["messages"].take();
+        let thought = |message: &Value| Some(message.get("reasoning_content")?.as_str()?.to_owned());
+        messages.as_array().unwrap().iter().filter_map(thought).collect::<Vec<_>>()
+    };
+    assert_eq!(thoughts(ChatServer::DeepSeek, &request), [" ", " ", "hm"]);
+    assert_eq!(thoughts(ChatServer::Other, &request), ["hm"]);
+    request.settings.extra.insert("thinking".into(), json!({"type": "disabled"}));
+    assert_eq!(thoughts(ChatServer::DeepSeek, &request), ["hm"]);
+}
+
+#[test]
+fn b44_an_id_that_is_longer_than_openai_takes_is_another_in_call_and_result() {
+    let long = format!("fc_{}", "0".repeat(50));
+    let request =
+        ask(vec![calling(vec![ToolCall::new(&long, "f", "{}")]), results(vec![ToolResult::new(&long, "f", json!(1))])]);
+    for (server, is_kept) in [(ChatServer::OpenAi, false), (ChatServer::Azure, false), (ChatServer::Other, true)] {
+        let dialect = Dialect { provider: "p", quirks: server.quirks(), family: None };
+        let messages = body_for(&dialect, &request)["messages"].take();
+        let id = messages[0]["tool_calls"][0]["id"].as_str().unwrap();
+        assert_eq!((id == long, id.len() <= 40), (is_kept, !is_kept), "{server:?}");
+        assert_eq!(messages[1]["tool_call_id"], id);
+    }
+}
+
+#[test]
 fn b04_b15_a_schema_that_a_server_cannot_take_is_said_in_words() {
     let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
     let mut request = ask(vec![Message::user("?")]).with_output_schema(schema);
@@ -264,8 +368,45 @@ fn b04_b15_a_schema_that_a_server_cannot_take_is_said_in_words() {
     assert_eq!(body_for(&deepseek, &request)["response_format"], json!({"type": "json_object"}));
     assert!(prompted(&body_for(&deepseek, &request)) && !prompted(&body(&request)));
     request.tools = vec![ToolSpec::new("f", "", json!({"type": "object"}))].into();
-    assert!(body(&request).get("response_format").is_some());
+    assert!(body_for(&OFFICIAL, &request).get("response_format").is_some());
     let profile = crate::domain::ProfileOverride { schema_with_tools: Some(false), ..Default::default() };
     request.settings.profile = Some(profile);
-    assert!(body(&request).get("response_format").is_none() && prompted(&body(&request)));
+    let sent = body_for(&OFFICIAL, &request);
+    assert!(sent.get("response_format").is_none() && prompted(&sent));
+}
+
+#[test]
+fn b15_a_schema_goes_beside_tools_only_where_the_server_can_take_both() {
+    let schema = OutputSchema::new("o", json!({"type": "object", "properties": {"a": {"type": "string"}}}));
+    let request = ask(vec![Message::user("?")]).with_output_schema(schema);
+    let with_tools = request.clone().with_tools(vec![ToolSpec::new("f", "", json!({"type": "object"}))]);
+    let uncalled = with_tools.clone().with_tool_choice(ToolChoice::None);
+    let held = |server: ChatServer, request: &ModelRequest| {
+        let dialect = Dialect { provider: "p", quirks: server.quirks(), family: None };
+        body_for(&dialect, request).get("response_format").is_some()
+    };
+    for (server, beside_tools, beside_uncalled) in [
+        (ChatServer::OpenAi, true, true),
+        (ChatServer::Mistral, true, true),
+        (ChatServer::OpenRouter, true, true),
+        (ChatServer::Xai, true, true),
+        (ChatServer::Groq, false, false),
+        (ChatServer::Vllm, false, true),
+        (ChatServer::LlamaCpp, false, true),
+        (ChatServer::Other, false, false),
+    ] {
+        let sent = [held(server, &request), held(server, &with_tools), held(server, &uncalled)];
+        assert_eq!(sent, [true, beside_tools, beside_uncalled], "{server:?}");
+        // So the agent's answer comes by a tool of its own there.
+        let profile = Chat { server, family: None }.profile("m");
+        let mut prepared = with_tools.clone();
+        crate::provider::structured::prepare(&mut prepared, &profile);
+        assert_eq!(prepared.output_tool.is_none(), beside_tools, "{server:?}");
+    }
+    let profile = crate::domain::ProfileOverride { schema_with_tools: Some(true), ..Default::default() };
+    let told = ModelRequest {
+        settings: ModelSettings { profile: Some(profile), ..with_tools.settings.clone() },
+        ..with_tools
+    };
+    assert!(held(ChatServer::Vllm, &told), "what a user says of the model holds");
 }

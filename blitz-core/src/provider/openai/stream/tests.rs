@@ -151,6 +151,29 @@ fn b26_thinking_comes_under_either_name_and_once() {
 }
 
 #[test]
+fn b29_sealed_thoughts_of_different_ids_stay_apart() {
+    let sealed = |id: Value, data: &str| json!({"type": "reasoning.encrypted", "index": 0, "id": id, "data": data});
+    let pieces = [sealed(json!("r1"), "AA"), sealed(json!("r2"), "BB"), sealed(json!(null), "CC")];
+    let pieces = pieces.map(|piece| delta(json!({"reasoning_details": [piece]})));
+    let (response, _) = events(&[pieces.as_slice(), &[stop("stop")]].concat()).unwrap();
+    let Part::Opaque { data, .. } = &response.message.parts[0] else { panic!("{response:?}") };
+    assert_eq!(data["reasoning_details"], json!([sealed(json!("r1"), "AA"), sealed(json!("r2"), "BBCC")]));
+}
+
+#[test]
+fn b29_the_name_of_a_thought_is_kept_with_it() {
+    for (said, name) in [
+        (json!({"reasoning_content": "hm"}), None),
+        (json!({"reasoning": "hm"}), Some("reasoning")),
+        (json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]}), Some("thinking")),
+    ] {
+        let (response, _) = events(&[delta(said), delta(json!({"content": "a"})), stop("stop")]).unwrap();
+        let Part::Thinking { text, id, .. } = &response.message.parts[0] else { panic!("{response:?}") };
+        assert_eq!((text.as_str(), id.as_deref()), ("hm", name));
+    }
+}
+
+#[test]
 fn a_whole_answer_reads_like_a_streamed_one() {
     let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}});
     let whole = json!({"id": "r", "object": "chat.completion", "created": 1, "model": "m-1", "system_fingerprint": "fp",
