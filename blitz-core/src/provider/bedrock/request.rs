@@ -147,11 +147,11 @@ impl<'a> Turns<'a> {
         for part in &message.parts {
             match part {
                 Part::Text { text } | Part::Refusal { text } if !is_blank(text) => blocks.push(json!({"text": text})),
-                Part::Thinking { text, signature, provider: Some(maker), .. } if maker == self.provider => {
-                    let mut thought = json!({"text": text});
-                    if let Some(signature) = signature {
-                        thought["signature"] = signature.as_str().into();
-                    }
+                // What is not signed is refused, also by the model that thought it.
+                Part::Thinking { text, signature: Some(signature), provider: Some(maker), .. }
+                    if maker == self.provider =>
+                {
+                    let thought = json!({"text": text, "signature": signature});
                     blocks.push(json!({"reasoningContent": {"reasoningText": thought}}));
                 }
                 Part::ToolCall(call) => {
@@ -229,6 +229,10 @@ mod tests {
     use super::*;
     use crate::domain::ToolCall;
 
+    fn body(request: &ModelRequest) -> Value {
+        serde_json::from_slice(&encode("bedrock", request).unwrap()).unwrap()
+    }
+
     #[test]
     fn b08_b19_b26_texts_of_white_space_are_left_out() {
         let call = ToolCall::new("a", "f", "");
@@ -239,13 +243,27 @@ mod tests {
             Message::new(MessageRole::Tool, vec![Part::ToolResult(ToolResult::new("a", "f", json!("  ")))]),
             Message::user("  "),
         ];
-        let body = encode("bedrock", &ModelRequest::new("m", messages)).unwrap();
-        let wire: Value = serde_json::from_slice(&body).unwrap();
+        let wire = body(&ModelRequest::new("m", messages));
         assert_eq!(wire.get("system"), None);
         assert_eq!(wire["messages"].as_array().unwrap().len(), 3);
         assert_eq!(wire["messages"][1]["content"].as_array().unwrap().len(), 1, "{wire}");
         let result = json!({"toolResult": {"toolUseId": "a", "content": [{"json": {"result": "  "}}]}});
         assert_eq!(wire["messages"][2]["content"], json!([result]));
+    }
+
+    #[test]
+    fn b29_only_signed_thinking_goes_back() {
+        let thought = |signature: Option<&str>| Part::Thinking {
+            text: "hm".into(),
+            signature: signature.map(str::to_owned),
+            provider: Some("bedrock".into()),
+            id: None,
+        };
+        let said = vec![thought(None), thought(Some("s")), Part::text("ok")];
+        let messages = vec![Message::user("1"), Message::new(MessageRole::Assistant, said), Message::user("2")];
+        let wire = body(&ModelRequest::new("us.deepseek.r1-v1:0", messages));
+        let signed = json!({"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}});
+        assert_eq!(wire["messages"][1]["content"], json!([signed, {"text": "ok"}]));
     }
 
     #[test]
