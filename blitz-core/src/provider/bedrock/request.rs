@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::wire::calls::{IdRule, WireIds};
+use super::super::wire::extra::found;
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::{argument_object, is_blank};
 use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
@@ -119,11 +120,35 @@ fn tools(request: &ModelRequest, has_calls: bool, body: &mut Value) {
         tools.push(cache_point());
     }
     body["toolConfig"] = json!({"tools": tools});
-    match &request.tool_choice {
-        ToolChoice::Auto | ToolChoice::None => {}
-        ToolChoice::Required => body["toolConfig"]["toolChoice"] = json!({"any": {}}),
-        ToolChoice::Tool(name) => body["toolConfig"]["toolChoice"] = json!({"tool": {"name": name}}),
+    if let Some(choice) = forced(request) {
+        body["toolConfig"]["toolChoice"] = choice;
     }
+}
+
+/// What makes the model call a tool; `None` where none must be called, or the model cannot be made to.
+///
+/// Claude and Nova take any choice, Mistral Large none by name. Others refuse it, and so does a model that thinks.
+/// Source: Amazon's reference of `ToolChoice`, read 2026-11-23.
+pub(super) fn forced(request: &ModelRequest) -> Option<Value> {
+    let own = request.settings.profile.as_ref().and_then(|own| own.family.as_deref());
+    let model = own.unwrap_or(&request.model_name).to_ascii_lowercase();
+    let by_name = ["claude-", "nova-"].iter().any(|family| model.contains(family));
+    if thinks(request) || !by_name && !model.contains("mistral-large") {
+        return None;
+    }
+    match &request.tool_choice {
+        ToolChoice::Tool(name) if by_name => Some(json!({"tool": {"name": name}})),
+        ToolChoice::Tool(_) if request.tools.len() > 1 => None,
+        ToolChoice::Tool(_) | ToolChoice::Required => Some(json!({"any": {}})),
+        ToolChoice::Auto | ToolChoice::None => None,
+    }
+}
+
+/// Whether the extra fields ask the model to think, in the words of Claude or of Nova.
+fn thinks(request: &ModelRequest) -> bool {
+    let fields = ["additionalModelRequestFields.thinking", "additionalModelRequestFields.reasoningConfig"];
+    let mut asked = fields.iter().flat_map(|field| found(&request.settings.extra, field));
+    asked.any(|asked| asked["type"] != "disabled")
 }
 
 fn cache_point() -> Value {
@@ -226,8 +251,11 @@ fn format_of(media_type: &str) -> &str {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::super::wire::Dialect;
+    use super::super::super::wire::endpoint::{Auth, Endpoint};
     use super::*;
-    use crate::domain::ToolCall;
+    use crate::domain::{OutputSchema, ToolCall, ToolSpec, Unsupported};
+    use crate::provider::structured;
 
     fn body(request: &ModelRequest) -> Value {
         serde_json::from_slice(&encode("bedrock", request).unwrap()).unwrap()
@@ -264,6 +292,52 @@ mod tests {
         let wire = body(&ModelRequest::new("us.deepseek.r1-v1:0", messages));
         let signed = json!({"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}});
         assert_eq!(wire["messages"][1]["content"], json!([signed, {"text": "ok"}]));
+    }
+
+    #[test]
+    fn b11_b15_only_models_that_can_be_made_to_call_are_made_to() {
+        let (any, named) = (json!({"any": {}}), json!({"tool": {"name": "f"}}));
+        let tools = |names: &[&str]| names.iter().map(|name| ToolSpec::new(*name, "", json!({}))).collect::<Vec<_>>();
+        let thinking = |kind: &str| json!({"thinking": {"type": kind}});
+        for (model, fields, required, chosen, among_two) in [
+            ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", json!({}), Some(&any), Some(&named), Some(&named)),
+            ("anthropic.claude-sonnet-4-6", thinking("disabled"), Some(&any), Some(&named), Some(&named)),
+            ("anthropic.claude-sonnet-4-6", thinking("adaptive"), None, None, None),
+            ("amazon.nova-pro-v1:0", json!({"top_k": 3}), Some(&any), Some(&named), Some(&named)),
+            ("amazon.nova-2-lite-v1:0", json!({"reasoningConfig": {"type": "enabled"}}), None, None, None),
+            ("mistral.mistral-large-2407-v1:0", json!({}), Some(&any), Some(&any), None),
+            ("mistral.mistral-small-2402-v1:0", json!({}), None, None, None),
+            ("us.meta.llama3-3-70b-instruct-v1:0", json!({}), None, None, None),
+        ] {
+            let choice = |choice: ToolChoice, names: &[&str]| {
+                let mut request = ModelRequest::new(model, vec![Message::user("?")]).with_tools(tools(names));
+                request.settings.extra.insert("additionalModelRequestFields".into(), fields.clone());
+                request.tool_choice = choice;
+                body(&request)["toolConfig"].get("toolChoice").cloned()
+            };
+            assert_eq!(choice(ToolChoice::Required, &["f", "g"]).as_ref(), required, "{model}");
+            assert_eq!(choice(ToolChoice::Tool("f".into()), &["f"]).as_ref(), chosen, "{model}");
+            assert_eq!(choice(ToolChoice::Tool("f".into()), &["f", "g"]).as_ref(), among_two, "{model}");
+        }
+    }
+
+    #[test]
+    fn b34_a_choice_that_is_not_said_is_named_unless_it_is_the_engines_own() {
+        let encoded = |request: &ModelRequest| {
+            let endpoint = Endpoint::new("bedrock", "http://h", Auth::None).unwrap();
+            super::super::Converse.encode(&endpoint, request, false).map(|encoded| encoded.left_out)
+        };
+        let mut request = ModelRequest::new("meta.llama3-3-70b-instruct-v1:0", vec![Message::user("?")]);
+        request = request.with_tools(vec![ToolSpec::new("f", "", json!({}))]).with_tool_choice(ToolChoice::Required);
+        assert_eq!(encoded(&request).unwrap(), ["tool_choice"]);
+        request.settings.unsupported = Some(Unsupported::Error);
+        assert!(encoded(&request).err().unwrap().to_string().contains("with tool_choice:"));
+        // The tool that takes the answer is asked for, not named.
+        request = request.with_tools(vec![]).with_tool_choice(ToolChoice::Auto);
+        request = request.with_output_schema(OutputSchema::new("o", json!({"type": "object"})));
+        let profile = super::super::Converse.profile(&request.model_name);
+        structured::prepare(&mut request, &profile);
+        assert!(matches!(&request.tool_choice, ToolChoice::Tool(_)) && encoded(&request).unwrap().is_empty());
     }
 
     #[test]

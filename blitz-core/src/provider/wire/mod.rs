@@ -36,7 +36,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, profile};
-use crate::domain::{Message, MessageRole, ModelRequest, Unsupported};
+use crate::domain::{Message, MessageRole, ModelRequest, ToolChoice, Unsupported};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Http, NetError, Patience};
 use body::{Decode, Out, Reader, Unreadable};
@@ -280,10 +280,24 @@ pub(super) fn left_out(request: &ModelRequest, settings: &[(&'static str, bool)]
     if names.is_empty() || request.settings.unsupported != Some(Unsupported::Error) {
         return Ok(names);
     }
-    let names = names.join(", settings.");
+    // A choice of a tool is no field of the settings.
+    let told = names.iter().map(|name| match *name {
+        "tool_choice" => (*name).to_owned(),
+        name => format!("settings.{name}"),
+    });
     Err(Error::invalid(format!(
-        "this model cannot be asked with settings.{names}: take that out, or let settings.unsupported be drop"
+        "this model cannot be asked with {}: take that out, or let settings.unsupported be drop",
+        told.collect::<Vec<_>>().join(", ")
     )))
+}
+
+/// Whether a caller wants a tool to be called; the tool that takes the answer is the engine's own wish.
+pub(super) fn must_call(request: &ModelRequest) -> bool {
+    match &request.tool_choice {
+        ToolChoice::Auto | ToolChoice::None => false,
+        ToolChoice::Required => !request.tools.is_empty(),
+        ToolChoice::Tool(name) => request.output_tool.as_ref().is_none_or(|own| *own.name != **name),
+    }
 }
 
 /// Lays the unknown fields of the settings over a body: objects field by field, lists behind lists.
