@@ -42,8 +42,8 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     let mut body = json!({"messages": messages.collect::<Vec<_>>()});
     let mut system = system(leading)?;
     let cache = request.settings.prompt_cache.as_ref();
-    if cache.is_some_and(|cache| cache.system.is_some()) && !system.is_empty() {
-        system.push(cache_point());
+    if let Some(ttl) = cache.and_then(|cache| cache.system.as_deref()).filter(|_| !system.is_empty()) {
+        system.push(cache_point(Some(ttl)));
     }
     if let Some(output) = &request.output_schema {
         system.push(json!({"text": prompted(&output.schema)}));
@@ -51,11 +51,11 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     if !system.is_empty() {
         body["system"] = system.into();
     }
-    if cache.is_some_and(|cache| cache.conversation.is_some())
+    if let Some(ttl) = cache.and_then(|cache| cache.conversation.as_deref())
         && let Some(Value::Array(content)) =
             body["messages"].as_array_mut().and_then(|all| all.last_mut()?.get_mut("content"))
     {
-        content.push(cache_point());
+        content.push(cache_point(Some(ttl)));
     }
     let config = config(request);
     if config.as_object().is_some_and(|config| !config.is_empty()) {
@@ -71,7 +71,7 @@ fn system(leading: &[Message]) -> Result<Vec<Value>> {
     for part in leading.iter().flat_map(|message| &message.parts) {
         match part {
             Part::Text { text } if !is_blank(text) => blocks.push(json!({"text": text})),
-            Part::CachePoint { .. } => blocks.push(cache_point()),
+            Part::CachePoint { ttl } => blocks.push(cache_point(ttl.as_deref())),
             Part::Image { .. } | Part::File { .. } => {
                 return Err(Error::invalid("an image or file can only be in a user message"));
             }
@@ -116,8 +116,8 @@ fn tools(request: &ModelRequest, has_calls: bool, body: &mut Value) {
             json!({"toolSpec": spec})
         })
         .collect();
-    if request.settings.prompt_cache.as_ref().is_some_and(|cache| cache.tools.is_some()) {
-        tools.push(cache_point());
+    if let Some(ttl) = request.settings.prompt_cache.as_ref().and_then(|cache| cache.tools.as_deref()) {
+        tools.push(cache_point(Some(ttl)));
     }
     body["toolConfig"] = json!({"tools": tools});
     if let Some(choice) = forced(request) {
@@ -151,8 +151,12 @@ fn thinks(request: &ModelRequest) -> bool {
     asked.any(|asked| asked["type"] != "disabled")
 }
 
-fn cache_point() -> Value {
-    json!({"cachePoint": {"type": "default"}})
+/// Asks to keep everything up to here, for the usual time or for this one.
+fn cache_point(ttl: Option<&str>) -> Value {
+    match ttl.filter(|ttl| !ttl.is_empty()) {
+        Some(ttl) => json!({"cachePoint": {"type": "default", "ttl": ttl}}),
+        None => json!({"cachePoint": {"type": "default"}}),
+    }
 }
 
 struct Turns<'a> {
@@ -190,7 +194,7 @@ impl<'a> Turns<'a> {
                     let kind = if media_type.starts_with("video/") { "video" } else { "document" };
                     blocks.push(media_block(kind, media_type, data, name.as_deref())?);
                 }
-                Part::CachePoint { .. } => blocks.push(cache_point()),
+                Part::CachePoint { ttl } => blocks.push(cache_point(ttl.as_deref())),
                 Part::Opaque { provider, data } if provider == self.provider => blocks.push(data.clone()),
                 _ => {}
             }
@@ -254,7 +258,7 @@ mod tests {
     use super::super::super::wire::Dialect;
     use super::super::super::wire::endpoint::{Auth, Endpoint};
     use super::*;
-    use crate::domain::{OutputSchema, ToolCall, ToolSpec, Unsupported};
+    use crate::domain::{OutputSchema, PromptCache, ToolCall, ToolSpec, Unsupported};
     use crate::provider::structured;
 
     fn body(request: &ModelRequest) -> Value {
@@ -338,6 +342,22 @@ mod tests {
         let profile = super::super::Converse.profile(&request.model_name);
         structured::prepare(&mut request, &profile);
         assert!(matches!(&request.tool_choice, ToolChoice::Tool(_)) && encoded(&request).unwrap().is_empty());
+    }
+
+    #[test]
+    fn cache_points_say_how_long_they_hold() {
+        let (usual, hour) = (json!({"type": "default"}), json!({"type": "default", "ttl": "1h"}));
+        let said = vec![Part::text("hi"), Part::CachePoint { ttl: Some("1h".into()) }, Part::text("?")];
+        let mut request = ModelRequest::new("m", vec![Message::system("s"), Message::new(MessageRole::User, said)]);
+        request.tools = vec![ToolSpec::new("f", "", json!({}))].into();
+        let mut cache = PromptCache::everything();
+        (cache.tools, cache.system) = (Some("1h".into()), Some("1h".into()));
+        request.settings.prompt_cache = Some(cache);
+        let wire = body(&request);
+        assert_eq!(wire["toolConfig"]["tools"][1]["cachePoint"], hour);
+        assert_eq!(wire["system"][1]["cachePoint"], hour);
+        assert_eq!(wire["messages"][0]["content"][1]["cachePoint"], hour);
+        assert_eq!(wire["messages"][0]["content"][3]["cachePoint"], usual);
     }
 
     #[test]
