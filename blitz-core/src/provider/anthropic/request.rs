@@ -8,7 +8,7 @@ use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::text::{argument_object, is_blank};
-use super::super::wire::{check_extra, lay_over, left_out, prompted, split_system, to_body};
+use super::super::wire::{cache, check_extra, lay_over, left_out, prompted, split_system, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ThinkingRule, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
@@ -76,6 +76,8 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
         body["stream"] = true.into();
     }
     lay_over(&mut body, &extra);
+    let elsewhere = usize::from(body.get("cache_control").is_some());
+    cache::thin_out(&mut body, "cache_control", elsewhere);
     Ok(Wire { headers: headers(betas, uploads)?, body: to_body(&body)?, streams, reading, left_out })
 }
 
@@ -454,6 +456,24 @@ mod tests {
         assert_eq!(wire["system"][0]["cache_control"]["type"], "ephemeral");
         request.settings.prompt_cache = None;
         assert_eq!(body(&request)["system"][0]["cache_control"], json!({"type": "ephemeral", "ttl": "1h"}));
+    }
+
+    #[test]
+    fn a_request_has_no_more_cache_marks_than_the_api_takes() {
+        let said = |text: &str| vec![Part::text(text), Part::CachePoint { ttl: None }];
+        let turn = |role, text| Message::new(role, said(text));
+        let (user, assistant) = (MessageRole::User, MessageRole::Assistant);
+        let messages = vec![Message::system("rules"), turn(user, "1"), turn(assistant, "2"), turn(user, "3")];
+        let mut request = ask(messages);
+        request.tools = vec![ToolSpec::new("f", "", json!({"type": "object"}))].into();
+        request.settings.prompt_cache = Some(PromptCache::everything());
+        let wire = body(&request);
+        assert_eq!(wire.to_string().matches("cache_control").count(), 4, "{wire}");
+        let marks = |index: usize| wire["messages"][index]["content"][0].get("cache_control").is_some();
+        assert_eq!([0, 1, 2].map(marks), [false, false, true]);
+        let own = json!({"type": "web_search_20250305", "name": "web_search", "cache_control": {"type": "ephemeral"}});
+        request.settings.extra.insert("tools".into(), json!([own]));
+        assert_eq!(body(&request).to_string().matches("cache_control").count(), 4);
     }
 
     #[test]

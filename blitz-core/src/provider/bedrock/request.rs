@@ -6,7 +6,7 @@ use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::extra::found;
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::{argument_object, is_blank};
-use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
+use super::super::wire::{cache, check_extra, lay_over, prompted, split_system, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
@@ -62,6 +62,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
         body["inferenceConfig"] = config;
     }
     tools(request, has_calls, &mut body);
+    cache::thin_out(&mut body, "cachePoint", 0);
     lay_over(&mut body, &request.settings.extra);
     to_body(&body)
 }
@@ -358,6 +359,11 @@ mod tests {
         assert_eq!(wire["system"][1]["cachePoint"], hour);
         assert_eq!(wire["messages"][0]["content"][1]["cachePoint"], hour);
         assert_eq!(wire["messages"][0]["content"][3]["cachePoint"], usual);
+        let mark = Part::CachePoint { ttl: None };
+        request.messages.push(Message::new(MessageRole::User, vec![Part::text("and?"), mark.clone(), Part::text("!")]));
+        let wire = body(&request);
+        assert_eq!(wire.to_string().matches("cachePoint").count(), 4, "{wire}");
+        assert_eq!(wire["messages"][0]["content"][1], json!({"text": "?"}), "the oldest of the messages goes");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! schemas in [`schema`].
 
 pub(super) mod body;
+pub(super) mod cache;
 pub(super) mod calls;
 pub(super) mod counts;
 pub(super) mod draft;
