@@ -1,5 +1,7 @@
 //! Maps a request to its wire form.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::super::wire::calls::{IdRule, WireIds};
@@ -29,11 +31,14 @@ const OWN_FIELDS: &[&str] = &[
     "additionalModelRequestFields.inferenceConfig",
 ];
 
+/// The most characters of a document's name, with room for a number behind it: the API takes 200.
+const MAX_NAME: usize = 180;
+
 /// Errors: `InvalidInput` if `extra` holds a field of the engine, or a message what the API cannot take.
 pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {
     check_extra(request, OWN_FIELDS)?;
     let (leading, rest) = split_system(&request.messages);
-    let mut turns = Turns { provider, turns: Vec::new(), ids: WireIds::by(IdRule::Word) };
+    let mut turns = Turns { provider, turns: Vec::new(), ids: WireIds::by(IdRule::Word), names: HashSet::new() };
     for message in rest {
         turns.take(message)?;
     }
@@ -164,6 +169,8 @@ struct Turns<'a> {
     provider: &'a str,
     turns: Vec<(&'static str, Vec<Value>)>,
     ids: WireIds<'a>,
+    /// Those of the documents so far.
+    names: HashSet<String>,
 }
 
 impl<'a> Turns<'a> {
@@ -190,10 +197,14 @@ impl<'a> Turns<'a> {
                     blocks.push(json!({"toolUse": {"toolUseId": id, "name": call.name, "input": input}}));
                 }
                 Part::ToolResult(result) => blocks.push(self.result(result)),
-                Part::Image { media_type, data } => blocks.push(media_block("image", media_type, data, None)?),
+                Part::Image { media_type, data } => blocks.push(json!({"image": media_block(media_type, data)?})),
+                Part::File { media_type, data, .. } if media_type.starts_with("video/") => {
+                    blocks.push(json!({"video": media_block(media_type, data)?}));
+                }
                 Part::File { media_type, data, name } => {
-                    let kind = if media_type.starts_with("video/") { "video" } else { "document" };
-                    blocks.push(media_block(kind, media_type, data, name.as_deref())?);
+                    let mut block = media_block(media_type, data)?;
+                    block["name"] = self.document_name(name.as_deref()).into();
+                    blocks.push(json!({"document": block}));
                 }
                 Part::CachePoint { ttl } => blocks.push(cache_point(ttl.as_deref())),
                 Part::Opaque { provider, data } if provider == self.provider => blocks.push(data.clone()),
@@ -204,6 +215,22 @@ impl<'a> Turns<'a> {
             self.turns.push((role, blocks));
         }
         Ok(())
+    }
+
+    /// A name as the API takes it, which no document before it has.
+    ///
+    /// It holds letters, digits, single spaces, hyphens and brackets only.
+    fn document_name(&mut self, given: Option<&str>) -> String {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '(' | ')' | '[' | ']');
+        let words = given.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+        let plain: String = words.chars().take(MAX_NAME).map(|c| if fits(c) { c } else { '-' }).collect();
+        let plain = if plain.is_empty() { "document" } else { plain.trim_end() };
+        let (mut name, mut number) = (plain.to_owned(), 1);
+        while !self.names.insert(name.clone()) {
+            number += 1;
+            name = format!("{plain} ({number})");
+        }
+        name
     }
 
     fn result(&self, result: &'a ToolResult) -> Value {
@@ -222,7 +249,7 @@ impl<'a> Turns<'a> {
     }
 }
 
-fn media_block(kind: &str, media_type: &str, data: &str, name: Option<&str>) -> Result<Value> {
+fn media_block(media_type: &str, data: &str) -> Result<Value> {
     let (media_type, source) = match media::source(media_type, data) {
         Source::Inline(media_type, data) => (media_type, json!({"bytes": data})),
         Source::Url(uri) if uri.starts_with("s3://") => (media_type, json!({"s3Location": {"uri": uri}})),
@@ -230,27 +257,28 @@ fn media_block(kind: &str, media_type: &str, data: &str, name: Option<&str>) -> 
             return Err(Error::invalid("bedrock takes bytes or an s3:// address of an image or file"));
         }
     };
-    let mut block = json!({"format": format_of(media_type), "source": source});
-    if kind == "document" {
-        // A name holds letters, digits, spaces, hyphens and brackets only.
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '(' | ')' | '[' | ']' | '_');
-        let name = name.unwrap_or("document").chars().map(|c| if fits(c) { c } else { '-' });
-        block["name"] = name.collect::<String>().into();
-    }
-    Ok(json!({kind: block}))
+    Ok(json!({"format": format_of(media_type), "source": source}))
 }
 
 /// The word for a type: `pdf`, `png`, and so on.
-fn format_of(media_type: &str) -> &str {
-    match media_type {
+fn format_of(media_type: &str) -> String {
+    let plain = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let word = match plain.as_str() {
         "text/plain" => "txt",
         "text/markdown" => "md",
         "application/msword" => "doc",
         "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => "docx",
         "application/vnd.ms-excel" => "xls",
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "xlsx",
+        "image/jpg" => "jpeg",
+        "video/quicktime" => "mov",
+        "video/x-matroska" => "mkv",
+        "video/x-flv" => "flv",
+        "video/x-ms-wmv" => "wmv",
+        "video/3gpp" => "three_gp",
         other => other.rsplit('/').next().unwrap_or(other),
-    }
+    };
+    word.to_owned()
 }
 
 #[cfg(test)]
@@ -343,6 +371,34 @@ mod tests {
         let profile = super::super::Converse.profile(&request.model_name);
         structured::prepare(&mut request, &profile);
         assert!(matches!(&request.tool_choice, ToolChoice::Tool(_)) && encoded(&request).unwrap().is_empty());
+    }
+
+    #[test]
+    fn documents_have_names_and_formats_that_the_api_takes() {
+        let file = |kind: &str, name: Option<&str>| Part::File {
+            media_type: kind.into(),
+            data: "AAAA".into(),
+            name: name.map(str::to_owned),
+        };
+        let long = "ü".repeat(300);
+        let names = [Some("a  b\t_c.pdf"), Some("a b -c.pdf"), None, Some(" "), Some("document"), Some(long.as_str())];
+        let mut parts: Vec<_> = names.into_iter().map(|name| file("application/pdf", name)).collect();
+        let later = vec![file("text/plain; charset=utf-8", None)];
+        let messages = |first| vec![Message::new(MessageRole::User, first), Message::new(MessageRole::User, later.clone())];
+        let found = |parts: Vec<Part>| body(&ModelRequest::new("m", messages(parts)))["messages"][0]["content"].clone();
+        let content = found(parts.clone());
+        let found_names: Vec<_> = (0..7).map(|index| content[index]["document"]["name"].as_str().unwrap()).collect();
+        let cut = "-".repeat(MAX_NAME);
+        let expected =
+            ["a b -c-pdf", "a b -c-pdf (2)", "document", "document (2)", "document (3)", &cut, "document (4)"];
+        assert_eq!(found_names, expected);
+        assert_eq!(content[6]["document"]["format"], "txt");
+        parts.clear();
+        parts.push(Part::Image { media_type: "image/jpg".into(), data: "AAAA".into() });
+        parts.extend(["quicktime", "x-matroska", "3gpp", "mp4"].map(|kind| file(&format!("video/{kind}"), Some("v"))));
+        let content = found(parts);
+        assert_eq!(content[0]["image"]["format"], "jpeg");
+        assert_eq!([1, 2, 3, 4].map(|index| &content[index]["video"]["format"]), ["mov", "mkv", "three_gp", "mp4"]);
     }
 
     #[test]
