@@ -8,8 +8,8 @@ use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::text::{argument_object, is_blank};
-use super::super::wire::{cache, check_extra, lay_over, left_out, prompted, split_system, to_body};
-use crate::domain::{Message, MessageRole, ModelRequest, Part, ThinkingRule, ToolChoice, ToolResult};
+use super::super::wire::{cache, check_extra, family, lay_over, left_out, prompted, split_system, to_body};
+use crate::domain::{Message, MessageRole, ModelRequest, ModelSettings, Part, ThinkingRule, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
@@ -59,14 +59,15 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     let thinks = thinking(request, cap, &mut body, &extra);
     choose_tool(request, thinks, &mut body);
     sampling(request, thinks, &mut body);
-    let is_effort = |effort: &str| !matches!(effort, "none" | "off");
+    let said = body.pointer("/output_config/effort");
+    let is_another = |effort: &str| !thinks || said.is_some_and(|said| said != effort);
     let left_out = left_out(
         request,
         &[
             ("temperature", settings.temperature.is_some() && body.get("temperature").is_none()),
             ("top_p", settings.top_p.is_some() && body.get("top_p").is_none()),
             ("seed", settings.seed.is_some()),
-            ("reasoning_effort", settings.reasoning_effort.as_deref().is_some_and(is_effort) && !thinks),
+            ("reasoning_effort", effort(settings).is_some_and(is_another)),
         ],
     )?;
     if let Some(ttl) = settings.prompt_cache.as_ref().and_then(|cache| cache.conversation.as_ref()) {
@@ -150,20 +151,28 @@ fn tools(request: &ModelRequest, body: &mut Value) {
     }
 }
 
-/// Asks for thinking as the effort says; whether the model will think.
+/// The effort to think with, where there is to be any.
+fn effort(settings: &ModelSettings) -> Option<&str> {
+    settings.reasoning_effort.as_deref().filter(|effort| !matches!(*effort, "none" | "off"))
+}
+
+/// Asks for thinking as the effort says, or as the nearest word that the model knows; whether the model will think.
 fn thinking(request: &ModelRequest, cap: u64, body: &mut Value, extra: &Map<String, Value>) -> bool {
     if let Some(asked) = extra.get("thinking") {
         return asked["type"] != "disabled";
     }
-    let Some(effort) = request.settings.reasoning_effort.as_deref() else { return false };
-    if matches!(effort, "none" | "off") {
-        return false;
-    }
+    let Some(effort) = effort(&request.settings) else { return false };
     let rule = profile::of_request(request, None).thinking;
     if rule == Some(ThinkingRule::Never) {
         return false;
     }
     if rule == Some(ThinkingRule::Adaptive) {
+        let is_early = claude_version(&family(request)).is_some_and(|version| version < (4, 7));
+        let effort = match effort {
+            "minimal" => "low",
+            "xhigh" if is_early => "high",
+            effort => effort,
+        };
         body["thinking"] = json!({"type": "adaptive"});
         lay_over(body, &Map::from_iter([("output_config".to_owned(), json!({"effort": effort}))]));
         return true;
@@ -359,7 +368,7 @@ fn cache_control(ttl: Option<&str>) -> Value {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::domain::{ModelSettings, PromptCache, ToolCall, ToolSpec};
+    use crate::domain::{PromptCache, ToolCall, ToolSpec};
 
     fn body(request: &ModelRequest) -> Value {
         serde_json::from_slice(&encode("anthropic", request).unwrap().body).unwrap()
@@ -427,6 +436,33 @@ mod tests {
         request.settings.reasoning_effort = None;
         assert_eq!(body(&request)["tool_choice"], json!({"type": "any"}));
         assert_eq!(body(&request)["temperature"], 0.2);
+    }
+
+    #[test]
+    fn b34_effort_is_a_word_or_a_number_of_tokens_and_the_nearest_is_named() {
+        let asked = |model: &str, effort: &str| {
+            let mut request = ModelRequest::new(model, vec![Message::user("?")]);
+            (request.settings.reasoning_effort, request.settings.max_output_tokens) = (Some(effort.into()), Some(64_000));
+            let named = encode("anthropic", &request).unwrap().left_out == ["reasoning_effort"];
+            let body = body(&request);
+            let said = body.pointer("/output_config/effort").or_else(|| body.pointer("/thinking/budget_tokens"));
+            (said.cloned().unwrap_or_default(), named)
+        };
+        for (effort, new, early, budget) in [
+            ("none", json!(null), json!(null), json!(null)),
+            ("minimal", json!("low"), json!("low"), json!(1_024)),
+            ("low", json!("low"), json!("low"), json!(2_048)),
+            ("medium", json!("medium"), json!("medium"), json!(8_192)),
+            ("high", json!("high"), json!("high"), json!(16_384)),
+            ("xhigh", json!("xhigh"), json!("high"), json!(32_768)),
+            ("max", json!("max"), json!("max"), json!(32_768)),
+        ] {
+            let is_nearest = |said: &Value| !said.is_null() && said != effort;
+            assert_eq!(asked("claude-opus-4-8", effort), (new.clone(), is_nearest(&new)), "{effort}");
+            assert_eq!(asked("claude-sonnet-4-6", effort), (early.clone(), is_nearest(&early)), "{effort}");
+            assert_eq!(asked("claude-sonnet-4-5", effort), (budget, false), "{effort}");
+            assert_eq!(asked("claude-3-5-haiku", effort), (json!(null), effort != "none"), "{effort}");
+        }
     }
 
     #[test]

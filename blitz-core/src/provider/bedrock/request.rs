@@ -8,7 +8,7 @@ use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::extra::found;
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::{argument_object, is_blank};
-use super::super::wire::{cache, check_extra, lay_over, prompted, split_system, to_body};
+use super::super::wire::{cache, check_extra, family, lay_over, prompted, split_system, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
@@ -136,9 +136,8 @@ fn tools(request: &ModelRequest, has_calls: bool, body: &mut Value) {
 /// Claude and Nova take any choice, Mistral Large none by name. Others refuse it, and so does a model that thinks.
 /// Source: Amazon's reference of `ToolChoice`, read 2026-11-23.
 pub(super) fn forced(request: &ModelRequest) -> Option<Value> {
-    let own = request.settings.profile.as_ref().and_then(|own| own.family.as_deref());
-    let model = own.unwrap_or(&request.model_name).to_ascii_lowercase();
-    let by_name = ["claude-", "nova-"].iter().any(|family| model.contains(family));
+    let model = family(request);
+    let by_name = ["claude-", "nova-"].iter().any(|name| model.contains(name));
     if thinks(request) || !by_name && !model.contains("mistral-large") {
         return None;
     }

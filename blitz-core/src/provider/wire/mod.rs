@@ -292,6 +292,12 @@ pub(super) fn left_out(request: &ModelRequest, settings: &[(&'static str, bool)]
     )))
 }
 
+/// The name that tells the family of a request's model, in lower case.
+pub(super) fn family(request: &ModelRequest) -> String {
+    let own = request.settings.profile.as_ref().and_then(|own| own.family.as_deref());
+    own.unwrap_or(&request.model_name).to_ascii_lowercase()
+}
+
 /// Whether a caller wants a tool to be called; the tool that takes the answer is the engine's own wish.
 pub(super) fn must_call(request: &ModelRequest) -> bool {
     match &request.tool_choice {
