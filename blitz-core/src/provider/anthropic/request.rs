@@ -184,6 +184,9 @@ fn thinking(request: &ModelRequest, cap: u64, body: &mut Value, extra: &Map<Stri
         "xhigh" | "max" => 32_768,
         _ => 8_192,
     };
+    if has_thoughtless_calls(&body["messages"]) {
+        return false;
+    }
     // Thinking is part of the capped output, and something must be left for the answer.
     let budget = wanted.min(cap.saturating_sub(LEAST_BUDGET / 2));
     if budget < LEAST_BUDGET {
@@ -191,6 +194,25 @@ fn thinking(request: &ModelRequest, cap: u64, body: &mut Value, extra: &Map<Stri
     }
     body["thinking"] = json!({"type": "enabled", "budget_tokens": budget});
     true
+}
+
+/// Whether the calls that are being answered were made without a thought, as by another model: a model with a budget
+/// cannot begin to think behind them.
+fn has_thoughtless_calls(messages: &Value) -> bool {
+    let holds = |message: &Value, kinds: &[&str]| {
+        let blocks = message["content"].as_array().into_iter().flatten();
+        blocks.filter_map(|block| block["type"].as_str()).any(|kind| kinds.contains(&kind))
+    };
+    let mut has_results = false;
+    for message in messages.as_array().into_iter().flatten().rev() {
+        match message["role"].as_str() {
+            Some("user") if holds(message, &["tool_result"]) => has_results = true,
+            Some("assistant") if has_results && holds(message, &["thinking", "redacted_thinking"]) => return false,
+            Some("assistant") if has_results => {}
+            _ => break,
+        }
+    }
+    has_results
 }
 
 fn choose_tool(request: &ModelRequest, thinks: bool, body: &mut Value) {
@@ -463,6 +485,41 @@ mod tests {
             assert_eq!(asked("claude-sonnet-4-5", effort), (budget, false), "{effort}");
             assert_eq!(asked("claude-3-5-haiku", effort), (json!(null), effort != "none"), "{effort}");
         }
+    }
+
+    #[test]
+    fn b29_b44_a_budget_is_left_out_behind_the_calls_of_another_model() {
+        let turn = |id: &str, maker: Option<&str>| {
+            let thought = maker.map(|maker| Part::Thinking {
+                text: "hm".into(),
+                signature: Some("s".into()),
+                provider: Some(maker.into()),
+                id: None,
+            });
+            let call = Part::ToolCall(ToolCall::new(id, "f", ""));
+            let result = Part::ToolResult(ToolResult::new(id, "f", json!(1)));
+            let said = thought.into_iter().chain([call]).collect();
+            [Message::new(MessageRole::Assistant, said), Message::new(MessageRole::Tool, vec![result])]
+        };
+        let asked = |model: &str, rest: Vec<[Message; 2]>| {
+            let first = Message::user("go");
+            let messages = [first].into_iter().chain(rest.into_iter().flatten()).collect();
+            let mut request = ModelRequest::new(model, messages);
+            request.settings.reasoning_effort = Some("medium".into());
+            request.settings.max_output_tokens = Some(16_000);
+            let wire = encode("anthropic", &request).unwrap();
+            let thinks = body(&request).get("thinking").is_some();
+            assert_eq!(wire.left_out.is_empty(), thinks, "what is left out is named");
+            thinks
+        };
+        let (own, other, none) = (Some("anthropic"), Some("openai"), None);
+        assert!(!asked("claude-sonnet-4-5", vec![turn("a", other)]));
+        assert!(!asked("claude-sonnet-4-5", vec![turn("a", none), turn("b", none)]));
+        assert!(asked("claude-sonnet-4-6", vec![turn("a", other)]), "nothing is asked of its older turns");
+        assert!(asked("claude-sonnet-4-5", vec![turn("a", own)]));
+        assert!(asked("claude-sonnet-4-5", vec![turn("a", own), turn("b", none)]), "it thinks before its first call");
+        let text = [Message::new(MessageRole::Assistant, vec![Part::text("done")]), Message::user("and?")];
+        assert!(asked("claude-sonnet-4-5", vec![turn("a", other), text]), "those calls are over");
     }
 
     #[test]
