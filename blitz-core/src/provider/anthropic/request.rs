@@ -8,8 +8,9 @@ use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::text::{argument_object, is_blank};
-use super::super::wire::{cache, check_extra, family, lay_over, left_out, prompted, split_system, to_body};
-use crate::domain::{Message, MessageRole, ModelRequest, ModelSettings, Part, ThinkingRule, ToolChoice, ToolResult};
+use super::super::wire::{cache, check_extra, lay_over, left_out, prompted, split_system, to_body};
+use super::thinking;
+use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
@@ -17,8 +18,6 @@ const OWN_FIELDS: &[&str] =
     &["model", "messages", "system", "max_tokens", "temperature", "top_p", "stop_sequences", "stream", "tool_choice"];
 /// The output cap where nobody sets one: the wire form demands one.
 const DEFAULT_CAP: u64 = 4_096;
-/// The least that a model may be given to think with.
-const LEAST_BUDGET: u64 = 1_024;
 
 pub(super) struct Wire {
     pub headers: HeaderMap,
@@ -56,7 +55,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
         body["output_config"] = json!({"format": {"type": "json_schema", "schema": native.schema}});
         native.reading
     });
-    let thinks = thinking(request, cap, &mut body, &extra);
+    let thinks = thinking::ask(request, cap, &mut body, &extra);
     choose_tool(request, thinks, &mut body);
     sampling(request, thinks, &mut body);
     let said = body.pointer("/output_config/effort");
@@ -67,7 +66,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
             ("temperature", settings.temperature.is_some() && body.get("temperature").is_none()),
             ("top_p", settings.top_p.is_some() && body.get("top_p").is_none()),
             ("seed", settings.seed.is_some()),
-            ("reasoning_effort", effort(settings).is_some_and(is_another)),
+            ("reasoning_effort", thinking::effort(settings).is_some_and(is_another)),
         ],
     )?;
     if let Some(ttl) = settings.prompt_cache.as_ref().and_then(|cache| cache.conversation.as_ref()) {
@@ -149,70 +148,6 @@ fn tools(request: &ModelRequest, body: &mut Value) {
     if !tools.is_empty() {
         body["tools"] = tools.into();
     }
-}
-
-/// The effort to think with, where there is to be any.
-fn effort(settings: &ModelSettings) -> Option<&str> {
-    settings.reasoning_effort.as_deref().filter(|effort| !matches!(*effort, "none" | "off"))
-}
-
-/// Asks for thinking as the effort says, or as the nearest word that the model knows; whether the model will think.
-fn thinking(request: &ModelRequest, cap: u64, body: &mut Value, extra: &Map<String, Value>) -> bool {
-    if let Some(asked) = extra.get("thinking") {
-        return asked["type"] != "disabled";
-    }
-    let Some(effort) = effort(&request.settings) else { return false };
-    let rule = profile::of_request(request, None).thinking;
-    if rule == Some(ThinkingRule::Never) {
-        return false;
-    }
-    if rule == Some(ThinkingRule::Adaptive) {
-        let is_early = claude_version(&family(request)).is_some_and(|version| version < (4, 7));
-        let effort = match effort {
-            "minimal" => "low",
-            "xhigh" if is_early => "high",
-            effort => effort,
-        };
-        body["thinking"] = json!({"type": "adaptive"});
-        lay_over(body, &Map::from_iter([("output_config".to_owned(), json!({"effort": effort}))]));
-        return true;
-    }
-    let wanted = match effort {
-        "minimal" => LEAST_BUDGET,
-        "low" => 2_048,
-        "high" => 16_384,
-        "xhigh" | "max" => 32_768,
-        _ => 8_192,
-    };
-    if has_thoughtless_calls(&body["messages"]) {
-        return false;
-    }
-    // Thinking is part of the capped output, and something must be left for the answer.
-    let budget = wanted.min(cap.saturating_sub(LEAST_BUDGET / 2));
-    if budget < LEAST_BUDGET {
-        return false;
-    }
-    body["thinking"] = json!({"type": "enabled", "budget_tokens": budget});
-    true
-}
-
-/// Whether the calls that are being answered were made without a thought, as by another model: a model with a budget
-/// cannot begin to think behind them.
-fn has_thoughtless_calls(messages: &Value) -> bool {
-    let holds = |message: &Value, kinds: &[&str]| {
-        let blocks = message["content"].as_array().into_iter().flatten();
-        blocks.filter_map(|block| block["type"].as_str()).any(|kind| kinds.contains(&kind))
-    };
-    let mut has_results = false;
-    for message in messages.as_array().into_iter().flatten().rev() {
-        match message["role"].as_str() {
-            Some("user") if holds(message, &["tool_result"]) => has_results = true,
-            Some("assistant") if has_results && holds(message, &["thinking", "redacted_thinking"]) => return false,
-            Some("assistant") if has_results => {}
-            _ => break,
-        }
-    }
-    has_results
 }
 
 fn choose_tool(request: &ModelRequest, thinks: bool, body: &mut Value) {
@@ -458,68 +393,6 @@ mod tests {
         request.settings.reasoning_effort = None;
         assert_eq!(body(&request)["tool_choice"], json!({"type": "any"}));
         assert_eq!(body(&request)["temperature"], 0.2);
-    }
-
-    #[test]
-    fn b34_effort_is_a_word_or_a_number_of_tokens_and_the_nearest_is_named() {
-        let asked = |model: &str, effort: &str| {
-            let mut request = ModelRequest::new(model, vec![Message::user("?")]);
-            (request.settings.reasoning_effort, request.settings.max_output_tokens) = (Some(effort.into()), Some(64_000));
-            let named = encode("anthropic", &request).unwrap().left_out == ["reasoning_effort"];
-            let body = body(&request);
-            let said = body.pointer("/output_config/effort").or_else(|| body.pointer("/thinking/budget_tokens"));
-            (said.cloned().unwrap_or_default(), named)
-        };
-        for (effort, new, early, budget) in [
-            ("none", json!(null), json!(null), json!(null)),
-            ("minimal", json!("low"), json!("low"), json!(1_024)),
-            ("low", json!("low"), json!("low"), json!(2_048)),
-            ("medium", json!("medium"), json!("medium"), json!(8_192)),
-            ("high", json!("high"), json!("high"), json!(16_384)),
-            ("xhigh", json!("xhigh"), json!("high"), json!(32_768)),
-            ("max", json!("max"), json!("max"), json!(32_768)),
-        ] {
-            let is_nearest = |said: &Value| !said.is_null() && said != effort;
-            assert_eq!(asked("claude-opus-4-8", effort), (new.clone(), is_nearest(&new)), "{effort}");
-            assert_eq!(asked("claude-sonnet-4-6", effort), (early.clone(), is_nearest(&early)), "{effort}");
-            assert_eq!(asked("claude-sonnet-4-5", effort), (budget, false), "{effort}");
-            assert_eq!(asked("claude-3-5-haiku", effort), (json!(null), effort != "none"), "{effort}");
-        }
-    }
-
-    #[test]
-    fn b29_b44_a_budget_is_left_out_behind_the_calls_of_another_model() {
-        let turn = |id: &str, maker: Option<&str>| {
-            let thought = maker.map(|maker| Part::Thinking {
-                text: "hm".into(),
-                signature: Some("s".into()),
-                provider: Some(maker.into()),
-                id: None,
-            });
-            let call = Part::ToolCall(ToolCall::new(id, "f", ""));
-            let result = Part::ToolResult(ToolResult::new(id, "f", json!(1)));
-            let said = thought.into_iter().chain([call]).collect();
-            [Message::new(MessageRole::Assistant, said), Message::new(MessageRole::Tool, vec![result])]
-        };
-        let asked = |model: &str, rest: Vec<[Message; 2]>| {
-            let first = Message::user("go");
-            let messages = [first].into_iter().chain(rest.into_iter().flatten()).collect();
-            let mut request = ModelRequest::new(model, messages);
-            request.settings.reasoning_effort = Some("medium".into());
-            request.settings.max_output_tokens = Some(16_000);
-            let wire = encode("anthropic", &request).unwrap();
-            let thinks = body(&request).get("thinking").is_some();
-            assert_eq!(wire.left_out.is_empty(), thinks, "what is left out is named");
-            thinks
-        };
-        let (own, other, none) = (Some("anthropic"), Some("openai"), None);
-        assert!(!asked("claude-sonnet-4-5", vec![turn("a", other)]));
-        assert!(!asked("claude-sonnet-4-5", vec![turn("a", none), turn("b", none)]));
-        assert!(asked("claude-sonnet-4-6", vec![turn("a", other)]), "nothing is asked of its older turns");
-        assert!(asked("claude-sonnet-4-5", vec![turn("a", own)]));
-        assert!(asked("claude-sonnet-4-5", vec![turn("a", own), turn("b", none)]), "it thinks before its first call");
-        let text = [Message::new(MessageRole::Assistant, vec![Part::text("done")]), Message::user("and?")];
-        assert!(asked("claude-sonnet-4-5", vec![turn("a", other), text]), "those calls are over");
     }
 
     #[test]

@@ -383,7 +383,8 @@ mod tests {
         let names = [Some("a  b\t_c.pdf"), Some("a b -c.pdf"), None, Some(" "), Some("document"), Some(long.as_str())];
         let mut parts: Vec<_> = names.into_iter().map(|name| file("application/pdf", name)).collect();
         let later = vec![file("text/plain; charset=utf-8", None)];
-        let messages = |first| vec![Message::new(MessageRole::User, first), Message::new(MessageRole::User, later.clone())];
+        let messages =
+            |first| vec![Message::new(MessageRole::User, first), Message::new(MessageRole::User, later.clone())];
         let found = |parts: Vec<Part>| body(&ModelRequest::new("m", messages(parts)))["messages"][0]["content"].clone();
         let content = found(parts.clone());
         let found_names: Vec<_> = (0..7).map(|index| content[index]["document"]["name"].as_str().unwrap()).collect();

@@ -276,7 +276,8 @@ mod tests {
         };
         const WORDS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
         let all = |name: &str, field: &str| WORDS.map(|effort| asked(name, effort)[field].clone());
-        let pro = [json!("low"), json!("low"), json!("low"), json!("medium"), json!("high"), json!("high"), json!("high")];
+        let pro =
+            [json!("low"), json!("low"), json!("low"), json!("medium"), json!("high"), json!("high"), json!("high")];
         assert_eq!(all("gemini-3.1-pro-preview", "thinkingLevel"), pro);
         let (minimal, [_, _, rest @ ..]) = (json!("minimal"), &pro);
         assert_eq!(all("gemini-3-flash-preview", "thinkingLevel")[..2], [minimal.clone(), minimal]);
