@@ -36,7 +36,7 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, profile};
+use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, profile, tokens};
 use crate::domain::{Message, MessageRole, ModelRequest, ToolChoice, Unsupported};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Http, NetError, Patience};
@@ -46,9 +46,10 @@ use endpoint::Endpoint;
 use error::Failure;
 pub(super) use extra::{bar_extra, check_extra};
 
-/// How long the usage behind a finished answer is waited for.
+/// How long the usage behind a finished answer is waited for, whatever else comes.
 const TAIL: Duration = Duration::from_secs(10);
-/// How long the end of the connection is waited for behind the last piece, so that it can be used again.
+/// How long the end of the connection is waited for behind the last piece, so that it can be used again, whatever else
+/// comes.
 const DRAIN: Duration = Duration::from_millis(20);
 
 /// One provider's way to say a request and to answer it.
@@ -169,6 +170,8 @@ struct Call {
     answer: Answer,
     reader: Reader,
     left_out: Vec<&'static str>,
+    /// Whether other answers than the one that is read may still be on their way.
+    has_others: bool,
     ready: Out,
     /// Why it cannot be read any further, behind what is ready.
     failed: Option<Error>,
@@ -204,6 +207,7 @@ impl Call {
             answer,
             reader,
             left_out,
+            has_others: tokens::choice_bound(&request) > 1,
             ready: Out::new(),
             failed: None,
             ended: false,
@@ -232,9 +236,12 @@ impl Call {
     fn poll_read(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<()>> {
         let is_done = self.reader.is_done();
         if is_done {
-            self.answer.shorten_idle(DRAIN);
+            self.answer.end_within(DRAIN);
         } else if self.reader.is_at_tail() {
-            self.answer.shorten_idle(TAIL);
+            match self.has_others {
+                true => self.answer.shorten_idle(TAIL),
+                false => self.answer.end_within(TAIL),
+            }
         }
         Poll::Ready(match ready!(self.answer.poll_chunk(cx)) {
             Ok(Some(_)) if is_done => Ok(()),
