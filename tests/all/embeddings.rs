@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blitz::provider::{Answer, EmbeddingRequest, FunctionProvider};
+use blitz::provider::{EmbeddingRequest, FunctionProvider, Reply as Answer};
 use blitz::{
     Amount, CostFilter, Engine, EntryKind, ErrorCode, ListOptions, Money, NewBudget, NewModel, NewUser, Price,
     Provenance, RetryPolicy, Session, Visibility,
