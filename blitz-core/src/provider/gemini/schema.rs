@@ -40,6 +40,14 @@ const MEANT: &[&str] = &["not", "if", "then", "else", "patternProperties", "pref
 /// Source: Google's reference of `responseJsonSchema`, read 2026-11-23.
 pub(super) fn of_answer(schema: &Value) -> Value {
     let Value::Object(fields) = schema else { return schema.clone() };
+    let only = fields.get("allOf").and_then(Value::as_array).map(Vec::as_slice);
+    if let Some([Value::Object(only)]) = only
+        && only.keys().all(|keyword| !fields.contains_key(keyword) || matches!(keyword.as_str(), "title" | "description"))
+    {
+        let own = fields.iter().filter(|(keyword, _)| *keyword != "allOf");
+        let merged = only.iter().chain(own).map(|(keyword, value)| (keyword.clone(), value.clone()));
+        return of_answer(&merged.collect());
+    }
     if fields.contains_key("$ref") {
         let own = fields.iter().filter(|(keyword, _)| keyword.starts_with('$'));
         return own.map(|(keyword, value)| (keyword.clone(), of_keyword(keyword, value))).collect();
@@ -52,11 +60,6 @@ pub(super) fn of_answer(schema: &Value) -> Value {
                 let kind = if value.is_string() { "string" } else { "number" };
                 found.entry("type").or_insert_with(|| kind.into());
             }
-            ("allOf", Value::Array(parts)) if parts.len() == 1 => match of_answer(&parts[0]) {
-                Value::Object(only) if only.contains_key("$ref") => return only.into(),
-                Value::Object(only) => found.extend(only),
-                _ => {}
-            },
             (_, value) => drop(found.insert(keyword.clone(), of_keyword(keyword, value))),
         }
     }
@@ -237,6 +240,8 @@ mod tests {
             "$defs": {"A": {"type": "object", "properties": {"v": {"type": "number", "enum": [2]}}}}});
         assert_eq!(of_answer(&schema), expected);
         assert_eq!(of_answer(&expected), expected);
+        let root = json!({"allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": {"type": "string"}}});
+        assert_eq!(of_answer(&root), json!({"$ref": "#/$defs/A", "$defs": {"A": {"type": "string"}}}));
     }
 
     #[test]
