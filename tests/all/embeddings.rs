@@ -179,7 +179,7 @@ async fn t06_what_came_before_a_part_that_fails_is_booked() {
         let error = me.models().embed_retried("e", request, RetryPolicy::never()).await.unwrap_err();
         assert_eq!(error.code(), code);
         let entries = me.costs().list(CostFilter::default(), ListOptions::default()).await.unwrap().items;
-        let usage = entries.iter().max_by_key(|entry| entry.id).unwrap().usage.unwrap();
+        let usage = entries.iter().max_by_key(|entry| entry.seq).unwrap().usage.unwrap();
         assert!((at_least..=at_most).contains(&usage.input_tokens), "{code}: {usage:?}");
     }
     assert_eq!(kinds(&me).await, [EntryKind::Settle, EntryKind::Settle]);
