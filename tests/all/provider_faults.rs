@@ -179,6 +179,13 @@ async fn done_ends_the_answer_even_where_the_connection_stays_open() {
     let start = Instant::now();
     assert_eq!(answer(reply).await.unwrap().message.text_content(), "a");
     assert!(start.elapsed() < Duration::from_secs(30), "the whole time limit passed");
+    // Nor does a server that keeps talking hold it back, behind the end or behind the finish reason.
+    let drip = |reply: Reply| (0..4_000).fold(reply, |reply, _| reply.pause(Duration::from_millis(10)).send(": \n\n"));
+    let stopped = Reply::events().event(&text("a")).event(&finish());
+    let (start, ended) = (Instant::now(), stopped.clone().send("data: [DONE]\n\n"));
+    let (tail, end) = tokio::join!(answer(drip(stopped)), async { (answer(drip(ended)).await, start.elapsed()) });
+    assert_eq!((tail.unwrap().message.text_content(), end.0.unwrap().message.text_content()), ("a".into(), "a".into()));
+    assert!(end.1 < Duration::from_secs(5) && start.elapsed() < Duration::from_secs(30), "the drip was read on");
 }
 
 #[tokio::test]

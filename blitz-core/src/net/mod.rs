@@ -217,7 +217,7 @@ impl Patience {
     }
 
     /// Waits for one piece.
-    async fn wait<T>(&self, piece: impl Future<Output = T>) -> Result<T, NetError> {
+    pub(crate) async fn wait<T>(&self, piece: impl Future<Output = T>) -> Result<T, NetError> {
         let due = self.due(Instant::now());
         timeout_at(due, piece).await.map_err(|_| self.late(due))
     }
@@ -331,6 +331,12 @@ impl Answer {
     /// From here on, silence may last no longer than this.
     pub(crate) fn shorten_idle(&mut self, idle: Duration) {
         self.patience.idle = Some(self.patience.idle.map_or(idle, |before| before.min(idle)));
+    }
+
+    /// From here on, all that still comes may take no longer than this; said again, it takes no longer for that.
+    pub(crate) fn end_within(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        self.patience.deadline = self.patience.deadline.min(end);
     }
 }
 

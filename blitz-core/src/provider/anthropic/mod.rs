@@ -1,9 +1,11 @@
 //! Anthropic Messages.
 //!
-//! [`request`] maps a request to its wire form, [`response`] puts the answer together.
+//! [`request`] maps a request to its wire form, where [`thinking`] asks for thought; [`response`] puts the answer
+//! together.
 
 mod request;
 mod response;
+mod thinking;
 
 use reqwest::header::HeaderName;
 

@@ -1,15 +1,16 @@
 //! Maps a request to its wire form.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::profile::{self, claude_version};
 use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::text::{argument_object, is_blank};
-use super::super::wire::{check_extra, lay_over, left_out, prompted, split_system, to_body};
-use crate::domain::{Message, MessageRole, ModelRequest, Part, ThinkingRule, ToolChoice, ToolResult};
+use super::super::wire::{cache, check_extra, lay_over, left_out, prompted, split_system, to_body};
+use super::thinking;
+use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
 /// Fields of the wire form that belong to the engine: `settings.extra` must not hold them.
@@ -17,8 +18,6 @@ const OWN_FIELDS: &[&str] =
     &["model", "messages", "system", "max_tokens", "temperature", "top_p", "stop_sequences", "stream", "tool_choice"];
 /// The output cap where nobody sets one: the wire form demands one.
 const DEFAULT_CAP: u64 = 4_096;
-/// The least that a model may be given to think with.
-const LEAST_BUDGET: u64 = 1_024;
 
 pub(super) struct Wire {
     pub headers: HeaderMap,
@@ -56,17 +55,18 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
         body["output_config"] = json!({"format": {"type": "json_schema", "schema": native.schema}});
         native.reading
     });
-    let thinks = thinking(request, cap, &mut body, &extra);
+    let thinks = thinking::ask(request, cap, &mut body, &extra);
     choose_tool(request, thinks, &mut body);
     sampling(request, thinks, &mut body);
-    let is_effort = |effort: &str| !matches!(effort, "none" | "off");
+    let said = body.pointer("/output_config/effort");
+    let is_another = |effort: &str| !thinks || said.is_some_and(|said| said != effort);
     let left_out = left_out(
         request,
         &[
             ("temperature", settings.temperature.is_some() && body.get("temperature").is_none()),
             ("top_p", settings.top_p.is_some() && body.get("top_p").is_none()),
             ("seed", settings.seed.is_some()),
-            ("reasoning_effort", settings.reasoning_effort.as_deref().is_some_and(is_effort) && !thinks),
+            ("reasoning_effort", thinking::effort(settings).is_some_and(is_another)),
         ],
     )?;
     if let Some(ttl) = settings.prompt_cache.as_ref().and_then(|cache| cache.conversation.as_ref()) {
@@ -76,6 +76,8 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
         body["stream"] = true.into();
     }
     lay_over(&mut body, &extra);
+    let elsewhere = usize::from(body.get("cache_control").is_some());
+    cache::thin_out(&mut body, "cache_control", elsewhere);
     Ok(Wire { headers: headers(betas, uploads)?, body: to_body(&body)?, streams, reading, left_out })
 }
 
@@ -146,40 +148,6 @@ fn tools(request: &ModelRequest, body: &mut Value) {
     if !tools.is_empty() {
         body["tools"] = tools.into();
     }
-}
-
-/// Asks for thinking as the effort says; whether the model will think.
-fn thinking(request: &ModelRequest, cap: u64, body: &mut Value, extra: &Map<String, Value>) -> bool {
-    if let Some(asked) = extra.get("thinking") {
-        return asked["type"] != "disabled";
-    }
-    let Some(effort) = request.settings.reasoning_effort.as_deref() else { return false };
-    if matches!(effort, "none" | "off") {
-        return false;
-    }
-    let rule = profile::of_request(request, None).thinking;
-    if rule == Some(ThinkingRule::Never) {
-        return false;
-    }
-    if rule == Some(ThinkingRule::Adaptive) {
-        body["thinking"] = json!({"type": "adaptive"});
-        lay_over(body, &Map::from_iter([("output_config".to_owned(), json!({"effort": effort}))]));
-        return true;
-    }
-    let wanted = match effort {
-        "minimal" => LEAST_BUDGET,
-        "low" => 2_048,
-        "high" => 16_384,
-        "xhigh" | "max" => 32_768,
-        _ => 8_192,
-    };
-    // Thinking is part of the capped output, and something must be left for the answer.
-    let budget = wanted.min(cap.saturating_sub(LEAST_BUDGET / 2));
-    if budget < LEAST_BUDGET {
-        return false;
-    }
-    body["thinking"] = json!({"type": "enabled", "budget_tokens": budget});
-    true
 }
 
 fn choose_tool(request: &ModelRequest, thinks: bool, body: &mut Value) {
@@ -454,6 +422,24 @@ mod tests {
         assert_eq!(wire["system"][0]["cache_control"]["type"], "ephemeral");
         request.settings.prompt_cache = None;
         assert_eq!(body(&request)["system"][0]["cache_control"], json!({"type": "ephemeral", "ttl": "1h"}));
+    }
+
+    #[test]
+    fn a_request_has_no_more_cache_marks_than_the_api_takes() {
+        let said = |text: &str| vec![Part::text(text), Part::CachePoint { ttl: None }];
+        let turn = |role, text| Message::new(role, said(text));
+        let (user, assistant) = (MessageRole::User, MessageRole::Assistant);
+        let messages = vec![Message::system("rules"), turn(user, "1"), turn(assistant, "2"), turn(user, "3")];
+        let mut request = ask(messages);
+        request.tools = vec![ToolSpec::new("f", "", json!({"type": "object"}))].into();
+        request.settings.prompt_cache = Some(PromptCache::everything());
+        let wire = body(&request);
+        assert_eq!(wire.to_string().matches("cache_control").count(), 4, "{wire}");
+        let marks = |index: usize| wire["messages"][index]["content"][0].get("cache_control").is_some();
+        assert_eq!([0, 1, 2].map(marks), [false, false, true]);
+        let own = json!({"type": "web_search_20250305", "name": "web_search", "cache_control": {"type": "ephemeral"}});
+        request.settings.extra.insert("tools".into(), json!([own]));
+        assert_eq!(body(&request).to_string().matches("cache_control").count(), 4);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod sign;
 use std::sync::Arc;
 
 use super::wire::endpoint::{Auth, Endpoint};
-use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
+use super::wire::{Dialect, Encoded, Link, http_provider, left_out, must_call};
 use super::{Profile, profile};
 use crate::domain::{ModelRequest, Secret};
 use crate::error::{Error, Result};
@@ -87,6 +87,7 @@ impl Dialect for Converse {
                 ("seed", settings.seed.is_some()),
                 ("reasoning_effort", settings.reasoning_effort.is_some()),
                 ("parallel_tool_calls", settings.parallel_tool_calls.is_some() && !request.tools.is_empty()),
+                ("tool_choice", must_call(request) && request::forced(request).is_none()),
             ],
         )?;
         Ok(Encoded::plain(url, body, streams, response::Decoder::new(&endpoint.name, request)).without(left_out))

@@ -1,11 +1,14 @@
 //! Maps a request to its wire form.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::super::wire::calls::{IdRule, WireIds};
+use super::super::wire::extra::found;
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::{argument_object, is_blank};
-use super::super::wire::{check_extra, lay_over, prompted, split_system, to_body};
+use super::super::wire::{cache, check_extra, family, lay_over, prompted, split_system, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
 
@@ -28,11 +31,14 @@ const OWN_FIELDS: &[&str] = &[
     "additionalModelRequestFields.inferenceConfig",
 ];
 
+/// The most characters of a document's name, with room for a number behind it: the API takes 200.
+const MAX_NAME: usize = 180;
+
 /// Errors: `InvalidInput` if `extra` holds a field of the engine, or a message what the API cannot take.
 pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {
     check_extra(request, OWN_FIELDS)?;
     let (leading, rest) = split_system(&request.messages);
-    let mut turns = Turns { provider, turns: Vec::new(), ids: WireIds::by(IdRule::Word) };
+    let mut turns = Turns { provider, turns: Vec::new(), ids: WireIds::by(IdRule::Word), names: HashSet::new() };
     for message in rest {
         turns.take(message)?;
     }
@@ -41,8 +47,8 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     let mut body = json!({"messages": messages.collect::<Vec<_>>()});
     let mut system = system(leading)?;
     let cache = request.settings.prompt_cache.as_ref();
-    if cache.is_some_and(|cache| cache.system.is_some()) && !system.is_empty() {
-        system.push(cache_point());
+    if let Some(ttl) = cache.and_then(|cache| cache.system.as_deref()).filter(|_| !system.is_empty()) {
+        system.push(cache_point(Some(ttl)));
     }
     if let Some(output) = &request.output_schema {
         system.push(json!({"text": prompted(&output.schema)}));
@@ -50,17 +56,18 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     if !system.is_empty() {
         body["system"] = system.into();
     }
-    if cache.is_some_and(|cache| cache.conversation.is_some())
+    if let Some(ttl) = cache.and_then(|cache| cache.conversation.as_deref())
         && let Some(Value::Array(content)) =
             body["messages"].as_array_mut().and_then(|all| all.last_mut()?.get_mut("content"))
     {
-        content.push(cache_point());
+        content.push(cache_point(Some(ttl)));
     }
     let config = config(request);
     if config.as_object().is_some_and(|config| !config.is_empty()) {
         body["inferenceConfig"] = config;
     }
     tools(request, has_calls, &mut body);
+    cache::thin_out(&mut body, "cachePoint", 0);
     lay_over(&mut body, &request.settings.extra);
     to_body(&body)
 }
@@ -70,7 +77,7 @@ fn system(leading: &[Message]) -> Result<Vec<Value>> {
     for part in leading.iter().flat_map(|message| &message.parts) {
         match part {
             Part::Text { text } if !is_blank(text) => blocks.push(json!({"text": text})),
-            Part::CachePoint { .. } => blocks.push(cache_point()),
+            Part::CachePoint { ttl } => blocks.push(cache_point(ttl.as_deref())),
             Part::Image { .. } | Part::File { .. } => {
                 return Err(Error::invalid("an image or file can only be in a user message"));
             }
@@ -115,25 +122,54 @@ fn tools(request: &ModelRequest, has_calls: bool, body: &mut Value) {
             json!({"toolSpec": spec})
         })
         .collect();
-    if request.settings.prompt_cache.as_ref().is_some_and(|cache| cache.tools.is_some()) {
-        tools.push(cache_point());
+    if let Some(ttl) = request.settings.prompt_cache.as_ref().and_then(|cache| cache.tools.as_deref()) {
+        tools.push(cache_point(Some(ttl)));
     }
     body["toolConfig"] = json!({"tools": tools});
-    match &request.tool_choice {
-        ToolChoice::Auto | ToolChoice::None => {}
-        ToolChoice::Required => body["toolConfig"]["toolChoice"] = json!({"any": {}}),
-        ToolChoice::Tool(name) => body["toolConfig"]["toolChoice"] = json!({"tool": {"name": name}}),
+    if let Some(choice) = forced(request) {
+        body["toolConfig"]["toolChoice"] = choice;
     }
 }
 
-fn cache_point() -> Value {
-    json!({"cachePoint": {"type": "default"}})
+/// What makes the model call a tool; `None` where none must be called, or the model cannot be made to.
+///
+/// Claude and Nova take any choice, Mistral Large none by name. Others refuse it, and so does a model that thinks.
+/// Source: Amazon's reference of `ToolChoice`, read 2026-11-23.
+pub(super) fn forced(request: &ModelRequest) -> Option<Value> {
+    let model = family(request);
+    let by_name = ["claude-", "nova-"].iter().any(|name| model.contains(name));
+    if thinks(request) || !by_name && !model.contains("mistral-large") {
+        return None;
+    }
+    match &request.tool_choice {
+        ToolChoice::Tool(name) if by_name => Some(json!({"tool": {"name": name}})),
+        ToolChoice::Tool(_) if request.tools.len() > 1 => None,
+        ToolChoice::Tool(_) | ToolChoice::Required => Some(json!({"any": {}})),
+        ToolChoice::Auto | ToolChoice::None => None,
+    }
+}
+
+/// Whether the extra fields ask the model to think, in the words of Claude or of Nova.
+fn thinks(request: &ModelRequest) -> bool {
+    let fields = ["additionalModelRequestFields.thinking", "additionalModelRequestFields.reasoningConfig"];
+    let mut asked = fields.iter().flat_map(|field| found(&request.settings.extra, field));
+    asked.any(|asked| asked["type"] != "disabled")
+}
+
+/// Asks to keep everything up to here, for the usual time or for this one.
+fn cache_point(ttl: Option<&str>) -> Value {
+    match ttl.filter(|ttl| !ttl.is_empty()) {
+        Some(ttl) => json!({"cachePoint": {"type": "default", "ttl": ttl}}),
+        None => json!({"cachePoint": {"type": "default"}}),
+    }
 }
 
 struct Turns<'a> {
     provider: &'a str,
     turns: Vec<(&'static str, Vec<Value>)>,
     ids: WireIds<'a>,
+    /// Those of the documents so far.
+    names: HashSet<String>,
 }
 
 impl<'a> Turns<'a> {
@@ -147,11 +183,11 @@ impl<'a> Turns<'a> {
         for part in &message.parts {
             match part {
                 Part::Text { text } | Part::Refusal { text } if !is_blank(text) => blocks.push(json!({"text": text})),
-                Part::Thinking { text, signature, provider: Some(maker), .. } if maker == self.provider => {
-                    let mut thought = json!({"text": text});
-                    if let Some(signature) = signature {
-                        thought["signature"] = signature.as_str().into();
-                    }
+                // What is not signed is refused, also by the model that thought it.
+                Part::Thinking { text, signature: Some(signature), provider: Some(maker), .. }
+                    if maker == self.provider =>
+                {
+                    let thought = json!({"text": text, "signature": signature});
                     blocks.push(json!({"reasoningContent": {"reasoningText": thought}}));
                 }
                 Part::ToolCall(call) => {
@@ -160,12 +196,16 @@ impl<'a> Turns<'a> {
                     blocks.push(json!({"toolUse": {"toolUseId": id, "name": call.name, "input": input}}));
                 }
                 Part::ToolResult(result) => blocks.push(self.result(result)),
-                Part::Image { media_type, data } => blocks.push(media_block("image", media_type, data, None)?),
-                Part::File { media_type, data, name } => {
-                    let kind = if media_type.starts_with("video/") { "video" } else { "document" };
-                    blocks.push(media_block(kind, media_type, data, name.as_deref())?);
+                Part::Image { media_type, data } => blocks.push(json!({"image": media_block(media_type, data)?})),
+                Part::File { media_type, data, .. } if media_type.starts_with("video/") => {
+                    blocks.push(json!({"video": media_block(media_type, data)?}));
                 }
-                Part::CachePoint { .. } => blocks.push(cache_point()),
+                Part::File { media_type, data, name } => {
+                    let mut block = media_block(media_type, data)?;
+                    block["name"] = self.document_name(name.as_deref()).into();
+                    blocks.push(json!({"document": block}));
+                }
+                Part::CachePoint { ttl } => blocks.push(cache_point(ttl.as_deref())),
                 Part::Opaque { provider, data } if provider == self.provider => blocks.push(data.clone()),
                 _ => {}
             }
@@ -174,6 +214,22 @@ impl<'a> Turns<'a> {
             self.turns.push((role, blocks));
         }
         Ok(())
+    }
+
+    /// A name as the API takes it, which no document before it has.
+    ///
+    /// It holds letters, digits, single spaces, hyphens, underscores and brackets only.
+    fn document_name(&mut self, given: Option<&str>) -> String {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_' | '(' | ')' | '[' | ']');
+        let words = given.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+        let plain: String = words.chars().take(MAX_NAME).map(|c| if fits(c) { c } else { '-' }).collect();
+        let plain = if plain.is_empty() { "document" } else { plain.trim_end() };
+        let (mut name, mut number) = (plain.to_owned(), 1);
+        while !self.names.insert(name.clone()) {
+            number += 1;
+            name = format!("{plain} ({number})");
+        }
+        name
     }
 
     fn result(&self, result: &'a ToolResult) -> Value {
@@ -192,7 +248,7 @@ impl<'a> Turns<'a> {
     }
 }
 
-fn media_block(kind: &str, media_type: &str, data: &str, name: Option<&str>) -> Result<Value> {
+fn media_block(media_type: &str, data: &str) -> Result<Value> {
     let (media_type, source) = match media::source(media_type, data) {
         Source::Inline(media_type, data) => (media_type, json!({"bytes": data})),
         Source::Url(uri) if uri.starts_with("s3://") => (media_type, json!({"s3Location": {"uri": uri}})),
@@ -200,34 +256,42 @@ fn media_block(kind: &str, media_type: &str, data: &str, name: Option<&str>) -> 
             return Err(Error::invalid("bedrock takes bytes or an s3:// address of an image or file"));
         }
     };
-    let mut block = json!({"format": format_of(media_type), "source": source});
-    if kind == "document" {
-        // A name holds letters, digits, spaces, hyphens and brackets only.
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '(' | ')' | '[' | ']' | '_');
-        let name = name.unwrap_or("document").chars().map(|c| if fits(c) { c } else { '-' });
-        block["name"] = name.collect::<String>().into();
-    }
-    Ok(json!({kind: block}))
+    Ok(json!({"format": format_of(media_type), "source": source}))
 }
 
 /// The word for a type: `pdf`, `png`, and so on.
-fn format_of(media_type: &str) -> &str {
-    match media_type {
+fn format_of(media_type: &str) -> String {
+    let plain = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let word = match plain.as_str() {
         "text/plain" => "txt",
         "text/markdown" => "md",
         "application/msword" => "doc",
         "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => "docx",
         "application/vnd.ms-excel" => "xls",
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "xlsx",
+        "image/jpg" => "jpeg",
+        "video/quicktime" => "mov",
+        "video/x-matroska" => "mkv",
+        "video/x-flv" => "flv",
+        "video/x-ms-wmv" => "wmv",
+        "video/3gpp" => "three_gp",
         other => other.rsplit('/').next().unwrap_or(other),
-    }
+    };
+    word.to_owned()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::super::wire::Dialect;
+    use super::super::super::wire::endpoint::{Auth, Endpoint};
     use super::*;
-    use crate::domain::ToolCall;
+    use crate::domain::{OutputSchema, PromptCache, ToolCall, ToolSpec, Unsupported};
+    use crate::provider::structured;
+
+    fn body(request: &ModelRequest) -> Value {
+        serde_json::from_slice(&encode("bedrock", request).unwrap()).unwrap()
+    }
 
     #[test]
     fn b08_b19_b26_texts_of_white_space_are_left_out() {
@@ -239,13 +303,123 @@ mod tests {
             Message::new(MessageRole::Tool, vec![Part::ToolResult(ToolResult::new("a", "f", json!("  ")))]),
             Message::user("  "),
         ];
-        let body = encode("bedrock", &ModelRequest::new("m", messages)).unwrap();
-        let wire: Value = serde_json::from_slice(&body).unwrap();
+        let wire = body(&ModelRequest::new("m", messages));
         assert_eq!(wire.get("system"), None);
         assert_eq!(wire["messages"].as_array().unwrap().len(), 3);
         assert_eq!(wire["messages"][1]["content"].as_array().unwrap().len(), 1, "{wire}");
         let result = json!({"toolResult": {"toolUseId": "a", "content": [{"json": {"result": "  "}}]}});
         assert_eq!(wire["messages"][2]["content"], json!([result]));
+    }
+
+    #[test]
+    fn b29_only_signed_thinking_goes_back() {
+        let thought = |signature: Option<&str>| Part::Thinking {
+            text: "hm".into(),
+            signature: signature.map(str::to_owned),
+            provider: Some("bedrock".into()),
+            id: None,
+        };
+        let said = vec![thought(None), thought(Some("s")), Part::text("ok")];
+        let messages = vec![Message::user("1"), Message::new(MessageRole::Assistant, said), Message::user("2")];
+        let wire = body(&ModelRequest::new("us.deepseek.r1-v1:0", messages));
+        let signed = json!({"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}});
+        assert_eq!(wire["messages"][1]["content"], json!([signed, {"text": "ok"}]));
+    }
+
+    #[test]
+    fn b11_b15_only_models_that_can_be_made_to_call_are_made_to() {
+        let (any, named) = (json!({"any": {}}), json!({"tool": {"name": "f"}}));
+        let tools = |names: &[&str]| names.iter().map(|name| ToolSpec::new(*name, "", json!({}))).collect::<Vec<_>>();
+        let thinking = |kind: &str| json!({"thinking": {"type": kind}});
+        for (model, fields, required, chosen, among_two) in [
+            ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", json!({}), Some(&any), Some(&named), Some(&named)),
+            ("anthropic.claude-sonnet-4-6", thinking("disabled"), Some(&any), Some(&named), Some(&named)),
+            ("anthropic.claude-sonnet-4-6", thinking("adaptive"), None, None, None),
+            ("amazon.nova-pro-v1:0", json!({"top_k": 3}), Some(&any), Some(&named), Some(&named)),
+            ("amazon.nova-2-lite-v1:0", json!({"reasoningConfig": {"type": "enabled"}}), None, None, None),
+            ("mistral.mistral-large-2407-v1:0", json!({}), Some(&any), Some(&any), None),
+            ("mistral.mistral-small-2402-v1:0", json!({}), None, None, None),
+            ("us.meta.llama3-3-70b-instruct-v1:0", json!({}), None, None, None),
+        ] {
+            let choice = |choice: ToolChoice, names: &[&str]| {
+                let mut request = ModelRequest::new(model, vec![Message::user("?")]).with_tools(tools(names));
+                request.settings.extra.insert("additionalModelRequestFields".into(), fields.clone());
+                request.tool_choice = choice;
+                body(&request)["toolConfig"].get("toolChoice").cloned()
+            };
+            assert_eq!(choice(ToolChoice::Required, &["f", "g"]).as_ref(), required, "{model}");
+            assert_eq!(choice(ToolChoice::Tool("f".into()), &["f"]).as_ref(), chosen, "{model}");
+            assert_eq!(choice(ToolChoice::Tool("f".into()), &["f", "g"]).as_ref(), among_two, "{model}");
+        }
+    }
+
+    #[test]
+    fn b34_a_choice_that_is_not_said_is_named_unless_it_is_the_engines_own() {
+        let encoded = |request: &ModelRequest| {
+            let endpoint = Endpoint::new("bedrock", "http://h", Auth::None).unwrap();
+            super::super::Converse.encode(&endpoint, request, false).map(|encoded| encoded.left_out)
+        };
+        let mut request = ModelRequest::new("meta.llama3-3-70b-instruct-v1:0", vec![Message::user("?")]);
+        request = request.with_tools(vec![ToolSpec::new("f", "", json!({}))]).with_tool_choice(ToolChoice::Required);
+        assert_eq!(encoded(&request).unwrap(), ["tool_choice"]);
+        request.settings.unsupported = Some(Unsupported::Error);
+        assert!(encoded(&request).err().unwrap().to_string().contains("with tool_choice:"));
+        // The tool that takes the answer is asked for, not named.
+        request = request.with_tools(vec![]).with_tool_choice(ToolChoice::Auto);
+        request = request.with_output_schema(OutputSchema::new("o", json!({"type": "object"})));
+        let profile = super::super::Converse.profile(&request.model_name);
+        structured::prepare(&mut request, &profile);
+        assert!(matches!(&request.tool_choice, ToolChoice::Tool(_)) && encoded(&request).unwrap().is_empty());
+    }
+
+    #[test]
+    fn documents_have_names_and_formats_that_the_api_takes() {
+        let file = |kind: &str, name: Option<&str>| Part::File {
+            media_type: kind.into(),
+            data: "AAAA".into(),
+            name: name.map(str::to_owned),
+        };
+        let long = "ü".repeat(300);
+        let names = [Some("a  b\t_c.pdf"), Some("a b _c.pdf"), None, Some(" "), Some("document"), Some(long.as_str())];
+        let mut parts: Vec<_> = names.into_iter().map(|name| file("application/pdf", name)).collect();
+        let later = vec![file("text/plain; charset=utf-8", None)];
+        let messages =
+            |first| vec![Message::new(MessageRole::User, first), Message::new(MessageRole::User, later.clone())];
+        let found = |parts: Vec<Part>| body(&ModelRequest::new("m", messages(parts)))["messages"][0]["content"].clone();
+        let content = found(parts.clone());
+        let found_names: Vec<_> = (0..7).map(|index| content[index]["document"]["name"].as_str().unwrap()).collect();
+        let cut = "-".repeat(MAX_NAME);
+        let expected =
+            ["a b _c-pdf", "a b _c-pdf (2)", "document", "document (2)", "document (3)", &cut, "document (4)"];
+        assert_eq!(found_names, expected);
+        assert_eq!(content[6]["document"]["format"], "txt");
+        parts.clear();
+        parts.push(Part::Image { media_type: "image/jpg".into(), data: "AAAA".into() });
+        parts.extend(["quicktime", "x-matroska", "3gpp", "mp4"].map(|kind| file(&format!("video/{kind}"), Some("v"))));
+        let content = found(parts);
+        assert_eq!(content[0]["image"]["format"], "jpeg");
+        assert_eq!([1, 2, 3, 4].map(|index| &content[index]["video"]["format"]), ["mov", "mkv", "three_gp", "mp4"]);
+    }
+
+    #[test]
+    fn cache_points_say_how_long_they_hold() {
+        let (usual, hour) = (json!({"type": "default"}), json!({"type": "default", "ttl": "1h"}));
+        let said = vec![Part::text("hi"), Part::CachePoint { ttl: Some("1h".into()) }, Part::text("?")];
+        let mut request = ModelRequest::new("m", vec![Message::system("s"), Message::new(MessageRole::User, said)]);
+        request.tools = vec![ToolSpec::new("f", "", json!({}))].into();
+        let mut cache = PromptCache::everything();
+        (cache.tools, cache.system) = (Some("1h".into()), Some("1h".into()));
+        request.settings.prompt_cache = Some(cache);
+        let wire = body(&request);
+        assert_eq!(wire["toolConfig"]["tools"][1]["cachePoint"], hour);
+        assert_eq!(wire["system"][1]["cachePoint"], hour);
+        assert_eq!(wire["messages"][0]["content"][1]["cachePoint"], hour);
+        assert_eq!(wire["messages"][0]["content"][3]["cachePoint"], usual);
+        let mark = Part::CachePoint { ttl: None };
+        request.messages.push(Message::new(MessageRole::User, vec![Part::text("and?"), mark.clone(), Part::text("!")]));
+        let wire = body(&request);
+        assert_eq!(wire.to_string().matches("cachePoint").count(), 4, "{wire}");
+        assert_eq!(wire["messages"][0]["content"][1], json!({"text": "?"}), "the oldest of the messages goes");
     }
 
     #[test]

@@ -12,9 +12,9 @@ use serde_json::json;
 
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
-use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
-use super::{EmbeddingRequest, EmbeddingResponse, profile};
-use crate::domain::{ModelRequest, Secret, ThinkingRule};
+use super::wire::{Dialect, Encoded, Link, asks_cache, http_provider, left_out};
+use super::{EmbeddingRequest, EmbeddingResponse};
+use crate::domain::{ModelRequest, Part, Secret};
 use crate::error::{Error, Result};
 
 /// A provider that speaks Google's Gemini API.
@@ -60,12 +60,13 @@ impl Dialect for Content {
         }
         let body = request::encode(&endpoint.name, request)?;
         let settings = &request.settings;
-        let never_thinks = profile::of_request(request, None).thinking == Some(ThinkingRule::Never);
+        let is_said = request::thinking(request).is_some_and(|(_, is_exact)| is_exact);
         let left_out = left_out(
             request,
             &[
-                ("reasoning_effort", settings.reasoning_effort.is_some() && never_thinks),
+                ("reasoning_effort", settings.reasoning_effort.is_some() && !is_said),
                 ("parallel_tool_calls", settings.parallel_tool_calls.is_some() && !request.tools.is_empty()),
+                ("prompt_cache", asks_cache(request)),
             ],
         )?;
         Ok(Encoded::plain(url, body, streams, response::Decoder::new(&endpoint.name, request)).without(left_out))
@@ -73,6 +74,10 @@ impl Dialect for Content {
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
         Some(embedding(endpoint, request))
+    }
+
+    fn most_inputs(&self, _: &[Part]) -> usize {
+        100
     }
 }
 
@@ -104,4 +109,44 @@ fn embedding(endpoint: &Endpoint, request: &EmbeddingRequest) -> Result<Embeddin
             EmbeddingResponse { vectors, ..EmbeddingResponse::default() }
         },
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::domain::{Message, PromptCache};
+
+    fn left_out(request: &ModelRequest) -> Vec<&'static str> {
+        let endpoint = Endpoint::new("gemini", "http://h", Auth::None).unwrap();
+        Content.encode(&endpoint, request, false).unwrap().left_out
+    }
+
+    #[test]
+    fn b34_an_effort_that_is_only_the_nearest_is_named() {
+        for (model, effort, is_named) in [
+            ("gemini-3-pro", "none", true),
+            ("gemini-3-pro", "minimal", true),
+            ("gemini-3-flash", "minimal", false),
+            ("gemini-3-flash", "xhigh", true),
+            ("gemini-3-pro", "high", false),
+            ("gemini-2.5-pro", "none", true),
+            ("gemini-2.5-flash", "none", false),
+            ("gemini-2.5-pro", "max", false),
+            ("gemini-2.0-flash", "low", true),
+        ] {
+            let mut request = ModelRequest::new(model, vec![Message::user("?")]);
+            request.settings.reasoning_effort = Some(effort.into());
+            assert_eq!(left_out(&request) == ["reasoning_effort"], is_named, "{model} {effort}");
+        }
+    }
+
+    #[test]
+    fn b34_a_prompt_cache_is_named_as_left_out() {
+        let mut request = ModelRequest::new("gemini-3-pro", vec![Message::user("?")]);
+        request.settings.prompt_cache = Some(PromptCache::everything());
+        assert_eq!(left_out(&request), ["prompt_cache"]);
+        request.settings.prompt_cache = Some(PromptCache::default());
+        assert!(left_out(&request).is_empty());
+    }
 }

@@ -7,7 +7,7 @@ use super::super::tokens::is_billed_by_the_prompt;
 use super::super::wire::extra::UNSEEN_INPUT;
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::argument_object;
-use super::super::wire::{bar_extra, check_extra, lay_over, prompted, split_system, to_body};
+use super::super::wire::{bar_extra, check_extra, family, lay_over, prompted, split_system, to_body};
 use super::schema;
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ThinkingRule, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     if let Some(output) = &request.output_schema {
         if holds_to_schema(request) {
             config["responseMimeType"] = "application/json".into();
-            config["responseJsonSchema"] = output.schema.clone();
+            config["responseJsonSchema"] = schema::of_answer(&output.schema);
         } else {
             system.push(json!({"text": prompted(&output.schema)}));
         }
@@ -93,28 +93,49 @@ fn config(request: &ModelRequest) -> Value {
     if !settings.stop.is_empty() {
         config["stopSequences"] = settings.stop.clone().into();
     }
-    if let Some(effort) = settings.reasoning_effort.as_deref() {
-        match profile::of_request(request, None).thinking {
-            Some(ThinkingRule::Never) => {}
-            rule => config["thinkingConfig"] = thinking(rule, effort),
-        }
+    if let Some((thinking, _)) = thinking(request) {
+        config["thinkingConfig"] = thinking;
     }
     config
 }
 
-/// Gemini 3 knows levels, the models before it a number of tokens.
-fn thinking(rule: Option<ThinkingRule>, effort: &str) -> Value {
-    if rule != Some(ThinkingRule::Budget) {
-        return json!({"includeThoughts": true, "thinkingLevel": effort});
-    }
-    let budget = match effort {
-        "none" | "off" => return json!({"thinkingBudget": 0}),
-        "minimal" => 512,
-        "low" => 1_024,
-        "high" => 24_576,
-        _ => 8_192,
+/// How the model is asked to think, and whether that is what the effort says or only the nearest to it.
+///
+/// Gemini 3 knows levels, the models before it a number of tokens; Pro always thinks.
+/// Source: Google's page on thinking, read 2026-11-23.
+pub(super) fn thinking(request: &ModelRequest) -> Option<(Value, bool)> {
+    let effort = request.settings.reasoning_effort.as_deref()?;
+    let is_pro = family(request).contains("-pro");
+    let is_off = matches!(effort, "none" | "off");
+    let (field, value, is_exact): (_, Value, _) = match profile::of_request(request, None).thinking {
+        Some(ThinkingRule::Never) => return None,
+        Some(ThinkingRule::Budget) => {
+            let (least, most) = if is_pro { (128, 32_768) } else { (0, 24_576) };
+            let budget = match effort {
+                _ if is_off => least,
+                "minimal" => 512,
+                "low" => 1_024,
+                "high" => 24_576,
+                "xhigh" | "max" => most,
+                _ => 8_192,
+            };
+            ("thinkingBudget", budget.into(), !(is_off && is_pro))
+        }
+        _ => {
+            let level = match effort {
+                "none" | "off" | "minimal" if is_pro => "low",
+                "none" | "off" => "minimal",
+                "xhigh" | "max" => "high",
+                level => level,
+            };
+            ("thinkingLevel", level.into(), level == effort)
+        }
     };
-    json!({"includeThoughts": true, "thinkingBudget": budget})
+    let mut config = json!({field: value});
+    if !is_off {
+        config["includeThoughts"] = true.into();
+    }
+    Some((config, is_exact))
 }
 
 fn tools(request: &ModelRequest, body: &mut Value) {
@@ -280,9 +301,19 @@ mod tests {
             request.settings.reasoning_effort = Some(effort.into());
             body(&request)["generationConfig"]["thinkingConfig"].clone()
         };
-        assert_eq!(asked("gemini-3-pro", "low")["thinkingLevel"], "low");
-        assert_eq!(asked("models/gemini-2.5-flash", "low")["thinkingBudget"], 1_024);
-        assert_eq!(asked("gemini-2.5-flash", "none"), json!({"thinkingBudget": 0}));
+        const WORDS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+        let all = |name: &str, field: &str| WORDS.map(|effort| asked(name, effort)[field].clone());
+        let pro =
+            [json!("low"), json!("low"), json!("low"), json!("medium"), json!("high"), json!("high"), json!("high")];
+        assert_eq!(all("gemini-3.1-pro-preview", "thinkingLevel"), pro);
+        let (minimal, [_, _, rest @ ..]) = (json!("minimal"), &pro);
+        assert_eq!(all("gemini-3-flash-preview", "thinkingLevel")[..2], [minimal.clone(), minimal]);
+        assert_eq!(&all("gemini-3-flash-preview", "thinkingLevel")[2..], rest);
+        let budgets = [128, 512, 1_024, 8_192, 24_576, 32_768, 32_768].map(Value::from);
+        assert_eq!(all("gemini-2.5-pro", "thinkingBudget"), budgets);
+        let budgets = [0, 512, 1_024, 8_192, 24_576, 24_576, 24_576].map(Value::from);
+        assert_eq!(all("models/gemini-2.5-flash", "thinkingBudget"), budgets);
+        assert_eq!(all("gemini-2.5-flash", "includeThoughts")[..2], [Value::Null, json!(true)]);
         assert_eq!(asked("gemini-2.0-flash", "low"), Value::Null);
     }
 }

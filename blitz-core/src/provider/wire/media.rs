@@ -40,8 +40,10 @@ pub(in crate::provider) fn url<'a>(media_type: &'a str, data: &'a str) -> Option
 
 /// The text behind base64, where the type says that it is text.
 pub(in crate::provider) fn text(media_type: &str, data: &str) -> Option<String> {
-    let is_text = media_type.starts_with("text/");
-    is_text.then(|| STANDARD.decode(data).ok()).flatten().and_then(|bytes| String::from_utf8(bytes).ok())
+    match source(media_type, data) {
+        Source::Inline(kind, data) if kind.starts_with("text/") => String::from_utf8(STANDARD.decode(data).ok()?).ok(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +58,9 @@ mod tests {
         assert_eq!(source("application/pdf", "file-id:f1"), Source::Id("f1"));
         assert_eq!(url("image/png", "AAAA").as_deref(), Some("data:image/png;base64,AAAA"));
         assert_eq!(text("text/plain", "aGk=").as_deref(), Some("hi"));
+        assert_eq!(text("text/plain", "data:text/plain;charset=utf-8;base64,aGk=").as_deref(), Some("hi"));
+        assert_eq!(text("application/octet-stream", "data:text/csv;base64,aGk=").as_deref(), Some("hi"));
         assert_eq!(text("application/pdf", "aGk="), None);
+        assert_eq!(text("text/plain", "https://h/a.txt"), None);
     }
 }

@@ -6,6 +6,7 @@
 //! schemas in [`schema`].
 
 pub(super) mod body;
+pub(super) mod cache;
 pub(super) mod calls;
 pub(super) mod counts;
 pub(super) mod draft;
@@ -37,7 +38,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, profile, tokens};
-use crate::domain::{Message, MessageRole, ModelRequest, Unsupported};
+use crate::domain::{Message, MessageRole, ModelRequest, Part, PromptCache, ToolChoice, Unsupported};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Http, NetError, Patience};
 use body::{Decode, Out, Reader, Unreadable};
@@ -46,9 +47,10 @@ use endpoint::Endpoint;
 use error::Failure;
 pub(super) use extra::{bar_extra, check_extra};
 
-/// How long the usage behind a finished answer is waited for.
+/// How long the usage behind a finished answer is waited for, whatever else comes.
 const TAIL: Duration = Duration::from_secs(10);
-/// How long the end of the connection is waited for behind the last piece, so that it can be used again.
+/// How long the end of the connection is waited for behind the last piece, so that it can be used again, whatever else
+/// comes.
 const DRAIN: Duration = Duration::from_millis(20);
 
 /// One provider's way to say a request and to answer it.
@@ -71,6 +73,11 @@ pub(super) trait Dialect: Send + Sync + 'static {
     /// A call for embeddings; `None` where the dialect knows none.
     fn embed(&self, _endpoint: &Endpoint, _request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
         None
+    }
+
+    /// The most of these inputs that one call for embeddings takes.
+    fn most_inputs(&self, _inputs: &[Part]) -> usize {
+        usize::MAX
     }
 
     /// Whether a refused request is worth a second try in its plain form.
@@ -175,6 +182,8 @@ struct Call {
     answer: Answer,
     reader: Reader,
     left_out: Vec<&'static str>,
+    /// Whether other answers than the one that is read may still be on their way.
+    has_others: bool,
     ready: Out,
     /// Why it cannot be read any further, behind what is ready.
     failed: Option<Error>,
@@ -217,6 +226,7 @@ impl Call {
             answer,
             reader,
             left_out,
+            has_others: tokens::choice_bound(&request) > 1,
             ready: Out::new(),
             failed: None,
             ended: false,
@@ -245,9 +255,12 @@ impl Call {
     fn poll_read(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<()>> {
         let is_done = self.reader.is_done();
         if is_done {
-            self.answer.shorten_idle(DRAIN);
+            self.answer.end_within(DRAIN);
         } else if self.reader.is_at_tail() {
-            self.answer.shorten_idle(TAIL);
+            match self.has_others {
+                true => self.answer.shorten_idle(TAIL),
+                false => self.answer.end_within(TAIL),
+            }
         }
         Poll::Ready(match ready!(self.answer.poll_chunk(cx)) {
             Ok(Some(_)) if is_done => Ok(()),
@@ -295,10 +308,35 @@ pub(super) fn left_out(request: &ModelRequest, settings: &[(&'static str, bool)]
     if names.is_empty() || request.settings.unsupported != Some(Unsupported::Error) {
         return Ok(names);
     }
-    let names = names.join(", settings.");
+    // A choice of a tool is no field of the settings.
+    let told = names.iter().map(|name| match *name {
+        "tool_choice" => (*name).to_owned(),
+        name => format!("settings.{name}"),
+    });
     Err(Error::invalid(format!(
-        "this model cannot be asked with settings.{names}: take that out, or let settings.unsupported be drop"
+        "this model cannot be asked with {}: take that out, or let settings.unsupported be drop",
+        told.collect::<Vec<_>>().join(", ")
     )))
+}
+
+/// Whether a request asks to keep anything in a prompt cache.
+pub(super) fn asks_cache(request: &ModelRequest) -> bool {
+    request.settings.prompt_cache.as_ref().is_some_and(|cache| *cache != PromptCache::default())
+}
+
+/// The name that tells the family of a request's model, in lower case.
+pub(super) fn family(request: &ModelRequest) -> String {
+    let own = request.settings.profile.as_ref().and_then(|own| own.family.as_deref());
+    own.unwrap_or(&request.model_name).to_ascii_lowercase()
+}
+
+/// Whether a caller wants a tool to be called; the tool that takes the answer is the engine's own wish.
+pub(super) fn must_call(request: &ModelRequest) -> bool {
+    match &request.tool_choice {
+        ToolChoice::Auto | ToolChoice::None => false,
+        ToolChoice::Required => !request.tools.is_empty(),
+        ToolChoice::Tool(name) => request.output_tool.as_ref().is_none_or(|own| *own.name != **name),
+    }
 }
 
 /// Lays the unknown fields of the settings over a body: objects field by field, lists behind lists.
