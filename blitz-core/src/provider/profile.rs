@@ -184,13 +184,24 @@ pub(super) fn claude_version(model_name: &str) -> Option<(u32, u32)> {
     Some((major, minor.unwrap_or(0)))
 }
 
+/// Whether a model can be made to call a tool: Claude cannot from 5.1 on, but for its smallest.
+///
+/// Source: the model map of LiteLLM 1.109 (`supports_forced_tool_use`).
+pub(super) fn takes_forced_calls(model_name: &str) -> bool {
+    model_name.contains("haiku") || claude_version(model_name).is_none_or(|version| version < (5, 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn b34_reasoning_families_are_known_by_name() {
-        for name in ["o1", "o3-mini", "o4-mini-2025-04-16", "gpt-5", "gpt-5-nano", "gpt-5.1", "openai/gpt-5-mini"] {
+        let newer = ["gpt-6.1-sol", "gpt-6-luna-2026-09-22", "gpt-5.5-pro", "claude-opus-5-5", "claude-sonnet-5"];
+        for name in ["o1", "o3-mini", "o4-mini-2025-04-16", "gpt-5", "gpt-5-nano", "gpt-5.1", "openai/gpt-5-mini"]
+            .iter()
+            .chain(&newer)
+        {
             assert!(of(name).reasoning, "{name}");
         }
         for (name, version) in [
@@ -199,6 +210,7 @@ mod tests {
             ("claude-3-5-sonnet-20241022", (3, 5)),
             ("claude-sonnet-4-20250514", (4, 0)),
             ("us.anthropic.claude-opus-4-7-v1:0", (4, 7)),
+            ("claude-fable-5-1", (5, 1)),
         ] {
             assert_eq!(claude_version(name), Some(version), "{name}");
         }

@@ -8,7 +8,7 @@ use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::media::{self, Source};
 use super::super::wire::schema::{self, Reading, Sent};
 use super::super::wire::text::{argument_object, is_blank};
-use super::super::wire::{cache, check_extra, lay_over, left_out, prompted, split_system, to_body};
+use super::super::wire::{cache, check_extra, family, lay_over, left_out, must_call, prompted, split_system, to_body};
 use super::thinking;
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, ToolResult};
 use crate::error::{Error, Result};
@@ -59,6 +59,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     choose_tool(request, thinks, &mut body);
     sampling(request, thinks, &mut body);
     let said = body.pointer("/output_config/effort");
+    let is_made_to_call = matches!(body["tool_choice"]["type"].as_str(), Some("any" | "tool"));
     let is_another = |effort: &str| !thinks || said.is_some_and(|said| said != effort);
     let left_out = left_out(
         request,
@@ -66,6 +67,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
             ("temperature", settings.temperature.is_some() && body.get("temperature").is_none()),
             ("top_p", settings.top_p.is_some() && body.get("top_p").is_none()),
             ("seed", settings.seed.is_some()),
+            ("tool_choice", must_call(request) && !is_made_to_call),
             ("reasoning_effort", thinking::effort(settings).is_some_and(is_another)),
         ],
     )?;
@@ -155,9 +157,10 @@ fn choose_tool(request: &ModelRequest, thinks: bool, body: &mut Value) {
     if request.tools.is_empty() {
         return;
     }
+    let thinks = thinks || !profile::takes_forced_calls(&family(request));
     let mut choice = match &request.tool_choice {
         ToolChoice::None => json!({"type": "none"}),
-        // A model that thinks cannot be made to call.
+        // A model that thinks cannot be made to call, nor can some others.
         ToolChoice::Required if !thinks => json!({"type": "any"}),
         ToolChoice::Tool(name) if !thinks => json!({"type": "tool", "name": name}),
         _ => json!({"type": "auto"}),
@@ -324,6 +327,8 @@ fn cache_control(ttl: Option<&str>) -> Value {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
     use crate::domain::{ModelSettings, PromptCache, ToolCall, ToolSpec};
 
@@ -393,6 +398,12 @@ mod tests {
         request.settings.reasoning_effort = None;
         assert_eq!(body(&request)["tool_choice"], json!({"type": "any"}));
         assert_eq!(body(&request)["temperature"], 0.2);
+        // Its largest cannot be made to call from 5.1 on, and says so.
+        for (name, can_be_made) in [("claude-opus-5", true), ("claude-opus-5-5", false), ("claude-haiku-5-5", true)] {
+            request.model_name = name.into();
+            let named = encode("anthropic", &request).unwrap().left_out.contains(&"tool_choice");
+            assert_eq!((body(&request).get("tool_choice").is_some(), named), (can_be_made, !can_be_made), "{name}");
+        }
     }
 
     #[test]

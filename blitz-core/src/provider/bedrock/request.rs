@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+use super::super::profile::takes_forced_calls;
 use super::super::wire::calls::{IdRule, WireIds};
 use super::super::wire::extra::found;
 use super::super::wire::media::{self, Source};
@@ -138,7 +139,8 @@ fn tools(request: &ModelRequest, has_calls: bool, body: &mut Value) {
 pub(super) fn forced(request: &ModelRequest) -> Option<Value> {
     let model = family(request);
     let by_name = ["claude-", "nova-"].iter().any(|name| model.contains(name));
-    if thinks(request) || !by_name && !model.contains("mistral-large") {
+    let can_be_made = by_name && takes_forced_calls(&model) || model.contains("mistral-large");
+    if thinks(request) || !can_be_made {
         return None;
     }
     match &request.tool_choice {
