@@ -1,8 +1,9 @@
 //! Embeddings through the engine: paid like any call, by every name a model has.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use blitz::provider::EmbeddingRequest;
+use blitz::provider::{EmbeddingRequest, FunctionProvider, Reply as Answer};
 use blitz::{
     Amount, CostFilter, Engine, EntryKind, ErrorCode, ListOptions, Money, NewBudget, NewModel, NewUser, Price,
     Provenance, RetryPolicy, Session, Visibility,
@@ -112,6 +113,27 @@ async fn a_refusal_is_void_and_a_break_is_booked() {
     }
     assert_eq!(codes, [ErrorCode::RateLimited, ErrorCode::Unavailable, ErrorCode::BadOutput]);
     assert_eq!(kinds(&me).await, [EntryKind::Void, EntryKind::Settle, EntryKind::Settle]);
+}
+
+#[tokio::test]
+async fn b42_an_embedding_of_the_hosts_that_hangs_ends_with_its_time_and_is_booked() {
+    let asked = Arc::new(tokio::sync::Notify::new());
+    let asks = Arc::clone(&asked);
+    let provider = FunctionProvider::new("host", |_, _| std::future::ready(Ok(Answer::text("never"))));
+    let provider = provider.with_embedding(move |_, _| {
+        asks.notify_one();
+        std::future::pending()
+    });
+    let engine = Engine::builder(":memory:").with_provider(provider).open().await.unwrap();
+    let me = engine.root("test");
+    let model = NewModel::new("e", "host", "m").with_price(Price::per_million("1", "1").unwrap());
+    me.models().put(model).await.unwrap();
+    let models = me.models();
+    let call = tokio::spawn(async move { models.embed("e", ["a", "b"]).await });
+    asked.notified().await;
+    tokio::time::pause();
+    assert_eq!(call.await.unwrap().unwrap_err().code(), ErrorCode::Timeout);
+    assert_eq!(kinds(&me).await, [EntryKind::Settle], "nobody knows what was made of it");
 }
 
 fn quick(max_attempts: u32) -> RetryPolicy {

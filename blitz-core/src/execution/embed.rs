@@ -22,6 +22,9 @@ use crate::store::Connection;
 /// How long a call for embeddings may take, its turns, attempts and waits included.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How much longer a provider may take to say itself that the time is over, and what of it is paid.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// One call for embeddings: which attempt of it is made, and when it is too late for another.
 #[derive(Clone)]
 pub(crate) struct Attempt {
@@ -259,8 +262,11 @@ impl Embedding {
         let trial = provider.is_remote().then(|| runtime.deployments.of(&deployment).enter()).transpose()?;
         pass.sent();
         *is_sent = true;
-        let context = CallContext::new(attempt.left()).with_headers(headers);
-        let result = pass.scope().run(provider.embed(request, context)).await;
+        let left = attempt.left();
+        let context = CallContext::new(left).with_headers(headers);
+        let call = pass.scope().run(provider.embed(request, context));
+        let result = tokio::time::timeout(left + GRACE, call).await;
+        let result = result.unwrap_or_else(|_| Err(Error::timeout("the time was over before the vectors were made")));
         let (told, result) = match result {
             Ok(response) => {
                 let told = ModelResponse { usage: response.usage, ..ModelResponse::new(Vec::new()) };

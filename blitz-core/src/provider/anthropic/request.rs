@@ -325,7 +325,7 @@ fn cache_control(ttl: Option<&str>) -> Value {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::domain::{PromptCache, ToolCall, ToolSpec};
+    use crate::domain::{ModelSettings, PromptCache, ToolCall, ToolSpec};
 
     fn body(request: &ModelRequest) -> Value {
         serde_json::from_slice(&encode("anthropic", request).unwrap().body).unwrap()

@@ -151,7 +151,7 @@ impl Endpoint {
         patience: Patience,
     ) -> Result<Answer> {
         self.headers.lay_over(&mut headers);
-        let kept = self.auth.sign(&url, &body, &mut headers).await.map_err(|error| self.unsigned(error))?;
+        let kept = self.sign(&url, &body, &mut headers, patience).await?;
         let (Some(token), Auth::Token(tokens)) = (kept, &self.auth) else {
             return self.http.post_json(url, headers, body, patience).await.map_err(|error| self.broken(error));
         };
@@ -161,9 +161,22 @@ impl Endpoint {
             return Ok(answer);
         }
         // It ended before its time: nothing was done, and a new one may be had.
-        tokens.forget(&token).await;
-        self.auth.sign(&url, &body, &mut headers).await.map_err(|error| self.unsigned(error))?;
+        drop(patience.wait(tokens.forget(&token)).await);
+        self.sign(&url, &body, &mut headers, patience).await?;
         self.http.post_json(url, headers, body, patience).await.map_err(|error| self.broken(error))
+    }
+
+    /// Says who sends a request, as long as it has time: gives the token that says so, where it was kept.
+    async fn sign(
+        &self,
+        url: &Url,
+        body: &[u8],
+        headers: &mut HeaderMap,
+        patience: Patience,
+    ) -> Result<Option<Secret>> {
+        let signed = patience.wait(self.auth.sign(url, body, headers)).await;
+        let late = |_| Err(Error::timeout("the function that gives the token took too long"));
+        signed.unwrap_or_else(late).map_err(|error| self.unsigned(error))
     }
 
     /// Why a request was not sent: nobody could say who sends it.
@@ -200,7 +213,11 @@ impl fmt::Debug for Endpoint {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::token::Token;
     use super::*;
+    use crate::domain::Timestamp;
 
     #[test]
     fn fault_the_address_of_a_call_follows_from_any_base_url() {
@@ -215,6 +232,26 @@ mod tests {
         ] {
             let endpoint = Endpoint::new("p", base, Auth::None).unwrap();
             assert_eq!(endpoint.url("/v1", "/chat/completions").as_str(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn b35_b42_a_token_function_that_hangs_ends_with_the_time_of_its_call() {
+        let count = std::sync::atomic::AtomicU32::new(0);
+        // The first one is near its end, so the next call asks anew; another waits behind that.
+        let tokens = Tokens::new(Arc::new(move || match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => Box::pin(std::future::ready(Ok(Token::new(Secret::new("t")).until(Timestamp::now())))),
+            _ => Box::pin(std::future::pending()),
+        }));
+        tokens.get().await.unwrap();
+        let endpoint = Endpoint::new("p", "http://127.0.0.1:1", Auth::Token(Arc::new(tokens))).unwrap();
+        let post = || {
+            let patience = Patience::new(Duration::from_millis(30), None);
+            endpoint.post(endpoint.base.clone(), HeaderMap::new(), Vec::new(), patience)
+        };
+        let (one, other) = tokio::join!(post(), post());
+        for error in [one, other].map(|result| result.err().unwrap()) {
+            assert_eq!((error.code(), error.charged()), (ErrorCode::Timeout, Charged::No), "{error}");
         }
     }
 
