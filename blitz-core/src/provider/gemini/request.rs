@@ -52,7 +52,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     if let Some(output) = &request.output_schema {
         if holds_to_schema(request) {
             config["responseMimeType"] = "application/json".into();
-            config["responseJsonSchema"] = output.schema.clone();
+            config["responseJsonSchema"] = schema::of_answer(&output.schema);
         } else {
             system.push(json!({"text": prompted(&output.schema)}));
         }
