@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blitz::provider::{EmbeddingRequest, FunctionProvider, Reply as Answer};
+use blitz::provider::{
+    CallContext, Cohere, EmbeddingRequest, FunctionProvider, Gemini, Provider, Reply as Answer,
+};
 use blitz::{
-    Amount, CostFilter, Engine, EntryKind, ErrorCode, ListOptions, Money, NewBudget, NewModel, NewUser, Price,
+    Amount, CostFilter, Engine, EntryKind, ErrorCode, ListOptions, Money, NewBudget, NewModel, NewUser, Part, Price,
     Provenance, RetryPolicy, Session, Visibility,
 };
 use serde_json::{Value, json};
@@ -134,6 +136,53 @@ async fn b42_an_embedding_of_the_hosts_that_hangs_ends_with_its_time_and_is_book
     tokio::time::pause();
     assert_eq!(call.await.unwrap().unwrap_err().code(), ErrorCode::Timeout);
     assert_eq!(kinds(&me).await, [EntryKind::Settle], "nobody knows what was made of it");
+}
+
+#[tokio::test]
+async fn more_inputs_than_one_call_takes_are_split_in_order() {
+    let cohere = |from: usize, count: usize| {
+        let vectors: Vec<_> = (from..from + count).map(|index| [index, 0]).collect();
+        let meta = json!({"billed_units": {"input_tokens": count}});
+        Reply::json(200, &json!({"embeddings": vectors, "meta": meta}))
+    };
+    let texts = |count: usize| (0..count).map(|index| format!("t{index}"));
+    let server = Server::start([cohere(0, 96), cohere(96, 4), cohere(0, 1), cohere(1, 1)]).await;
+    let call = || CallContext::new(Duration::from_secs(60));
+    let provider = Cohere::new(server.url(), None).unwrap();
+    let made = provider.embed(EmbeddingRequest::texts("m", texts(100)), call()).await.unwrap();
+    assert!(made.vectors.iter().enumerate().all(|(index, vector)| vector[0] == index as f32));
+    assert_eq!((made.vectors.len(), made.usage.unwrap().input_tokens, server.requests().len()), (100, 100, 2));
+    assert_eq!(server.last_request().json()["texts"], json!(["t96", "t97", "t98", "t99"]));
+    let image = Part::Image { media_type: "image/png".into(), data: "AAAA".into() };
+    let made = provider.embed(EmbeddingRequest::new("m", vec![image.clone(), image.clone()]), call()).await.unwrap();
+    assert_eq!((made.vectors, server.requests().len()), (vec![vec![0.0, 0.0], vec![1.0, 0.0]], 4));
+    let mixed = provider.embed(EmbeddingRequest::new("m", vec![image, Part::text("a")]), call()).await;
+    assert_eq!((mixed.unwrap_err().code(), server.requests().len()), (ErrorCode::InvalidInput, 4));
+
+    let gemini = |count: usize| Reply::json(200, &json!({"embeddings": vec![json!({"values": [1]}); count]}));
+    let server = Server::start([gemini(100), gemini(1)]).await;
+    let provider = Gemini::new(server.url(), None).unwrap();
+    assert_eq!(provider.embed(EmbeddingRequest::texts("m", texts(101)), call()).await.unwrap().vectors.len(), 101);
+}
+
+#[tokio::test]
+async fn t06_what_came_before_a_part_that_fails_is_booked() {
+    let first = json!({"embeddings": vec![[1]; 96], "meta": {"billed_units": {"input_tokens": 7}}});
+    let refused = Reply::json(400, &json!({"message": "no"}));
+    let server = Server::start([Reply::json(200, &first), refused, Reply::json(200, &first), Reply::close()]).await;
+    let engine = Engine::open(":memory:").await.unwrap();
+    let me = engine.root("test");
+    let model = NewModel::new("e", "cohere", "m").with_base_url(server.url()).with_api_key(KEY);
+    me.models().put(model.with_price(Price::per_million("1", "1").unwrap())).await.unwrap();
+    for (code, at_least, at_most) in [(ErrorCode::InvalidInput, 7, 7), (ErrorCode::Unavailable, 97, 10_000)] {
+        let request = EmbeddingRequest::texts("", vec!["a"; 97]);
+        let error = me.models().embed_retried("e", request, RetryPolicy::never()).await.unwrap_err();
+        assert_eq!(error.code(), code);
+        let entries = me.costs().list(CostFilter::default(), ListOptions::default()).await.unwrap().items;
+        let usage = entries.iter().max_by_key(|entry| entry.seq).unwrap().usage.unwrap();
+        assert!((at_least..=at_most).contains(&usage.input_tokens), "{code}: {usage:?}");
+    }
+    assert_eq!(kinds(&me).await, [EntryKind::Settle, EntryKind::Settle]);
 }
 
 fn quick(max_attempts: u32) -> RetryPolicy {

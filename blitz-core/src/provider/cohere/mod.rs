@@ -10,7 +10,7 @@ use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
 use super::{EmbeddingRequest, EmbeddingResponse, Profile, profile};
-use crate::domain::{ModelRequest, Secret, Usage};
+use crate::domain::{ModelRequest, Part, Secret, Usage};
 use crate::error::Result;
 
 /// A provider that speaks to Cohere.
@@ -63,9 +63,18 @@ impl Dialect for Chat {
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
         Some(embedding(endpoint, request))
     }
+
+    fn most_inputs(&self, inputs: &[Part]) -> usize {
+        match inputs.iter().filter(|part| matches!(part, Part::Image { .. })).count() {
+            0 => 96,
+            all if all == inputs.len() => 1,
+            // It takes one kind at a time, so these are refused together.
+            _ => inputs.len(),
+        }
+    }
 }
 
-/// Texts, or images one by one: the API takes one kind at a time.
+/// Texts or images: the API takes one kind at a time.
 fn embedding(endpoint: &Endpoint, request: &EmbeddingRequest) -> Result<EmbeddingCall> {
     let mut url = endpoint.url("/v1", "/embed");
     let path = url.path().replace("/v2/", "/v1/");

@@ -14,7 +14,7 @@ use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
 use super::{EmbeddingRequest, EmbeddingResponse};
-use crate::domain::{ModelRequest, Secret};
+use crate::domain::{ModelRequest, Part, Secret};
 use crate::error::{Error, Result};
 
 /// A provider that speaks Google's Gemini API.
@@ -73,6 +73,10 @@ impl Dialect for Content {
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
         Some(embedding(endpoint, request))
+    }
+
+    fn most_inputs(&self, _: &[Part]) -> usize {
+        100
     }
 }
 

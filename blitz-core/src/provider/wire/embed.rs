@@ -12,7 +12,7 @@ use super::counts::Counts;
 use super::endpoint::Endpoint;
 use super::{Link, extra, lay_over, media, to_body};
 use crate::domain::{Part, Usage};
-use crate::error::{Error, Result};
+use crate::error::{Charged, Error, Result};
 use crate::net::Patience;
 
 /// A call for embeddings ready to be sent, and who reads its answer.
@@ -25,19 +25,44 @@ pub(in crate::provider) struct EmbeddingCall {
 }
 
 impl Link {
+    /// Embeds as many inputs at once as the dialect takes, one call behind another.
+    ///
+    /// Errors: those of the first call that fails, with what the calls before it used.
     pub(in crate::provider) async fn embed(
         mut self,
-        request: EmbeddingRequest,
+        mut request: EmbeddingRequest,
         context: CallContext,
     ) -> Result<EmbeddingResponse> {
         self.endpoint = self.endpoint.with_headers(&context.headers);
-        let Some(call) = self.dialect.embed(&self.endpoint, &request) else {
-            return Err(Error::invalid(format!("{} makes no embeddings here", self.endpoint.name)));
-        };
-        let EmbeddingCall { url, mut body, open, read } = call?;
-        extra::check_embedding(&body, open, &request.extra)?;
-        lay_over(&mut body, &request.extra);
+        let (inputs, mut calls) = (std::mem::take(&mut request.inputs), Vec::new());
+        for some in inputs.chunks(self.dialect.most_inputs(&inputs).max(1)) {
+            request.inputs = some.to_vec();
+            let Some(call) = self.dialect.embed(&self.endpoint, &request) else {
+                return Err(Error::invalid(format!("{} makes no embeddings here", self.endpoint.name)));
+            };
+            let mut call = call?;
+            extra::check_embedding(&call.body, call.open, &request.extra)?;
+            lay_over(&mut call.body, &request.extra);
+            calls.push((call, some.len()));
+        }
         let patience = Patience::new(context.timeout, None);
+        let mut whole: Option<EmbeddingResponse> = None;
+        for (call, inputs) in calls {
+            whole = Some(match (whole, self.embed_some(call, inputs, patience).await) {
+                (None, found) => found?,
+                (Some(before), Ok(found)) => joined(before, found),
+                (Some(before), Err(error)) => return Err(behind(before, error)),
+            });
+        }
+        let whole = whole.unwrap_or_default();
+        match missing(&whole.vectors, inputs.len()) {
+            None => Ok(whole),
+            Some(what) => Err(self.unusable(Unreadable::Empty(what), whole)),
+        }
+    }
+
+    async fn embed_some(&self, call: EmbeddingCall, inputs: usize, patience: Patience) -> Result<EmbeddingResponse> {
+        let EmbeddingCall { url, body, read, .. } = call;
         let mut answer = self.endpoint.post(url, HeaderMap::new(), to_body(&body)?, patience).await?;
         if answer.status() >= 300 {
             return Err(self.endpoint.failure(answer).await.into_error(&self.endpoint));
@@ -50,14 +75,60 @@ impl Link {
             self.endpoint.unreadable(Unreadable::Malformed("embeddings that are not JSON"), false, None)
         })?;
         let found = read(&answer);
-        let Some(what) = missing(&found.vectors, request.inputs.len()) else { return Ok(found) };
-        let reported = found.usage.map(|usage| (usage, found.raw_usage));
+        let Some(what) = missing(&found.vectors, inputs) else { return Ok(found) };
         // An error in place of the answer says more than that there is none.
         let error = match answer.get("error").filter(|error| !error.is_null()) {
             Some(_) => Unreadable::ErrorObject(answer),
             None => Unreadable::Empty(what),
         };
-        Err(self.endpoint.unreadable(error, false, reported))
+        Err(self.unusable(error, found))
+    }
+
+    fn unusable(&self, error: Unreadable, found: EmbeddingResponse) -> Error {
+        let raw = found.raw_usage;
+        self.endpoint.unreadable(error, false, found.usage.map(|usage| (usage, raw)))
+    }
+}
+
+/// The vectors of two calls, one behind the other, and what both used, where both say it.
+fn joined(mut before: EmbeddingResponse, found: EmbeddingResponse) -> EmbeddingResponse {
+    before.vectors.extend(found.vectors);
+    before.usage = before.usage.zip(found.usage).map(|(one, other)| together(one, &other));
+    before.raw_usage = listed(before.raw_usage, found.raw_usage);
+    before
+}
+
+/// A failure behind calls that were answered: what those used is part of it.
+fn behind(before: EmbeddingResponse, error: Error) -> Error {
+    let own = match &error {
+        Error::Provider { usage: Some(own), .. } => Some(own.clone()),
+        _ => None,
+    };
+    let is_free = error.charged() == Charged::No;
+    let used = match (before.usage, own.as_ref().map(|own| own.usage)) {
+        (Some(one), Some(other)) => Some(together(one, &other)),
+        (Some(one), None) if is_free => Some(one),
+        // Nobody knows the rest.
+        (one, other) => one.or(other).map(Usage::with_open_input),
+    };
+    let raw = listed(before.raw_usage, own.map_or(Value::Null, |own| own.raw));
+    let error = if is_free { error.with_charged(Charged::Delivered) } else { error };
+    error.with_reported(used.map(|used| (used, raw)))
+}
+
+fn together(mut one: Usage, other: &Usage) -> Usage {
+    one.add(other);
+    if other.open.odd { one.doubted() } else { one }
+}
+
+/// The reports of several calls as a list.
+fn listed(before: Value, one: Value) -> Value {
+    match before {
+        Value::Array(mut all) => {
+            all.push(one);
+            all.into()
+        }
+        first => json!([first, one]),
     }
 }
 

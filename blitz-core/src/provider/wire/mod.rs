@@ -37,7 +37,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, profile, tokens};
-use crate::domain::{Message, MessageRole, ModelRequest, ToolChoice, Unsupported};
+use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, Unsupported};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Http, NetError, Patience};
 use body::{Decode, Out, Reader, Unreadable};
@@ -67,6 +67,11 @@ pub(super) trait Dialect: Send + Sync + 'static {
     /// A call for embeddings; `None` where the dialect knows none.
     fn embed(&self, _endpoint: &Endpoint, _request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {
         None
+    }
+
+    /// The most of these inputs that one call for embeddings takes.
+    fn most_inputs(&self, _inputs: &[Part]) -> usize {
+        usize::MAX
     }
 
     /// Whether a refused request is worth a second try in its plain form.
