@@ -5,6 +5,7 @@
 //! model record with an address brings its own key, or none. So nobody who may write a record can
 //! have the host's key sent to an address of theirs.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use super::wire::token::Token;
@@ -162,7 +163,8 @@ fn named_by(environment: Environment<'_>) -> Option<String> {
         let set = |names: &[&str]| names.iter().any(|name| environment(name).is_some());
         let is_local = !known.wants_key && set(known.bases);
         let has_token = matches!(known.dialect, Dialect::Azure(_)) && set(&[AZURE_TOKEN]);
-        if !is_local && !has_token && !set(known.keys) {
+        let signs = known.name == "bedrock" && set(&["AWS_ACCESS_KEY_ID"]) && set(&["AWS_SECRET_ACCESS_KEY"]);
+        if !is_local && !has_token && !signs && !set(known.keys) {
             return None;
         }
         let model = match known.dialect {
@@ -289,7 +291,7 @@ fn connect_in(
         }
         Dialect::Anthropic => Arc::new(Anthropic::new(base, key)?.named(provider).with_http(http)),
         Dialect::Gemini => Arc::new(Gemini::new(base, key)?.named(provider).with_http(http)),
-        Dialect::Ollama => Arc::new(Ollama::new(&with_scheme(base), key)?.named(provider).with_http(http)),
+        Dialect::Ollama => Arc::new(Ollama::new(&ollama_host(base), key)?.named(provider).with_http(http)),
         Dialect::Cohere => Arc::new(Cohere::new(base, key)?.named(provider).with_http(http)),
         #[cfg(feature = "bedrock")]
         Dialect::Bedrock => return Err(Error::internal("bedrock is connected above")),
@@ -301,9 +303,26 @@ fn entra_token() -> Result<Token> {
     variable(AZURE_TOKEN).map(|token| Token::new(Secret::new(&token))).ok_or_else(gone)
 }
 
-/// Ollama's own variable may hold a host and port alone.
-fn with_scheme(base: &str) -> String {
-    if base.contains("://") { base.to_owned() } else { format!("http://{base}") }
+/// The address in Ollama's own variable: a host, a port or both may be left out of one without a scheme, and an address
+/// to listen on at all stands for this machine.
+fn ollama_host(base: &str) -> String {
+    let base = base.trim();
+    let (scheme, rest) = base.split_once("://").unwrap_or(("http", base));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let bare = host.parse::<Ipv6Addr>().map(|address| format!("[{address}]"));
+    let host = bare.as_deref().unwrap_or(host);
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, port),
+        _ => (host, ""),
+    };
+    let name = match name {
+        "" | "0.0.0.0" => "127.0.0.1",
+        "[::]" => "[::1]",
+        name => name,
+    };
+    let port = if port.is_empty() && !base.contains("://") { "11434" } else { port };
+    let colon = if port.is_empty() { "" } else { ":" };
+    format!("{scheme}://{name}{colon}{port}{path}")
 }
 
 #[cfg(feature = "bedrock")]
@@ -457,5 +476,32 @@ mod tests {
         let azure = |name: &str| (name.starts_with("AZURE")).then(|| "v".to_owned());
         assert_eq!(named_by(&azure).as_deref(), Some("azure:v"));
         assert_eq!(named_by(&|_| None), None);
+        let signing = |name: &str| (name.starts_with("AWS_") || name == "BEDROCK_MODEL").then(|| "v".to_owned());
+        let keys = |name: &str| signing(name).filter(|_| name != "AWS_BEARER_TOKEN_BEDROCK");
+        assert_eq!(named_by(&keys).as_deref(), cfg!(feature = "bedrock").then_some("bedrock:v"));
+        assert_eq!(named_by(&|name| keys(name).filter(|_| name != "AWS_SECRET_ACCESS_KEY")), None);
+    }
+
+    #[test]
+    fn b35_the_host_of_ollama_is_read_as_ollama_reads_it() {
+        for (variable, expected) in [
+            ("127.0.0.1:11434", "http://127.0.0.1:11434"),
+            ("box", "http://box:11434"),
+            ("box:8000", "http://box:8000"),
+            ("box/ollama", "http://box:11434/ollama"),
+            (":8000", "http://127.0.0.1:8000"),
+            (":", "http://127.0.0.1:11434"),
+            ("0.0.0.0", "http://127.0.0.1:11434"),
+            ("0.0.0.0:8000", "http://127.0.0.1:8000"),
+            ("::1", "http://[::1]:11434"),
+            ("[::1]:8000", "http://[::1]:8000"),
+            ("[::]:8000", "http://[::1]:8000"),
+            ("http://box", "http://box"),
+            ("https://box/ollama", "https://box/ollama"),
+            ("http://0.0.0.0:11434", "http://127.0.0.1:11434"),
+            ("http://ana:canary@box", "http://ana:canary@box"),
+        ] {
+            assert_eq!(ollama_host(variable), expected);
+        }
     }
 }

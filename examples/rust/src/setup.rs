@@ -124,6 +124,7 @@ const USUAL: &[(&str, &str, &str)] = &[
     ("GROQ_API_KEY", "groq", "llama-3.3-70b-versatile"),
     ("XAI_API_KEY", "xai", "grok-4"),
     ("CO_API_KEY", "cohere", "command-a-03-2025"),
+    ("COHERE_API_KEY", "cohere", "command-a-03-2025"),
     ("OPENROUTER_API_KEY", "openrouter", "openai/gpt-4o-mini"),
 ];
 
