@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blitz::provider::{
-    CallContext, Cohere, EmbeddingRequest, FunctionProvider, Gemini, Provider, Reply as Answer,
-};
+use blitz::provider::{CallContext, Cohere, EmbeddingRequest, FunctionProvider, Gemini, Provider, Reply as Answer};
 use blitz::{
     Amount, CostFilter, Engine, EntryKind, ErrorCode, ListOptions, Money, NewBudget, NewModel, NewUser, Part, Price,
     Provenance, RetryPolicy, Session, Visibility,

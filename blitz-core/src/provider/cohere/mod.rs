@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::wire::counts::Counts;
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
-use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
+use super::wire::{Dialect, Encoded, Link, asks_cache, http_provider, left_out};
 use super::{EmbeddingRequest, EmbeddingResponse, Profile, profile};
 use crate::domain::{ModelRequest, Part, Secret, Usage};
 use crate::error::Result;
@@ -51,7 +51,10 @@ impl Dialect for Chat {
         let decoder = response::Decoder::new(&endpoint.name, request, reading);
         let left_out = left_out(
             request,
-            &[("parallel_tool_calls", request.settings.parallel_tool_calls.is_some() && !request.tools.is_empty())],
+            &[
+                ("parallel_tool_calls", request.settings.parallel_tool_calls.is_some() && !request.tools.is_empty()),
+                ("prompt_cache", asks_cache(request)),
+            ],
         )?;
         Ok(Encoded::plain(endpoint.url("/v2", "/chat"), body, streams, decoder).without(left_out))
     }
@@ -102,5 +105,21 @@ fn embedded(answer: &Value) -> EmbeddingResponse {
         usage: used.map(|tokens| counts.checked(Usage::new(tokens, 0))),
         raw_usage: billed.clone(),
         model_name: String::new(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::domain::{Message, PromptCache};
+
+    #[test]
+    fn b34_a_prompt_cache_is_named_as_left_out() {
+        let endpoint = Endpoint::new("p", "http://h", Auth::None).unwrap();
+        let mut request = ModelRequest::new("m", vec![Message::user("?")]);
+        request.settings.prompt_cache = Some(PromptCache::everything());
+        let left_out = Chat.encode(&endpoint, &request, false).unwrap().left_out;
+        assert_eq!(left_out, ["prompt_cache"]);
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
-use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
+use super::wire::{Dialect, Encoded, Link, asks_cache, http_provider, left_out};
 use super::{EmbeddingRequest, EmbeddingResponse};
 use crate::domain::{ModelRequest, Part, Secret};
 use crate::error::{Error, Result};
@@ -66,6 +66,7 @@ impl Dialect for Content {
             &[
                 ("reasoning_effort", settings.reasoning_effort.is_some() && !is_said),
                 ("parallel_tool_calls", settings.parallel_tool_calls.is_some() && !request.tools.is_empty()),
+                ("prompt_cache", asks_cache(request)),
             ],
         )?;
         Ok(Encoded::plain(url, body, streams, response::Decoder::new(&endpoint.name, request)).without(left_out))
@@ -114,7 +115,7 @@ fn embedding(endpoint: &Endpoint, request: &EmbeddingRequest) -> Result<Embeddin
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::domain::Message;
+    use crate::domain::{Message, PromptCache};
 
     fn left_out(request: &ModelRequest) -> Vec<&'static str> {
         let endpoint = Endpoint::new("gemini", "http://h", Auth::None).unwrap();
@@ -138,5 +139,14 @@ mod tests {
             request.settings.reasoning_effort = Some(effort.into());
             assert_eq!(left_out(&request) == ["reasoning_effort"], is_named, "{model} {effort}");
         }
+    }
+
+    #[test]
+    fn b34_a_prompt_cache_is_named_as_left_out() {
+        let mut request = ModelRequest::new("gemini-3-pro", vec![Message::user("?")]);
+        request.settings.prompt_cache = Some(PromptCache::everything());
+        assert_eq!(left_out(&request), ["prompt_cache"]);
+        request.settings.prompt_cache = Some(PromptCache::default());
+        assert!(left_out(&request).is_empty());
     }
 }

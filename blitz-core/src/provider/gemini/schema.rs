@@ -42,7 +42,9 @@ pub(super) fn of_answer(schema: &Value) -> Value {
     let Value::Object(fields) = schema else { return schema.clone() };
     let only = fields.get("allOf").and_then(Value::as_array).map(Vec::as_slice);
     if let Some([Value::Object(only)]) = only
-        && only.keys().all(|keyword| !fields.contains_key(keyword) || matches!(keyword.as_str(), "title" | "description"))
+        && only
+            .keys()
+            .all(|keyword| !fields.contains_key(keyword) || matches!(keyword.as_str(), "title" | "description"))
     {
         let own = fields.iter().filter(|(keyword, _)| *keyword != "allOf");
         let merged = only.iter().chain(own).map(|(keyword, value)| (keyword.clone(), value.clone()));

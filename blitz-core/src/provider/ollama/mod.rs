@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::wire::counts::Counts;
 use super::wire::embed::{self, EmbeddingCall};
 use super::wire::endpoint::{Auth, Endpoint};
-use super::wire::{Dialect, Encoded, Link, http_provider, left_out};
+use super::wire::{Dialect, Encoded, Link, asks_cache, http_provider, left_out, must_call};
 use super::{EmbeddingRequest, EmbeddingResponse, Profile, profile};
 use crate::domain::{ModelRequest, Secret, Usage};
 use crate::error::Result;
@@ -55,7 +55,11 @@ impl Dialect for Chat {
         let decoder = response::Decoder::new(&endpoint.name, request);
         let left_out = left_out(
             request,
-            &[("parallel_tool_calls", request.settings.parallel_tool_calls.is_some() && !request.tools.is_empty())],
+            &[
+                ("parallel_tool_calls", request.settings.parallel_tool_calls.is_some() && !request.tools.is_empty()),
+                ("prompt_cache", asks_cache(request)),
+                ("tool_choice", must_call(request)),
+            ],
         )?;
         Ok(Encoded::plain(endpoint.url("/api", "/chat"), body, streams, decoder).without(left_out))
     }
@@ -88,6 +92,7 @@ impl Dialect for Chat {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::domain::{Message, PromptCache, ToolChoice, ToolSpec};
     use crate::provider::{OpenAi, Provider};
 
     #[test]
@@ -105,5 +110,16 @@ mod tests {
         ] {
             assert_eq!(provider.profile(model).native_schema, native, "{model}");
         }
+    }
+
+    #[test]
+    fn b34_a_choice_of_a_tool_and_a_prompt_cache_are_named_as_left_out() {
+        let endpoint = Endpoint::new("p", "http://h", Auth::None).unwrap();
+        let mut request = ModelRequest::new("m", vec![Message::user("?")]);
+        request.settings.prompt_cache = Some(PromptCache::everything());
+        request.tools = vec![ToolSpec::new("f", "", json!({}))].into();
+        request.tool_choice = ToolChoice::Required;
+        let left_out = Chat { is_cloud: false }.encode(&endpoint, &request, false).unwrap().left_out;
+        assert_eq!(left_out, ["prompt_cache", "tool_choice"]);
     }
 }

@@ -37,7 +37,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::{CallContext, EmbeddingRequest, ModelStream, Profile, StreamItem, profile, tokens};
-use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice, Unsupported};
+use crate::domain::{Message, MessageRole, ModelRequest, Part, PromptCache, ToolChoice, Unsupported};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Http, NetError, Patience};
 use body::{Decode, Out, Reader, Unreadable};
@@ -302,6 +302,11 @@ pub(super) fn left_out(request: &ModelRequest, settings: &[(&'static str, bool)]
         "this model cannot be asked with {}: take that out, or let settings.unsupported be drop",
         told.collect::<Vec<_>>().join(", ")
     )))
+}
+
+/// Whether a request asks to keep anything in a prompt cache.
+pub(super) fn asks_cache(request: &ModelRequest) -> bool {
+    request.settings.prompt_cache.as_ref().is_some_and(|cache| *cache != PromptCache::default())
 }
 
 /// The name that tells the family of a request's model, in lower case.
