@@ -129,7 +129,8 @@ async fn b42_an_embedding_of_the_hosts_that_hangs_ends_with_its_time_and_is_book
     let model = NewModel::new("e", "host", "m").with_price(Price::per_million("1", "1").unwrap());
     me.models().put(model).await.unwrap();
     let models = me.models();
-    let call = tokio::spawn(async move { models.embed("e", ["a", "b"]).await });
+    let request = EmbeddingRequest::texts("", ["a", "b"]);
+    let call = tokio::spawn(async move { models.embed_retried("e", request, RetryPolicy::never()).await });
     asked.notified().await;
     tokio::time::pause();
     assert_eq!(call.await.unwrap().unwrap_err().code(), ErrorCode::Timeout);

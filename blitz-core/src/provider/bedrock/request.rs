@@ -218,9 +218,9 @@ impl<'a> Turns<'a> {
 
     /// A name as the API takes it, which no document before it has.
     ///
-    /// It holds letters, digits, single spaces, hyphens and brackets only.
+    /// It holds letters, digits, single spaces, hyphens, underscores and brackets only.
     fn document_name(&mut self, given: Option<&str>) -> String {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '(' | ')' | '[' | ']');
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_' | '(' | ')' | '[' | ']');
         let words = given.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
         let plain: String = words.chars().take(MAX_NAME).map(|c| if fits(c) { c } else { '-' }).collect();
         let plain = if plain.is_empty() { "document" } else { plain.trim_end() };
@@ -380,7 +380,7 @@ mod tests {
             name: name.map(str::to_owned),
         };
         let long = "ü".repeat(300);
-        let names = [Some("a  b\t_c.pdf"), Some("a b -c.pdf"), None, Some(" "), Some("document"), Some(long.as_str())];
+        let names = [Some("a  b\t_c.pdf"), Some("a b _c.pdf"), None, Some(" "), Some("document"), Some(long.as_str())];
         let mut parts: Vec<_> = names.into_iter().map(|name| file("application/pdf", name)).collect();
         let later = vec![file("text/plain; charset=utf-8", None)];
         let messages =
@@ -390,7 +390,7 @@ mod tests {
         let found_names: Vec<_> = (0..7).map(|index| content[index]["document"]["name"].as_str().unwrap()).collect();
         let cut = "-".repeat(MAX_NAME);
         let expected =
-            ["a b -c-pdf", "a b -c-pdf (2)", "document", "document (2)", "document (3)", &cut, "document (4)"];
+            ["a b _c-pdf", "a b _c-pdf (2)", "document", "document (2)", "document (3)", &cut, "document (4)"];
         assert_eq!(found_names, expected);
         assert_eq!(content[6]["document"]["format"], "txt");
         parts.clear();
