@@ -1,7 +1,7 @@
 //! Maps a request to its wire form.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::profile::{self, claude_version};
 use super::super::wire::calls::{IdRule, WireIds};
@@ -324,6 +324,8 @@ fn cache_control(ttl: Option<&str>) -> Value {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
     use crate::domain::{ModelSettings, PromptCache, ToolCall, ToolSpec};
 
