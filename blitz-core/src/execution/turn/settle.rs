@@ -8,7 +8,7 @@ use crate::error::{Charged, Error};
 /// How a reservation ends.
 pub(crate) enum Settle {
     /// The provider said what was used.
-    Used { reservation: ReservationId, usage: Usage, raw: Value },
+    Used { reservation: ReservationId, usage: Box<Usage>, raw: Value },
     /// Nothing was sent, or nothing is charged.
     Void { reservation: ReservationId },
     /// The outcome is unknown: so many output tokens came before it broke off.
@@ -38,6 +38,6 @@ impl Settle {
     }
 
     fn used(reservation: ReservationId, usage: Usage, raw: &Value, delivered_tokens: u64) -> Self {
-        Self::Used { reservation, usage: usage.with_delivered(delivered_tokens), raw: raw.clone() }
+        Self::Used { reservation, usage: Box::new(usage.with_delivered(delivered_tokens)), raw: raw.clone() }
     }
 }
