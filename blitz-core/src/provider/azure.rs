@@ -224,7 +224,7 @@ impl Provider for AzureOpenAi {
     }
 
     fn input_token_bound(&self, request: &ModelRequest) -> u64 {
-        tokens::input_bound(request, Some(self.azure.family(&request.model_name)))
+        tokens::served_bound(request, Some(self.azure.family(&request.model_name)))
     }
 }
 

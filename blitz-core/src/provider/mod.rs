@@ -181,7 +181,8 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// Units: tokens. The default is the byte length (a byte-level tokenizer makes no more tokens
     /// than bytes) plus what each message and tool adds, with a fixed bound for an image. With the
-    /// feature `tokens` texts are counted exactly where the encoding of the model is known.
+    /// feature `tokens` texts are counted exactly where the encoding of the model is known. A provider whose server
+    /// puts a text of its own before the request says how long that may be by overriding this.
     fn input_token_bound(&self, request: &ModelRequest) -> u64 {
         tokens::input_bound(request, None)
     }

@@ -132,20 +132,24 @@ fn thinking(name: &str, reasoning: bool) -> Option<ThinkingRule> {
 /// Tokens that a provider may add to a request with tools, before any of them: the largest is Claude's.
 pub(super) const TOOLS_PROMPT: u64 = 1_024;
 
-/// Tokens that a provider, or the template of a model, may put before what is said, beside those of tools.
+/// Tokens that a provider puts before what is said, beside those of tools.
 ///
-/// Source: recorded usage of short requests. xAI has a text of its own, DeepSeek one where it thinks, and a template may
-/// have any; OpenAI's `pro` mode reads what it works out in between.
+/// Source: recorded usage of short requests. xAI has a text of its own, DeepSeek one where it thinks; OpenAI's `pro`
+/// mode reads what it works out in between.
 pub(super) fn own_prompt(request: &ModelRequest, family: &str) -> u64 {
     let name = plain_name(family);
     let by_family = match name.as_str() {
         _ if name.starts_with("grok") => 512,
         _ if name.starts_with("deepseek") => 256,
-        _ if of(&name).context_window.is_some() => 0,
-        _ => 512,
+        _ => 0,
     };
     let works_in_between = request.settings.extra.get("reasoning").is_some_and(|reasoning| reasoning["mode"] == "pro");
     by_family + if works_in_between { 8_192 } else { 0 }
+}
+
+/// Tokens that the template of a model nobody knows may put before what is said. Source: recorded usage.
+pub(super) fn template_bound(family: &str) -> u64 {
+    if of(&plain_name(family)).context_window.is_some() { 0 } else { 512 }
 }
 
 /// The name without what a gateway puts before it, in the one way in which families are written.

@@ -73,7 +73,7 @@ impl Dialect for Chat {
     fn input_bound(&self, request: &ModelRequest) -> u64 {
         // Held to a schema, it is asked a second time behind what it thought, which counts as its input then.
         let again = request.output_schema.as_ref().and(request.settings.max_output_tokens).unwrap_or(0);
-        tokens::input_bound(request, None).saturating_add(again)
+        tokens::served_bound(request, None).saturating_add(again)
     }
 
     fn embed(&self, endpoint: &Endpoint, request: &EmbeddingRequest) -> Option<Result<EmbeddingCall>> {

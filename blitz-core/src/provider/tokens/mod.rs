@@ -23,12 +23,11 @@ const CITING: u64 = 1_024;
 /// Tokens that a file may count as where its bytes are elsewhere: a hundred pages, each as text and image.
 const FILE: u64 = 700_000;
 
-/// The most tokens that the input of a request can count as.
+/// The most tokens that the input of a request can count as, if a model reads it as it is.
 ///
-/// `family` is the model behind the request's name, where the provider knows it; what the settings say goes before.
+/// `family` is the model behind the request's name, where the provider knows it.
 pub(super) fn input_bound(request: &ModelRequest, family: Option<&str>) -> u64 {
-    let own = request.settings.profile.as_ref().and_then(|own| own.family.as_deref());
-    let family = own.or(family).unwrap_or(&request.model_name);
+    let family = family_of(request, family);
     let count = Counter::of(family);
     let image = profile::image_bound(family);
     let message = |message: &Message| {
@@ -69,6 +68,19 @@ pub(super) fn input_bound(request: &ModelRequest, family: Option<&str>) -> u64 {
     let extra = extra_bound(passed);
     let own_prompt = profile::own_prompt(request, family);
     OVERHEAD + own_prompt + messages + tools + tools_prompt + schema + extra
+}
+
+/// The same where a server gets the request: what stands behind a name that tells no model may have a template with a
+/// text of its own.
+pub(super) fn served_bound(request: &ModelRequest, family: Option<&str>) -> u64 {
+    let template = profile::template_bound(family_of(request, family));
+    input_bound(request, family).saturating_add(template)
+}
+
+/// What the settings say goes before what the provider knows, and that before the request's name.
+fn family_of<'a>(request: &'a ModelRequest, family: Option<&'a str>) -> &'a str {
+    let own = request.settings.profile.as_ref().and_then(|own| own.family.as_deref());
+    own.or(family).unwrap_or(&request.model_name)
 }
 
 /// Tokens beside its own bytes that a document in Anthropic's form may count as: of what tells it how to cite, and of a

@@ -67,7 +67,7 @@ pub(super) trait Dialect: Send + Sync + 'static {
 
     /// The most input tokens that a request can count as here.
     fn input_bound(&self, request: &ModelRequest) -> u64 {
-        tokens::input_bound(request, None)
+        tokens::served_bound(request, None)
     }
 
     /// A call for embeddings; `None` where the dialect knows none.
