@@ -225,6 +225,8 @@ pub enum Error {
     Failed {
         /// Its code.
         code: ErrorCode,
+        /// Whether this very failure may pass by itself.
+        retryable: bool,
         /// What happened and what to do.
         message: String,
         /// Values for programs: names, limits, positions.
@@ -316,7 +318,8 @@ constructors! {
 impl Error {
     /// An error of any code with a message for people.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self::Failed { code, message: message.into(), details: Box::default(), place: None, source: None }
+        let (message, retryable) = (message.into(), code.retryable());
+        Self::Failed { code, retryable, message, details: Box::default(), place: None, source: None }
     }
 
     /// The same error with values for programs.
@@ -331,6 +334,24 @@ impl Error {
     pub(crate) fn with_place(mut self, of: Option<ErrorPlace>) -> Self {
         if let Self::Failed { place, .. } = &mut self {
             *place = of.map(Box::new);
+        }
+        self
+    }
+
+    /// The same error, which may pass by itself or not, whatever its code says.
+    pub fn with_retryable(mut self, may_pass: bool) -> Self {
+        if let Self::Failed { retryable, .. } | Self::Provider { retryable, .. } = &mut self {
+            *retryable = may_pass;
+        }
+        self
+    }
+
+    /// The same error of a model call, before whose next attempt so long is to be waited.
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        match &mut self {
+            Self::Provider { retry_after, .. } => *retry_after = Some(wait),
+            Self::Failed { details, .. } => set(details, "retry_after_ms", json!(wait.as_millis() as u64)),
+            _ => {}
         }
         self
     }
@@ -369,12 +390,7 @@ impl Error {
     pub fn with_charged(mut self, says: Charged) -> Self {
         match &mut self {
             Self::Provider { charged, .. } => *charged = says,
-            Self::Failed { details, .. } => {
-                if !details.is_object() {
-                    **details = json!({});
-                }
-                details["charged"] = json!(says);
-            }
+            Self::Failed { details, .. } => set(details, "charged", json!(says)),
             _ => {}
         }
         self
@@ -402,7 +418,7 @@ impl Error {
     /// Whether the same call may succeed later without a change. False once retries are exhausted.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Provider { retryable, .. } => *retryable,
+            Self::Provider { retryable, .. } | Self::Failed { retryable, .. } => *retryable,
             Self::RetriesExhausted { .. } => false,
             other => other.code().retryable(),
         }
@@ -414,6 +430,9 @@ impl Error {
             Self::Provider { retry_after, .. } => *retry_after,
             Self::RateLimited { retry_after, .. } => Some(*retry_after),
             Self::RetriesExhausted { last, .. } => last.retry_after(),
+            Self::Failed { details, .. } => {
+                details.get("retry_after_ms").and_then(Value::as_u64).map(Duration::from_millis)
+            }
             _ => None,
         }
     }
@@ -473,6 +492,14 @@ impl Error {
         }
         info
     }
+}
+
+/// Sets one of the values for programs.
+fn set(details: &mut Value, name: &str, value: Value) {
+    if !details.is_object() {
+        *details = json!({});
+    }
+    details[name] = value;
 }
 
 /// Where in a workflow an error was.
@@ -547,11 +574,7 @@ impl ErrorInfo {
 
     /// The same with one more value for programs.
     pub(crate) fn with_detail(mut self, name: &str, value: impl Into<Value>) -> Self {
-        if let Value::Object(details) = &mut self.details {
-            details.insert(name.to_owned(), value.into());
-        } else {
-            self.details = Value::Object([(name.to_owned(), value.into())].into_iter().collect());
-        }
+        set(&mut self.details, name, value.into());
         self
     }
 }
@@ -559,7 +582,10 @@ impl ErrorInfo {
 impl From<ErrorInfo> for Error {
     fn from(info: ErrorInfo) -> Self {
         let place = info.place();
-        Error::new(info.code, info.message).with_details(info.details).with_place(place)
+        Error::new(info.code, info.message)
+            .with_retryable(info.retryable)
+            .with_details(info.details)
+            .with_place(place)
     }
 }
 

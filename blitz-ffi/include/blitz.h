@@ -593,8 +593,8 @@ blitz_status blitz_engine_allow_real_requests(const blitz_engine *engine, bool a
 
 /*
  * Gives the reply; it is copied. It is an object with one of `text`, `tool_calls` ([{"name":"add","arguments":{}}]), `parts`,
- * `vectors` and `error` ({"code":"rate_limited","message":"..."}, and if wanted `charged`: "none", "delivered" or "unknown"), and if
- * wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it is none.
+ * `vectors` and `error` ({"code":"rate_limited","message":"..."}, and if wanted `charged`: "none", "delivered" or "unknown", `retryable`
+ * and `retry_after_ms`), and if wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it is none.
  */
 blitz_status blitz_model_reply_json(blitz_model_reply *reply,
                                     const char *reply_json);

@@ -238,8 +238,8 @@ impl Noun for Reply {
 }
 
 /// Gives the reply; it is copied. It is an object with one of `text`, `tool_calls` ([{"name":"add","arguments":{}}]), `parts`,
-/// `vectors` and `error` ({"code":"rate_limited","message":"..."}, and if wanted `charged`: "none", "delivered" or "unknown"), and if
-/// wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it is none.
+/// `vectors` and `error` ({"code":"rate_limited","message":"..."}, and if wanted `charged`: "none", "delivered" or "unknown", `retryable`
+/// and `retry_after_ms`), and if wanted `usage` and `delay_ms`. BLITZ_INVALID_INPUT where it is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn blitz_model_reply_json(reply: *mut Reply, reply_json: *const c_char) -> Status {
     status_of(|| handle::get(reply)?.place.put(Ok(json::read_as(reply_json, "reply_json")?)))

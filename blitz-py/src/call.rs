@@ -433,16 +433,28 @@ impl Call {
         self.0.answer(Err(Failure::Failed(message.to_string_lossy().into_owned())));
     }
 
-    /// Answers that it failed with an error of this code, and whether a model call of it was charged. Lone surrogates
-    /// are replaced.
-    #[pyo3(signature = (code, message, charged=None))]
-    fn fail_as(&self, code: &str, message: &Bound<'_, PyString>, charged: Option<&str>) {
+    /// Answers that it failed with an error of this code, whether a model call of it was charged, and whether and when it
+    /// may be tried again. Lone surrogates are replaced.
+    #[pyo3(signature = (code, message, charged=None, retryable=None, retry_after_ms=None))]
+    fn fail_as(
+        &self,
+        code: &str,
+        message: &Bound<'_, PyString>,
+        charged: Option<&str>,
+        retryable: Option<bool>,
+        retry_after_ms: Option<u64>,
+    ) {
         let code = ErrorCode::from_name(code).unwrap_or(ErrorCode::ToolFailed);
-        let error = Error::new(code, message.to_string_lossy().into_owned());
-        let error = match charged {
-            Some(charged) => error.with_details(json!({"charged": charged})),
-            None => error,
-        };
+        let mut error = Error::new(code, message.to_string_lossy().into_owned());
+        if let Some(charged) = charged {
+            error = error.with_details(json!({"charged": charged}));
+        }
+        if let Some(retryable) = retryable {
+            error = error.with_retryable(retryable);
+        }
+        if let Some(wait) = retry_after_ms {
+            error = error.with_retry_after(Duration::from_millis(wait));
+        }
         self.0.answer(Err(Failure::Typed(error)));
     }
 

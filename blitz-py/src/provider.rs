@@ -118,7 +118,8 @@ fn reply(answer: Result<Value, Failure>) -> blitz::Result<Reply> {
         Failure::Failed(message) | Failure::Retry(message) => Error::new(ErrorCode::Unavailable, message),
         Failure::Typed(error) | Failure::Fatal(error) => error,
     })?;
-    serde_json::from_value(answer).map_err(|error| Error::bad_output(format!("the function's answer is none: {error}")))
+    let none = |error| Error::bad_output(format!("the function's answer is none: {}", blitz::told(&error)));
+    serde_json::from_value(answer).map_err(none)
 }
 
 /// A request as plain data.

@@ -224,7 +224,10 @@ impl ModelSettings {
             parallel_tool_calls: over.parallel_tool_calls.or(self.parallel_tool_calls),
             stream: over.stream.or(self.stream),
             prompt_cache: over.prompt_cache.clone().or_else(|| self.prompt_cache.clone()),
-            profile: over.profile.clone().or_else(|| self.profile.clone()),
+            profile: match (&self.profile, &over.profile) {
+                (Some(own), Some(over)) => Some(own.overlaid(over)),
+                (own, over) => over.clone().or_else(|| own.clone()),
+            },
             output_mode: over.output_mode.or(self.output_mode),
             unsupported: over.unsupported.or(self.unsupported),
             extra,
@@ -279,6 +282,24 @@ pub struct ProfileOverride {
     /// Whether `stream_options.include_usage` is understood.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_usage: Option<bool>,
+}
+
+impl ProfileOverride {
+    /// What it says, with every field that `over` sets taken from it.
+    fn overlaid(&self, over: &ProfileOverride) -> ProfileOverride {
+        ProfileOverride {
+            family: over.family.clone().or_else(|| self.family.clone()),
+            context_window: over.context_window.or(self.context_window),
+            max_output_tokens: over.max_output_tokens.or(self.max_output_tokens),
+            tools: over.tools.or(self.tools),
+            native_schema: over.native_schema.or(self.native_schema),
+            schema_with_tools: over.schema_with_tools.or(self.schema_with_tools),
+            reasoning: over.reasoning.or(self.reasoning),
+            sampling: over.sampling.or(self.sampling),
+            thinking: over.thinking.or(self.thinking),
+            stream_usage: over.stream_usage.or(self.stream_usage),
+        }
+    }
 }
 
 /// What of a request the provider may keep in its prompt cache. Each is a time to live in the

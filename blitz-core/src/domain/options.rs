@@ -189,8 +189,10 @@ impl RunOptions {
         if let Some(schema) = &self.output_schema {
             agent.output_schema = Some(schema.clone());
         }
-        if let Some(model) = &self.model {
+        if let Some(model) = self.model.as_ref().filter(|model| **model != agent.model) {
             agent.model.clone_from(model);
+            // What is said of a model says nothing of another.
+            agent.settings.profile = None;
         }
         self.limits.lower(&mut agent.limits);
     }

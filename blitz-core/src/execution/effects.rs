@@ -325,10 +325,10 @@ impl ModelCall {
         let any_shown = shown.index > 0;
         drop(shown);
         if let Some(pass) = pass {
-            pass.ended(&result);
+            pass.ended(result.as_ref().map(|response| response.usage));
         }
         if let Some(trial) = trial {
-            trial.ended(&result);
+            trial.ended(result.as_ref().err());
         }
         if result.is_err() && any_shown && heard && !delivered.is_abandoned() {
             runtime.hub.tell(ids.root_id, || vec![live(ids.id, &key, EventData::ModelReset { attempt })]);

@@ -12,7 +12,7 @@ use super::retry::RetryDecision;
 use super::setup::lines;
 use crate::access::{EngineWork, Grant};
 use crate::domain::{
-    ExecutionId, Metered, ModelResponse, Money, NewModel, OnBehalf, ReservationId, RetryPolicy, Timestamp, Usage,
+    ExecutionId, Metered, Money, NewModel, OnBehalf, ReservationId, RetryPolicy, Timestamp, Usage,
 };
 use crate::error::{Charged, Error, Result};
 use crate::ledger::{self, Booked, Ended, ReserveOutcome, ReserveRequest};
@@ -267,17 +267,10 @@ impl Embedding {
         let call = pass.scope().run(provider.embed(request, context));
         let result = tokio::time::timeout(left + GRACE, call).await;
         let result = result.unwrap_or_else(|_| Err(Error::timeout("the time was over before the vectors were made")));
-        let (told, result) = match result {
-            Ok(response) => {
-                let told = ModelResponse { usage: response.usage, ..ModelResponse::new(Vec::new()) };
-                (Ok(told), Ok(response))
-            }
-            Err(error) => (Err(Error::from(error.to_info())), Err(error)),
-        };
         if let Some(trial) = trial {
-            trial.ended(&told);
+            trial.ended(result.as_ref().err());
         }
-        pass.ended(&told);
+        pass.ended(result.as_ref().map(|response| response.usage));
         result
     }
 }

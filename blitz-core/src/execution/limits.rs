@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::domain::{LimitScope, ModelLimits, ModelResponse, NewModel};
+use crate::domain::{LimitScope, ModelLimits, NewModel, Usage};
 use crate::error::{Charged, Error, ErrorCode, Result};
 use crate::tool::permit::{Bound, EffectScope, Permit};
 use breaker::Breaker;
@@ -301,10 +301,10 @@ impl Pass {
         Permit::scope(self.permit.as_ref())
     }
 
-    /// Corrects what was booked by how the call ended.
-    pub(crate) fn ended(mut self, result: &Result<ModelResponse>) {
+    /// Corrects what was booked by how the call ended: with this usage, where it was told, or this error.
+    pub(crate) fn ended(mut self, result: Result<Option<Usage>, &Error>) {
         self.used = match result {
-            Ok(response) => response.usage.map(|usage| usage.total_tokens()),
+            Ok(usage) => usage.map(|usage| usage.total_tokens()),
             Err(Error::Provider { usage: Some(reported), .. }) => Some(reported.usage.total_tokens()),
             Err(error) if error.charged() == Charged::No => Some(0),
             Err(_) => None,
@@ -376,11 +376,11 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// Tells how the call ended.
-    pub(crate) fn ended(mut self, result: &Result<ModelResponse>) {
-        let fails = match result {
-            Ok(_) => false,
-            Err(error) => match (error, error.code()) {
+    /// Tells how the call ended: well, or with this error.
+    pub(crate) fn ended(mut self, error: Option<&Error>) {
+        let fails = match error {
+            None => false,
+            Some(error) => match (error, error.code()) {
                 (_, ErrorCode::Unavailable) | (Error::Provider { .. }, ErrorCode::Timeout) => true,
                 (Error::Provider { .. }, _) => false,
                 // Whatever else went wrong, the execution's own deadline too, says nothing of the deployment.

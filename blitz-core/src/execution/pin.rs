@@ -13,7 +13,7 @@ use crate::domain::{
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;
-use crate::provider::named_by_environment;
+use crate::provider::{named_by_environment, split_name};
 use crate::provider::registry::Providers;
 use crate::store::catalog::{self, ResourceRow};
 use crate::store::sql::to_json;
@@ -188,6 +188,11 @@ impl ModelsOf<'_> {
                     return Err(not_for_users(model));
                 }
                 self.unrecorded(NewModel::new(model, provider, own))
+            }
+            // Nothing is told that the name does not say itself.
+            (Err(error), None) if error.code() == ErrorCode::NotFound && model.contains(':') => {
+                let why = split_name(model).err().map_or(String::new(), |error| format!(": {error}"));
+                return Err(Error::not_found(format!("there is no model {model:?}, or it is not open to you{why}")));
             }
             (found, _) => found?.record()?,
         };

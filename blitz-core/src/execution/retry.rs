@@ -85,8 +85,7 @@ pub(crate) fn node_retry_at(
         return None;
     }
     let longest = Duration::from_millis(retry.max_ms);
-    let told = details.get("retry_after_ms").and_then(serde_json::Value::as_u64).map(Duration::from_millis);
-    let asked = error.retry_after().or(told).unwrap_or_default();
+    let asked = error.retry_after().unwrap_or_default();
     let factor = u64::from(retry.factor.max(1)).saturating_pow(attempt.saturating_sub(1));
     let ceiling = Duration::from_millis(retry.initial_ms.saturating_mul(factor)).min(longest);
     let wait = match retry.jitter {

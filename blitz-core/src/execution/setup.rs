@@ -242,9 +242,11 @@ impl Setup {
         )?;
         let mut fallbacks = Vec::with_capacity(plan.fallbacks.len() + plan.downgrades.len());
         for PlannedModel { model, listed_price, listing, .. } in plan.fallbacks.iter().chain(&plan.downgrades) {
-            // Fields of one provider's request mean nothing to another's.
-            let same = model.spec.provider == plan.model.spec.provider;
-            let over = if same { over.clone() } else { ModelSettings { extra: Map::new(), ..over.clone() } };
+            // Fields of one provider's request mean nothing to another's, and each model has a profile of its own.
+            let mut over = ModelSettings { profile: None, ..over.clone() };
+            if model.spec.provider != plan.model.spec.provider {
+                over.extra.clear();
+            }
             let listed = (listed_price.as_ref(), listing.as_ref());
             fallbacks.push(ModelSetup::new(model, listed, &over, keys, limits, providers)?);
         }

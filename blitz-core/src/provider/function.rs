@@ -152,6 +152,7 @@ impl Provider for FunctionProvider {
             let error = Error::invalid(format!("provider {} makes no embeddings", self.name));
             return Box::pin(std::future::ready(Err(error)));
         };
+        let provider = self.clone();
         Box::pin(async move {
             let (over, call, _) = begin(context);
             let reply = function(request.clone(), call).await?;
@@ -159,7 +160,7 @@ impl Provider for FunctionProvider {
                 tokio::time::sleep(reply.delay).await;
             }
             over.disarm();
-            embedded(&as_message(request), reply)
+            embedded(&provider.name, &as_message(request), reply)
         })
     }
 }
@@ -169,7 +170,8 @@ impl FunctionProvider {
         let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
         let (over, call, heard) = begin(context);
         let answer = (self.function)(request.clone(), call);
-        let answering = Answering { number, request, answer, heard, emitted: false, over };
+        let provider = self.name.clone();
+        let answering = Answering { provider, number, request, answer, heard, emitted: false, over };
         stream::unfold(Some(answering), |state| async move { state?.next().await }).flat_map(stream::iter).boxed()
     }
 }
@@ -184,6 +186,7 @@ fn begin(context: CallContext) -> (DropGuard, ProviderCall, mpsc::UnboundedRecei
 
 /// A function at work.
 struct Answering {
+    provider: String,
     number: usize,
     request: ModelRequest,
     answer: BoxFuture<'static, Result<Reply>>,
@@ -231,7 +234,7 @@ impl Answering {
         if !reply.delay.is_zero() {
             tokio::time::sleep(reply.delay).await;
         }
-        let answer = match response(self.number, &self.request, reply) {
+        let answer = match response(&self.provider, self.number, &self.request, reply) {
             Ok(answer) => answer,
             Err(error) => return vec![Err(error)],
         };

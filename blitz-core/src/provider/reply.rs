@@ -7,12 +7,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::domain::{Part, Provenance, ToolCall, Usage, UsageDetails};
-use crate::error::{Charged, Error, ErrorCode, Result};
+use crate::error::{Charged, Error, ErrorCode, ReportedUsage, Result};
 
 /// One answer of a [`Scripted`](super::Scripted) or [`FunctionProvider`](super::FunctionProvider).
 ///
 /// It is read from data too, with one of `text`, `tool_calls`, `parts`, `vectors` and `error`; `usage`
-/// and `delay_ms` may stand beside it. Arguments that are a string are what the model wrote, to the letter.
+/// and `delay_ms` may stand beside it. Arguments that are a string are what the model wrote, to the letter. An
+/// error has `code` and `message`, and if wanted `charged`, `retryable` and `retry_after_ms`; what it used is booked.
 ///
 /// ```
 /// use blitz::provider::{Reply, Scripted};
@@ -51,20 +52,41 @@ impl Reply {
         Self { answer: Ok(Answer::Vectors(vectors)), usage: None, delay: Duration::ZERO }
     }
 
-    /// What it says to a request for an answer.
-    pub(super) fn into_parts(self) -> Result<Vec<Part>> {
-        match self.answer? {
-            Answer::Parts(parts) => Ok(parts),
-            Answer::Vectors(_) => Err(Error::invalid("the reply holds vectors, but an answer was asked for")),
+    /// What this provider says by it to a request for an answer, and what that used.
+    pub(super) fn into_parts(self, provider: &str) -> Result<(Vec<Part>, Option<Usage>)> {
+        match self.said(provider)? {
+            (Answer::Parts(parts), usage) => Ok((parts, usage)),
+            (Answer::Vectors(_), _) => Err(Error::invalid("the reply holds vectors, but an answer was asked for")),
         }
     }
 
-    /// What it says to a request for embeddings.
-    pub(super) fn into_vectors(self) -> Result<Vec<Vec<f32>>> {
-        match self.answer? {
-            Answer::Vectors(vectors) => Ok(vectors),
-            Answer::Parts(_) => Err(Error::invalid("the reply holds an answer, but vectors were asked for")),
+    /// What this provider says by it to a request for embeddings, and what that used.
+    pub(super) fn into_vectors(self, provider: &str) -> Result<(Vec<Vec<f32>>, Option<Usage>)> {
+        match self.said(provider)? {
+            (Answer::Vectors(vectors), usage) => Ok((vectors, usage)),
+            (Answer::Parts(_), _) => Err(Error::invalid("the reply holds an answer, but vectors were asked for")),
         }
+    }
+
+    /// A failure is told with what it used, where the reply says that.
+    fn said(self, provider: &str) -> Result<(Answer, Option<Usage>)> {
+        let error = match (self.answer, self.usage) {
+            (Ok(answer), usage) => return Ok((answer, usage)),
+            (Err(error), None) => return Err(error),
+            (Err(error @ Error::Provider { .. }), Some(usage)) => error.with_reported(Some((usage, Value::Null))),
+            (Err(error), Some(usage)) => Error::Provider {
+                code: error.code(),
+                provider: provider.to_owned(),
+                status: None,
+                retry_after: error.retry_after(),
+                retryable: error.is_retryable(),
+                charged: Charged::Delivered,
+                usage: Some(Box::new(ReportedUsage::new(usage, Value::Null))),
+                message: error.chain(),
+                source: None,
+            },
+        };
+        Err(error)
     }
 
     /// An answer in words.
@@ -88,7 +110,7 @@ impl Reply {
         Self { answer: Err(error), usage: None, delay: Duration::ZERO }
     }
 
-    /// The same answer with this usage in place of counted tokens.
+    /// The same answer with this usage in place of counted tokens; of a failure it is booked all the same.
     pub fn with_usage(self, usage: Usage) -> Self {
         Self { usage: Some(usage), ..self }
     }
@@ -134,6 +156,8 @@ struct ErrorData {
     code: ErrorCode,
     message: String,
     charged: Option<Charged>,
+    retryable: Option<bool>,
+    retry_after_ms: Option<u64>,
 }
 
 /// [`Usage`] with its names held: a count under a wrong name would be none.
@@ -181,9 +205,15 @@ impl ReplyData {
 
 impl ErrorData {
     fn error(self) -> Error {
-        let error = Error::new(self.code, self.message);
-        match self.charged {
-            Some(charged) => error.with_charged(charged),
+        let mut error = Error::new(self.code, self.message);
+        if let Some(charged) = self.charged {
+            error = error.with_charged(charged);
+        }
+        if let Some(retryable) = self.retryable {
+            error = error.with_retryable(retryable);
+        }
+        match self.retry_after_ms {
+            Some(wait) => error.with_retry_after(Duration::from_millis(wait)),
             None => error,
         }
     }
@@ -228,11 +258,12 @@ mod tests {
 
     #[test]
     fn each_form_is_read() {
-        assert_eq!(read(json!({"text": "5"})).into_parts().unwrap(), [Part::text("5")]);
+        assert_eq!(read(json!({"text": "5"})).into_parts("p").unwrap(), (vec![Part::text("5")], None));
         let calls = json!([{"name": "add", "arguments": {"a": 1}}, {"name": "b", "arguments": "{oops"}, {"name": "c"}]);
         let written: Vec<String> = read(json!({"tool_calls": calls}))
-            .into_parts()
+            .into_parts("p")
             .unwrap()
+            .0
             .into_iter()
             .map(|part| match part {
                 Part::ToolCall(call) => call.arguments,
@@ -240,10 +271,10 @@ mod tests {
             })
             .collect();
         assert_eq!(written, [r#"{"a":1}"#, "{oops", ""]);
-        assert_eq!(read(json!({"parts": [{"type": "text", "text": "x"}]})).into_parts().unwrap(), [Part::text("x")]);
-        assert_eq!(read(json!({"vectors": [[1, 0.5]]})).into_vectors().unwrap(), [[1.0, 0.5]]);
-        assert!(read(json!({"vectors": []})).into_parts().is_err());
-        assert!(read(json!({"text": "5"})).into_vectors().is_err());
+        assert_eq!(read(json!({"parts": [{"type": "text", "text": "x"}]})).into_parts("p").unwrap().0, [Part::text("x")]);
+        assert_eq!(read(json!({"vectors": [[1, 0.5]]})).into_vectors("p").unwrap().0, [[1.0, 0.5]]);
+        assert!(read(json!({"vectors": []})).into_parts("p").is_err());
+        assert!(read(json!({"text": "5"})).into_vectors("p").is_err());
         let error = read(json!({"error": {"code": "rate_limited", "message": "slow down"}})).answer.unwrap_err();
         assert_eq!((error.code(), error.to_string().as_str()), (ErrorCode::RateLimited, "slow down"));
         assert_eq!(error.charged(), Charged::No);

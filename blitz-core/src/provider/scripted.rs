@@ -91,10 +91,15 @@ pub(super) fn as_message(request: EmbeddingRequest) -> ModelRequest {
 }
 
 /// The vectors of a reply to [`as_message`]. Errors: the reply's own, `InvalidInput` where it holds none.
-pub(super) fn embedded(asked: &ModelRequest, reply: Reply) -> Result<EmbeddingResponse> {
-    let usage = reply.usage.unwrap_or_else(|| counted(&asked.messages, &[]));
-    let (vectors, model_name) = (reply.into_vectors()?, asked.model_name.clone());
-    Ok(EmbeddingResponse { vectors, usage: Some(usage), raw_usage: Value::Null, model_name })
+pub(super) fn embedded(provider: &str, asked: &ModelRequest, reply: Reply) -> Result<EmbeddingResponse> {
+    let (vectors, usage) = reply.into_vectors(provider)?;
+    let usage = usage.unwrap_or_else(|| counted(&asked.messages, &[]));
+    Ok(EmbeddingResponse {
+        vectors,
+        usage: Some(usage),
+        raw_usage: Value::Null,
+        model_name: asked.model_name.clone(),
+    })
 }
 
 /// A panic of another test must not hide behind a poisoned list.
@@ -120,7 +125,7 @@ impl Provider for Scripted {
             if !reply.delay.is_zero() {
                 tokio::time::sleep(reply.delay).await;
             }
-            stream::iter(items(number, &request, reply))
+            stream::iter(items(&scripted.name, number, &request, reply))
         })
         .flatten()
         .boxed()
@@ -139,7 +144,7 @@ impl Provider for Scripted {
             if !reply.delay.is_zero() {
                 tokio::time::sleep(reply.delay).await;
             }
-            embedded(&asked, reply)
+            embedded(&scripted.name, &asked, reply)
         })
     }
 
@@ -149,8 +154,8 @@ impl Provider for Scripted {
 }
 
 /// The deltas of an answer, word by word, and the answer itself.
-fn items(number: usize, request: &ModelRequest, reply: Reply) -> Vec<Result<StreamItem>> {
-    let response = match response(number, request, reply) {
+fn items(provider: &str, number: usize, request: &ModelRequest, reply: Reply) -> Vec<Result<StreamItem>> {
+    let response = match response(provider, number, request, reply) {
         Ok(response) => response,
         Err(error) => return vec![Err(error)],
     };
@@ -161,9 +166,13 @@ fn items(number: usize, request: &ModelRequest, reply: Reply) -> Vec<Result<Stre
 }
 
 /// The whole answer that a reply to request `number` is.
-pub(super) fn response(number: usize, request: &ModelRequest, reply: Reply) -> Result<ModelResponse> {
-    let usage = reply.usage;
-    let mut parts = reply.into_parts()?;
+pub(super) fn response(
+    provider: &str,
+    number: usize,
+    request: &ModelRequest,
+    reply: Reply,
+) -> Result<ModelResponse> {
+    let (mut parts, usage) = reply.into_parts(provider)?;
     name_calls(number, &mut parts);
     let usage = usage.unwrap_or_else(|| counted(&request.messages, &parts));
     let mut response = ModelResponse::new(parts).with_usage(usage);

@@ -185,10 +185,14 @@ def _fail(call: _native.Call, error: BaseException) -> None:
         _end(call, end)
 
 
-def charged(error: BlitzError) -> str | None:
-    """Whether the model call that it ends was charged, where its details say so."""
-    said = error.details.get("charged") if isinstance(error.details, dict) else None
-    return said if isinstance(said, str) else None
+def said(error: BlitzError) -> dict[str, Any]:
+    """What it says beside code and message of the call that it ends: whether that was charged, and when to try again."""
+    details = error.details if isinstance(error.details, dict) else {}
+    kinds: tuple[tuple[str, type], ...] = (("charged", str), ("retry_after_ms", int))
+    told: dict[str, Any] = {name: details[name] for name, kind in kinds if isinstance(details.get(name), kind)}
+    if error.retryable != type(error)._retryable:
+        told["retryable"] = error.retryable
+    return told
 
 
 _BUILTIN = ((TimeoutError, "timeout"), (ConnectionError, "unavailable"))
@@ -202,7 +206,7 @@ def _tell(call: _native.Call, error: BaseException) -> None:
     elif isinstance(error, ToolFatal):
         call.end(error)
     elif isinstance(error, BlitzError):
-        call.fail_as(error.code, error.message, charged(error))
+        call.fail_as(error.code, error.message, **said(error))
     elif isinstance(error, Exception):
         text = f"{type(error).__name__}: {error}".removesuffix(": ")
         # What Python itself means by these the engine has codes for: retries go by them.

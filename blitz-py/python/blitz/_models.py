@@ -7,7 +7,7 @@ from typing import Any
 
 from . import _native
 from ._calls import whole
-from ._calls import charged
+from ._calls import said
 from ._errors import CLASSES, BlitzError
 
 _InvalidInput = CLASSES["invalid_input"]
@@ -21,8 +21,7 @@ def _plain(reply: Reply) -> Any:
     if isinstance(reply, str):
         return {"text": reply}
     if isinstance(reply, BlitzError):
-        said = charged(reply)
-        return {"error": {"code": reply.code, "message": reply.message} | ({"charged": said} if said else {})}
+        return {"error": {"code": reply.code, "message": reply.message} | said(reply)}
     return reply
 
 
@@ -80,7 +79,8 @@ class FunctionModel:
     ``settings``); the answer is as one of :class:`Scripted`. A :class:`BlitzError` that it raises keeps
     its code, so a ``RateLimitedError`` is tried again as the agent's policy says; any other exception is ``unavailable``. A
     ``RateLimitedError``, ``ProviderAuthError``, ``InvalidInputError`` or ``ContentFilteredError`` costs nothing, another failure all
-    that the call may: ``details={"charged": "none"}`` (or ``"delivered"``, ``"unknown"``) says otherwise. ``free`` says that it
+    that the call may: ``details={"charged": "none"}`` (or ``"delivered"``, ``"unknown"``) says otherwise. ``retryable=False`` in it
+    is not tried again, and ``details={"retry_after_ms": 2000}`` not before that time. ``free`` says that it
     costs nothing; else its model's price counts. ``remote`` says that it asks somebody outside this process:
     ``engine.allow_real_requests(False)`` forbids that. ``embeds`` says that ``engine.models.embed`` asks it too:
     such a request has ``inputs`` in place of ``messages``, and its answer is ``{"vectors": …}``.

@@ -98,7 +98,8 @@ pub(super) async fn timeline_tells(me: &Session, root: ExecutionId) -> Vec<Timel
         let page = me.executions().timeline(root, options.clone()).await.unwrap();
         all.extend(page.items);
         match page.next_cursor {
-            Some(next) => options.cursor = Some(next),
+            // Each page is read from the whole journal: a few small ones, then large ones.
+            Some(next) => options = ListOptions { cursor: Some(next), ..ListOptions::limit(500) },
             None => break,
         }
     }

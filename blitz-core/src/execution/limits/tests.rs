@@ -7,12 +7,12 @@ fn line(limits: ModelLimits) -> Vec<LineKey> {
     vec![LineKey::new(LimitScope::Model, "m".into(), limits)]
 }
 
-fn answer(tokens: u64) -> Result<ModelResponse> {
-    Ok(ModelResponse::new(Vec::new()).with_usage(Usage::new(tokens, 0)))
+fn answer(tokens: u64) -> Result<Option<Usage>, &'static Error> {
+    Ok(Some(Usage::new(tokens, 0)))
 }
 
-fn failure() -> Result<ModelResponse> {
-    Err(Error::Provider {
+fn failure() -> Error {
+    Error::Provider {
         code: ErrorCode::Unavailable,
         provider: "p".into(),
         status: Some(503),
@@ -22,13 +22,13 @@ fn failure() -> Result<ModelResponse> {
         usage: None,
         message: String::new(),
         source: None,
-    })
+    }
 }
 
 async fn call(all: &Deployments, keys: &[LineKey], tokens: u64, used: u64) {
     let mut pass = all.queue(keys, tokens, LONG).wait().await.unwrap();
     pass.sent();
-    pass.ended(&answer(used));
+    pass.ended(answer(used));
 }
 
 const LONG: Duration = Duration::from_secs(3_600);
@@ -120,7 +120,7 @@ async fn b42_what_keeps_failing_is_left_alone_then_tried_by_one() {
     let key = Arc::new(DeploymentKey::new(&NewModel::new("m", "p", "x")));
     let deployment = Deployments::default().of(&key);
     for _ in 0..breaker::THRESHOLD {
-        deployment.enter().unwrap().ended(&failure());
+        deployment.enter().unwrap().ended(Some(&failure()));
     }
     let error = deployment.enter().err().unwrap();
     assert_eq!(error.code(), ErrorCode::Unavailable);
@@ -128,12 +128,12 @@ async fn b42_what_keeps_failing_is_left_alone_then_tried_by_one() {
     let probe = deployment.enter().unwrap();
     assert!(deployment.enter().is_err(), "one tries");
     drop(probe);
-    deployment.enter().unwrap().ended(&failure());
+    deployment.enter().unwrap().ended(Some(&failure()));
     let longer = deployment.enter().err().unwrap().retry_after().unwrap();
     assert!(longer > error.retry_after().unwrap(), "each pause is longer");
     tokio::time::sleep(longer).await;
-    deployment.enter().unwrap().ended(&answer(1));
+    deployment.enter().unwrap().ended(None);
     for _ in 0..3 {
-        deployment.enter().unwrap().ended(&answer(1));
+        deployment.enter().unwrap().ended(None);
     }
 }

@@ -181,26 +181,32 @@ impl Endpoint {
         headers: &mut HeaderMap,
         patience: Patience,
     ) -> Result<Option<Secret>> {
-        let signed = patience.wait(self.auth.sign(url, body, headers)).await;
-        let late = |_| Err(Error::timeout("the function that gives the token took too long"));
-        signed.unwrap_or_else(late).map_err(|error| self.unsigned(error))
+        match patience.wait(self.auth.sign(url, body, headers)).await {
+            Ok(signed) => signed.map_err(|error| self.unsigned(error)),
+            Err(_) => Err(self.without_token(&Error::timeout(""), "the function that gives it took too long")),
+        }
     }
 
-    /// Why a request was not sent: nobody could say who sends it.
+    /// Why a request was not sent: nobody could say who sends it. What the host's own function says of that is not told
+    /// on: it may hold secrets.
     fn unsigned(&self, error: Error) -> Error {
-        match (&self.auth, error) {
-            (Auth::Token(_), error) if !matches!(error, Error::Provider { .. }) => Error::Provider {
-                code: error.code(),
-                provider: self.name.clone(),
-                status: None,
-                retry_after: None,
-                retryable: error.is_retryable(),
-                charged: Charged::No,
-                usage: None,
-                message: "no token could be had".to_owned(),
-                source: Some(Box::new(error)),
-            },
-            (_, error) => error,
+        match &self.auth {
+            Auth::Token(_) => self.without_token(&error, "the function that gives it failed"),
+            _ => error,
+        }
+    }
+
+    fn without_token(&self, error: &Error, why: &str) -> Error {
+        Error::Provider {
+            code: error.code(),
+            provider: self.name.clone(),
+            status: None,
+            retry_after: error.retry_after(),
+            retryable: error.is_retryable(),
+            charged: Charged::No,
+            usage: None,
+            message: format!("no token could be had: {why}"),
+            source: None,
         }
     }
 
