@@ -327,6 +327,12 @@ fn reading(exchange: &Exchange) -> Reading {
                         all.push(delta["citation"].clone());
                         block["citations"] = all.into();
                     }
+                    "compaction_delta" => {
+                        for name in ["content", "encrypted_content"].into_iter().filter(|name| delta[*name].is_string())
+                        {
+                            block[name] = delta[name].clone();
+                        }
+                    }
                     // Kinds that are not known yet say nothing.
                     _ => {}
                 }
@@ -375,6 +381,9 @@ fn whole(message: &Value) -> Reading {
                 let given = Some(&block["input"]).filter(|input| input.as_object().is_some_and(|it| !it.is_empty()));
                 let input = pieces.map(arguments).or_else(|| given.cloned()).unwrap_or_else(|| "".into());
                 reading.calls.push((text(&block["id"]), text(&block["name"]), input));
+                if block["caller"].is_object() && block["caller"]["type"] != "direct" {
+                    reading.opaque.push(json!({"caller": block["caller"]}));
+                }
             }
             _ => {
                 // What a tool of the provider was given comes in pieces, too.
@@ -386,6 +395,9 @@ fn whole(message: &Value) -> Reading {
                 reading.opaque.push(kept);
             }
         }
+    }
+    if message["container"].is_object() {
+        reading.opaque.push(json!({"container": message["container"]}));
     }
     reading.finish_reason = match text(&message["stop_reason"]).as_str() {
         "end_turn" | "stop_sequence" | "" if !reading.calls.is_empty() => "tool_calls",
@@ -402,11 +414,12 @@ fn whole(message: &Value) -> Reading {
 }
 
 fn usage(usage: &Value) -> Option<[u64; 5]> {
-    let count = |path: &str| usage.pointer(path).and_then(Value::as_u64);
-    let (input, output) = (count("/input_tokens"), count("/output_tokens"));
-    input.or(output)?;
-    let some = |path: &str| count(path).unwrap_or(0);
-    let (read, write) = (some("/cache_read_input_tokens"), some("/cache_creation_input_tokens"));
-    let reasoning = some("/output_tokens_details/thinking_tokens");
-    Some([input.unwrap_or(0) + read + write, read, write, output.unwrap_or(0), reasoning])
+    // The sums leave out what it took to compact the conversation.
+    let passes = list(&usage["iterations"]).filter(|pass| pass["type"] == "compaction");
+    let all = || passes.clone().chain([usage]);
+    let sum = |path: &str| all().filter_map(|one| one.pointer(path)?.as_u64()).sum::<u64>();
+    usage["input_tokens"].as_u64().or(usage["output_tokens"].as_u64())?;
+    let (read, write) = (sum("/cache_read_input_tokens"), sum("/cache_creation_input_tokens"));
+    let reasoning = sum("/output_tokens_details/thinking_tokens");
+    Some([sum("/input_tokens") + read + write, read, write, sum("/output_tokens"), reasoning])
 }
