@@ -36,7 +36,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     let mut extra = settings.extra.clone();
     let betas = extra.remove("anthropic_beta");
     let streams = settings.stream != Some(false);
-    let cap = settings.max_output_tokens.unwrap_or(DEFAULT_CAP);
+    let cap = cap(request);
     let (leading, rest) = split_system(&request.messages);
     let mut body = json!({"model": request.model_name, "max_tokens": cap});
     let native = native_schema(request);
@@ -87,6 +87,11 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     let elsewhere = usize::from(body.get("cache_control").is_some());
     cache::thin_out(&mut body, "cache_control", elsewhere);
     Ok(Wire { headers: headers(betas, uploads)?, body: to_body(&body)?, streams, reading, left_out })
+}
+
+/// The output cap that is sent.
+pub(super) fn cap(request: &ModelRequest) -> u64 {
+    request.settings.max_output_tokens.unwrap_or(DEFAULT_CAP)
 }
 
 fn headers(betas: Option<Value>, uploads: bool) -> Result<HeaderMap> {
