@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::player::{Suite, play};
+use super::player::play;
 use super::reading::{list, text};
 use super::recorded::Exchange;
 use super::{anthropic, gemini};
@@ -12,11 +12,10 @@ use crate::support::server::Server;
 #[tokio::test]
 async fn conformance_knows_the_forms_that_no_recording_may_hold() {
     let forms: Value = serde_json::from_str(include_str!("forms.json")).unwrap();
-    let suites: [(&str, fn(String) -> Suite); 2] = [("anthropic", anthropic::suite), ("gemini", gemini::suite)];
     let server = Server::start([]).await;
     let mut problems = Vec::new();
-    for (file, suite) in suites {
-        let suite = suite(file.to_owned());
+    for suite in [anthropic::suite("anthropic".to_owned()), gemini::suite("gemini".to_owned())] {
+        let file = suite.file.as_str();
         for form in list(&forms[file]) {
             let exchange = exchange(file, form);
             let root = if suite.end.is_empty() { "" } else { exchange.path.strip_suffix(suite.end).unwrap() };

@@ -191,7 +191,7 @@ fn choose_tool(request: &ModelRequest, body: &mut Value) {
 /// Whether what the provider's own tools do is part of the conversation, with ids on all calls: the API wants it so
 /// from its third generation on where functions stand beside them. Vertex does not know the field.
 ///
-/// Source: ai.google.dev/gemini-api/docs/tool-combination, read 2026-11-24.
+/// Source: ai.google.dev/gemini-api/docs/tool-combination.
 fn shows_own_tools(request: &ModelRequest) -> bool {
     let extra = &request.settings.extra;
     if let Some(asked) = found(extra, "toolConfig.includeServerSideToolInvocations").first() {
