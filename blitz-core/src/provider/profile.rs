@@ -122,6 +122,8 @@ fn thinking(name: &str, reasoning: bool) -> Option<ThinkingRule> {
         });
     }
     match name {
+        // The first of them has no version in its name.
+        _ if name.starts_with("claude-mythos") => Some(Adaptive),
         _ if name.starts_with("gemini-2.5") => Some(Budget),
         _ if name.starts_with("gemini-1") || name.starts_with("gemini-2") => Some(Never),
         _ if name.starts_with("gemini-") || reasoning => Some(Effort),
@@ -217,6 +219,10 @@ mod tests {
             ("claude-fable-5-1", (5, 1)),
         ] {
             assert_eq!(claude_version(name), Some(version), "{name}");
+        }
+        for name in ["claude-mythos-preview", "us.anthropic.claude-mythos-preview", "anthropic.claude-mythos-5-1-v1:0"]
+        {
+            assert_eq!(of(name).thinking, Some(ThinkingRule::Adaptive), "{name}");
         }
         assert_eq!(of("us.anthropic.claude-sonnet-4-5-20250929-v1:0").max_output_tokens, Some(64_000));
         for name in ["gpt-4o", "gpt-4.1-nano", "gpt-5-chat-latest", "o300", "qwen3-o3", "llama", ""] {

@@ -11,6 +11,7 @@ mod bedrock;
 mod chat;
 mod cohere;
 mod embeddings;
+mod forms;
 mod gemini;
 mod ollama;
 mod player;

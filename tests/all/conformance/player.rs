@@ -148,7 +148,8 @@ pub fn report(name: &str, counts: &str) {
     let _ = write!(std::io::stderr(), "{line}");
 }
 
-async fn play(suite: &Suite, exchange: &Exchange, server: &Server, model: &dyn Provider) -> Vec<String> {
+/// Plays one exchange and says what disagrees.
+pub async fn play(suite: &Suite, exchange: &Exchange, server: &Server, model: &dyn Provider) -> Vec<String> {
     let mut problems = Vec::new();
     let decoded = (suite.decode)(exchange);
     if decoded.is_none() {

@@ -9,6 +9,7 @@ mod thinking;
 
 use reqwest::header::HeaderName;
 
+use super::tokens;
 use super::wire::endpoint::{Auth, Endpoint};
 use super::wire::{Dialect, Encoded, Link, http_provider};
 use crate::domain::{ModelRequest, Secret};
@@ -45,6 +46,17 @@ http_provider!(Anthropic);
 
 struct Messages;
 
+/// The input from which on a conversation is compacted before it is answered, where that is asked for.
+fn compacts_from(request: &ModelRequest) -> Option<u64> {
+    let edits = request.settings.extra.get("context_management")?.get("edits")?.as_array()?;
+    let mut compacting =
+        edits.iter().filter(|edit| edit["type"].as_str().is_some_and(|kind| kind.starts_with("compact_")));
+    compacting.next().map(|edit| edit["trigger"]["value"].as_u64().unwrap_or(DEFAULT_TRIGGER))
+}
+
+/// Source: platform.claude.com/docs/en/build-with-claude/compaction.
+const DEFAULT_TRIGGER: u64 = 150_000;
+
 impl Dialect for Messages {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
         let wire = request::encode(&endpoint.name, request)?;
@@ -56,5 +68,39 @@ impl Dialect for Messages {
             decoder: Box::new(response::Decoder::new(&endpoint.name, request, wire.reading)),
             left_out: wire.left_out,
         })
+    }
+
+    fn input_bound(&self, request: &ModelRequest) -> u64 {
+        let once = tokens::served_bound(request, None);
+        match compacts_from(request) {
+            // The conversation is read to be compacted, and what is left of it behind that.
+            Some(least) if once >= least => once.saturating_mul(2).saturating_add(request::cap(request)),
+            _ => once,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::Message;
+
+    #[test]
+    fn b40_money_is_held_for_a_conversation_that_is_compacted() {
+        let mut request = ModelRequest::new("claude-opus-4-6", vec![Message::user("x".repeat(60_000))]);
+        request.settings.max_output_tokens = Some(1_000);
+        let edit = |trigger| json!({"edits": [{"type": "compact_20260112", "trigger": trigger}]});
+        let mut bound = |context| {
+            request.settings.extra.insert("context_management".into(), context);
+            (Messages.input_bound(&request), tokens::served_bound(&request, None))
+        };
+        let (twice, once) = bound(edit(json!({"type": "input_tokens", "value": 50_000})));
+        assert_eq!(twice, 2 * once + 1_000);
+        let (never, once) = bound(edit(json!(null)));
+        assert_eq!(never, once, "it is too short for that");
+        let (never, once) = bound(json!({"edits": [{"type": "clear_tool_uses_20250919"}]}));
+        assert_eq!(never, once);
     }
 }

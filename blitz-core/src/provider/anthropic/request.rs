@@ -36,7 +36,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     let mut extra = settings.extra.clone();
     let betas = extra.remove("anthropic_beta");
     let streams = settings.stream != Some(false);
-    let cap = settings.max_output_tokens.unwrap_or(DEFAULT_CAP);
+    let cap = cap(request);
     let (leading, rest) = split_system(&request.messages);
     let mut body = json!({"model": request.model_name, "max_tokens": cap});
     let native = native_schema(request);
@@ -48,8 +48,13 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     for message in rest {
         turns.take(message)?;
     }
+    let container = turns.container.take().filter(|_| goes_on(rest));
     let (messages, uploads) = turns.finish();
     body["messages"] = messages;
+    if let Some(id) = container {
+        // What else a container is to hold is said beside its id.
+        body["container"] = if extra.get("container").is_some_and(Value::is_object) { json!({"id": id}) } else { id };
+    }
     tools(request, &mut body);
     let reading = native.and_then(|native| {
         body["output_config"] = json!({"format": {"type": "json_schema", "schema": native.schema}});
@@ -59,6 +64,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     choose_tool(request, thinks, &mut body);
     sampling(request, thinks, &mut body);
     let said = body.pointer("/output_config/effort");
+    let must_call = must_call(request) || request.tool_choice == ToolChoice::Required && has_own_tools(request);
     let is_made_to_call = matches!(body["tool_choice"]["type"].as_str(), Some("any" | "tool"));
     let is_another = |effort: &str| !thinks || said.is_some_and(|said| said != effort);
     let left_out = left_out(
@@ -67,7 +73,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
             ("temperature", settings.temperature.is_some() && body.get("temperature").is_none()),
             ("top_p", settings.top_p.is_some() && body.get("top_p").is_none()),
             ("seed", settings.seed.is_some()),
-            ("tool_choice", must_call(request) && !is_made_to_call),
+            ("tool_choice", must_call && !is_made_to_call),
             ("reasoning_effort", thinking::effort(settings).is_some_and(is_another)),
         ],
     )?;
@@ -81,6 +87,11 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Wire> {
     let elsewhere = usize::from(body.get("cache_control").is_some());
     cache::thin_out(&mut body, "cache_control", elsewhere);
     Ok(Wire { headers: headers(betas, uploads)?, body: to_body(&body)?, streams, reading, left_out })
+}
+
+/// The output cap that is sent.
+pub(super) fn cap(request: &ModelRequest) -> u64 {
+    request.settings.max_output_tokens.unwrap_or(DEFAULT_CAP)
 }
 
 fn headers(betas: Option<Value>, uploads: bool) -> Result<HeaderMap> {
@@ -152,9 +163,14 @@ fn tools(request: &ModelRequest, body: &mut Value) {
     }
 }
 
+/// Whether the provider's own tools are there.
+fn has_own_tools(request: &ModelRequest) -> bool {
+    request.settings.extra.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty())
+}
+
 fn choose_tool(request: &ModelRequest, thinks: bool, body: &mut Value) {
     let settings = &request.settings;
-    if request.tools.is_empty() {
+    if request.tools.is_empty() && !has_own_tools(request) {
         return;
     }
     let thinks = thinks || !profile::takes_forced_calls(&family(request));
@@ -195,12 +211,15 @@ struct Turns<'a> {
     ids: WireIds<'a>,
     knows_system: bool,
     uploads: bool,
+    /// The id of the last container that ran code.
+    container: Option<Value>,
 }
 
 impl<'a> Turns<'a> {
     fn new(provider: &'a str, request: &'a ModelRequest) -> Self {
         let knows_system = claude_version(&request.model_name).is_some_and(|version| version >= (4, 8));
-        Self { provider, turns: Vec::new(), ids: WireIds::by(IdRule::Word), knows_system, uploads: false }
+        let ids = WireIds::by(IdRule::Word);
+        Self { provider, turns: Vec::new(), ids, knows_system, uploads: false, container: None }
     }
 
     fn take(&mut self, message: &'a Message) -> Result<()> {
@@ -246,7 +265,10 @@ impl<'a> Turns<'a> {
                     blocks.push(block);
                 }
                 Part::CachePoint { ttl } => mark(&mut blocks, ttl.as_deref()),
-                Part::Opaque { provider, data } if provider == self.provider => opaque(&mut blocks, data),
+                Part::Opaque { provider, data } if provider == self.provider => match data.get("container") {
+                    Some(container) if data.get("type").is_none() => self.container = container.get("id").cloned(),
+                    _ => opaque(&mut blocks, data),
+                },
                 _ => {}
             }
         }
@@ -297,16 +319,27 @@ impl<'a> Turns<'a> {
     }
 }
 
-/// A part that came from here: citations belong to the text before them, all else stands alone.
+/// A part that came from here: citations belong to the text before them and who called to the call, all else stands alone.
 fn opaque(blocks: &mut Vec<Value>, data: &Value) {
-    match (data.get("citations"), blocks.last_mut()) {
-        (Some(citations), Some(text)) if data.get("type").is_none() && text["type"] == "text" => {
-            text["citations"] = citations.clone();
-        }
-        // The text that they belong to is left out.
-        (Some(_), _) if data.get("type").is_none() => {}
-        _ => blocks.push(data.clone()),
+    if data.get("type").is_some() {
+        return blocks.push(data.clone());
     }
+    let beside = [("citations", "text"), ("caller", "tool_use")];
+    match beside.iter().find_map(|(field, kind)| Some((field, kind, data.get(*field)?))) {
+        // Without the block that it belongs to it is left out.
+        Some((field, kind, value)) => {
+            if let Some(block) = blocks.last_mut().filter(|block| block["type"] == *kind) {
+                block[*field] = value.clone();
+            }
+        }
+        None => blocks.push(data.clone()),
+    }
+}
+
+/// Whether an answer goes on that has begun: its calls are answered, or it paused.
+fn goes_on(messages: &[Message]) -> bool {
+    let answers = |part: &Part| matches!(part, Part::ToolResult(_));
+    messages.last().is_some_and(|last| last.role == MessageRole::Assistant || last.parts.iter().any(answers))
 }
 
 /// Asks to keep everything up to the last block that can be marked.
@@ -419,6 +452,50 @@ mod tests {
         let content = wire["messages"][0]["content"].as_array().unwrap();
         assert_eq!(content.len(), 2);
         assert_eq!(content[0], json!({"type": "thinking", "thinking": "hm", "signature": "s"}));
+    }
+
+    #[test]
+    fn b29_a_container_and_who_called_go_back_while_the_calls_are_answered() {
+        let own = |data: Value| Part::Opaque { provider: "anthropic".into(), data };
+        let caller = json!({"type": "code_execution_20260120", "tool_id": "srvtoolu_1"});
+        let said = vec![
+            own(json!({"type": "server_tool_use", "id": "srvtoolu_1", "name": "code_execution", "input": {}})),
+            Part::ToolCall(ToolCall::new("a", "f", "{}")),
+            own(json!({"caller": caller})),
+            own(json!({"container": {"id": "container_1", "expires_at": "2026-11-24T00:00:00Z"}})),
+        ];
+        let result = Part::ToolResult(ToolResult::new("a", "f", json!(1)));
+        let mut request = ask(vec![
+            Message::user("go"),
+            Message::new(MessageRole::Assistant, said),
+            Message::new(MessageRole::Tool, vec![result]),
+        ]);
+        let wire = body(&request);
+        assert_eq!(wire["container"], "container_1");
+        assert_eq!(wire["messages"][1]["content"].as_array().unwrap().len(), 2, "{wire}");
+        assert_eq!(wire["messages"][1]["content"][1]["caller"], caller);
+        let skills = json!({"skills": [{"type": "anthropic", "skill_id": "pptx"}]});
+        request.settings.extra.insert("container".into(), skills.clone());
+        assert_eq!(body(&request)["container"], json!({"id": "container_1", "skills": skills["skills"]}));
+        request.settings.extra.insert("container".into(), json!("mine"));
+        assert_eq!(body(&request)["container"], "mine");
+        // Another question needs none, and the old one may be gone by then.
+        request.settings.extra.clear();
+        request.messages.extend([Message::assistant("done"), Message::user("and?")]);
+        assert_eq!(body(&request).get("container"), None);
+    }
+
+    #[test]
+    fn b11_a_choice_of_tool_is_said_where_only_the_providers_tools_are_there() {
+        let mut request = ask(vec![Message::user("hi")]).with_tool_choice(ToolChoice::None);
+        assert_eq!(body(&request).get("tool_choice"), None);
+        let search = json!([{"type": "web_search_20250305", "name": "web_search"}]);
+        request.settings.extra.insert("tools".into(), search);
+        assert_eq!(body(&request)["tool_choice"], json!({"type": "none"}));
+        request.tool_choice = ToolChoice::Required;
+        assert_eq!(body(&request)["tool_choice"], json!({"type": "any"}));
+        request.model_name = "claude-opus-5-5".into();
+        assert_eq!(encode("anthropic", &request).unwrap().left_out, ["tool_choice"]);
     }
 
     #[test]

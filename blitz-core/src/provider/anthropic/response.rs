@@ -7,13 +7,16 @@ use serde_json::{Map, Value, json};
 
 use super::super::wire::body::{Decode, Out, Unreadable, parse};
 use super::super::wire::counts::Counts;
-use super::super::wire::draft::Draft;
+use super::super::wire::draft::{Draft, Key};
 use super::super::wire::schema::Reading;
 use super::super::wire::text::or_default;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage, UsageDetails};
 
 /// Fields of a message that have a place of their own.
 const KNOWN: &[&str] = &["type", "id", "role", "model", "content", "stop_reason", "usage"];
+
+/// The place of a container behind all blocks.
+const CONTAINER: Key = (u64::MAX, 0);
 
 pub(super) struct Decoder {
     draft: Draft,
@@ -22,6 +25,8 @@ pub(super) struct Decoder {
     inputs: HashMap<u64, String>,
     /// Whether the provider ran code in a container of its own.
     ran_code: bool,
+    /// That container, which the next turn may have to name.
+    container: Value,
     done: bool,
 }
 
@@ -46,7 +51,8 @@ struct Event {
 impl Decoder {
     pub(super) fn new(provider: &str, request: &ModelRequest, reading: Option<Reading>) -> Self {
         let draft = Draft::new(provider, request).read_by(reading);
-        Self { draft, usage: Map::new(), inputs: HashMap::new(), ran_code: false, done: false }
+        let (usage, inputs) = (Map::new(), HashMap::new());
+        Self { draft, usage, inputs, ran_code: false, container: Value::Null, done: false }
     }
 
     /// The head of a message, and its blocks where it is a whole one.
@@ -80,6 +86,10 @@ impl Decoder {
                 let input = &block["input"];
                 if input.as_object().is_some_and(|input| !input.is_empty()) {
                     self.draft.arguments(key, &input.to_string(), out)?;
+                }
+                // A call that the model's own code made goes back as such.
+                if block["caller"]["type"].as_str().is_some_and(|kind| kind != "direct") {
+                    self.draft.opaque((index, 1), json!({"caller": block["caller"]}))?;
                 }
             }
             kind => {
@@ -116,6 +126,13 @@ impl Decoder {
             }
             "input_json_delta" => self.draft.arguments(key, text("partial_json"), out),
             "citations_delta" => self.cite(index, &delta["citation"]),
+            "compaction_delta" => {
+                if let (Some(Value::Object(block)), Some(said)) = (self.draft.opaque_mut(key), delta.as_object()) {
+                    let said = said.iter().filter(|(name, value)| *name != "type" && !value.is_null());
+                    block.extend(said.map(|(name, value)| (name.clone(), value.clone())));
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -132,6 +149,9 @@ impl Decoder {
     fn stop(&mut self, delta: &Value) {
         if let Some(reason) = delta["stop_reason"].as_str() {
             self.draft.finish_reason = Some(finish_reason(reason));
+        }
+        if delta["container"].is_object() {
+            self.container = delta["container"].clone();
         }
         for (name, value) in delta.as_object().into_iter().flatten() {
             if !KNOWN.contains(&name.as_str()) && !value.is_null() {
@@ -194,6 +214,9 @@ impl Decode for Decoder {
         let raw = Value::Object(std::mem::take(&mut self.usage));
         self.draft.usage = self.reported(&raw);
         self.draft.raw_usage = raw;
+        if self.container.is_object() {
+            self.draft.opaque(CONTAINER, json!({"container": self.container.take()}))?;
+        }
         Ok(self.draft.finish())
     }
 }
@@ -210,17 +233,23 @@ fn finish_reason(text: &str) -> FinishReason {
     }
 }
 
-/// Usage in the engine's terms: what was read from and written to the cache is put inside the input.
+/// Usage in the engine's terms: what was read from and written to the cache is put inside the input, and what it took
+/// to compact the conversation is added, which the sums leave out.
 fn usage(raw: &Value) -> Option<Usage> {
     let counts = Counts::new(raw);
-    let count = |pointer: &str| counts.first(&[pointer]);
+    let passes: Vec<&Value> = raw["iterations"].as_array().into_iter().flatten().collect();
+    let compacting = |pointer: &str| -> u64 {
+        let passes = passes.iter().filter(|pass| pass["type"] == "compaction");
+        passes.filter_map(|pass| counts.count(pass.pointer(pointer)?)).sum()
+    };
+    let count = |pointer: &str| Some(counts.first(&[pointer])? + compacting(pointer));
+    let or_none = |pointer: &str| count(pointer).unwrap_or_else(|| compacting(pointer));
     let usage = counts.usage(count("/input_tokens"), count("/output_tokens"))?;
-    let read = count("/cache_read_input_tokens").unwrap_or(0);
-    let written = count("/cache_creation_input_tokens").unwrap_or(0);
+    let read = or_none("/cache_read_input_tokens");
+    let written = or_none("/cache_creation_input_tokens");
     // What is kept for an hour costs more than what is kept for five minutes.
-    let for_an_hour = counts.part(count("/cache_creation/ephemeral_1h_input_tokens").unwrap_or(0), written);
-    let thought = count("/output_tokens_details/thinking_tokens").unwrap_or(0);
-    let thought = counts.part(thought, usage.output_tokens);
+    let for_an_hour = counts.part(or_none("/cache_creation/ephemeral_1h_input_tokens"), written);
+    let thought = counts.part(or_none("/output_tokens_details/thinking_tokens"), usage.output_tokens);
     let input_tokens = usage.input_tokens + read + written;
     let usage = Usage { input_tokens, ..usage }.with_cache(read, written);
     let service_tier = match raw["speed"].as_str() {
@@ -323,6 +352,43 @@ mod tests {
         let response = read(&[start(json!({})), block(search), piece, end, stop("pause_turn")]).unwrap();
         assert!(matches!(&response.message.parts[0], Part::Opaque { data, .. } if data["input"]["query"] == "q"));
         assert_eq!(response.finish_reason, FinishReason::Paused);
+    }
+
+    #[test]
+    fn b29_a_compaction_is_kept_whole_and_what_it_took_is_billed() {
+        let piece = delta(json!({"type": "compaction_delta", "content": "so far", "encrypted_content": "x"}));
+        let usage = json!({"input_tokens": 23_000, "output_tokens": 1_000, "cache_read_input_tokens": 10,
+            "iterations": [
+                {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500, "cache_read_input_tokens": 5,
+                    "cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_1h_input_tokens": 7}},
+                {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000, "cache_read_input_tokens": 10}]});
+        let end = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage});
+        let begin = block(json!({"type": "compaction", "content": null}));
+        let response = read(&[start(json!({"input_tokens": 9, "output_tokens": 1})), begin, piece, end]).unwrap();
+        let kept = json!({"type": "compaction", "content": "so far", "encrypted_content": "x"});
+        assert_eq!(response.message.parts, [Part::Opaque { provider: "anthropic".into(), data: kept }]);
+        let billed = Usage::new(203_022, 4_500).with_cache(15, 7).with_cache_write_1h(7);
+        assert_eq!(response.usage.unwrap(), billed);
+    }
+
+    #[test]
+    fn b29_a_container_and_who_called_are_kept() {
+        let caller = json!({"type": "code_execution_20260120", "tool_id": "srvtoolu_1"});
+        let call = |caller: &Value| json!({"type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": caller});
+        let container = json!({"id": "container_1", "expires_at": "2026-11-24T00:00:00Z"});
+        let end = json!({"type": "message_delta", "delta": {"stop_reason": "tool_use", "container": container}});
+        let opaque = |events: &[Value]| {
+            let parts = read(events).unwrap().message.parts.into_iter();
+            let data = parts.filter_map(|part| if let Part::Opaque { data, .. } = part { Some(data) } else { None });
+            data.collect::<Vec<_>>()
+        };
+        let expected = [json!({"caller": caller}), json!({"container": container})];
+        assert_eq!(opaque(&[start(json!({})), block(call(&caller)), end]), expected);
+        let whole = json!({"type": "message", "id": "m", "content": [call(&caller)], "stop_reason": "tool_use",
+            "container": container});
+        assert_eq!(opaque(&[whole, json!({"type": "message_stop"})]), expected);
+        let usual = call(&json!({"type": "direct"}));
+        assert!(opaque(&[start(json!({})), block(usual), stop("tool_use")]).is_empty());
     }
 
     #[test]

@@ -142,6 +142,25 @@ mod tests {
     }
 
     #[test]
+    fn each_text_to_embed_has_the_fields_of_extra() {
+        let endpoint = Endpoint::new("gemini", "http://h", Auth::None).unwrap();
+        let request = EmbeddingRequest::texts("e", ["a", "b"]).with_dimensions(3);
+        let made = |request: EmbeddingRequest| {
+            let mut call = embedding(&endpoint, &request)?;
+            call.pass(&request.extra).map(|()| call.body)
+        };
+        let body = made(request.clone().with_extra("taskType", "RETRIEVAL_QUERY")).unwrap();
+        let one = |text: &str| {
+            json!({"model": "models/e", "content": {"parts": [{"text": text}]}, "outputDimensionality": 3,
+                "taskType": "RETRIEVAL_QUERY"})
+        };
+        assert_eq!(body, json!({"requests": [one("a"), one("b")]}));
+        for own in ["model", "content", "requests", "output_dimensionality"] {
+            assert!(made(request.clone().with_extra(own, "x")).is_err(), "{own}");
+        }
+    }
+
+    #[test]
     fn b34_a_prompt_cache_is_named_as_left_out() {
         let mut request = ModelRequest::new("gemini-3-pro", vec![Message::user("?")]);
         request.settings.prompt_cache = Some(PromptCache::everything());

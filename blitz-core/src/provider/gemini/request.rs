@@ -1,10 +1,11 @@
 //! Maps a request to its wire form.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::profile;
 use super::super::tokens::is_billed_by_the_prompt;
-use super::super::wire::extra::UNSEEN_INPUT;
+use super::super::wire::calls::{IdRule, WireIds};
+use super::super::wire::extra::{UNSEEN_INPUT, found};
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::argument_object;
 use super::super::wire::{bar_extra, check_extra, family, lay_over, prompted, split_system, to_body};
@@ -17,7 +18,6 @@ const OWN_FIELDS: &[&str] = &[
     "model",
     "contents",
     "systemInstruction",
-    "toolConfig",
     "generationConfig.maxOutputTokens",
     "generationConfig.temperature",
     "generationConfig.topP",
@@ -27,6 +27,8 @@ const OWN_FIELDS: &[&str] = &[
 /// Those of an answer that has a schema.
 const SCHEMA_FIELDS: &[&str] =
     &["generationConfig.responseMimeType", "generationConfig.responseSchema", "generationConfig.responseJsonSchema"];
+/// How a function is chosen; what narrows the choice is the caller's.
+const CHOICE_MODE: &str = "toolConfig.functionCallingConfig.mode";
 /// Fields that no call can have.
 const BARRED: &[(&str, &str)] = &[("cachedContent", UNSEEN_INPUT)];
 
@@ -34,11 +36,14 @@ const BARRED: &[(&str, &str)] = &[("cachedContent", UNSEEN_INPUT)];
 pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {
     check_extra(request, OWN_FIELDS)?;
     bar_extra(request, BARRED)?;
+    if found(&request.settings.extra, CHOICE_MODE).into_iter().any(|mode| !mode.is_null() && mode != "VALIDATED") {
+        check_extra(request, &[CHOICE_MODE])?;
+    }
     if request.output_schema.is_some() {
         check_extra(request, SCHEMA_FIELDS)?;
     }
     let (leading, rest) = split_system(&request.messages);
-    let mut body = json!({"contents": contents(provider, rest, wants_signatures(&request.model_name))?});
+    let mut body = json!({"contents": contents(provider, rest, request)?});
     let mut system = Vec::new();
     for part in leading.iter().flat_map(|message| &message.parts) {
         match part {
@@ -66,6 +71,7 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     }
     tools(request, &mut body);
     lay_over(&mut body, &request.settings.extra);
+    choose_tool(request, &mut body);
     to_body(&body)
 }
 
@@ -153,17 +159,53 @@ fn tools(request: &ModelRequest, body: &mut Value) {
         wire
     });
     body["tools"] = json!([{"functionDeclarations": declarations.collect::<Vec<_>>()}]);
-    let config = match &request.tool_choice {
-        ToolChoice::Auto => return,
-        ToolChoice::None => json!({"mode": "NONE"}),
-        ToolChoice::Required => json!({"mode": "ANY"}),
-        ToolChoice::Tool(name) => json!({"mode": "ANY", "allowedFunctionNames": [name]}),
-    };
-    body["toolConfig"] = json!({"functionCallingConfig": config});
+    if shows_own_tools(request) {
+        body["toolConfig"] = json!({"includeServerSideToolInvocations": true});
+    }
 }
 
-/// Whether a model refuses calls in its conversation that nobody signed: those of Gemini from the third generation on.
-fn wants_signatures(model_name: &str) -> bool {
+/// Says which function is to be called, over what the caller says of that.
+fn choose_tool(request: &ModelRequest, body: &mut Value) {
+    let (mode, names) = match &request.tool_choice {
+        _ if request.tools.is_empty() => return,
+        ToolChoice::Auto => return,
+        ToolChoice::None => ("NONE", Some(Vec::new())),
+        ToolChoice::Required => ("ANY", None),
+        ToolChoice::Tool(name) => ("ANY", Some(vec![name.as_str()])),
+    };
+    let object = |value: Option<Value>| match value {
+        Some(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let mut config = object(body.get_mut("toolConfig").map(Value::take));
+    let mut choice = object(config.remove("functionCallingConfig"));
+    choice.insert("mode".to_owned(), mode.into());
+    if let Some(names) = names {
+        choice.insert("allowedFunctionNames".to_owned(), names.into());
+    }
+    choice.retain(|_, value| *value != json!([]));
+    config.insert("functionCallingConfig".to_owned(), choice.into());
+    body["toolConfig"] = config.into();
+}
+
+/// Whether what the provider's own tools do is part of the conversation, with ids on all calls: the API wants it so
+/// from its third generation on where functions stand beside them. Vertex does not know the field.
+///
+/// Source: ai.google.dev/gemini-api/docs/tool-combination.
+fn shows_own_tools(request: &ModelRequest) -> bool {
+    let extra = &request.settings.extra;
+    if let Some(asked) = found(extra, "toolConfig.includeServerSideToolInvocations").first() {
+        return **asked == true;
+    }
+    let tools = extra.get("tools").and_then(Value::as_array);
+    let is_own =
+        |tool: &Value| tool.as_object().is_some_and(|tool| tool.keys().any(|name| !name.starts_with("function")));
+    let has_own = tools.is_some_and(|tools| tools.iter().any(is_own));
+    has_own && !request.tools.is_empty() && is_third(&request.model_name) && !request.model_name.contains("publishers/")
+}
+
+/// Whether a model is Gemini's from the third generation on, which refuses calls in its conversation that nobody signed.
+fn is_third(model_name: &str) -> bool {
     let name = model_name.rsplit('/').next().unwrap_or(model_name);
     name.starts_with("gemini-") && !is_billed_by_the_prompt(model_name)
 }
@@ -171,8 +213,10 @@ fn wants_signatures(model_name: &str) -> bool {
 /// In the place of a signature on a call that another model made. Source: ai.google.dev/gemini-api/docs/thought-signatures.
 const UNSIGNED: &str = "skip_thought_signature_validator";
 
-/// Turns of one role are one content; results are matched to calls by name and order.
-fn contents(provider: &str, messages: &[Message], wants_signatures: bool) -> Result<Vec<Value>> {
+/// Turns of one role are one content; results are matched to calls by name and order, and by ids where those are wanted.
+fn contents(provider: &str, messages: &[Message], request: &ModelRequest) -> Result<Vec<Value>> {
+    let (wants_signatures, wants_ids) = (is_third(&request.model_name), shows_own_tools(request));
+    let mut ids = WireIds::by(IdRule::Any);
     let mut contents: Vec<(&str, Vec<Value>)> = Vec::new();
     for message in messages {
         let role = if message.role == MessageRole::Assistant { "model" } else { "user" };
@@ -180,6 +224,7 @@ fn contents(provider: &str, messages: &[Message], wants_signatures: bool) -> Res
             Some((_, parts)) => parts,
             None => Vec::new(),
         };
+        let mut calls = ids.calls(message).into_iter();
         for part in &message.parts {
             match part {
                 Part::Text { text } | Part::Refusal { text } if !text.is_empty() => parts.push(json!({"text": text})),
@@ -188,13 +233,22 @@ fn contents(provider: &str, messages: &[Message], wants_signatures: bool) -> Res
                 }
                 Part::ToolCall(call) => {
                     let args = argument_object(&call.arguments);
-                    let wire = json!({"functionCall": {"name": call.name, "args": args}});
+                    let mut wire = json!({"functionCall": {"name": call.name, "args": args}});
+                    if let Some((id, _)) = calls.next().filter(|_| wants_ids) {
+                        wire["functionCall"]["id"] = id.into();
+                    }
                     // Of calls made at once the first is signed; the API wants it so from its third generation on.
                     let is_first = !parts.iter().any(|part| part.get("functionCall").is_some());
                     let stand_in = (is_first && wants_signatures).then_some(UNSIGNED);
                     parts.push(signed(wire, call.signature.as_deref().or(stand_in)));
                 }
-                Part::ToolResult(result) => parts.push(response(result)),
+                Part::ToolResult(result) => {
+                    let mut wire = response(result);
+                    if wants_ids {
+                        wire["functionResponse"]["id"] = ids.result(result).into();
+                    }
+                    parts.push(wire);
+                }
                 Part::Image { media_type, data } | Part::File { media_type, data, .. } => {
                     parts.push(media(media_type, data));
                 }
@@ -280,6 +334,65 @@ mod tests {
         };
         assert_eq!(signatures("gemini-3-pro"), (json!(UNSIGNED), Value::Null), "the first of those made at once");
         assert_eq!(signatures("models/gemini-2.5-flash"), (Value::Null, Value::Null));
+    }
+
+    #[test]
+    fn b08_functions_beside_own_tools_have_ids_and_say_so_from_gemini_3_on() {
+        let call = Part::ToolCall(ToolCall::new("c1", "f", "{}"));
+        let result = Part::ToolResult(ToolResult::new("c1", "f", json!(1)));
+        let messages = vec![
+            Message::user("?"),
+            Message::new(MessageRole::Assistant, vec![call]),
+            Message::new(MessageRole::Tool, vec![result]),
+        ];
+        let asked = |model: &str, tools: Value, config: Value| {
+            let mut request = ModelRequest::new(model, messages.clone()).with_tools(vec![ToolSpec::new(
+                "f",
+                "",
+                json!({"type": "object"}),
+            )]);
+            request.settings.extra.insert("tools".into(), tools);
+            if !config.is_null() {
+                request.settings.extra.insert("toolConfig".into(), config);
+            }
+            let body = body(&request);
+            let part = |turn: usize, field: &str| body["contents"][turn]["parts"][0][field]["id"].clone();
+            assert_eq!(part(1, "functionCall"), part(2, "functionResponse"));
+            (body["toolConfig"].clone(), part(1, "functionCall") == "c1")
+        };
+        let (search, flag) = (json!([{"googleSearch": {}}]), |on| json!({"includeServerSideToolInvocations": on}));
+        assert_eq!(asked("gemini-3-flash", search.clone(), Value::Null), (flag(true), true));
+        assert_eq!(asked("gemini-3-flash", search.clone(), flag(false)), (flag(false), false));
+        let places = json!({"retrievalConfig": {"languageCode": "de"}});
+        let mut both = places.clone();
+        lay_over(&mut both, flag(true).as_object().unwrap());
+        assert_eq!(asked("gemini-3-flash", search.clone(), places), (both, true));
+        for other in ["gemini-2.5-flash", "publishers/google/models/gemini-3-flash"] {
+            assert_eq!(asked(other, search.clone(), Value::Null), (Value::Null, false), "{other}");
+        }
+        let functions = json!([{"functionDeclarations": [{"name": "g"}]}]);
+        assert_eq!(asked("gemini-3-flash", functions, Value::Null), (Value::Null, false));
+    }
+
+    #[test]
+    fn b11_a_caller_may_narrow_the_choice_of_a_function_and_not_make_it() {
+        let asked = |choice: ToolChoice, config: Value| {
+            let mut request = ModelRequest::new("gemini-3-pro", vec![Message::user("?")])
+                .with_tools(vec![ToolSpec::new("f", "", json!({"type": "object"}))])
+                .with_tool_choice(choice);
+            request.settings.extra.insert("toolConfig".into(), json!({"functionCallingConfig": config}));
+            encode("gemini", &request).map(|wire| {
+                serde_json::from_slice::<Value>(&wire).unwrap()["toolConfig"]["functionCallingConfig"].clone()
+            })
+        };
+        let names = json!({"allowedFunctionNames": ["f", "g"]});
+        let checked = json!({"mode": "VALIDATED", "allowedFunctionNames": ["f", "g"]});
+        assert_eq!(asked(ToolChoice::Auto, checked.clone()).unwrap(), checked);
+        let any = |names: &[&str]| json!({"mode": "ANY", "allowedFunctionNames": names});
+        assert_eq!(asked(ToolChoice::Required, names.clone()).unwrap(), any(&["f", "g"]));
+        assert_eq!(asked(ToolChoice::Tool("f".into()), names).unwrap(), any(&["f"]));
+        assert_eq!(asked(ToolChoice::None, checked).unwrap(), json!({"mode": "NONE"}));
+        assert!(asked(ToolChoice::Auto, json!({"mode": "ANY"})).is_err());
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Decoder {
 
     fn part(&mut self, part: &Value, out: &mut Out) -> Result<(), Unreadable> {
         let signature = part["thoughtSignature"].as_str();
-        if let Some(call) = part.get("functionCall") {
+        if let Some(call) = part.get("functionCall").filter(|call| !call.is_null()) {
             let key = self.next();
             let text = |name: &str| call[name].as_str().unwrap_or_default();
             self.draft.call(key, text("id"), text("name"), out)?;

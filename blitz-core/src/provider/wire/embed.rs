@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::{CallContext, EmbeddingRequest, EmbeddingResponse};
 use super::body::Unreadable;
@@ -24,6 +24,23 @@ pub(in crate::provider) struct EmbeddingCall {
     pub read: fn(&Value) -> EmbeddingResponse,
 }
 
+impl EmbeddingCall {
+    /// Takes the fields of `extra`: each input does where it is a request of its own.
+    ///
+    /// Errors: `InvalidInput` if one of them belongs to the engine.
+    pub(in crate::provider) fn pass(&mut self, extra: &Map<String, Value>) -> Result<()> {
+        let bodies = match self.body.get_mut("requests").and_then(Value::as_array_mut) {
+            Some(requests) => requests.iter_mut().collect(),
+            None => vec![&mut self.body],
+        };
+        for body in bodies {
+            extra::check_embedding(body, self.open, extra)?;
+            lay_over(body, extra);
+        }
+        Ok(())
+    }
+}
+
 impl Link {
     /// Embeds as many inputs at once as the dialect takes, one call behind another.
     ///
@@ -41,8 +58,7 @@ impl Link {
                 return Err(Error::invalid(format!("{} makes no embeddings here", self.endpoint.name)));
             };
             let mut call = call?;
-            extra::check_embedding(&call.body, call.open, &request.extra)?;
-            lay_over(&mut call.body, &request.extra);
+            call.pass(&request.extra)?;
             calls.push((call, some.len()));
         }
         let patience = Patience::new(context.timeout, None);
