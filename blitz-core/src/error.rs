@@ -582,10 +582,7 @@ impl ErrorInfo {
 impl From<ErrorInfo> for Error {
     fn from(info: ErrorInfo) -> Self {
         let place = info.place();
-        Error::new(info.code, info.message)
-            .with_retryable(info.retryable)
-            .with_details(info.details)
-            .with_place(place)
+        Error::new(info.code, info.message).with_retryable(info.retryable).with_details(info.details).with_place(place)
     }
 }
 

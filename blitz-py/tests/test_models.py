@@ -73,6 +73,31 @@ def test_what_a_function_model_raises_is_the_calls_error(engine: blitz.Engine) -
     assert done.error.message.endswith("ValueError: a bug")
     engine.register_provider(blitz.FunctionModel(lambda request: {"txt": 1}, name="scripted"))
     assert engine.run("a", "x").error.code == "bad_output"  # type: ignore[union-attr]
+    # What a model wrote stands in no error.
+    engine.register_provider(blitz.FunctionModel(lambda request: {"parts": "sk-canary"}, name="scripted"))
+    done = engine.run("a", "x")
+    assert done.error is not None and done.error.code == "bad_output"
+    assert "sk-canary" not in str(done.to_dict())
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_a_function_model_raises_says_whether_and_when_it_is_tried_again(engine: blitz.Engine, is_async: bool) -> None:
+    asked: list[str] = []
+
+    def failing(request: dict[str, Any]) -> str:
+        asked.append("x")
+        if len(asked) == 1:
+            raise blitz.RateLimitedError("slow", details={"retry_after_ms": 1})
+        raise blitz.RateLimitedError("the quota is used up", retryable=False)
+
+    async def awaited(request: dict[str, Any]) -> str:
+        return failing(request)
+
+    engine.register_provider(blitz.FunctionModel(awaited if is_async else failing, name="scripted"))
+    engine.agents.put("a", "m", retry={"max_attempts": 5, "initial_ms": 0})
+    done = engine.run("a", "x")
+    assert done.error is not None and done.error.code == "rate_limited"
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blitz::provider::{AzureOpenAi, FunctionProvider, Reply, Scripted, Token, TokenSource};
 use blitz::{
-    Engine, EngineSettings, ErrorCode, Fallback, ModelRequest, NewAgent, NewModel, NewUser, Price, RetryPolicy,
+    Engine, EngineSettings, Error, ErrorCode, Fallback, ModelRequest, NewAgent, NewModel, NewUser, Price, RetryPolicy,
     RunOptions, Secret, Session, Timestamp, Visibility,
 };
 use serde_json::{Value, json};
@@ -66,7 +66,9 @@ async fn a_name_that_nobody_serves_is_not_found() {
     }
     for name in ["nobody:x", "one/x:y"] {
         me.agents().put(NewAgent::new("a", name)).await.unwrap();
-        assert_eq!(me.run("a", "x").await.unwrap_err().code(), ErrorCode::NotFound, "{name}");
+        let error = me.run("a", "x").await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::NotFound, "{name}");
+        assert!(error.to_string().contains("gemini, "), "the providers that there are: {error}");
     }
 }
 
@@ -276,6 +278,63 @@ async fn b35_a_token_that_lasts_is_kept_and_a_refused_one_renewed_once_also_for_
     let sent: Vec<_> = server.requests().iter().map(|one| one.header("authorization").unwrap().to_owned()).collect();
     let number = |sent: &String| sent.trim_start_matches("Bearer sk-canary-t").to_owned();
     assert_eq!(sent.iter().map(number).collect::<Vec<_>>(), ["0", "0", "1", "1", "1", "2"]);
+}
+
+#[tokio::test]
+async fn b36_what_a_hosts_token_function_says_of_its_failure_is_not_told_on() {
+    for of_a_provider in [false, true] {
+        let source: TokenSource = Arc::new(move || {
+            let said = "POST /token client_secret=sk-canary failed";
+            let error = if of_a_provider {
+                Error::Provider {
+                    code: ErrorCode::Unavailable,
+                    provider: "entra".into(),
+                    status: Some(503),
+                    retry_after: None,
+                    retryable: false,
+                    charged: blitz::error::Charged::No,
+                    usage: None,
+                    message: said.into(),
+                    source: None,
+                }
+            } else {
+                Error::new(ErrorCode::ProviderAuth, said)
+            };
+            Box::pin(std::future::ready(Err(error)))
+        });
+        let azure = AzureOpenAi::new("http://azure.invalid", None).unwrap().with_token(source);
+        let engine = Engine::builder(":memory:").with_provider(azure).open().await.unwrap();
+        let me = engine.root("test");
+        me.agents().put(NewAgent::new("a", "azure:dep")).await.unwrap();
+        let error = me.run("a", "x").await.unwrap().error.unwrap();
+        assert_eq!(error.code, if of_a_provider { ErrorCode::Unavailable } else { ErrorCode::ProviderAuth });
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        assert!(error.message.contains("no token could be had"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn b35_b44_a_profile_is_laid_over_the_records_field_by_field_and_holds_for_that_model_alone() {
+    let server = Server::start([answer(), answer(), answer()]).await;
+    let engine = Engine::open(":memory:").await.unwrap();
+    let me = engine.root("test");
+    let profile = |value| serde_json::from_value(json!({"profile": value, "max_output_tokens": 50})).unwrap();
+    for name in ["one", "two"] {
+        let mut model = NewModel::new(name, "openai_compatible", "dep").with_base_url(server.url());
+        if name == "one" {
+            model = model.with_settings(profile(json!({"family": "o3-mini"})));
+        }
+        me.models().put(model).await.unwrap();
+    }
+    let over = profile(json!({"stream_usage": false}));
+    me.agents().put(NewAgent::new("a", "one").settings(over)).await.unwrap();
+    assert_eq!(me.run("a", "x").await.unwrap().output, "hello");
+    let over = profile(json!({"family": "o3-mini"}));
+    me.agents().put(NewAgent::new("b", "one").settings(over)).await.unwrap();
+    let options = RunOptions::default().with_model("two");
+    assert_eq!(me.agents().run_with("b", "x", options).await.unwrap().output, "hello");
+    let caps: Vec<bool> = server.requests().iter().map(|one| one.json()["max_completion_tokens"] == 50).collect();
+    assert_eq!(caps, [true, false], "the record's family stays; the agent's is its own model's");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,9 +11,7 @@ use super::pin::ModelsOf;
 use super::retry::RetryDecision;
 use super::setup::lines;
 use crate::access::{EngineWork, Grant};
-use crate::domain::{
-    ExecutionId, Metered, Money, NewModel, OnBehalf, ReservationId, RetryPolicy, Timestamp, Usage,
-};
+use crate::domain::{ExecutionId, Metered, Money, NewModel, OnBehalf, ReservationId, RetryPolicy, Timestamp, Usage};
 use crate::error::{Charged, Error, Result};
 use crate::ledger::{self, Booked, Ended, ReserveOutcome, ReserveRequest};
 use crate::provider::{CallContext, EmbeddingRequest, EmbeddingResponse, Provider, RequestHeaders};

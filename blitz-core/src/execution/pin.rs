@@ -13,8 +13,8 @@ use crate::domain::{
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::ledger;
-use crate::provider::{named_by_environment, split_name};
 use crate::provider::registry::Providers;
+use crate::provider::{named_by_environment, split_name};
 use crate::store::catalog::{self, ResourceRow};
 use crate::store::sql::to_json;
 use crate::store::{Connection, content_hash, executions};

@@ -110,6 +110,11 @@ impl Reply {
         Self { answer: Err(error), usage: None, delay: Duration::ZERO }
     }
 
+    /// Whether it is a failure.
+    pub fn is_error(&self) -> bool {
+        self.answer.is_err()
+    }
+
     /// The same answer with this usage in place of counted tokens; of a failure it is booked all the same.
     pub fn with_usage(self, usage: Usage) -> Self {
         Self { usage: Some(usage), ..self }
@@ -271,7 +276,10 @@ mod tests {
             })
             .collect();
         assert_eq!(written, [r#"{"a":1}"#, "{oops", ""]);
-        assert_eq!(read(json!({"parts": [{"type": "text", "text": "x"}]})).into_parts("p").unwrap().0, [Part::text("x")]);
+        assert_eq!(
+            read(json!({"parts": [{"type": "text", "text": "x"}]})).into_parts("p").unwrap().0,
+            [Part::text("x")]
+        );
         assert_eq!(read(json!({"vectors": [[1, 0.5]]})).into_vectors("p").unwrap().0, [[1.0, 0.5]]);
         assert!(read(json!({"vectors": []})).into_parts("p").is_err());
         assert!(read(json!({"text": "5"})).into_vectors("p").is_err());

@@ -94,12 +94,7 @@ pub(super) fn as_message(request: EmbeddingRequest) -> ModelRequest {
 pub(super) fn embedded(provider: &str, asked: &ModelRequest, reply: Reply) -> Result<EmbeddingResponse> {
     let (vectors, usage) = reply.into_vectors(provider)?;
     let usage = usage.unwrap_or_else(|| counted(&asked.messages, &[]));
-    Ok(EmbeddingResponse {
-        vectors,
-        usage: Some(usage),
-        raw_usage: Value::Null,
-        model_name: asked.model_name.clone(),
-    })
+    Ok(EmbeddingResponse { vectors, usage: Some(usage), raw_usage: Value::Null, model_name: asked.model_name.clone() })
 }
 
 /// A panic of another test must not hide behind a poisoned list.
@@ -166,12 +161,7 @@ fn items(provider: &str, number: usize, request: &ModelRequest, reply: Reply) ->
 }
 
 /// The whole answer that a reply to request `number` is.
-pub(super) fn response(
-    provider: &str,
-    number: usize,
-    request: &ModelRequest,
-    reply: Reply,
-) -> Result<ModelResponse> {
+pub(super) fn response(provider: &str, number: usize, request: &ModelRequest, reply: Reply) -> Result<ModelResponse> {
     let (mut parts, usage) = reply.into_parts(provider)?;
     name_calls(number, &mut parts);
     let usage = usage.unwrap_or_else(|| counted(&request.messages, &parts));

@@ -104,7 +104,10 @@ pub(super) struct Model {
 
 impl Model {
     fn new(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        let script = Scripted::from_fn(move |request| script(&Asked::new(request)).with_usage(usage()));
+        let script = Scripted::from_fn(move |request| {
+            let reply = script(&Asked::new(request));
+            if reply.is_error() { reply } else { reply.with_usage(usage()) }
+        });
         let asked = Arc::new(watch::Sender::new(Vec::new()));
         Self { script, asked, held: Held::new(), panics: Arc::default() }
     }

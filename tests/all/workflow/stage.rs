@@ -99,7 +99,7 @@ pub(super) async fn timeline_tells(me: &Session, root: ExecutionId) -> Vec<Timel
         all.extend(page.items);
         match page.next_cursor {
             // Each page is read from the whole journal: a few small ones, then large ones.
-            Some(next) => options = ListOptions { cursor: Some(next), ..ListOptions::limit(500) },
+            Some(next) => (options.limit, options.cursor) = (500, Some(next)),
             None => break,
         }
     }
