@@ -155,8 +155,9 @@ pub fn stated(body: &str) -> Option<u16> {
     let pieces = body.lines().map(|line| line.strip_prefix("data:").unwrap_or(line).trim()).chain([body]);
     let mut objects = pieces.filter_map(|piece| serde_json::from_str::<Value>(piece).ok());
     let error = objects.find_map(|said| {
-        let error =
-            ["/error", "/response/error"].iter().find_map(|path| said.pointer(path).filter(|it| it.is_object()));
+        let error = ["/error", "/response/error", "/choices/0/error"]
+            .iter()
+            .find_map(|path| said.pointer(path).filter(|it| it.is_object()));
         error.cloned().or_else(|| (said["type"] == "error").then_some(said))
     })?;
     let number = error["code"].as_u64().or_else(|| error["code"].as_str()?.parse().ok());
@@ -174,6 +175,7 @@ fn conformance_reads_which_error_an_answer_with_status_200_states() {
         (r#"data: {"type": "error", "code": "rate_limit_exceeded"}"#, Some(429)),
         (r#"{"error": {"code": 503, "status": "UNAVAILABLE"}}"#, Some(503)),
         (r#"{"error": "something"}"#, None),
+        (r#"{"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "x"}}]}"#, Some(502)),
         (r#"data: {"choices": []}"#, None),
     ] {
         assert_eq!(stated(body), status, "{body}");

@@ -35,6 +35,7 @@ impl Exchange {
             let error = said.get("error").or_else(|| said["response"].get("error"));
             error.is_some_and(|error| !error.is_null())
                 || said["type"] == "error"
+                || said["choices"].as_array().into_iter().flatten().any(breaks_off)
                 || said["finish_reason"] == "ERROR"
                 || said["delta"]["finish_reason"] == "ERROR"
         };
@@ -45,6 +46,20 @@ impl Exchange {
             }
             Ok(text) => serde_json::from_str(text).is_ok_and(|body| !fails(&body)),
             Err(_) => true,
+        }
+    }
+
+    /// A streamed answer of these events.
+    pub fn streamed(events: &[Value]) -> Self {
+        let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        Self {
+            name: "written:here#0".to_owned(),
+            method: "POST".to_owned(),
+            path: String::new(),
+            request: Value::Null,
+            status: 200,
+            content_type: "text/event-stream".to_owned(),
+            body: body.into_bytes(),
         }
     }
 
@@ -64,6 +79,12 @@ impl Exchange {
             .map(|data| serde_json::from_str(data).unwrap())
             .collect()
     }
+}
+
+/// Whether a candidate of Chat Completions ended by an error, told in an object or by a word alone.
+fn breaks_off(choice: &Value) -> bool {
+    let told = choice.get("error").is_some_and(|error| !error.is_null());
+    told || choice["finish_reason"] == "error"
 }
 
 /// Where the recordings are.
@@ -125,4 +146,12 @@ fn of_case(file: &str, case: &Value) -> Vec<Exchange> {
             }
         })
         .collect()
+}
+
+#[test]
+fn conformance_takes_a_candidate_that_broke_off_for_an_error() {
+    let choice = |choice: Value| Exchange::streamed(&[serde_json::json!({"choices": [choice]})]).is_answer();
+    assert!(choice(serde_json::json!({"finish_reason": "stop", "error": null})));
+    assert!(!choice(serde_json::json!({"finish_reason": "error"})));
+    assert!(!choice(serde_json::json!({"delta": {"content": ""}, "error": {"code": 502}})));
 }

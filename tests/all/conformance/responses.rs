@@ -53,7 +53,7 @@ async fn conformance_of_responses_in_the_other_recordings() {
 }
 
 fn decode(body: &Value) -> Option<ModelRequest> {
-    let mut fields = body.as_object()?.clone();
+    let mut fields = without_nulls(body).as_object()?.clone();
     let mut take = |name: &str| fields.remove(name).unwrap_or_default();
     let mut messages: Vec<Message> = take("instructions").as_str().map(Message::system).into_iter().collect();
     let mut names = HashMap::new();
@@ -94,7 +94,8 @@ fn decode(body: &Value) -> Option<ModelRequest> {
     if let Some(reasoning) = reasoning.as_object_mut() {
         reasoning.remove("effort");
     }
-    if choice["type"] == "allowed_tools" {
+    // A choice that is of no function is one of the provider's own tools.
+    if choice.is_object() && choice["type"] != "function" {
         fields.insert("tool_choice".to_owned(), choice);
     }
     for (name, value) in [("text", output), ("reasoning", reasoning)] {
@@ -118,10 +119,13 @@ fn message(item: &Value, names: &mut HashMap<String, String>) -> Option<Message>
                 "assistant" => MessageRole::Assistant,
                 _ => MessageRole::User,
             };
-            let parts = match &item["content"] {
-                Value::String(text) => vec![Part::text(text)],
-                other => list(other).map(content).collect::<Option<_>>()?,
-            };
+            let phase = item["phase"].as_str().map(|phase| json!({"type": "phase", "phase": phase}));
+            let mut parts: Vec<Part> =
+                phase.into_iter().map(|data| Part::Opaque { provider: OWN.to_owned(), data }).collect();
+            match &item["content"] {
+                Value::String(text) => parts.push(Part::text(text)),
+                other => parts.extend(list(other).map(content).collect::<Option<Vec<_>>>()?),
+            }
             (role, parts)
         }
         "function_call" => {
@@ -131,12 +135,18 @@ fn message(item: &Value, names: &mut HashMap<String, String>) -> Option<Message>
         }
         "function_call_output" => {
             let name = names.get(&get("call_id")).cloned().unwrap_or_default();
-            (MessageRole::Tool, vec![Part::ToolResult(ToolResult::new(get("call_id"), name, item["output"].clone()))])
+            let output = match &item["output"] {
+                Value::Array(parts) if parts.iter().all(|part| part["text"].is_string()) => joined(parts).into(),
+                // A picture or a file, which no result holds.
+                Value::Array(_) => return None,
+                said => said.clone(),
+            };
+            (MessageRole::Tool, vec![Part::ToolResult(ToolResult::new(get("call_id"), name, output))])
         }
-        "reasoning" if list(&item["content"]).next().is_none() && list(&item["summary"]).count() < 2 => {
+        "reasoning" if item["id"].is_string() && !is_more_than_a_thought(item) => {
             let thought = Part::Thinking {
                 text: list(&item["summary"]).map(|piece| text(&piece["text"])).collect(),
-                signature: item["encrypted_content"].as_str().map(str::to_owned),
+                signature: cipher(item),
                 provider: Some(OWN.to_owned()),
                 id: Some(get("id")),
             };
@@ -152,7 +162,10 @@ fn content(part: &Value) -> Option<Part> {
     Some(match part["type"].as_str()? {
         "input_text" | "output_text" => Part::text(get("text")),
         "refusal" => Part::Refusal { text: get("refusal") },
-        "input_image" => Part::Image { media_type: "image/*".to_owned(), data: get("image_url") },
+        "input_image" => {
+            let data = part["image_url"].as_str().map_or_else(|| format!("file-id:{}", get("file_id")), str::to_owned);
+            Part::Image { media_type: "image/*".to_owned(), data }
+        }
         "input_file" => {
             let data = ["file_url", "file_data"].map(get).into_iter().find(|data| !data.is_empty());
             let data = data.unwrap_or_else(|| format!("file-id:{}", get("file_id")));
@@ -166,53 +179,117 @@ fn content(part: &Value) -> Option<Part> {
     })
 }
 
-/// Instructions as the first message; content as a list; no ids and states that the server itself gave;
-/// `strict` of a tool, and the asking for encrypted thoughts, which cost nothing.
-fn normalised(body: &Value) -> Value {
+/// The texts of parts, one behind the other.
+fn joined(parts: &[Value]) -> String {
+    parts.iter().map(|part| text(&part["text"])).collect()
+}
+
+/// A thought in the form that only its server reads.
+fn cipher(item: &Value) -> Option<String> {
+    item["encrypted_content"].as_str().filter(|cipher| !cipher.is_empty()).map(str::to_owned)
+}
+
+/// Whether a thought has more than one text and a cipher, so that it is kept whole.
+fn is_more_than_a_thought(item: &Value) -> bool {
+    list(&item["summary"]).count() > 1 || list(&item["content"]).next().is_some()
+}
+
+/// A body without the fields that are null, and without those of objects in it: they mean what absent ones do.
+fn without_nulls(body: &Value) -> Value {
     let mut body = body.clone();
-    let fields = body.as_object_mut().unwrap();
+    let Some(fields) = body.as_object_mut() else { return body };
+    for name in ["reasoning", "text"] {
+        if let Some(inner) = fields.get_mut(name).and_then(Value::as_object_mut) {
+            inner.retain(|_, value| !value.is_null());
+        }
+    }
+    fields.retain(|_, value| !value.is_null());
+    body
+}
+
+/// Instructions as the first message, items of one form; fields at their defaults; the provider's own tools behind
+/// the others, `strict` of a tool; the asking for encrypted thoughts, which cost nothing.
+fn normalised(body: &Value) -> Value {
+    let mut body = without_nulls(body);
+    let Some(fields) = body.as_object_mut() else { return body };
     let instructions = fields.remove("instructions").unwrap_or_default();
     let mut items = Vec::new();
     if instructions.is_string() {
         items.push(json!({"type": "message", "role": "system", "content": instructions}));
     }
-    match fields.remove("input").unwrap() {
+    match fields.remove("input").unwrap_or_default() {
         Value::String(text) => items.push(json!({"type": "message", "role": "user", "content": text})),
-        list => items.extend(list.as_array().unwrap().clone()),
+        list => items.extend(list.as_array().cloned().unwrap_or_default()),
     }
-    for item in &mut items {
-        if item["type"] != "reasoning" {
-            item.as_object_mut().unwrap().retain(|name, _| name != "id" && name != "status");
-        }
-        if item["type"] == "message" {
-            let is_answer = item["role"] == "assistant";
-            let kind = if is_answer { "output_text" } else { "input_text" };
-            if let Some(text) = item["content"].as_str() {
-                item["content"] = json!([{"type": kind, "text": text}]);
-            }
-            // Which notes a text had is the reader's; that it may have some is the server's.
-            for part in item["content"].as_array_mut().into_iter().flatten() {
-                if part["type"] == "output_text" {
-                    part["annotations"] = json!([]);
-                }
-            }
-        }
-        if item["type"] == "function_call" {
-            item["arguments"] = arguments(item["arguments"].as_str().unwrap());
-        }
-    }
+    items.iter_mut().for_each(normalise_item);
     fields.insert("input".to_owned(), items.into());
     fields.remove("include");
     if let Some(schema) = fields.get_mut("text").and_then(|text| text["format"].get_mut("schema")) {
         drop_unknown_formats(schema);
     }
-    for tool in fields.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten() {
-        tool.as_object_mut().unwrap().remove("strict");
+    if let Some(tools) = fields.get_mut("tools").and_then(Value::as_array_mut) {
+        tools.sort_by_key(|tool| tool["type"] != "function");
+        for tool in tools.iter_mut().filter_map(Value::as_object_mut) {
+            tool.retain(|name, value| name != "strict" && !(name == "description" && (value.is_null() || value == "")));
+        }
+    }
+    let defaults =
+        [("stream", json!(false)), ("tool_choice", json!("auto")), ("tools", json!([])), ("text", json!({}))];
+    for (name, value) in [("reasoning", json!({})), ("background", json!(false))].iter().chain(&defaults) {
+        if fields.get(*name) == Some(value) {
+            fields.remove(*name);
+        }
+    }
+    if !fields.contains_key("tools") {
+        // Nothing can be called.
+        fields.retain(|name, _| name != "parallel_tool_calls" && name != "tool_choice");
     }
     body
 }
 
-/// The last frame of a stream holds the whole answer; the pieces before it are what the deltas show.
+/// An item with its type; content as a list; instructions under one name; no ids and states that the server itself gave.
+fn normalise_item(item: &mut Value) {
+    let Some(fields) = item.as_object_mut() else { return };
+    fields.entry("type").or_insert_with(|| "message".into());
+    let kind = text(&fields["type"]);
+    fields.retain(|name, value| !value.is_null() && name != "status" && (name != "id" || kind == "reasoning"));
+    match kind.as_str() {
+        "message" => {
+            if item["role"] == "developer" {
+                item["role"] = "system".into();
+            }
+            let kind = if item["role"] == "assistant" { "output_text" } else { "input_text" };
+            if let Some(text) = item["content"].as_str() {
+                item["content"] = json!([{"type": kind, "text": text}]);
+            }
+            for part in item["content"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+                part.retain(|name, value| !value.is_null() && !["detail", "logprobs"].contains(&name.as_str()));
+                // Which notes a text had is the reader's; that it may have some is the server's.
+                if part.get("type").is_some_and(|kind| kind == "output_text") {
+                    part.insert("annotations".to_owned(), json!([]));
+                }
+            }
+        }
+        "function_call" => {
+            item["arguments"] = match item["arguments"].as_str() {
+                Some(text) if text.trim().is_empty() => json!({}),
+                Some(text) => arguments(text),
+                None => item["arguments"].take(),
+            };
+        }
+        "function_call_output" => {
+            if let Value::Array(parts) = &item["output"] {
+                item["output"] = joined(parts).into();
+            }
+        }
+        "reasoning" if item["content"] == json!([]) => {
+            item.as_object_mut().map(|fields| fields.remove("content"));
+        }
+        _ => {}
+    }
+}
+
+/// The last frame of a stream holds the whole answer, or the items before it do; the pieces are what the deltas show.
 fn reading(exchange: &Exchange) -> Reading {
     let response = match exchange.streams() {
         false => exchange.json(),
@@ -220,7 +297,13 @@ fn reading(exchange: &Exchange) -> Reading {
             let ends = ["response.completed", "response.incomplete", "response.cancelled"];
             let events = exchange.events();
             let last = events.iter().rfind(|event| ends.contains(&event["type"].as_str().unwrap_or_default()));
-            last.unwrap()["response"].clone()
+            let mut response = last.map(|event| event["response"].clone()).unwrap_or_default();
+            // Some gateways tell the items once only.
+            if list(&response["output"]).next().is_none() {
+                let whole = events.iter().filter(|event| event["type"] == "response.output_item.done");
+                response["output"] = whole.map(|event| event["item"].clone()).collect();
+            }
+            response
         }
     };
     let reason = text(&response["incomplete_details"]["reason"]);
@@ -260,8 +343,8 @@ fn reading(exchange: &Exchange) -> Reading {
             "reasoning" => {
                 let pieces = list(&item["summary"]).chain(list(&item["content"]));
                 reading.thinking.extend(pieces.map(|piece| text(&piece["text"])));
-                reading.signatures.extend(item["encrypted_content"].as_str().map(str::to_owned));
-                if list(&item["summary"]).count() > 1 || list(&item["content"]).count() > 0 {
+                reading.signatures.extend(cipher(item));
+                if is_more_than_a_thought(item) {
                     reading.opaque.push(item.clone());
                 }
             }
@@ -280,4 +363,64 @@ fn usage(usage: &Value) -> [u64; 5] {
     let cache = "/input_tokens_details";
     let cached = [count(&format!("{cache}/cached_tokens")), count(&format!("{cache}/cache_write_tokens"))];
     [input, cached[0], cached[1], output + beside, reasoning]
+}
+
+#[test]
+fn conformance_of_responses_knows_requests_that_mean_the_same() {
+    let tools = json!([{"type": "function", "name": "f", "parameters": {}}]);
+    for (one, other) in [
+        (json!({"input": [{"role": "developer", "content": "x"}]}), json!({"input": [], "instructions": "x"})),
+        (json!({"input": "?", "tools": tools, "tool_choice": "auto"}), json!({"input": "?", "tools": tools})),
+        (json!({"input": "?", "temperature": null, "reasoning": {"effort": null}}), json!({"input": "?"})),
+        (json!({"input": "?", "stream": false, "tools": [], "parallel_tool_calls": true}), json!({"input": "?"})),
+        (
+            json!({"input": [{"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "4"}]}]}),
+            json!({"input": [{"type": "function_call_output", "call_id": "c", "output": "4", "status": null}]}),
+        ),
+        (
+            json!({"input": [{"type": "reasoning", "id": "r", "summary": [], "status": "completed", "content": []}]}),
+            json!({"input": [{"type": "reasoning", "id": "r", "summary": [], "encrypted_content": null}]}),
+        ),
+    ] {
+        assert_eq!(normalised(&one), normalised(&other), "{one}");
+    }
+}
+
+#[test]
+fn conformance_of_responses_reads_what_a_request_asks_for() {
+    let ask = |name: &str, value: Value| decode(&json!({"model": "m", "input": "?", name: value}));
+    for choice in [
+        json!({"type": "mcp", "server_label": "s"}),
+        json!({"type": "web_search_preview"}),
+        json!({"type": "allowed_tools", "mode": "auto", "tools": []}),
+    ] {
+        assert_eq!(ask("tool_choice", choice.clone()).unwrap().settings.extra["tool_choice"], choice);
+    }
+    let named = ask("tool_choice", json!({"type": "function", "name": "f"})).unwrap();
+    assert_eq!(named.tool_choice, ToolChoice::Tool("f".to_owned()));
+    assert!(!ask("tool_choice", json!("auto")).unwrap().settings.extra.contains_key("tool_choice"));
+    let result = |output: Value| {
+        decode(&json!({"model": "m", "input": [{"type": "function_call_output", "call_id": "c", "output": output}]}))
+    };
+    assert!(result(json!([{"type": "input_text", "text": "4"}])).is_some());
+    assert!(result(json!([{"type": "input_image", "image_url": "https://h"}])).is_none());
+    let thought = |more: Value| {
+        let mut item = json!({"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "e"});
+        item.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        decode(&json!({"model": "m", "input": [item]})).unwrap().messages[0].parts[0].clone()
+    };
+    assert!(matches!(thought(json!({})), Part::Thinking { .. }));
+    assert!(matches!(thought(json!({"content": [{"text": "hm"}]})), Part::Opaque { .. }));
+    assert!(matches!(thought(json!({"encrypted_content": ""})), Part::Thinking { signature: None, .. }));
+}
+
+#[test]
+fn conformance_of_responses_reads_the_items_of_a_stream_whose_end_repeats_none() {
+    let item = json!({"type": "message", "content": [{"type": "output_text", "text": "hi"}]});
+    let events = [
+        json!({"type": "response.output_item.done", "item": item}),
+        json!({"type": "response.completed", "response": {"status": "completed", "output": []}}),
+    ];
+    let reading = reading(&Exchange::streamed(&events));
+    assert_eq!((reading.text.as_str(), reading.finish_reason.as_str()), ("hi", "stop"));
 }

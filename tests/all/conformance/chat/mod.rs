@@ -33,11 +33,11 @@ macro_rules! suites {
 }
 
 suites! {
-    openai_chat_agrees_with_its_recordings: "openai", OpenAi, normalised;
-    llamacpp_chat_agrees_with_its_recordings: "llamacpp", LlamaCpp, normalised;
+    openai_chat_agrees_with_its_recordings: "openai", OpenAi, without_thoughts;
+    llamacpp_chat_agrees_with_its_recordings: "llamacpp", LlamaCpp, for_unnamed_choice;
     mistral_agrees_with_its_recordings: "mistral", Mistral, for_mistral;
     deepseek_agrees_with_its_recordings: "deepseek", DeepSeek, normalised;
-    groq_agrees_with_its_recordings: "groq", Groq, normalised;
+    groq_agrees_with_its_recordings: "groq", Groq, without_thoughts;
     openrouter_agrees_with_its_recordings: "openrouter", OpenRouter, normalised;
 }
 

@@ -8,19 +8,24 @@ use blitz::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::conformance::reading::{drop_unknown_formats, function_tools};
+use crate::conformance::reading::{drop_unknown_formats, function_tools, list};
 
 /// The recorded request as a program would have made it; `None` where the engine cannot say it at all.
 pub fn decode(body: &Value) -> Option<ModelRequest> {
     let mut fields = body.as_object()?.clone();
+    fields.retain(|_, value| !value.is_null());
     let model = fields.remove("model")?;
     let messages = messages(fields.remove("messages")?.as_array()?)?;
     let mut request = ModelRequest::new(model.as_str()?, messages);
     if let Some(tools) = fields.remove("tools") {
+        let is_function = |tool: &Value| tool.get("type").is_none_or(|kind| kind == "function");
+        if !list(&tools).all(is_function) {
+            return None;
+        }
         request = request.with_tools(function_tools(&tools));
     }
     if let Some(choice) = fields.remove("tool_choice") {
-        request = request.with_tool_choice(tool_choice(&choice));
+        request = request.with_tool_choice(tool_choice(&choice)?);
     }
     if fields.get("response_format").is_some_and(|format| format["type"] == "json_schema") {
         let schema = &fields.remove("response_format")?["json_schema"];
@@ -59,14 +64,14 @@ fn settings(mut fields: Map<String, Value>) -> Option<ModelSettings> {
     Some(settings)
 }
 
-fn tool_choice(choice: &Value) -> ToolChoice {
-    match choice.as_str() {
+/// The choice; `None` where it is of no function.
+fn tool_choice(choice: &Value) -> Option<ToolChoice> {
+    Some(match choice.as_str() {
         Some("none") => ToolChoice::None,
-        Some("required") => ToolChoice::Required,
-        Some("any") => ToolChoice::Required,
-        None if choice.is_object() => ToolChoice::Tool(choice["function"]["name"].as_str().unwrap().to_owned()),
+        Some("required" | "any") => ToolChoice::Required,
+        None if choice.is_object() => ToolChoice::Tool(choice["function"]["name"].as_str()?.to_owned()),
         _ => ToolChoice::Auto,
-    }
+    })
 }
 
 fn messages(messages: &[Value]) -> Option<Vec<Message>> {
@@ -93,15 +98,16 @@ fn message(message: &Value, tool_names: &mut HashMap<String, String>) -> Option<
         _ => return None,
     };
     let mut parts = Vec::new();
-    if let Some(text) = message["reasoning_content"].as_str() {
+    let thoughts = [("reasoning_content", None), ("reasoning", Some("reasoning"))];
+    if let Some((text, id)) = thoughts.iter().find_map(|(name, id)| Some((message[*name].as_str()?, id))) {
         parts.push(Part::Thinking {
             text: text.to_owned(),
             signature: None,
             provider: Some("openai".to_owned()),
-            id: None,
+            id: id.map(str::to_owned),
         });
     }
-    if let Some(details) = message.get("reasoning_details") {
+    if let Some(details) = message.get("reasoning_details").filter(|details| !details.is_null()) {
         let data = json!({"reasoning_details": details});
         parts.push(Part::Opaque { provider: "openai".to_owned(), data });
     }
@@ -113,7 +119,9 @@ fn message(message: &Value, tool_names: &mut HashMap<String, String>) -> Option<
     for call in message["tool_calls"].as_array().into_iter().flatten() {
         let (id, name) = (string(&call["id"]), string(&call["function"]["name"]));
         tool_names.insert(id.clone(), name.clone());
-        parts.push(Part::ToolCall(ToolCall::new(id, name, string(&call["function"]["arguments"]))));
+        let arguments = &call["function"]["arguments"];
+        let arguments = if arguments.is_object() { arguments.to_string() } else { string(arguments) };
+        parts.push(Part::ToolCall(ToolCall::new(id, name, arguments)));
     }
     Some(Message::new(role, parts))
 }
@@ -121,8 +129,9 @@ fn message(message: &Value, tool_names: &mut HashMap<String, String>) -> Option<
 fn content_part(part: &Value) -> Option<Part> {
     match part["type"].as_str()? {
         "text" => Some(Part::text(part["text"].as_str()?)),
+        "refusal" => Some(Part::Refusal { text: part["refusal"].as_str()?.to_owned() }),
         "image_url" => {
-            let url = part["image_url"]["url"].as_str()?;
+            let url = part["image_url"]["url"].as_str().or(part["image_url"].as_str())?;
             let inline = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
             let (media_type, data) = inline.unwrap_or(("image/*", url));
             Some(Part::Image { media_type: media_type.to_owned(), data: data.to_owned() })
@@ -149,25 +158,61 @@ fn file(media_type: &str, data: &str, name: Option<&str>) -> Part {
 
 /// A wire request with everything that may differ without harm brought to one form.
 ///
-/// Content as text or as a list with that one text; a missing, null or empty content; image detail;
-/// arguments as JSON, none as empty ones; the name of a document; fields at their defaults; formats that the strict schema form does not know.
+/// Fields that are null or at their defaults, and those that mean nothing without tools; how usage of a stream is asked
+/// for; the name of the cap; formats that the strict schema form does not know; `strict` of a tool; instructions that
+/// lead as one message.
 pub fn normalised(body: &Value) -> Value {
     let mut body = body.clone();
-    for message in body["messages"].as_array_mut().unwrap() {
-        normalise_message(message);
+    let Some(fields) = body.as_object_mut() else { return body };
+    fields.retain(|name, value| !value.is_null() && name != "stream_options");
+    if let Some(Value::Array(messages)) = fields.get_mut("messages") {
+        messages.iter_mut().for_each(normalise_message);
+        merge_instructions(messages);
     }
-    let fields = body.as_object_mut().unwrap();
-    let defaults = [("stream", json!(false)), ("tool_choice", json!("auto")), ("tool_choice", json!(null))];
-    for (name, value) in &defaults {
-        if fields.get(*name) == Some(value) {
-            fields.remove(*name);
+    for (name, value) in [("stream", json!(false)), ("tool_choice", json!("auto")), ("tools", json!([]))] {
+        if fields.get(name) == Some(&value) {
+            fields.remove(name);
         }
+    }
+    for tool in fields.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(function) = tool["function"].as_object_mut() {
+            function
+                .retain(|name, value| name != "strict" && !value.is_null() && !(name == "description" && value == ""));
+        }
+    }
+    if !fields.contains_key("tools") {
+        fields.retain(|name, _| name != "tool_choice" && name != "parallel_tool_calls");
+    }
+    if let Some(cap) = fields.remove("max_completion_tokens") {
+        fields.insert("max_tokens".to_owned(), cap);
     }
     if let Some(schema) = fields.get_mut("response_format") {
         drop_unknown_formats(schema);
     }
-    if let Some(Value::String(stop)) = fields.get("stop") {
-        fields.insert("stop".to_owned(), json!([stop]));
+    match fields.get("stop") {
+        Some(Value::String(stop)) => drop(fields.insert("stop".to_owned(), json!([stop]))),
+        Some(Value::Array(stop)) if stop.is_empty() => drop(fields.remove("stop")),
+        _ => {}
+    }
+    body
+}
+
+/// The same for a server that no thought goes back to.
+pub fn without_thoughts(body: &Value) -> Value {
+    let mut body = normalised(body);
+    for message in body["messages"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        message.retain(|name, _| !["reasoning", "reasoning_content"].contains(&name.as_str()));
+    }
+    body
+}
+
+/// The same for a server that reads a choice by name as none: it is shown that tool alone.
+pub fn for_unnamed_choice(body: &Value) -> Value {
+    let mut body = normalised(body);
+    let Some(name) = body["tool_choice"]["function"]["name"].as_str().map(str::to_owned) else { return body };
+    body["tool_choice"] = json!("required");
+    if let Some(tools) = body["tools"].as_array_mut() {
+        tools.retain(|tool| tool["function"]["name"] == name.as_str());
     }
     body
 }
@@ -178,7 +223,8 @@ pub fn normalised(body: &Value) -> Value {
 pub fn for_mistral(body: &Value) -> Value {
     let mut body = normalised(body);
     let mut behind_tool = false;
-    body["messages"].as_array_mut().unwrap().retain(|message| {
+    let Some(messages) = body["messages"].as_array_mut() else { return body };
+    messages.retain(|message| {
         let is_word = behind_tool && message["content"] == json!([{"type": "text", "text": "OK."}]);
         behind_tool = message["role"] == "tool";
         !is_word
@@ -191,7 +237,7 @@ pub fn for_mistral(body: &Value) -> Value {
         });
         *id = json!(place);
     };
-    for message in body["messages"].as_array_mut().unwrap() {
+    for message in messages {
         for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
             number(&mut call["id"]);
         }
@@ -202,34 +248,114 @@ pub fn for_mistral(body: &Value) -> Value {
     body
 }
 
+/// Instructions under one name; content as a list without what says nothing, what the model or a tool said as one
+/// text; image detail and the name of a document; a thought that is blank or told twice; arguments as JSON, none as
+/// empty ones.
 fn normalise_message(message: &mut Value) {
-    let content = match message["content"].take() {
-        Value::Null => json!([]),
-        Value::String(text) if text.is_empty() => json!([]),
-        Value::String(text) => json!([{"type": "text", "text": text}]),
-        other => other,
+    let Some(fields) = message.as_object_mut() else { return };
+    fields.retain(|name, value| {
+        let is_blank = value.as_str().is_some_and(|text| text.trim().is_empty());
+        let is_thought = ["reasoning", "reasoning_content"].contains(&name.as_str());
+        let says_nothing = value.is_null() || *value == json!([]) || name == "prefix" && *value == false;
+        !(says_nothing || is_thought && is_blank)
+    });
+    if fields.contains_key("reasoning_details") {
+        fields.remove("reasoning");
+    }
+    if fields.get("role").is_some_and(|role| role == "developer") {
+        fields.insert("role".to_owned(), "system".into());
+    }
+    let mut content = match fields.remove("content").unwrap_or_default() {
+        Value::Array(parts) => parts,
+        Value::Null => Vec::new(),
+        said => vec![json!({"type": "text", "text": said})],
     };
-    message["content"] = content;
-    if message["prefix"] == false {
-        message.as_object_mut().unwrap().remove("prefix");
+    let is_said = |part: &Value| ["text", "refusal"].iter().any(|name| part["type"] == *name);
+    if message["role"] == "tool" || message["role"] == "assistant" && content.iter().all(is_said) {
+        let texts = content.iter().filter_map(|part| part["text"].as_str().or(part["refusal"].as_str()));
+        content = vec![json!({"type": "text", "text": texts.collect::<String>()})];
     }
-    if message["role"] == "tool" {
-        let parts = message["content"].as_array().into_iter().flatten();
-        let said: String = parts.filter_map(|part| part["text"].as_str()).collect();
-        message["content"] = json!([{"type": "text", "text": said}]);
-    }
-    for part in message["content"].as_array_mut().unwrap() {
-        part.as_object_mut().unwrap().remove("document_name");
+    content.retain(|part| !(part["type"] == "text" && part["text"] == ""));
+    for part in &mut content {
+        if let Some(url) = part.get("image_url").filter(|url| url.is_string()).cloned() {
+            part["image_url"] = json!({"url": url});
+        }
         if let Some(image) = part.get_mut("image_url").and_then(Value::as_object_mut) {
             image.remove("detail");
         }
-    }
-    for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
-        call.as_object_mut().unwrap().remove("index");
-        let arguments = call["function"]["arguments"].as_str().unwrap();
-        call["function"]["arguments"] = serde_json::from_str(arguments).unwrap_or_else(|_| arguments.into());
-        if call["function"]["arguments"].is_null() {
-            call["function"]["arguments"] = json!({});
+        if let Some(fields) = part.as_object_mut() {
+            fields.remove("document_name");
         }
     }
+    message["content"] = content.into();
+    for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(fields) = call.as_object_mut() {
+            fields.remove("index");
+        }
+        let arguments = &mut call["function"]["arguments"];
+        if let Some(text) = arguments.as_str() {
+            *arguments = serde_json::from_str(text).unwrap_or_else(|_| text.into());
+        }
+        if arguments.is_null() || *arguments == "" {
+            *arguments = json!({});
+        }
+    }
+}
+
+/// Makes one message of several that lead with instructions.
+fn merge_instructions(messages: &mut Vec<Value>) {
+    let leading = messages.iter().take_while(|message| message["role"] == "system").count();
+    if leading > 1 {
+        let merged: Vec<Value> = messages.drain(..leading).collect();
+        let texts: Vec<&str> = merged
+            .iter()
+            .flat_map(|message| list(&message["content"]))
+            .filter_map(|part| part["text"].as_str())
+            .collect();
+        let text = json!([{"type": "text", "text": texts.join("\n\n")}]);
+        messages.insert(0, json!({"role": "system", "content": text}));
+    }
+}
+
+#[test]
+fn conformance_of_chat_knows_requests_that_mean_the_same() {
+    let messages = |messages: Value| json!({"model": "m", "messages": messages});
+    let with = |name: &str, value: Value| json!({"model": "m", "messages": [], name: value});
+    let plain = messages(json!([]));
+    for (one, other) in [
+        (with("temperature", json!(null)), plain.clone()),
+        (with("stop", json!(null)), plain.clone()),
+        (with("stop", json!("x")), with("stop", json!(["x"]))),
+        (with("stream_options", json!({"include_usage": true, "include_obfuscation": false})), plain.clone()),
+        (with("max_completion_tokens", json!(5)), with("max_tokens", json!(5))),
+        (with("parallel_tool_calls", json!(true)), plain.clone()),
+        (with("tool_choice", json!("auto")), plain),
+        (
+            messages(
+                json!([{"role": "developer", "content": "a"}, {"role": "system", "content": [{"type": "text", "text": "b"}]}]),
+            ),
+            messages(json!([{"role": "system", "content": "a\n\nb"}])),
+        ),
+        (
+            messages(
+                json!([{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "refusal": null}]),
+            ),
+            messages(json!([{"role": "assistant", "content": "ab", "tool_calls": [], "reasoning_content": " "}])),
+        ),
+    ] {
+        assert_eq!(normalised(&one), normalised(&other), "{one}");
+    }
+}
+
+#[test]
+fn conformance_of_chat_reads_what_a_request_asks_for() {
+    let ask = |name: &str, value: Value| decode(&json!({"model": "m", "messages": [], name: value}));
+    for name in ["temperature", "stop", "max_tokens", "tool_choice", "tools"] {
+        let request = ask(name, json!(null)).unwrap();
+        assert!(!request.settings.extra.contains_key(name), "{name}");
+    }
+    for choice in [json!({"type": "allowed_tools", "allowed_tools": {}}), json!({"type": "custom", "custom": {}})] {
+        assert!(ask("tool_choice", choice).is_none());
+    }
+    assert!(ask("tools", json!([{"type": "web_search"}])).is_none());
 }
