@@ -77,7 +77,7 @@ fn piece(name: &str, json: &str) -> Vec<u8> {
 }
 
 /// One of Amazon's event frames: lengths, their checksum, headers, payload, checksum.
-fn frame(headers: &[(&str, &str)], payload: &str) -> Vec<u8> {
+pub fn frame(headers: &[(&str, &str)], payload: &str) -> Vec<u8> {
     let checked = |mut bytes: Vec<u8>| {
         let mut sum = flate2::Crc::new();
         sum.update(&bytes);
@@ -272,7 +272,8 @@ fn everything(name: &str) -> (ModelRequest, &'static [&'static str]) {
         "responses" => ("o4-mini", &["stop", "seed", "temperature", "top_p"]),
         "anthropic" => ("claude-opus-4-8", &["temperature", "top_p", "seed"]),
         "gemini" => ("gemini-2.0-flash", &["reasoning_effort", "parallel_tool_calls"]),
-        "ollama" | "cohere" => ("m", &["parallel_tool_calls"]),
+        "ollama" => ("m", &["reasoning_effort", "parallel_tool_calls"]),
+        "cohere" => ("m", &["parallel_tool_calls"]),
         "bedrock" => ("m", &["seed", "reasoning_effort", "parallel_tool_calls"]),
         _ => ("m", &[]),
     };

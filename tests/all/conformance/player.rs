@@ -9,10 +9,11 @@ use std::time::Duration;
 use blitz::provider::{CallContext, ModelStream, Provider, StreamItem};
 use blitz::{Delta, Error, Message, ModelRequest, ModelResponse, Part};
 use futures_util::{FutureExt, StreamExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::ollama;
 use super::reading::{self, Reading};
-use super::recorded::{Exchange, exchanges, files};
+use super::recorded::{Exchange, exchanges, files, unescaped};
 use super::table::{self, Row};
 use crate::support::canary;
 use crate::support::server::{Reply, Server};
@@ -61,6 +62,12 @@ pub async fn conform_elsewhere(kind: &str, own: &[&str], suite: fn(String) -> Su
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// Plays exchanges that nobody recorded, each of which is read right.
+pub async fn conform_to(suite: &Suite, exchanges: &[Exchange]) {
+    let (_, _, problems) = play_each(suite, "made", exchanges).await;
+    assert!(problems.is_empty(), "of {}:\n{}", exchanges.len(), problems.join("\n"));
+}
+
 /// Plays every exchange of a suite and counts them; `None` where there are none.
 pub async fn play_all(suite: &Suite, name: &str) -> Option<(Row, Vec<String>)> {
     let mut exchanges = exchanges(&suite.file)?;
@@ -69,28 +76,34 @@ pub async fn play_all(suite: &Suite, name: &str) -> Option<(Row, Vec<String>)> {
         let _ = writeln!(std::io::stderr(), "SKIPPED: nothing of {name} in the recordings of {}", suite.file);
         return None;
     }
+    let (row, wrong, problems) = play_each(suite, name, &exchanges).await;
+    let Row { right, excepted, .. } = row;
+    report(name, &format!("{}: {right} read right, {wrong} read wrong, {excepted} not supported", suite.file));
+    Some((row, problems))
+}
+
+/// Plays exchanges one behind the other: how many were read right, how many wrong, and what is wrong with them.
+async fn play_each(suite: &Suite, name: &str, exchanges: &[Exchange]) -> (Row, usize, Vec<String>) {
     let exceptions: BTreeMap<String, String> = serde_json::from_str(include_str!("exceptions.json")).unwrap();
     let log = canary::Log::read();
     let server = Server::start([]).await;
     let mut models: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
     let (mut problems, mut wrong, mut excepted) = (Vec::new(), 0, 0);
     let mut counts = vec![0; table::BEHAVIOURS.len()];
-    for exchange in &exchanges {
-        let root =
-            exchange.path.strip_suffix(suite.end).filter(|_| !suite.end.is_empty()).unwrap_or_default().to_owned();
-        let base = format!("{}{root}", server.url());
-        let model = Arc::clone(models.entry(root).or_insert_with(|| (suite.provider)(&suite.file, &base)));
+    for exchange in exchanges {
         let before = log.text().len();
-        // What the plain reading does not know is a wrong reading of one exchange, not of all of them.
-        let played = AssertUnwindSafe(play(suite, exchange, &server, &*model)).catch_unwind().await;
-        let mut found = played.unwrap_or_else(|_| vec![format!("{}: the reading of it broke off", exchange.name)]);
+        let played = caught(exchange, async {
+            let root = exchange.path.strip_suffix(suite.end).filter(|_| !suite.end.is_empty()).unwrap_or_default();
+            let base = format!("{}{root}", server.url());
+            let model = models.entry(root.to_owned()).or_insert_with(|| (suite.provider)(&suite.file, &base));
+            let found = play(suite, exchange, &server, &**model).await;
+            let reading = (found.is_empty() && exchange.is_answer()).then(|| (suite.reading)(exchange));
+            (found, table::shows(exchange, (suite.decode)(exchange).as_ref(), reading.as_ref()))
+        });
+        let (mut found, shown) = played.await.unwrap_or_else(|problem| (vec![problem], Vec::new()));
         found.extend(told_too_much(exchange, &log.text()[before..]));
         match (found.is_empty(), exceptions.contains_key(&exchange.name)) {
-            (true, false) => {
-                let reading = exchange.is_answer().then(|| (suite.reading)(exchange));
-                let shown = table::shows(exchange, (suite.decode)(exchange).as_ref(), reading.as_ref());
-                counts.iter_mut().zip(shown).for_each(|(count, shows)| *count += usize::from(shows));
-            }
+            (true, false) => counts.iter_mut().zip(shown).for_each(|(count, shows)| *count += usize::from(shows)),
             (false, true) => excepted += 1,
             (true, true) => problems.push(format!("{}: agrees, take it off the exceptions", exchange.name)),
             (false, false) => {
@@ -100,8 +113,45 @@ pub async fn play_all(suite: &Suite, name: &str) -> Option<(Row, Vec<String>)> {
         }
     }
     let right = exchanges.len() - wrong - excepted;
-    report(name, &format!("{}: {right} read right, {wrong} read wrong, {excepted} not supported", suite.file));
-    Some((Row { name: name.to_owned(), exchanges: exchanges.len(), right, excepted, counts }, problems))
+    (Row { name: name.to_owned(), exchanges: exchanges.len(), right, excepted, counts }, wrong, problems)
+}
+
+/// What a reading gives, or the words in which it broke off: what it does not know is a wrong reading of one
+/// exchange, not of all of them.
+async fn caught<T>(exchange: &Exchange, reading: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(reading).catch_unwind().await.map_err(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        format!("{}: the reading of it broke off: {}", exchange.name, said.unwrap_or_default())
+    })
+}
+
+#[tokio::test]
+async fn conformance_counts_a_reading_that_breaks_off_as_wrong_and_goes_on() {
+    let request = json!({"model": "m", "messages": [{"role": "user", "content": "?"}], "stream": false});
+    let body = br#"{"model": "m", "message": {"content": "hi"}, "done": true, "eval_count": 1}"#;
+    let exchange =
+        |number| Exchange::made(format!("none:case#{number}"), "/api/chat", &request, "application/json", body);
+    let exchanges = [exchange(0), exchange(1), exchange(2)];
+    for broken in [
+        Suite {
+            reading: |exchange| match exchange.name.as_str() {
+                "none:case#1" => panic!("an unknown {}", "shape"),
+                _ => ollama::reading(exchange),
+            },
+            ..ollama::suite("none".to_owned())
+        },
+        Suite {
+            decode: |exchange| match exchange.name.as_str() {
+                "none:case#1" => panic!("an unknown shape"),
+                _ => ollama::decode(&exchange.request),
+            },
+            ..ollama::suite("none".to_owned())
+        },
+    ] {
+        let (row, wrong, problems) = play_each(&broken, "none", &exchanges).await;
+        assert_eq!((row.exchanges, row.right, wrong), (3, 2, 1), "{problems:?}");
+        assert_eq!(problems, ["none:case#1: the reading of it broke off: an unknown shape"]);
+    }
 }
 
 /// The name of the test that plays a suite.
@@ -316,7 +366,23 @@ fn compare_request(suite: &Suite, exchange: &Exchange, server: &Server) -> Optio
     } else {
         assert_eq!(sent.header(header), Some(value), "{}", exchange.name);
     }
-    let (body, recorded) = ((suite.normalised)(&sent.json()), (suite.normalised)(&exchange.request));
-    (path != exchange.path || body != recorded)
+    let (mut body, mut recorded) = ((suite.normalised)(&sent.json()), (suite.normalised)(&exchange.request));
+    [&mut body, &mut recorded].into_iter().for_each(plain_numbers);
+    (unescaped(path) != unescaped(&exchange.path) || body != recorded)
         .then(|| format!("{}: {path}\n  sent     {body}\n  recorded {recorded}", exchange.name))
+}
+
+/// Writes a number without a fraction in one way.
+fn plain_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0 && float.abs() < 1e15);
+            if let Some(float) = whole {
+                *number = (float as i64).into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(plain_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(plain_numbers),
+        _ => {}
+    }
 }

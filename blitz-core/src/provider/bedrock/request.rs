@@ -39,7 +39,13 @@ const MAX_NAME: usize = 180;
 pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> {
     check_extra(request, OWN_FIELDS)?;
     let (leading, rest) = split_system(&request.messages);
-    let mut turns = Turns { provider, turns: Vec::new(), ids: WireIds::by(IdRule::Word), names: HashSet::new() };
+    let mut turns = Turns {
+        provider,
+        cites: is_claude_or_nova(&family(request)),
+        turns: Vec::new(),
+        ids: WireIds::by(IdRule::Word),
+        names: HashSet::new(),
+    };
     for message in rest {
         turns.take(message)?;
     }
@@ -138,7 +144,7 @@ fn tools(request: &ModelRequest, has_calls: bool, body: &mut Value) {
 /// Source: Amazon's reference of `ToolChoice`, read 2026-11-23.
 pub(super) fn forced(request: &ModelRequest) -> Option<Value> {
     let model = family(request);
-    let by_name = ["claude-", "nova-"].iter().any(|name| model.contains(name));
+    let by_name = is_claude_or_nova(&model);
     let can_be_made = by_name && takes_forced_calls(&model) || model.contains("mistral-large");
     if thinks(request) || !can_be_made {
         return None;
@@ -149,6 +155,10 @@ pub(super) fn forced(request: &ModelRequest) -> Option<Value> {
         ToolChoice::Tool(_) | ToolChoice::Required => Some(json!({"any": {}})),
         ToolChoice::Auto | ToolChoice::None => None,
     }
+}
+
+fn is_claude_or_nova(model: &str) -> bool {
+    ["claude-", "nova-"].iter().any(|name| model.contains(name))
 }
 
 /// Whether the extra fields ask the model to think, in the words of Claude or of Nova.
@@ -168,6 +178,8 @@ fn cache_point(ttl: Option<&str>) -> Value {
 
 struct Turns<'a> {
     provider: &'a str,
+    /// Whether the model is one of those that cite: others refuse citations.
+    cites: bool,
     turns: Vec<(&'static str, Vec<Value>)>,
     ids: WireIds<'a>,
     /// Those of the documents so far.
@@ -208,7 +220,7 @@ impl<'a> Turns<'a> {
                     blocks.push(json!({"document": block}));
                 }
                 Part::CachePoint { ttl } => blocks.push(cache_point(ttl.as_deref())),
-                Part::Opaque { provider, data } if provider == self.provider => blocks.push(data.clone()),
+                Part::Opaque { provider, data } if provider == self.provider => self.opaque(&mut blocks, data),
                 _ => {}
             }
         }
@@ -216,6 +228,16 @@ impl<'a> Turns<'a> {
             self.turns.push((role, blocks));
         }
         Ok(())
+    }
+
+    /// A part that came from here: citations belong to the text before them, all else stands alone.
+    fn opaque(&self, blocks: &mut Vec<Value>, data: &Value) {
+        let Some(citations) = data.get("citations") else { return blocks.push(data.clone()) };
+        // The text may be left out, and with it what it cites.
+        let said = blocks.last_mut().filter(|block| self.cites && block.get("text").is_some());
+        if let Some(block) = said {
+            *block = json!({"citationsContent": {"content": [block.take()], "citations": citations}});
+        }
     }
 
     /// A name as the API takes it, which no document before it has.
@@ -326,6 +348,23 @@ mod tests {
         let wire = body(&ModelRequest::new("us.deepseek.r1-v1:0", messages));
         let signed = json!({"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}});
         assert_eq!(wire["messages"][1]["content"], json!([signed, {"text": "ok"}]));
+    }
+
+    #[test]
+    fn b29_citations_go_back_with_their_text_to_models_that_cite() {
+        let opaque = |data: Value| Part::Opaque { provider: "bedrock".into(), data };
+        let cited = || opaque(json!({"citations": [{"title": "a"}]}));
+        let hidden = json!({"reasoningContent": {"redactedContent": "AAAA"}});
+        let said = vec![opaque(hidden.clone()), Part::text(" "), cited(), Part::text("Paris."), cited()];
+        let messages = vec![Message::user("1"), Message::new(MessageRole::Assistant, said), Message::user("2")];
+        let block = json!({"citationsContent": {"content": [{"text": "Paris."}], "citations": [{"title": "a"}]}});
+        for (model, block) in [
+            ("us.anthropic.claude-sonnet-4-6", block),
+            ("us.meta.llama3-3-70b-instruct-v1:0", json!({"text": "Paris."})),
+        ] {
+            let wire = body(&ModelRequest::new(model, messages.clone()));
+            assert_eq!(wire["messages"][1]["content"], json!([hidden, block]), "{model}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::wire::body::{Decode, Framing, Out, Unreadable, parse};
 use super::super::wire::counts::Counts;
 use super::super::wire::draft::Draft;
+use super::super::wire::lay_over;
 use crate::domain::{FinishReason, ModelRequest, ModelResponse, ServiceTier, Usage};
 
 pub(super) struct Decoder {
@@ -35,13 +36,17 @@ impl Decoder {
             };
             return self.draft.arguments(key, &input, out);
         }
-        let Some(thought) = block.get("reasoningContent") else {
-            return if block.as_object().is_some_and(|block| !block.is_empty()) {
-                self.draft.opaque((index, 1), block.clone())
-            } else {
-                Ok(())
-            };
-        };
+        if let Some(citation) = block.get("citation") {
+            return self.cite(index, citation, out);
+        }
+        if let Some(cited) = block.get("citationsContent") {
+            for said in cited["content"].as_array().into_iter().flatten() {
+                self.draft.text(key, said["text"].as_str().unwrap_or_default(), out)?;
+            }
+            let mut citations = cited["citations"].as_array().into_iter().flatten();
+            return citations.try_for_each(|citation| self.cite(index, citation, out));
+        }
+        let Some(thought) = block.get("reasoningContent") else { return self.unknown(index, block) };
         if let Some(hidden) = thought.get("redactedContent") {
             return self.draft.opaque((index, 1), json!({"reasoningContent": {"redactedContent": hidden}}));
         }
@@ -50,6 +55,29 @@ impl Decoder {
             self.draft.thinking(key, text, out)?;
         }
         thought["signature"].as_str().map_or(Ok(()), |signature| self.draft.signature(key, signature))
+    }
+
+    /// A citation of a block's text, which it stands behind.
+    fn cite(&mut self, index: u64, citation: &Value, out: &mut Out) -> Result<(), Unreadable> {
+        let key = (index, 1);
+        match self.draft.opaque_mut(key).and_then(|data| data["citations"].as_array_mut()) {
+            Some(list) => list.push(citation.clone()),
+            None => {
+                self.draft.text((index, 0), "", out)?;
+                self.draft.opaque(key, json!({"citations": [citation]}))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A block that only the provider understands, whose pieces are laid over each other.
+    fn unknown(&mut self, index: u64, block: &Value) -> Result<(), Unreadable> {
+        let Some(fields) = block.as_object().filter(|fields| !fields.is_empty()) else { return Ok(()) };
+        match self.draft.opaque_mut((index, 1)) {
+            Some(whole) => lay_over(whole, fields),
+            None => self.draft.opaque((index, 1), block.clone())?,
+        }
+        Ok(())
     }
 
     fn stop(&mut self, answer: &Value) {
@@ -157,6 +185,7 @@ fn usage(raw: &Value) -> Option<Usage> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::domain::Part;
 
     #[test]
     fn b38_the_class_of_service_that_the_answer_names_is_in_the_usage() {
@@ -165,6 +194,48 @@ mod tests {
             "usage": {"inputTokens": 3, "outputTokens": 1}, "serviceTier": {"type": "flex"}});
         decoder.take("", &answer.to_string(), &mut Out::new()).unwrap();
         assert_eq!(decoder.finish().unwrap().usage.unwrap().details.service_tier, ServiceTier::Flex);
+    }
+
+    /// The parts of an answer that comes as these events.
+    fn parts(events: &[(&str, Value)]) -> Vec<Part> {
+        let (mut decoder, mut out) = (Decoder::new("bedrock", &ModelRequest::new("m", vec![])), Out::new());
+        events.iter().for_each(|(event, data)| decoder.take(event, &data.to_string(), &mut out).unwrap());
+        decoder.finish().unwrap().message.parts
+    }
+
+    fn opaque(data: Value) -> Part {
+        Part::Opaque { provider: "bedrock".to_owned(), data }
+    }
+
+    #[test]
+    fn b29_cited_text_is_text_with_its_citations_behind_it() {
+        let (one, two) = (json!({"title": "a", "location": {"documentPage": {"start": 1}}}), json!({"title": "b"}));
+        let cited = json!({"content": [{"text": "Par"}, {"text": "is."}], "citations": [one, two]});
+        let blocks = json!([{"text": "It is "}, {"citationsContent": cited}]);
+        let whole = json!({"output": {"message": {"content": blocks}}, "stopReason": "end_turn"});
+        let expected = [Part::text("It is "), Part::text("Paris."), opaque(json!({"citations": [one, two]}))];
+        assert_eq!(parts(&[("", whole)]), expected);
+        let delta =
+            |index: u64, delta: Value| ("contentBlockDelta", json!({"contentBlockIndex": index, "delta": delta}));
+        let pieces = [
+            delta(0, json!({"text": "It is "})),
+            delta(1, json!({"citation": one})),
+            delta(1, json!({"text": "Par"})),
+            delta(1, json!({"text": "is."})),
+            delta(1, json!({"citation": two})),
+            ("messageStop", json!({"stopReason": "end_turn"})),
+        ];
+        assert_eq!(parts(&pieces), expected);
+    }
+
+    #[test]
+    fn b29_the_pieces_of_an_unknown_block_make_one() {
+        let events = [
+            ("contentBlockStart", json!({"contentBlockIndex": 0, "start": {"image": {"format": "png"}}})),
+            ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"image": {"source": {"bytes": "AAAA"}}}})),
+            ("messageStop", json!({"stopReason": "end_turn"})),
+        ];
+        assert_eq!(parts(&events), [opaque(json!({"image": {"format": "png", "source": {"bytes": "AAAA"}}}))]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod request;
 mod response;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::wire::counts::Counts;
 use super::wire::embed::{self, EmbeddingCall};
@@ -83,7 +83,14 @@ fn embedding(endpoint: &Endpoint, request: &EmbeddingRequest) -> Result<Embeddin
     let path = url.path().replace("/v2/", "/v1/");
     url.set_path(&path);
     let mut body = match embed::images(request).filter(|images| !images.is_empty()) {
-        Some(images) => json!({"images": images, "input_type": "image", "embedding_types": ["float"]}),
+        Some(images) => {
+            let mut body = json!({"images": images, "input_type": "image"});
+            // The caller's own types stand in place of these, not behind them.
+            if !request.extra.contains_key("embedding_types") {
+                body["embedding_types"] = json!(["float"]);
+            }
+            body
+        }
         None => json!({"texts": embed::texts(endpoint, request)?, "input_type": "search_document"}),
     };
     body["model"] = request.model_name.as_str().into();
@@ -93,10 +100,11 @@ fn embedding(endpoint: &Endpoint, request: &EmbeddingRequest) -> Result<Embeddin
     Ok(EmbeddingCall { url, body, open: &["input_type", "embedding_types"], read: embedded })
 }
 
-/// Vectors alone, or by the type of their numbers.
+/// Vectors alone, or by the type of their numbers: floats where there are any, else the first type that there is.
 fn embedded(answer: &Value) -> EmbeddingResponse {
     let found = &answer["embeddings"];
-    let found = found.get("float").unwrap_or(found).as_array().into_iter().flatten();
+    let by_type = || found.as_object().into_iter().flat_map(Map::values).find_map(Value::as_array);
+    let found = found.get("float").unwrap_or(found).as_array().or_else(by_type).into_iter().flatten();
     let billed = &answer["meta"]["billed_units"];
     let counts = Counts::new(billed);
     let used = counts.first(&["/input_tokens", "/image_tokens"]);
@@ -113,6 +121,26 @@ fn embedded(answer: &Value) -> EmbeddingResponse {
 mod tests {
     use super::*;
     use crate::domain::{Message, PromptCache};
+
+    #[test]
+    fn vectors_are_read_whichever_type_of_number_was_asked_for() {
+        for (embeddings, expected) in [
+            (json!([[1, 2]]), vec![vec![1.0, 2.0]]),
+            (json!({"int8": [[9, 9]], "float": [[0.5, 2]]}), vec![vec![0.5, 2.0]]),
+            (json!({"float": null, "int8": [[-3, 4]]}), vec![vec![-3.0, 4.0]]),
+            (json!({"ubinary": [[255], [0]]}), vec![vec![255.0], vec![0.0]]),
+            (json!({"base64": ["AACAPwAAAL8="]}), vec![vec![1.0, -0.5]]),
+            (json!({}), vec![]),
+        ] {
+            assert_eq!(embedded(&json!({"embeddings": embeddings})).vectors, expected, "{embeddings}");
+        }
+        let endpoint = Endpoint::new("p", "http://h", Auth::None).unwrap();
+        let image = Part::Image { media_type: "image/png".into(), data: "AAAA".into() };
+        let request = EmbeddingRequest::new("m", vec![image]);
+        assert_eq!(embedding(&endpoint, &request).unwrap().body["embedding_types"], json!(["float"]));
+        let request = request.with_extra("embedding_types", json!(["int8"]));
+        assert_eq!(embedding(&endpoint, &request).unwrap().body.get("embedding_types"), None);
+    }
 
     #[test]
     fn b34_a_prompt_cache_is_named_as_left_out() {

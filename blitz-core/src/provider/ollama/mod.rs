@@ -53,9 +53,11 @@ impl Dialect for Chat {
     fn encode(&self, endpoint: &Endpoint, request: &ModelRequest, _: bool) -> Result<Encoded> {
         let (body, streams) = (request::encode(&endpoint.name, request)?, request.settings.stream != Some(false));
         let decoder = response::Decoder::new(&endpoint.name, request);
+        let is_nearest = request::thinking(request).is_some_and(|(_, is_exact)| !is_exact);
         let left_out = left_out(
             request,
             &[
+                ("reasoning_effort", is_nearest),
                 ("parallel_tool_calls", request.settings.parallel_tool_calls.is_some() && !request.tools.is_empty()),
                 ("prompt_cache", asks_cache(request)),
                 ("tool_choice", must_call(request)),
@@ -127,5 +129,27 @@ mod tests {
         request.tool_choice = ToolChoice::Required;
         let left_out = Chat { is_cloud: false }.encode(&endpoint, &request, false).unwrap().left_out;
         assert_eq!(left_out, ["prompt_cache", "tool_choice"]);
+    }
+
+    #[test]
+    fn b34_an_effort_is_asked_for_in_words_that_ollama_takes_and_named_where_it_is_only_the_nearest() {
+        let endpoint = Endpoint::new("p", "http://h", Auth::None).unwrap();
+        for (model, effort, think, is_named) in [
+            ("gpt-oss:20b", "low", json!("low"), false),
+            ("gpt-oss:20b", "high", json!("high"), false),
+            ("gpt-oss:20b", "minimal", json!("low"), true),
+            ("gpt-oss:20b", "xhigh", json!("high"), true),
+            ("gpt-oss:120b-cloud", "none", json!("low"), true),
+            ("hf.co/unsloth/GPT-OSS-20B-GGUF", "medium", json!("medium"), false),
+            ("qwen3:8b", "none", json!(false), false),
+            ("qwen3:8b", "low", json!(true), true),
+        ] {
+            let mut request = ModelRequest::new(model, vec![Message::user("?")]);
+            request.settings.reasoning_effort = Some(effort.into());
+            let encoded = Chat { is_cloud: false }.encode(&endpoint, &request, false).unwrap();
+            let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+            assert_eq!(body["think"], think, "{model} {effort}");
+            assert_eq!(encoded.left_out == ["reasoning_effort"], is_named, "{model} {effort}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::wire::media::{self, Source};
 use super::super::wire::text::argument_object;
-use super::super::wire::{check_extra, lay_over, to_body};
+use super::super::wire::{check_extra, family, lay_over, to_body};
 use crate::domain::{Message, MessageRole, ModelRequest, Part, ToolChoice};
 use crate::error::{Error, Result};
 
@@ -63,15 +63,29 @@ pub(super) fn encode(provider: &str, request: &ModelRequest) -> Result<Vec<u8>> 
     if let Some(output) = &request.output_schema {
         body["format"] = output.schema.clone();
     }
-    if let Some(effort) = settings.reasoning_effort.as_deref() {
-        body["think"] = match effort {
-            "none" | "off" => false.into(),
-            effort if request.model_name.starts_with("gpt-oss") => effort.into(),
-            _ => true.into(),
-        };
+    if let Some((think, _)) = thinking(request) {
+        body["think"] = think;
     }
     lay_over(&mut body, &settings.extra);
     to_body(&body)
+}
+
+/// How the model is asked to think, and whether that is what the effort says or only the nearest to it.
+///
+/// GPT-OSS takes a word and always thinks, the others can only be told to think or not. A word that Ollama does not
+/// know is refused. Source: Ollama's page on thinking, and its issues 17859 and 15831, read 2026-11-24.
+pub(super) fn thinking(request: &ModelRequest) -> Option<(Value, bool)> {
+    let effort = request.settings.reasoning_effort.as_deref()?;
+    let is_off = matches!(effort, "none" | "off");
+    if !family(request).contains("gpt-oss") {
+        return Some(((!is_off).into(), is_off));
+    }
+    let word = match effort {
+        "none" | "off" | "minimal" => "low",
+        "xhigh" | "max" => "high",
+        word => word,
+    };
+    Some((word.into(), word == effort))
 }
 
 fn take(provider: &str, message: &Message, messages: &mut Vec<Value>) -> Result<()> {
