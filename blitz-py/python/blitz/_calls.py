@@ -190,9 +190,7 @@ def said(error: BlitzError) -> dict[str, Any]:
     details = error.details if isinstance(error.details, dict) else {}
     kinds: tuple[tuple[str, type], ...] = (("charged", str), ("retry_after_ms", int))
     told: dict[str, Any] = {name: details[name] for name, kind in kinds if isinstance(details.get(name), kind)}
-    if error.retryable != type(error)._retryable:
-        told["retryable"] = error.retryable
-    return told
+    return told | {"retryable": bool(error.retryable)}
 
 
 _BUILTIN = ((TimeoutError, "timeout"), (ConnectionError, "unavailable"))
