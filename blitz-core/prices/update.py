@@ -165,8 +165,10 @@ def from_map(row):
         else:
             tiers[kind, start][name] = Decimal(value) * MILLION
     # A class of which the map knows only a part: its rates for long calls, say, but not the usual ones.
+    # Priority may be of the usual ones alone: OpenAI gives it to no long call of some models
+    # (https://openai.com/api-priority-processing/).
     for kind in {kind for kind, _ in tiers if kind != "standard"}:
-        starts = [0] + [start for other, start in tiers if other == "standard"]
+        starts = [0] + [start for other, start in tiers if other == "standard" and kind != "priority"]
         if any(not {"input", "output"} & set(tiers.get((kind, start), ())) for start in starts):
             for key in [key for key in tiers if key[0] == kind]:
                 del tiers[key]

@@ -299,6 +299,11 @@ async fn the_dearer_class_is_held_where_the_provider_chooses() {
     let (priority, usual) =
         (held("openai", "gpt-5", Some("priority")).await, held("openai", "gpt-5", Some("default")).await);
     assert_eq!(priority, 2 * usual);
+    // Fast mode is its other name. Ultrafast is dearer still.
+    assert_eq!(held("openai", "gpt-5", Some("fast")).await, priority);
+    let (fast, ultrafast) =
+        (held("openai", "gpt-6-astra", Some("fast")), held("openai", "gpt-6-astra", Some("ultrafast")));
+    assert_eq!(fast.await * 3, ultrafast.await);
     // A project's setting may answer these at priority.
     assert_eq!(held("openai", "gpt-5", None).await, priority);
     assert_eq!(held("openai", "gpt-5", Some("auto")).await, priority);

@@ -132,20 +132,21 @@ pub enum ServiceTier {
     Batch,
     /// Slower and cheaper.
     Flex,
-    /// Before others.
+    /// Before others: OpenAI calls it Fast mode too.
     Priority,
-    /// On faster machines.
+    /// On faster machines: Anthropic's fast mode, OpenAI's Ultrafast.
     Fast,
 }
 
 impl ServiceTier {
-    /// The class that a provider's word stands for; any other word is the usual one.
+    /// The class that a provider's word stands for; any other word is the usual one. Sources:
+    /// developers.openai.com/api/docs/guides/fast-mode and ultrafast-mode.
     pub(crate) fn of(word: &str) -> Self {
         match word.to_ascii_lowercase().as_str() {
             "batch" => Self::Batch,
             "flex" | "on_demand_flex" => Self::Flex,
-            "priority" | "on_demand_priority" => Self::Priority,
-            "fast" | "ultrafast" => Self::Fast,
+            "priority" | "on_demand_priority" | "fast" => Self::Priority,
+            "ultrafast" => Self::Fast,
             _ => Self::Standard,
         }
     }

@@ -169,14 +169,16 @@ impl Asked {
             let asked = settings.extra.get(name).filter(|asked| !asked.is_null())?;
             Some(asked.get("type").unwrap_or(asked).as_str())
         };
-        let tier = |word: Option<&str>| match (word, ServiceTier::of(word?)) {
-            (Some(word), ServiceTier::Standard) => USUAL.contains(&word).then_some(ServiceTier::Standard),
-            (_, tier) => Some(tier),
+        // What Anthropic's `speed` calls fast is no `service_tier` of that name.
+        let tier = |name: &str, word: &str| match ServiceTier::of(word) {
+            _ if (name, word) == ("speed", "fast") => Some(ServiceTier::Fast),
+            ServiceTier::Standard => USUAL.contains(&word).then_some(ServiceTier::Standard),
+            tier => Some(tier),
         };
         let mut asked = Self { tier: ServiceTier::Standard, is_left_open: true };
         for name in CLASS_FIELDS {
             let Some(word) = word(name) else { continue };
-            asked.tier = asked.tier.max(tier(word)?);
+            asked.tier = asked.tier.max(tier(name, word?)?);
             asked.is_left_open &= name == "speed" || word == Some("auto");
         }
         Some(asked)

@@ -300,6 +300,8 @@ mod tests {
         assert_eq!(cost("openai", "gpt-5", at(ServiceTier::Priority)), 4_050_000);
         assert_eq!(cost("openai", "gpt-5", at(ServiceTier::Flex)), 1_012_500);
         assert_eq!(cost("openai", "gpt-5", at(ServiceTier::Batch)), 1_012_500);
+        // 800 × 12.50 + 200 × 1.25 + 100 × 75, though no long call gets it
+        assert_eq!(cost("openai", "gpt-5.5", at(ServiceTier::Priority)), 17_750_000);
         // 1,000 × 1.25 + 100 × 5
         assert_eq!(cost("azure", "gpt-4o", Usage::new(1_000, 100).with_service_tier(ServiceTier::Batch)), 1_750_000);
         let with = |usage: Usage, details: UsageDetails| usage.with_details(details);

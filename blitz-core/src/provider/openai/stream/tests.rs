@@ -287,11 +287,16 @@ fn fields_of_a_message_that_are_not_known_are_kept_whole() {
 
 #[test]
 fn b38_the_class_of_service_that_the_answer_names_is_in_the_usage() {
-    let mut last = stop("stop");
-    last["service_tier"] = "priority".into();
-    last["usage"] = json!({"prompt_tokens": 3, "completion_tokens": 1});
-    let usage = events(&[delta(json!({"content": "hi"})), last]).unwrap().0.usage.unwrap();
-    assert_eq!(usage, Usage::new(3, 1).with_service_tier(ServiceTier::Priority));
+    // Priority has another name since it was renamed; Ultrafast is a class of its own.
+    for (word, class) in
+        [("priority", ServiceTier::Priority), ("fast", ServiceTier::Priority), ("ultrafast", ServiceTier::Fast)]
+    {
+        let mut last = stop("stop");
+        last["service_tier"] = word.into();
+        last["usage"] = json!({"prompt_tokens": 3, "completion_tokens": 1});
+        let usage = events(&[delta(json!({"content": "hi"})), last]).unwrap().0.usage.unwrap();
+        assert_eq!(usage, Usage::new(3, 1).with_service_tier(class), "{word}");
+    }
 }
 
 #[test]
