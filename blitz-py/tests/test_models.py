@@ -88,6 +88,8 @@ def test_what_a_function_model_raises_says_whether_and_when_it_is_tried_again(en
         asked.append("x")
         if len(asked) == 1:
             raise blitz.RateLimitedError("slow", details={"retry_after_ms": 1})
+        if len(asked) == 2:
+            raise blitz.RateLimitedError("slow", details={"retry_after_ms": -1})
         raise blitz.RateLimitedError("the quota is used up", retryable=False)
 
     async def awaited(request: dict[str, Any]) -> str:
@@ -97,7 +99,7 @@ def test_what_a_function_model_raises_says_whether_and_when_it_is_tried_again(en
     engine.agents.put("a", "m", retry={"max_attempts": 5, "initial_ms": 0})
     done = engine.run("a", "x")
     assert done.error is not None and done.error.code == "rate_limited"
-    assert len(asked) == 2
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,12 @@ mod tests {
             let error = read(json!({"error": {"code": "rate_limited", "message": "", "charged": charged}}));
             assert_eq!(error.answer.unwrap_err().charged(), expected);
         }
+        let said = json!({"code": "rate_limited", "message": "", "retryable": false, "retry_after_ms": 7});
+        let error = read(json!({"error": said})).answer.unwrap_err();
+        let expected = (false, Some(Duration::from_millis(7)));
+        assert_eq!((error.is_retryable(), error.retry_after()), expected);
+        let travelled = Error::from(error.to_info());
+        assert_eq!((travelled.is_retryable(), travelled.retry_after()), expected);
     }
 
     #[test]

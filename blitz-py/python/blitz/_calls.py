@@ -188,9 +188,14 @@ def _fail(call: _native.Call, error: BaseException) -> None:
 def said(error: BlitzError) -> dict[str, Any]:
     """What it says beside code and message of the call that it ends: whether that was charged, and when to try again."""
     details = error.details if isinstance(error.details, dict) else {}
-    kinds: tuple[tuple[str, type], ...] = (("charged", str), ("retry_after_ms", int))
-    told: dict[str, Any] = {name: details[name] for name, kind in kinds if isinstance(details.get(name), kind)}
-    return told | {"retryable": bool(error.retryable)}
+    told: dict[str, Any] = {"retryable": bool(error.retryable)}
+    charged, wait = details.get("charged"), details.get("retry_after_ms")
+    if isinstance(charged, str):
+        told["charged"] = charged
+    # What is no time is left out: the error itself is told all the same.
+    if isinstance(wait, int) and not isinstance(wait, bool) and 0 <= wait < 2**63:
+        told["retry_after_ms"] = wait
+    return told
 
 
 _BUILTIN = ((TimeoutError, "timeout"), (ConnectionError, "unavailable"))
